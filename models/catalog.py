@@ -1,0 +1,300 @@
+"""The networks a user may ask for: names, depths, blocks per stage. Imports no torch, builds nothing."""
+
+import difflib
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+
+Word = TypeVar("Word", bound=StrEnum)
+
+
+class Architecture(StrEnum):
+    """A family of networks; the depth is asked for beside it."""
+
+    RESNET = "resnet"
+    """Four stages with shortcuts: kuangliu/pytorch-cifar's, and the report's "Res"."""
+    PLAIN = "plain"
+    """The same without shortcuts: the report's "CNN"."""
+    PREACT = "preact"
+    """Four stages with pre-activation blocks (He et al. 2016, arXiv:1603.05027)."""
+    HE_RESNET = "he-resnet"
+    """Three narrow stages with parameter-free shortcuts (He et al. 2015, section 4.2)."""
+    HE_PLAIN = "he-plain"
+    """The same without shortcuts."""
+
+
+class Block(StrEnum):
+    """What a stage repeats."""
+
+    BASIC = "basic"
+    """Two 3×3 convolutions."""
+    BOTTLENECK = "bottleneck"
+    """1×1, 3×3 and 1×1 convolutions; the last widens fourfold."""
+
+
+class Norm(StrEnum):
+    """What normalises the activations."""
+
+    BATCH = "batch"
+    NONE = "none"
+    """No normalisation layers at all."""
+
+
+THREE_STAGE = frozenset({Architecture.HE_RESNET, Architecture.HE_PLAIN})
+RESIDUAL = frozenset({Architecture.RESNET, Architecture.PREACT, Architecture.HE_RESNET})
+
+CONVOLUTIONS = {Block.BASIC: 2, Block.BOTTLENECK: 3}
+"""Weighted layers on the main path of one block."""
+EXPANSION = {Block.BASIC: 1, Block.BOTTLENECK: 4}
+"""Output channels of a block for each of its planes."""
+
+FOUR_STAGE_BLOCKS: dict[int, dict[Block, tuple[int, ...]]] = {
+    18: {Block.BASIC: (2, 2, 2, 2)},
+    20: {Block.BASIC: (2, 2, 3, 2)},
+    34: {Block.BASIC: (3, 4, 6, 3)},
+    50: {Block.BOTTLENECK: (3, 4, 6, 3)},
+    56: {Block.BASIC: (6, 6, 9, 6)},
+    101: {Block.BOTTLENECK: (3, 4, 23, 3)},
+    110: {Block.BASIC: (9, 16, 20, 9), Block.BOTTLENECK: (3, 4, 26, 3)},
+    152: {Block.BOTTLENECK: (3, 8, 36, 3)},
+}
+"""Blocks per stage by depth; the first kind of a depth is its default."""
+
+PAPER_DEPTHS = (20, 32, 44, 56, 110, 1202)
+"""Depths of he-resnet that the paper reports; any 6n+2 can be asked for."""
+
+MAX_BLOCKS = 5000
+MAX_WIDTH = 2048
+MAX_CLASSES = 10_000
+
+
+class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which network a run trains, written out in full; `model_spec` resolves a user's words into one."""
+
+    architecture: Architecture
+    depth: int
+    """Weighted layers on the main path; always what `block` and `blocks` give."""
+    block: Block
+    blocks: tuple[int, ...]
+    """Blocks per stage: four numbers, three for he-*."""
+    width: int
+    """Planes of the first stage; each later stage has twice those of the one before."""
+    conv_bias: bool = False
+    """Whether the blocks' convolutions carry a bias, as the report's do; stem and projections never do."""
+    norm: Norm = Norm.BATCH
+    num_classes: int = 10
+
+    def __post_init__(self) -> None:
+        stages = num_stages(self.architecture)
+        if len(self.blocks) != stages:
+            raise ValueError(
+                f"{self.architecture} has {stages} stages and takes {stages} numbers of blocks, "
+                f"got {len(self.blocks)} (blocks {_joined(self.blocks)})"
+            )
+        if min(self.blocks) < 1:
+            raise ValueError(f"every stage needs at least 1 block, got blocks {_joined(self.blocks)}")
+        if sum(self.blocks) > MAX_BLOCKS:
+            raise ValueError(
+                f"a network may have at most {MAX_BLOCKS} blocks, got {sum(self.blocks)} (depth {self.depth}): "
+                "ask for a smaller depth"
+            )
+        if self.architecture in THREE_STAGE and self.block != Block.BASIC:
+            raise ValueError(f"{self.architecture} is made of basic blocks only, got block {self.block}: use basic")
+        depth = depth_of(self.block, self.blocks)
+        if self.depth != depth:
+            raise ValueError(
+                f"depth must be {depth} for {self.block} blocks {_joined(self.blocks)}, got {self.depth}: "
+                "leave the depth out, or change the blocks"
+            )
+        if not 1 <= self.width <= MAX_WIDTH:
+            raise ValueError(f"width must be in 1..{MAX_WIDTH} (planes of the first stage), got {self.width}")
+        if not 2 <= self.num_classes <= MAX_CLASSES:
+            raise ValueError(f"num_classes must be in 2..{MAX_CLASSES}, got {self.num_classes}")
+
+
+def num_stages(architecture: Architecture) -> int:
+    """Stages of an architecture: at the start of each but the first, the image halves and the planes double."""
+    return 3 if architecture in THREE_STAGE else 4
+
+
+def default_width(architecture: Architecture) -> int:
+    """Planes of the first stage where the user names none."""
+    return 16 if architecture in THREE_STAGE else 64
+
+
+def depth_of(block: Block, blocks: Sequence[int]) -> int:
+    """Weighted layers on the main path: the blocks' convolutions, the stem and the classifier."""
+    return sum(blocks) * CONVOLUTIONS[block] + 2
+
+
+def known_depths(architecture: Architecture) -> tuple[int, ...]:
+    """Depths to offer for an architecture, ascending; he-* exist at every 6n+2, these are the paper's."""
+    return PAPER_DEPTHS if architecture in THREE_STAGE else tuple(FOUR_STAGE_BLOCKS)
+
+
+def is_residual(architecture: Architecture) -> bool:
+    """Whether its blocks have shortcuts."""
+    return architecture in RESIDUAL
+
+
+def counterpart(architecture: Architecture) -> Architecture | None:
+    """The architecture to hold it against, to see what the shortcut does; None where there is none.
+
+    resnet and plain, he-resnet and he-plain differ by the shortcut alone and name each other. preact is held
+    against plain for want of a nearer one: the two differ in the order of normalisation and convolution as well.
+    plain's own counterpart is resnet.
+    """
+    pairs = {
+        Architecture.RESNET: Architecture.PLAIN,
+        Architecture.PLAIN: Architecture.RESNET,
+        Architecture.PREACT: Architecture.PLAIN,
+        Architecture.HE_RESNET: Architecture.HE_PLAIN,
+        Architecture.HE_PLAIN: Architecture.HE_RESNET,
+    }
+    return pairs.get(architecture)
+
+
+def parse_architecture(word: str) -> Architecture:
+    """The architecture a user names, in any case, with `_` or `-`.
+
+    Raises:
+        ValueError: There is no such architecture; the message lists those there are.
+    """
+    return _parse(Architecture, word)
+
+
+def model_spec(
+    architecture: str,
+    depth: int | None,
+    *,
+    block: str | None = None,
+    blocks: Sequence[int] | None = None,
+    width: int | None = None,
+    conv_bias: bool = False,
+    norm: str = "batch",
+    num_classes: int = 10,
+) -> ModelSpec:
+    """Resolve a user's words into a network.
+
+    Args:
+        architecture: Name of an Architecture.
+        depth: A depth of the catalogue; None where `blocks` says it.
+        block: Name of a Block. None takes the catalogue's kind for the depth, with explicit blocks the kind that
+            gives the depth, and basic where no depth is named.
+        blocks: Blocks per stage, for networks outside the catalogue.
+        width: Planes of the first stage; None takes 64, and 16 for he-*.
+        conv_bias: Give the blocks' convolutions a bias.
+        norm: Name of a Norm.
+        num_classes: Outputs of the classifier.
+
+    Raises:
+        ValueError: A name is unknown, the depth does not exist, or the parts contradict each other.
+    """
+    kind = parse_architecture(architecture)
+    wanted = None if block is None else _parse(Block, block)
+    if blocks is not None:
+        chosen = wanted or _block_giving(depth, blocks)
+        counts = tuple(blocks)
+        if depth is None:
+            depth = depth_of(chosen, counts)
+    elif depth is None:
+        raise ValueError(
+            f"{kind} needs a depth ({_enumerated(known_depths(kind), 'or')}) or explicit blocks per stage, got neither"
+        )
+    elif kind in THREE_STAGE:
+        chosen = wanted or Block.BASIC
+        counts = _three_stage_blocks(kind, depth)
+    else:
+        chosen, counts = _four_stage_blocks(kind, depth, wanted)
+    return ModelSpec(
+        architecture=kind,
+        depth=depth,
+        block=chosen,
+        blocks=counts,
+        width=default_width(kind) if width is None else width,
+        conv_bias=conv_bias,
+        norm=_parse(Norm, norm),
+        num_classes=num_classes,
+    )
+
+
+def label(spec: ModelSpec) -> str:
+    """A short name that tells a network from every other: "resnet110", "he-plain56-w8", "plain14-b1.2.2.1".
+
+    Only what differs from the catalogue's choice for the architecture and depth is named.
+    """
+    if spec.architecture in THREE_STAGE:
+        catalogued: dict[Block, tuple[int, ...]] = {Block.BASIC: (sum(spec.blocks) // 3,) * 3}
+    else:
+        catalogued = FOUR_STAGE_BLOCKS.get(spec.depth, {})
+    parts = [f"{spec.architecture}{spec.depth}"]
+    if spec.block != next(iter(catalogued), Block.BASIC):
+        parts.append(spec.block)
+    if spec.blocks != catalogued.get(spec.block):
+        parts.append("b" + ".".join(map(str, spec.blocks)))
+    if spec.width != default_width(spec.architecture):
+        parts.append(f"w{spec.width}")
+    if spec.norm == Norm.NONE:
+        parts.append("nonorm")
+    if spec.conv_bias:
+        parts.append("bias")
+    if spec.num_classes != 10:
+        parts.append(f"c{spec.num_classes}")
+    return "-".join(parts)
+
+
+def _block_giving(depth: int | None, blocks: Sequence[int]) -> Block:
+    """The kind with which explicit blocks have the depth; no two kinds share one. Basic where none does."""
+    return next((block for block in Block if depth_of(block, blocks) == depth), Block.BASIC)
+
+
+def _three_stage_blocks(architecture: Architecture, depth: int) -> tuple[int, ...]:
+    n, remainder = divmod(depth - 2, 6)
+    if n < 1:
+        raise ValueError(f"depth {depth} does not exist for {architecture}: depths are 6n+2, the smallest is 8")
+    if remainder:
+        below = 6 * n + 2
+        raise ValueError(
+            f"depth {depth} does not exist for {architecture}: depths are 6n+2, the nearest are {below} and {below + 6}"
+        )
+    return (n, n, n)
+
+
+def _four_stage_blocks(architecture: Architecture, depth: int, wanted: Block | None) -> tuple[Block, tuple[int, ...]]:
+    catalogued = FOUR_STAGE_BLOCKS.get(depth)
+    if catalogued is None:
+        depths = known_depths(architecture)
+        nearest = min(depths, key=lambda known: abs(known - depth))
+        raise ValueError(
+            f"depth {depth} does not exist for {architecture}: depths are {_enumerated(depths, 'and')}, "
+            f"the nearest is {nearest}; any other needs explicit blocks per stage"
+        )
+    chosen = next(iter(catalogued)) if wanted is None else wanted
+    if chosen not in catalogued:
+        depths = tuple(known for known, kinds in FOUR_STAGE_BLOCKS.items() if chosen in kinds)
+        raise ValueError(
+            f"depth {depth} does not exist for {architecture} with {chosen} blocks: depths are "
+            f"{_enumerated(depths, 'and')}; any other needs explicit blocks per stage"
+        )
+    return chosen, catalogued[chosen]
+
+
+def _parse(words: type[Word], word: str) -> Word:
+    name = word.strip().lower().replace("_", "-")
+    known = [str(member) for member in words]
+    if name in known:
+        return words(name)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise ValueError(f"unknown {words.__name__.lower()} {word!r}: {hint}known are {_enumerated(known, 'and')}")
+
+
+def _enumerated(items: Sequence[object], conjunction: str) -> str:
+    *most, last = map(str, items)
+    return f"{', '.join(most)} {conjunction} {last}" if most else last
+
+
+def _joined(blocks: Sequence[int]) -> str:
+    return "-".join(map(str, blocks)) or "(empty)"

@@ -1,0 +1,146 @@
+"""What a network costs, in closed form: its layers, parameters and multiply-accumulates. Imports no torch."""
+
+from collections.abc import Iterator
+from enum import StrEnum
+
+import msgspec
+
+from models.catalog import EXPANSION, Architecture, Block, ModelSpec, Norm
+
+IMAGE_CHANNELS = 3
+IMAGE_SIZE = 32
+"""Height and width in pixels of the images that every count is for."""
+
+
+class LayerKind(StrEnum):
+    """What a layer with weights does."""
+
+    CONVOLUTION = "convolution"
+    NORMALISATION = "normalisation"
+    LINEAR = "linear"
+
+
+class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A layer with weights, and what one image costs in it."""
+
+    name: str
+    """Dotted name of the module in the network that `build_model` returns."""
+    kind: LayerKind
+    output_shape: tuple[int, int, int]
+    """Channels, height and width of its output for one 32×32 image; a linear layer's height and width are 1."""
+    num_parameters: int
+    """Trained numbers; the running statistics of a normalisation are not among them."""
+    macs: int
+    """Multiply-accumulates of the forward pass: convolutions and linear layers, without their biases."""
+    on_shortcut: bool = False
+    """Whether it belongs to a projection; such a layer does not count towards the depth."""
+
+
+def layers(spec: ModelSpec) -> tuple[Layer, ...]:
+    """Every layer with weights, in the order of the forward pass, which is that of the weights."""
+    return tuple(_network(spec))
+
+
+def num_parameters(spec: ModelSpec) -> int:
+    """Trained numbers of the whole network."""
+    return sum(layer.num_parameters for layer in layers(spec))
+
+
+def forward_macs(spec: ModelSpec) -> int:
+    """Multiply-accumulates of one forward pass of one 32×32 image.
+
+    Counted are convolutions, projections among them, and the classifier; normalisation, activation, addition,
+    pooling and biases count nothing. A training step takes about three times as many: the backward pass
+    computes one product for the input and one for the weights of each layer.
+    """
+    return sum(layer.macs for layer in layers(spec))
+
+
+def _network(spec: ModelSpec) -> Iterator[Layer]:
+    channels, size = spec.width, IMAGE_SIZE
+    yield _convolution("stem", IMAGE_CHANNELS, channels, kernel=3, size=size, bias=False)
+    if spec.architecture != Architecture.PREACT:
+        yield from _normalisation("stem_norm", channels, size, spec.norm)
+    for stage, num_blocks in enumerate(spec.blocks):
+        planes = spec.width * 2**stage
+        for index in range(num_blocks):
+            stride = 2 if stage > 0 and index == 0 else 1
+            yield from _block(spec, f"stages.{stage}.{index}", channels, planes, stride, size)
+            channels, size = planes * EXPANSION[spec.block], _strided(size, stride)
+    if spec.architecture == Architecture.PREACT:
+        yield from _normalisation("final_norm", channels, size, spec.norm)
+    yield _linear("head", channels, spec.num_classes)
+
+
+def _block(spec: ModelSpec, name: str, in_channels: int, planes: int, stride: int, size: int) -> Iterator[Layer]:
+    """Layers of one block whose input has `size` rows and columns."""
+    preact = spec.architecture == Architecture.PREACT
+    out_channels = planes * EXPANSION[spec.block]
+    # Kernel, output channels and stride of each convolution.
+    convolutions: tuple[tuple[int, int, int], ...]
+    if spec.block == Block.BASIC:
+        convolutions = ((3, planes, stride), (3, planes, 1))
+    else:
+        convolutions = ((1, planes, 1), (3, planes, stride), (1, out_channels, 1))
+    before, size_before = in_channels, size
+    for number, (kernel, after, step) in enumerate(convolutions, start=1):
+        size_after = _strided(size_before, step)
+        convolution = _convolution(f"{name}.conv{number}", before, after, kernel, size_after, bias=spec.conv_bias)
+        if preact:
+            yield from _normalisation(f"{name}.norm{number}", before, size_before, spec.norm)
+            yield convolution
+        else:
+            yield convolution
+            yield from _normalisation(f"{name}.norm{number}", after, size_after, spec.norm)
+        before, size_before = after, size_after
+
+    projects = spec.architecture in (Architecture.RESNET, Architecture.PREACT)
+    if projects and (stride != 1 or in_channels != out_channels):
+        size = _strided(size, stride)
+        yield _convolution(
+            f"{name}.shortcut.conv", in_channels, out_channels, kernel=1, size=size, bias=False, on_shortcut=True
+        )
+        if not preact:
+            yield from _normalisation(f"{name}.shortcut.norm", out_channels, size, spec.norm, on_shortcut=True)
+
+
+def _strided(size: int, stride: int) -> int:
+    """Rows that a convolution leaves whose padding keeps the size at stride 1."""
+    return -(-size // stride)
+
+
+def _convolution(
+    name: str, in_channels: int, out_channels: int, kernel: int, size: int, *, bias: bool, on_shortcut: bool = False
+) -> Layer:
+    weights = in_channels * out_channels * kernel * kernel
+    return Layer(
+        name=name,
+        kind=LayerKind.CONVOLUTION,
+        output_shape=(out_channels, size, size),
+        num_parameters=weights + (out_channels if bias else 0),
+        macs=weights * size * size,
+        on_shortcut=on_shortcut,
+    )
+
+
+def _normalisation(name: str, channels: int, size: int, norm: Norm, *, on_shortcut: bool = False) -> Iterator[Layer]:
+    """The layer, or nothing for a network without normalisation."""
+    if norm == Norm.BATCH:
+        yield Layer(
+            name=name,
+            kind=LayerKind.NORMALISATION,
+            output_shape=(channels, size, size),
+            num_parameters=2 * channels,
+            macs=0,
+            on_shortcut=on_shortcut,
+        )
+
+
+def _linear(name: str, in_features: int, out_features: int) -> Layer:
+    return Layer(
+        name=name,
+        kind=LayerKind.LINEAR,
+        output_shape=(out_features, 1, 1),
+        num_parameters=(in_features + 1) * out_features,
+        macs=in_features * out_features,
+    )
