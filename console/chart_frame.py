@@ -1,0 +1,176 @@
+"""What stands around the curves of a chart: title, legend, axes, and what is said where there is nothing to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from rich.cells import cell_len, set_cell_size
+
+from console import ticks
+from console.formatting import clean
+
+ASCII_MARKERS = {"■": "#", "▲": "^", "◆": "*", "●": "o", "▼": "v", "□": "%", "△": "A", "◇": "+", "○": "O", "▶": ">"}
+FRAME_IN_ASCII = str.maketrans("─│┌┐└┘├┤┬┴┼", "-|+++++++++")
+ROWS_A_LEGEND_ROW = 6
+"""A legend takes at most one row for so many of the chart: curves before names."""
+ROWS_A_TICK = 3
+ROWS_A_LOG_TICK = 2
+"""Fewer, for only some of the round values are logarithms of round values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a legend."""
+
+    marker: str
+    label: str
+    colour: int | None
+
+    @property
+    def cells(self) -> int:
+        return cell_len(self.marker) + 1 + cell_len(self.label)
+
+    def __str__(self) -> str:
+        marker = self.marker if self.colour is None else f"\x1b[38;5;{self.colour}m{self.marker}\x1b[0m"
+        return f"{marker} {self.label}"
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Where an axis is labelled."""
+
+    cells: list[int]
+    """Column or row, 0 at the left or the bottom, rising."""
+    labels: list[str]
+
+    @property
+    def widest(self) -> int:
+        return max(map(len, self.labels), default=0)
+
+
+def outside(text: str, *, unicode: bool) -> str:
+    """Text from outside as it may be drawn."""
+    text = clean(text).strip()
+    return text if unicode else text.encode("ascii", "replace").decode()
+
+
+def ascii_marker(marker: str, index: int) -> str:
+    """A marker's likeness, or a letter by position where it has none."""
+    return marker if marker.isascii() else ASCII_MARKERS.get(marker, chr(ord("a") + index % 26))
+
+
+def shortened(text: str, width: int, *, unicode: bool) -> str:
+    """Text within so many cells, with a sign where it was cut."""
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, width - 1).rstrip() + ("…" if unicode else "~") if width > 0 else ""
+
+
+def heading(title: str, entries: Sequence[Entry], width: int, height: int, *, unicode: bool) -> list[str]:
+    """Title and legend: in one line where they fit, else the legend in lines beneath.
+
+    Args:
+        title: Clean text.
+        entries: Of the legend; those that find no room are counted in the title.
+        width: Cells.
+        height: Lines of the whole chart.
+        unicode: Whether the sign of a cut may be other than ASCII.
+    """
+    rows = pack(entries, width)
+    if len(rows) == 1 and cell_len(title) + 3 + row_cells(rows[0]) <= width:
+        return [title + " " * (width - cell_len(title) - row_cells(rows[0])) + row_text(rows[0])]
+    shown = rows[: height // ROWS_A_LEGEND_ROW]
+    left_out = len(entries) - sum(map(len, shown))
+    if left_out:
+        title = f"{title}  (+{left_out} not named)" if title else ""
+    first = shortened(title, width, unicode=unicode)
+    return [*([first] if first else []), *map(row_text, shown)]
+
+
+def pack(entries: Sequence[Entry], width: int) -> list[list[Entry]]:
+    """Entries in rows of at most so many cells; one that is wider than a row is left out."""
+    rows: list[list[Entry]] = []
+    for entry in entries:
+        if entry.cells > width:
+            continue
+        if rows and row_cells([*rows[-1], entry]) <= width:
+            rows[-1].append(entry)
+        else:
+            rows.append([entry])
+    return rows
+
+
+def row_cells(row: Sequence[Entry]) -> int:
+    """Cells of a row of a legend."""
+    return sum(entry.cells + 2 for entry in row) - 2
+
+
+def row_text(row: Sequence[Entry]) -> str:
+    """A row of a legend."""
+    return "  ".join(map(str, row))
+
+
+def notice(head: list[str], why: str, width: int, height: int) -> list[str]:
+    """The heading, and in the middle what there is to say instead of a chart."""
+    head = head[: max(height - 1, 0)]
+    above = max((height - len(head) - 1) // 2, 0)
+    return [*head, *[""] * above, why[:width].center(width).rstrip()]
+
+
+def boxed(lines: list[str], height: int) -> str:
+    """Exactly so many lines."""
+    return "\n".join([*lines, *[""] * height][:height])
+
+
+def y_axis(limits: tuple[float, float], rows: int, *, log: bool) -> Axis:
+    """Round values up the left side; the limits are logarithms where the axis is logarithmic."""
+    most = max(rows // (ROWS_A_LOG_TICK if log else ROWS_A_TICK), 2)
+    values = ticks.log_ticks(*limits, most) if log else ticks.linear_ticks(*limits, most)
+    labels = ticks.log_labels(values) if log else ticks.labels(values)
+    return labelled(values, labels, limits, rows)
+
+
+def x_axis(limits: tuple[float, float], columns: int) -> Axis:
+    """Round values along the bottom, as many as stand apart from each other."""
+    for most in range(max(columns // 8, 2), 1, -1):
+        values = ticks.linear_ticks(*limits, most)
+        axis = labelled(values, ticks.labels(values), limits, columns)
+        gaps = [right - left for left, right in pairwise(axis.cells)]
+        if min(gaps, default=columns) >= axis.widest + 3:
+            return axis
+    return Axis(axis.cells[:1], axis.labels[:1])
+
+
+def labelled(values: list[float], labels: list[str], limits: tuple[float, float], cells: int) -> Axis:
+    """The cells of values; of two in one cell, or of one label, the first is kept."""
+    by_cell: dict[int, str] = {}
+    low, high = limits
+    for value, label in zip(values, labels, strict=True):
+        # Quarters, for the distance between the limits may exceed the largest float.
+        share = (value / 4 - low / 4) / (high / 4 - low / 4) if high - low > 1e-300 else float(value > low)
+        cell = min(max(round(share * (cells - 1)), 0), cells - 1)
+        if label not in by_cell.values():
+            by_cell.setdefault(cell, label)
+    return Axis(list(by_cell), list(by_cell.values()))
+
+
+def set_into_axis(line: str, label: str, offset: int, axis: Axis) -> str:
+    """The line of the x axis with its label in the last gap between ticks that is wide enough, if there is one.
+
+    Args:
+        line: Without escape sequences.
+        label: Clean text.
+        offset: Cells before the first column.
+        axis: Its ticks.
+    """
+    if not label:
+        return line
+    marks = [-1, *axis.cells, len(line) - offset]
+    for left, right in reversed(list(pairwise(marks))):
+        room = right - left - 1
+        if room >= cell_len(label) + 3:
+            start = offset + left + 1 + (room - cell_len(label) - 2) // 2
+            return f"{line[:start]} {label} {line[start + cell_len(label) + 2 :]}"
+    return line

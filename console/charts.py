@@ -1,0 +1,243 @@
+"""Curves as text: the one importer of plotext, which draws the axes, the ticks and the cells of the canvas.
+
+The dots within a cell are set in raster.py: plotext spends 40 ms and more on the lines of six curves of 200 points,
+and seconds on longer ones. It sees only small whole numbers and characters of one cell, never data or outside text,
+so no float and no name can break it. Not thread-safe: plotext has one figure, and only the UI thread draws.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import plotext
+from rich.cells import cell_len
+
+from console.chart_frame import (
+    FRAME_IN_ASCII,
+    Axis,
+    Entry,
+    ascii_marker,
+    boxed,
+    heading,
+    notice,
+    outside,
+    set_into_axis,
+    shortened,
+    x_axis,
+    y_axis,
+)
+from console.curves import Curve, Floats, Numbers, decimate, finite_curve, smooth
+from console.raster import ASCII, BRAILLE, FREE, Raster, trace
+
+__all__ = ["COLOURS", "Series", "line_chart", "smooth"]
+
+Range = tuple[float, float]
+
+COLOURS = {
+    "black": 0, "red": 1, "green": 2, "yellow": 3, "blue": 4, "magenta": 5, "cyan": 6, "white": 7,
+    "bright_black": 8, "bright_red": 9, "bright_green": 10, "bright_yellow": 11, "bright_blue": 12,
+    "bright_magenta": 13, "bright_cyan": 14, "bright_white": 15,
+}  # fmt: skip
+"""Names of the sixteen colours that every terminal theme defines."""
+
+LEAST_COLUMNS, LEAST_ROWS = 8, 2
+"""Of a canvas; below that nothing can be read from it."""
+ROWS_OF_X_AXIS = 2
+COLUMNS_A_MARKED_POINT = 3
+"""A curve with this much room for each of its points has a marker on every one."""
+NO_COLOUR = "default"
+"""plotext's name for the terminal's own; None would make it choose one."""
+RUN = re.compile(r"((?:\x1b\[[\d;]+m)*)([^\x1b]+)\x1b\[0m")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Series:
+    """One curve and how to tell it from others."""
+
+    label: str
+    """Shown in the legend; "" leaves it out of there."""
+    x: Numbers = field(repr=False)
+    """[N], any unit; sorted when drawn. What is not finite is a gap."""
+    y: Numbers = field(repr=False)
+    """[N], any unit."""
+    marker: str = "●"
+    """One printable cell; set on the points where they are few, else at the end and at intervals."""
+    colour: int | str | None = None
+    """0 to 255, a name of COLOURS, or None for the terminal's own."""
+    faint: bool = False
+    """Beneath the others, dimmed and without markers: the raw values behind a smoothed curve."""
+
+    def __post_init__(self) -> None:
+        if len(self.x) != len(self.y):
+            raise ValueError(f"x and y must be equally long, got {len(self.x)} and {len(self.y)}")
+        if len(self.marker) != 1 or not self.marker.isprintable() or cell_len(self.marker) != 1 or self.marker == " ":
+            raise ValueError(f"marker must be one visible character of one cell, got {self.marker!r}")
+        if isinstance(self.colour, str) and self.colour not in COLOURS:
+            raise ValueError(f"colour must be one of {', '.join(COLOURS)}, got {self.colour!r}")
+        if isinstance(self.colour, int) and not 0 <= self.colour <= 255:
+            raise ValueError(f"colour must be in 0..255, got {self.colour}")
+
+    @property
+    def colour_index(self) -> int | None:
+        return COLOURS[self.colour] if isinstance(self.colour, str) else self.colour
+
+
+def line_chart(
+    series: Sequence[Series],
+    *,
+    width: int,
+    height: int,
+    title: str,
+    x_label: str = "",
+    log_y: bool = False,
+    colour: bool = True,
+    unicode: bool = True,
+    x_range: Range | None = None,
+    y_range: Range | None = None,
+) -> str:
+    """Curves in a box of text, for any floats and any size; the same call gives the same text.
+
+    Args:
+        series: Later ones lie above earlier ones, all above the faint ones.
+        width: Cells; no line is wider.
+        height: Lines; there are exactly as many (none where it is below 1).
+        title: Left in the first line; the legend is beside it, or beneath where it is too long.
+        x_label: Set into the x axis, where there is room.
+        log_y: Decimal logarithmic y axis; zero and below are gaps.
+        colour: Use ANSI colours; without, there is no escape sequence at all.
+        unicode: Braille dots; without, the text is ASCII, and so are markers and labels.
+        x_range: Least and greatest x to show; None, or a bound that is not finite, takes the data's.
+        y_range: The same of y, in the data's unit also where the axis is logarithmic.
+    """
+    style = BRAILLE if unicode else ASCII
+    width, height = max(width, 0), max(height, 0)
+    markers = [one.marker if unicode else ascii_marker(one.marker, index) for index, one in enumerate(series)]
+    head = heading(
+        outside(title, unicode=unicode),
+        legend(series, markers, width, colour=colour, unicode=unicode),
+        width,
+        height,
+        unicode=unicode,
+    )
+    curves = [finite_curve(one.x, one.y, log_y=log_y) for one in series]
+    x_limits = limits([curve.x for curve in curves], x_range, least_apart=1.0)
+    if x_limits is None:
+        positive_only = log_y and any(np.isfinite(np.asarray(one.y, np.float64)).any() for one in series)
+        why = "nothing above 0 for a log axis" if positive_only else "no data yet"
+        return boxed(notice(head, why, width, height), height)
+    if x_range is not None:
+        curves = [within(curve, x_limits) for curve in curves]
+    y_limits = limits([curve.y for curve in curves], log_range(y_range) if log_y else y_range)
+    if y_limits is None:
+        return boxed(notice(head, "no data in this range", width, height), height)
+
+    rows = height - len(head) - ROWS_OF_X_AXIS
+    up = y_axis(y_limits, max(rows, LEAST_ROWS), log=log_y)
+    columns = width - up.widest - 1
+    if columns < LEAST_COLUMNS or rows < LEAST_ROWS:
+        return boxed(notice(head, "too small for a chart", width, height), height)
+    across = x_axis(x_limits, columns)
+    raster = Raster(columns, rows, style)
+    paint(raster, series, curves, x_limits, y_limits)
+    body = drawn(raster, series, markers, across, up, colour=colour)
+    body[rows] = set_into_axis(body[rows], outside(x_label, unicode=unicode), up.widest + 1, across)
+    if not unicode:
+        body = [line.translate(FRAME_IN_ASCII) for line in body]
+    return boxed([*head, *body], height)
+
+
+def legend(series: Sequence[Series], markers: Sequence[str], width: int, *, colour: bool, unicode: bool) -> list[Entry]:
+    """What tells the curves apart; a label takes at most half of the width."""
+    entries = []
+    for one, marker in zip(series, markers, strict=True):
+        label = shortened(outside(one.label, unicode=unicode), min(width - 2, max(width // 2, 16)), unicode=unicode)
+        if label and not one.faint:
+            entries.append(Entry(marker, label, one.colour_index if colour else None))
+    return entries
+
+
+def limits(values: Sequence[Floats], wanted: Range | None, *, least_apart: float = 0.0) -> Range | None:
+    """Least and greatest of all values, or what is wanted instead, always apart; None where there are no values."""
+    shown = [one for one in values if len(one)]
+    if not shown:
+        return None
+    own = float(min(one.min() for one in shown)), float(max(one.max() for one in shown))
+    bounds = [
+        float(bound) if math.isfinite(bound) else instead for bound, instead in zip(wanted or own, own, strict=True)
+    ]
+    low, high = min(bounds), max(bounds)
+    if low == high:
+        apart = max(abs(low) / 10, least_apart, sys.float_info.min) if low else 1.0
+        low, high = max(low - apart, -sys.float_info.max), min(high + apart, sys.float_info.max)
+    return low, high
+
+
+def log_range(wanted: Range | None) -> Range | None:
+    """Decimal logarithms of a range; NaN for a bound that has none."""
+    if wanted is None:
+        return None
+    low, high = (math.log10(bound) if 0 < bound < math.inf else math.nan for bound in wanted)
+    return low, high
+
+
+def within(curve: Curve, x_limits: Range) -> Curve:
+    """The part of a curve between two x, which is one slice because x is sorted."""
+    first, end = np.searchsorted(curve.x, x_limits[0], "left"), np.searchsorted(curve.x, x_limits[1], "right")
+    return Curve(curve.x[first:end], curve.y[first:end], curve.starts[first:end])
+
+
+def paint(raster: Raster, series: Sequence[Series], curves: Sequence[Curve], x_limits: Range, y_limits: Range) -> None:
+    """Put curves on the raster: faint ones first, each later one above, the markers last."""
+    faint = [index for index, one in enumerate(series) if one.faint]
+    strong = [index for index, one in enumerate(series) if not one.faint]
+    masks = {}
+    for index in faint + strong:
+        curve = decimate(curves[index], raster.width, x_limits)
+        columns, rows = trace(*raster.place(curve, x_limits, y_limits), curve.starts)
+        masks[index] = raster.paint(index, columns, rows, faint=series[index].faint)
+    for turn, index in enumerate(strong):
+        if len(curves[index].x) * COLUMNS_A_MARKED_POINT <= raster.columns:
+            for column, row in zip(*raster.place(curves[index], x_limits, y_limits), strict=True):
+                raster.mark(index, int(column) // raster.dot_columns, int(row) // raster.dot_rows)
+        else:
+            raster.mark_along(index, masks[index], offset=turn / len(strong))
+
+
+def drawn(
+    raster: Raster, series: Sequence[Series], markers: Sequence[str], across: Axis, up: Axis, *, colour: bool
+) -> list[str]:
+    """The raster and its axes as lines, drawn by plotext on its one figure."""
+    rows, columns = np.nonzero(raster.owners != FREE)
+    owners = raster.owners[rows, columns].tolist()
+    marked = raster.markers[rows, columns].tolist()
+    glyphs = [
+        raster.style.glyphs[mask] if marker == FREE else markers[marker]
+        for mask, marker in zip(raster.masks[rows, columns].tolist(), marked, strict=True)
+    ]
+    plotext.clear_figure()
+    plotext.theme("clear")
+    plotext.limit_size(False, False)
+    plotext.plot_size(raster.columns + up.widest + 1, raster.rows + ROWS_OF_X_AXIS)
+    plotext.xaxes(True, False)
+    plotext.yaxes(True, False)
+    plotext.xlim(0, raster.columns - 1)
+    plotext.ylim(0, raster.rows - 1)
+    plotext.xticks(across.cells, across.labels)
+    plotext.yticks(up.cells, up.labels)
+    look: dict[str, list[int | str] | list[str] | str] = {"color": NO_COLOUR}
+    if colour:
+        indices = [NO_COLOUR if one.colour_index is None else one.colour_index for one in series]
+        look = {"color": [indices[owner] for owner in owners]}
+        if any(one.faint for one in series):
+            styles = ["dim" if one.faint else NO_COLOUR for one in series]
+            look["style"] = [styles[owner] for owner in owners]
+    plotext.scatter(columns.tolist(), rows.tolist(), marker=glyphs, **look)
+    # plotext ends every run of equal looks with a reset, also where nothing was set.
+    lines = RUN.sub(lambda run: run[0] if run[1] else run[2], plotext.build()).splitlines()
+    plotext.clear_figure()
+    return [line.rstrip() for line in lines]

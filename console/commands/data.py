@@ -1,0 +1,162 @@
+"""`depthscope data`: what there is to train on, and how to bring in more."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from engine.datasets import DatasetInfo
+
+SCHEMA = 1
+
+data_app = typer.Typer(no_args_is_help=True, help="List, fetch, import and verify datasets.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def narrate(text: str) -> None:
+    """What is under way goes to standard error; standard output is data."""
+    typer.echo(text, err=True)
+
+
+def print_json(**fields: Any) -> None:
+    typer.echo(json.dumps({"schema": SCHEMA, **fields}, ensure_ascii=False))
+
+
+def info_fields(info: DatasetInfo) -> dict[str, Any]:
+    """A converted dataset as JSON shows it."""
+    return {
+        "name": info.name,
+        "source": info.source,
+        "synthetic": info.synthetic,
+        "num_train": info.num_train,
+        "num_test": info.num_test,
+        "classes": list(info.classes),
+        "mean": list(info.mean),
+        "std": list(info.std),
+        "sha256": info.digest(),
+    }
+
+
+def print_info(info: DatasetInfo, *, as_json: bool) -> None:
+    if as_json:
+        print_json(dataset=info_fields(info))
+    else:
+        typer.echo(
+            f"{info.name}: {info.num_train} + {info.num_test} images of {len(info.classes)} classes ({info.source})"
+        )
+
+
+@data_app.command("ls")
+def list_command(as_json: AsJson = False) -> None:
+    """List the datasets that a run can train on."""
+    from engine.datasets import list_datasets
+    from engine.paths import find_home
+
+    datasets = list_datasets(find_home())
+    if as_json:
+        fields = ("name", "built_in", "cached", "source", "synthetic", "num_train", "num_test", "num_classes")
+        rows = [
+            {**{field: getattr(each, field) for field in fields}, "num_bytes": each.num_bytes, "problem": each.problem}
+            for each in datasets
+        ]
+        print_json(datasets=rows)
+        return
+    table: list[tuple[str, ...]] = [("NAME", "TRAIN", "TEST", "CLASSES", "MIB", "STATE", "SOURCE")]
+    for each in datasets:
+        state = (
+            "damaged" if each.problem else "here" if each.cached else "to be drawn" if each.synthetic else "to fetch"
+        )
+        numbers = tuple("?" if number is None else str(number) for number in (each.num_train, each.num_test))
+        classes = "?" if each.num_classes is None else str(each.num_classes)
+        size = f"{each.num_bytes / 2**20:.0f}" if each.num_bytes else "-"
+        table.append((each.name, *numbers, classes, size, state, each.source))
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]) - 1)]
+    for row in table:
+        cells = [
+            cell.rjust(width) if 1 <= column <= 4 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=False))
+        ]
+        typer.echo("  ".join([*cells, row[-1]]))
+    for each in datasets:
+        if each.problem:
+            narrate(each.problem)
+
+
+@data_app.command("fetch")
+def fetch_command(
+    name: Annotated[str, typer.Argument(help="cifar10, cifar100, fashion-mnist or synthetic.")],
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="DIR", help="Folder or archive with the published files, in place of a download."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Download (or read, or draw) a built-in dataset, and convert it; a damaged one is converted again."""
+    from engine.datasets import prepare
+    from engine.paths import find_home
+
+    print_info(prepare(find_home(), name, source=source, repair=True, report=narrate), as_json=as_json)
+
+
+@data_app.command("import")
+def import_command(
+    path: Annotated[
+        Path, typer.Argument(help="Folder with train/<class>/ and test/<class>/, or a tar or zip archive of it.")
+    ],
+    name: Annotated[str, typer.Option("--name", help="What to call the dataset.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Take the place of a dataset of this name.")] = False,
+    resize: Annotated[bool, typer.Option("--resize", help="Stretch images of other sizes to 32×32.")] = False,
+    sha256: Annotated[
+        str | None,
+        typer.Option(
+            "--sha256", metavar="HEX", help="What the archive must be; a SHA256SUMS beside it is asked anyway."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Convert your own images to a dataset; archives are read without being extracted."""
+    from engine.datasets import import_images
+    from engine.paths import find_home
+
+    info = import_images(find_home(), path, name, replace=replace, resize=resize, sha256=sha256, report=narrate)
+    print_info(info, as_json=as_json)
+
+
+@data_app.command("verify")
+def verify_command(
+    names: Annotated[list[str] | None, typer.Argument(help="Datasets; all that are here, if none is named.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare converted datasets with their checksums."""
+    from engine.datasets import describe, list_datasets, verify
+    from engine.errors import DatasetError, DepthscopeError
+    from engine.paths import find_home
+
+    home = find_home()
+    problems: dict[str, str | None] = {}
+    here = [each.name for each in list_datasets(home) if each.cached or each.problem]
+    for name in names or here:
+        if name not in here:
+            describe(home, name)
+        try:
+            verify(home, name)
+            problems[name] = None
+        except DatasetError as error:
+            problems[name] = str(error)
+        if not as_json:
+            typer.echo(f"{name}: {'ok' if problems[name] is None else 'not ok'}")
+    if as_json:
+        rows = [{"name": name, "ok": problem is None, "problem": problem} for name, problem in problems.items()]
+        print_json(datasets=rows)
+    bad = [problem for problem in problems.values() if problem is not None]
+    for problem in bad[:-1]:
+        narrate(problem)
+    if bad:
+        raise DepthscopeError(bad[-1])

@@ -1,0 +1,93 @@
+"""`depthscope engine`: the background process that trains."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from console.commands.options import JsonOption
+
+engine_app = typer.Typer(no_args_is_help=True, help="The background engine: start, stop, restart, status, logs.")
+
+
+@engine_app.command()
+def start() -> None:
+    """Start the engine, unless it serves already; every command that needs it does so too."""
+    from engine import client, launch
+
+    greeting = launch.ensure_engine(client.open_home())
+    typer.echo(f"the engine serves {greeting.home} (pid {greeting.pid}, version {greeting.version})")
+
+
+@engine_app.command()
+def stop(
+    keep_training: Annotated[
+        bool, typer.Option("--keep-training", help="Leave running workers alone; the next engine takes them over.")
+    ] = False,
+) -> None:
+    """Let every run save a checkpoint, and end the engine; runs that were under way wait in the queue."""
+    from engine import launch
+    from engine.paths import find_home
+
+    ended = launch.stop(find_home(), keep_training=keep_training)
+    if ended is None:
+        typer.echo("no engine serves")
+        return
+    waiting = ended.num_queued + (0 if keep_training else ended.num_running)
+    going_on = f", {ended.num_running} running go on" if keep_training and ended.num_running else ""
+    typer.echo(f"the engine (pid {ended.pid}) has ended; {waiting} runs wait for the next one{going_on}")
+
+
+@engine_app.command()
+def restart() -> None:
+    """Replace the engine by one of this version; training goes on meanwhile."""
+    from engine import client, launch
+
+    home = client.open_home()
+    launch.stop(home, keep_training=True)
+    greeting = launch.ensure_engine(home)
+    typer.echo(f"the engine serves {greeting.home} (pid {greeting.pid}, version {greeting.version})")
+
+
+@engine_app.command()
+def status(as_json: JsonOption = False) -> None:
+    """Say whether the engine serves, and what it has to do."""
+    import msgspec
+
+    from console.formatting import duration
+    from console.output import print_json
+    from engine import launch
+    from engine.paths import find_home
+
+    home = find_home()
+    greeting = launch.greet(home)
+    if as_json:
+        found = None if greeting is None else msgspec.to_builtins(greeting)
+        print_json({"home": str(home.root), "serves": greeting is not None, "engine": found})
+    elif greeting is None and launch.is_serving(home):
+        typer.echo(f"an engine holds {home.engine_lock} but does not listen: it is starting, or ending")
+    elif greeting is None:
+        typer.echo(f"no engine serves {home.root}; the next command that needs one starts it")
+    else:
+        typer.echo(
+            f"version {greeting.version}, pid {greeting.pid}, up {duration(greeting.uptime_seconds)}:"
+            f" {greeting.num_running} running, {greeting.num_queued} queued on {', '.join(greeting.devices)}"
+        )
+
+
+@engine_app.command()
+def logs(
+    lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="How many of the last lines.")] = 50,
+) -> None:
+    """Print the end of the engine's log."""
+    from console.formatting import clean
+    from console.output import narrate
+    from engine.paths import find_home
+
+    log = find_home().engine_log
+    if not log.exists():
+        narrate(f"no engine has written to {log} yet")
+        return
+    for line in log.read_text(errors="replace").splitlines()[-lines:]:
+        typer.echo(clean(line))

@@ -1,0 +1,67 @@
+"""Change runs: stop, pause, resume, retry, rm, restore. A name that is not one run refuses the whole command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from console.commands.options import RunArguments
+
+if TYPE_CHECKING:
+    from engine.protocol import RunRequest
+
+
+def stop(runs: RunArguments) -> None:
+    """End runs at their next step, with a checkpoint."""
+    from engine.protocol import Stop
+
+    change(Stop, runs, "stopped")
+
+
+def pause(runs: RunArguments) -> None:
+    """Let runs rest at their next step, with a checkpoint, until they are resumed."""
+    from engine.protocol import Pause
+
+    change(Pause, runs, "paused")
+
+
+def resume(runs: RunArguments) -> None:
+    """Go on with paused or stopped runs from their checkpoints."""
+    from engine.protocol import Resume
+
+    change(Resume, runs, "queued")
+
+
+def retry(runs: RunArguments) -> None:
+    """Try failed, diverged or lost runs again from their checkpoints."""
+    from engine.protocol import Retry
+
+    change(Retry, runs, "queued")
+
+
+def remove(runs: RunArguments) -> None:
+    """Hide runs; nothing is deleted from disk, and `restore` shows them again."""
+    from engine.protocol import Remove
+
+    change(Remove, runs, "removed")
+
+
+def restore(runs: RunArguments) -> None:
+    """Show removed runs again."""
+    from engine.protocol import Restore
+
+    change(Restore, runs, "restored")
+
+
+def change(request: type[RunRequest], words: list[str], done: str) -> None:
+    """Resolve the words here, where a wrong one costs nothing, and ask the engine for the change."""
+    from console.formatting import clean
+    from engine import client
+    from engine.paths import find_home
+
+    home = find_home()
+    with client.read_fresh(home) as reader:
+        found = [reader.find(word) for word in words]
+    client.change(home, request(runs=tuple(run.id for run in found)))
+    typer.echo("\n".join(f"{run.id}  {clean(run.name)}  {done}" for run in found))

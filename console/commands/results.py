@@ -1,0 +1,67 @@
+"""Look at results: plot curves in the terminal, compare the networks of an experiment."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from console.commands.options import JsonOption
+
+
+def plot(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Left out: the newest experiment.")
+    ] = None,
+    metric: Annotated[
+        str,
+        typer.Option(help="train-loss, train-error, test-loss, test-error, learning-rate or images-per-second."),
+    ] = "test-error",
+    x_axis: Annotated[str, typer.Option("-x", "--x-axis", help="epoch, step or time (seconds).")] = "epoch",
+    log_y: Annotated[bool, typer.Option("--log-y", help="A logarithmic vertical axis.")] = False,
+    width: Annotated[int | None, typer.Option(min=20, help="Columns; the terminal's where left out.")] = None,
+    height: Annotated[int | None, typer.Option(min=6, help="Lines; most of the terminal's where left out.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw a metric of runs over their epochs."""
+    from console import drawing, listing, metrics
+    from console.output import print_json
+    from engine import client
+    from engine.errors import UsageError
+    from engine.paths import find_home
+
+    wanted = metrics.find_metric(metric)
+    if x_axis not in list(metrics.Axis):
+        raise UsageError(f"the x axis must be one of {', '.join(metrics.Axis)}, got {x_axis!r}")
+    axis = metrics.Axis(x_axis)
+    with client.read_fresh(find_home()) as reader:
+        runs = listing.find_all(reader, words or [])
+        if as_json:
+            print_json(drawing.curves_document(reader, runs, wanted, axis))
+            return
+        curves = metrics.curves(reader, runs, wanted, axis)
+    typer.echo(drawing.chart(curves, wanted, axis, log_y=log_y, width=width, height=height))
+
+
+def compare(
+    experiment: Annotated[str | None, typer.Argument(help="Left out: the newest experiment.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show final errors over seeds, and residual against plain networks of the same depth."""
+    from console import report
+    from console.output import print_json
+    from engine import client
+    from engine.errors import UsageError
+    from engine.paths import find_home
+
+    with client.read_fresh(find_home()) as reader:
+        name = experiment or reader.latest_experiment()
+        if name is None:
+            raise UsageError("no runs yet: `depthscope quickstart` trains a first comparison in minutes")
+        runs = reader.runs(experiment=name)
+    if not runs:
+        raise UsageError(f"no experiment is called {name!r}: `depthscope ls` shows their names")
+    if as_json:
+        print_json(report.comparison_document(name, runs))
+    else:
+        typer.echo(report.comparison_text(runs))

@@ -1,0 +1,99 @@
+"""Look at runs: ls, show, logs, follow, wait."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from console.commands.options import JsonOption, RunArgument
+
+
+def list_runs(
+    experiment: Annotated[str | None, typer.Argument(help="Only the runs of this experiment.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Removed runs too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List runs, oldest first."""
+    from console import documents, listing
+    from console.output import narrate, print_json
+    from engine import client
+    from engine.paths import find_home
+
+    with client.read_fresh(find_home()) as reader:
+        runs = reader.runs(experiment=experiment, with_deleted=everything)
+    if as_json:
+        print_json({"runs": [documents.run_document(run) for run in runs]})
+    elif runs:
+        typer.echo(listing.runs_table(runs))
+    else:
+        narrate("no runs yet: `depthscope quickstart` trains a first comparison in minutes")
+
+
+def show(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Show one run: what was asked, where it stands, and every epoch."""
+    from console import documents, listing
+    from console.output import print_json
+    from engine import client
+    from engine.paths import find_home
+
+    with client.read_fresh(find_home()) as reader:
+        found = reader.find(run)
+        epochs, steps, events = reader.epochs(found.id), reader.steps(found.id), reader.events(found.id)
+    if as_json:
+        print_json(documents.run_details(found, epochs, steps, events))
+    else:
+        typer.echo(listing.run_page(found, epochs, events))
+
+
+def logs(
+    run: RunArgument,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run is finished.")] = False,
+) -> None:
+    """Print what a run's worker wrote, and what happened to the run."""
+    from console import listing
+    from engine import client
+    from engine.paths import find_home
+
+    home = find_home()
+    with client.read_fresh(home) as reader:
+        found = reader.find(run)
+        listing.print_log(home, reader, found, follow=follow)
+
+
+def follow(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Left out: the newest experiment.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch runs until they are done; Ctrl-C leaves, and training goes on."""
+    watch(words, quiet=False, as_json=as_json)
+
+
+def wait(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Left out: the newest experiment.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Wait, without a word, until runs are done; status 4 if one of them did not succeed."""
+    watch(words, quiet=True, as_json=as_json)
+
+
+def watch(words: list[str] | None, *, quiet: bool, as_json: bool) -> None:
+    """Follow what is named, print it where asked, and leave with the status that says how it went."""
+    from console import documents, following, listing
+    from console.output import print_json
+    from engine import client
+    from engine.paths import find_home
+
+    home = find_home()
+    with client.read_fresh(home) as reader:
+        runs = listing.find_all(reader, words or [])
+    following.follow_until_done(home, [run.id for run in runs], name=" ".join(words or []), quiet=quiet)
+    with client.read(home) as reader:
+        done = [reader.run(run.id) for run in runs]
+    if as_json:
+        print_json({"runs": [documents.run_document(run) for run in done]})
+    following.exit_for(done)

@@ -1,0 +1,106 @@
+"""`depthscope train`: the cross product of architectures, depths and seeds as one experiment."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from console.commands.options import JsonOption
+
+Words = list[str]
+
+
+def train(
+    architectures: Annotated[
+        Words, typer.Option("-a", "--arch", help="resnet, plain, preact, he-resnet, he-plain; lists: a,b or repeated.")
+    ],
+    depths: Annotated[
+        Words | None, typer.Option("-d", "--depth", help="Depths, such as 20,56,110; he-*: any 6n+2.")
+    ] = None,
+    seeds: Annotated[
+        Words | None,
+        typer.Option("--seed", help="Seeds, such as 4,7."),
+    ] = None,
+    num_seeds: Annotated[Words | None, typer.Option("--seeds", help="How many: 3 takes seeds 0, 1 and 2.")] = None,
+    block: Annotated[str | None, typer.Option(help="basic or bottleneck; the depth decides where left out.")] = None,
+    blocks: Annotated[str | None, typer.Option(help="Blocks per stage, such as 3,4,6,3, instead of depths.")] = None,
+    width: Annotated[int | None, typer.Option(help="Planes of the first stage (64; he-*: 16).")] = None,
+    conv_bias: Annotated[bool, typer.Option("--conv-bias", help="Biases in the blocks' convolutions.")] = False,
+    norm: Annotated[str, typer.Option(help="batch, or none: the vanishing gradient itself.")] = "batch",
+    dataset: Annotated[str, typer.Option("--data", help="A dataset of `depthscope data ls`.")] = "cifar10",
+    train_images: Annotated[int | None, typer.Option(help="Size of a class-balanced training subset.")] = None,
+    test_images: Annotated[int | None, typer.Option(help="Size of a class-balanced test subset.")] = None,
+    recipe: Annotated[str, typer.Option(help="reference, constant or quick.")] = "reference",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training set.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images an update.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--lr", "--learning-rate", help="Base rate.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="step, constant or one-cycle.")] = None,
+    drops: Annotated[str | None, typer.Option(help="Where a step schedule falls tenfold, such as 0.5,0.75.")] = None,
+    warmup_rate: Annotated[float | None, typer.Option(help="Rate of the first steps (the paper's 110: 0.01).")] = None,
+    warmup_steps: Annotated[int | None, typer.Option(help="Updates at the warm-up rate (400).")] = None,
+    momentum: Annotated[float | None, typer.Option(help="Of SGD.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="On every parameter.")] = None,
+    augment: Annotated[bool | None, typer.Option("--augment/--no-augment", help="Random crop and flip.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, or a GPU such as cuda:1; the first free one else.")] = None,
+    experiment: Annotated[
+        str | None, typer.Option("-e", "--experiment", help="Its name; one that exists gets the runs added.")
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Queue the runs and return at once.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained, and train nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train networks in the background and follow them; Ctrl-C stops following, never training."""
+    from console import documents, following, planning
+    from console.output import narrate, print_json
+    from engine import client
+    from engine.paths import find_home
+
+    home = find_home()
+    asked = planning.Asked(
+        architectures=planning.split_words(architectures),
+        depths=planning.whole_numbers(depths or [], "depth"),
+        seeds=planning.seeds(seeds or [], num_seeds or []),
+        block=block,
+        blocks=None if blocks is None else planning.whole_numbers([blocks], "blocks"),
+        width=width,
+        conv_bias=conv_bias,
+        norm=norm,
+        dataset=dataset,
+        train_images=train_images,
+        test_images=test_images,
+        recipe=recipe,
+        overrides={
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "schedule": schedule,
+            "drops": None if drops is None else planning.fractions(drops),
+            "warmup_rate": warmup_rate,
+            "warmup_steps": warmup_steps,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "augment": augment,
+        },
+        device=device,
+    )
+    planned = planning.plan_runs(home, asked)
+    if dry_run:
+        if as_json:
+            print_json(documents.plan_document(planned))
+        else:
+            typer.echo(planning.plan_table(planned))
+        return
+    home = client.open_home()
+    done = client.submit(home, planned, experiment=experiment)
+    narrate(f"{done.experiment}: {len(done.runs)} {'run' if len(done.runs) == 1 else 'runs'} queued")
+    if not detach:
+        following.follow_until_done(home, done.runs, name=str(done.experiment))
+    with client.read(home) as reader:
+        trained = [reader.run(run) for run in done.runs]
+    if as_json:
+        print_json({"experiment": done.experiment, "runs": [documents.run_document(run) for run in trained]})
+    elif detach:
+        typer.echo("\n".join(f"{run.id}  {run.name}" for run in trained))
+    if not detach:
+        following.exit_for(trained)

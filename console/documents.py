@@ -1,0 +1,49 @@
+"""What `--json` prints of runs and experiments: plain values, named as in the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from engine.protocol import NewRun
+from engine.run import EpochRow, EventRow, Run, StepRow
+from models import catalog, cost
+
+
+def run_document(run: Run) -> dict[str, Any]:
+    """A run as the index knows it."""
+    return {
+        "network": catalog.label(run.spec.model),
+        "num_parameters": cost.num_parameters(run.spec.model),
+        **{name: value for name, value in msgspec.to_builtins(run).items() if name != "spec"},
+        "spec": msgspec.to_builtins(run.spec),
+    }
+
+
+def run_details(
+    run: Run, epochs: Sequence[EpochRow], steps: Sequence[StepRow], events: Sequence[EventRow]
+) -> dict[str, Any]:
+    """A run with everything that was measured of it."""
+    return {
+        "run": run_document(run),
+        "epochs": msgspec.to_builtins(epochs),
+        "steps": msgspec.to_builtins(steps),
+        "events": msgspec.to_builtins(events),
+    }
+
+
+def plan_document(planned: Sequence[NewRun]) -> dict[str, Any]:
+    """What would be trained."""
+    return {
+        "runs": [
+            {
+                "name": run.name,
+                "num_parameters": cost.num_parameters(run.spec.model),
+                "forward_macs": cost.forward_macs(run.spec.model),
+                "spec": msgspec.to_builtins(run.spec),
+            }
+            for run in planned
+        ]
+    }

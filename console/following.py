@@ -1,0 +1,187 @@
+"""Watch runs until they are done: a live table on a terminal, plain lines elsewhere. Leaving never stops training."""
+
+from __future__ import annotations
+
+import select
+import sys
+import time
+from collections.abc import Sequence
+
+import typer
+
+from console.formatting import clean, duration, percent, progress_bar, table
+from console.output import narrate
+from engine import launch
+from engine.client import read
+from engine.paths import Home
+from engine.queries import Reader
+from engine.run import EpochRow, Run, RunStatus
+
+SECONDS_BETWEEN_LOOKS = 0.25
+SECONDS_BETWEEN_ENGINE_CHECKS = 2.0
+EXIT_NOT_SUCCEEDED = 4
+EXIT_INTERRUPTED = 130
+
+
+def follow_until_done(home: Home, runs: Sequence[str], *, name: str, quiet: bool = False) -> None:
+    """Return when every run is finished or rests; the engine is started again if it is gone.
+
+    Args:
+        home: Where the runs are.
+        runs: Whole ids.
+        name: What to call them when the user leaves.
+        quiet: Say nothing on the way.
+
+    Raises:
+        typer.Exit: the user left with Ctrl-C (status 130).
+    """
+    try:
+        with read(home) as reader:
+            if quiet:
+                wait_for(home, reader, runs)
+            elif sys.stderr.isatty():
+                show_live(home, reader, runs)
+            else:
+                print_lines(home, reader, runs)
+    except KeyboardInterrupt:
+        narrate(f"\nstopped following; training goes on: `depthscope follow {name}` watches it again")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def exit_for(runs: Sequence[Run]) -> None:
+    """Leave with status 4, and say why, unless every run succeeded."""
+    for run in runs:
+        if run.is_finished and not run.succeeded:
+            reason = f": {last_line(run.error)}" if run.error else ""
+            narrate(f"{run.id} {clean(run.name)} {run.outcome}{reason}")
+        elif not run.is_finished:
+            narrate(f"{run.id} {clean(run.name)} is {run.status}")
+    if not all(run.succeeded for run in runs):
+        raise typer.Exit(EXIT_NOT_SUCCEEDED)
+
+
+def last_line(text: str) -> str:
+    """The line of a traceback or message that says what went wrong."""
+    return clean(text.strip().splitlines()[-1]) if text.strip() else ""
+
+
+class Watch:
+    """Looks at the index when it has changed, and at the engine now and then."""
+
+    def __init__(self, home: Home, reader: Reader, runs: Sequence[str]) -> None:
+        self._home = home
+        self._reader = reader
+        self._ids = list(runs)
+        self._version: int | None = None
+        self._checked_at = 0.0
+
+    def look(self) -> list[Run] | None:
+        """The runs as they stand now, or None where nothing has changed since the last look."""
+        now = time.monotonic()
+        if now - self._checked_at >= SECONDS_BETWEEN_ENGINE_CHECKS:
+            self._checked_at = now
+            if not launch.is_serving(self._home):
+                launch.ensure_engine(self._home)
+        version = self._reader.data_version()
+        if version == self._version:
+            return None
+        self._version = version
+        return [self._reader.run(run) for run in self._ids]
+
+    def pause(self) -> None:
+        """Until the next look."""
+        select.select([], [], [], SECONDS_BETWEEN_LOOKS)
+
+
+def is_done(run: Run) -> bool:
+    """Whether a run gets no further by itself."""
+    return run.is_finished or run.status is RunStatus.PAUSED
+
+
+def wait_for(home: Home, reader: Reader, runs: Sequence[str]) -> None:
+    """Return when all are done, without a word."""
+    watch = Watch(home, reader, runs)
+    while (found := watch.look()) is None or not all(map(is_done, found)):
+        watch.pause()
+
+
+def print_lines(home: Home, reader: Reader, runs: Sequence[str]) -> None:
+    """A line for every epoch and every change of state."""
+    watch = Watch(home, reader, runs)
+    told_epoch = dict.fromkeys(runs, 0)
+    told_state: dict[str, str] = {}
+    while True:
+        found = watch.look()
+        for run in found or []:
+            for row in reader.epochs(run.id, after=told_epoch[run.id]):
+                narrate(epoch_line(run, row))
+                told_epoch[run.id] = row.epoch
+            state = str(run.outcome or run.status)
+            if told_state.get(run.id) != state:
+                told_state[run.id] = state
+                where = f" on {run.device}" if run.status is RunStatus.RUNNING else ""
+                why = f": {last_line(run.error)}" if run.error else ""
+                narrate(f"{clean(run.name)}  {state}{where}{why}")
+        if found is not None and all(map(is_done, found)):
+            return
+        watch.pause()
+
+
+def epoch_line(run: Run, row: EpochRow) -> str:
+    """What one epoch measured, in a line."""
+    return (
+        f"{clean(run.name)}  epoch {row.epoch}/{run.spec.recipe.epochs}"
+        f"  train loss {number(row.train_loss)}, error {percent(row.train_error_percent)}"
+        f"  test loss {number(row.test_loss)}, error {percent(row.test_error_percent)}"
+        f"  {row.images_per_second:.0f} images/s, {duration(row.seconds)}"
+    )
+
+
+def number(value: float | None) -> str:
+    """A loss, or a word where it was not finite."""
+    return "not finite" if value is None else f"{value:.4g}"
+
+
+def show_live(home: Home, reader: Reader, runs: Sequence[str]) -> None:
+    """A table that is redrawn when something has changed; a line for every epoch would scroll it away."""
+    from rich.live import Live
+    from rich.text import Text
+
+    watch = Watch(home, reader, runs)
+    with Live(auto_refresh=False, transient=False) as live:
+        while True:
+            found = watch.look()
+            if found is not None:
+                live.update(Text(live_table(found, width=live.console.width), no_wrap=True), refresh=True)
+                if all(map(is_done, found)):
+                    return
+            watch.pause()
+
+
+def live_table(runs: Sequence[Run], *, width: int) -> str:
+    """The runs that are followed, a row each."""
+    rows = [
+        [
+            clean(run.name),
+            str(run.outcome or run.status),
+            progress_bar(run.fraction_done, 12),
+            f"{run.epoch}/{run.spec.recipe.epochs}",
+            "" if run.train_loss is None else number(run.train_loss),
+            percent(run.test_error_percent),
+            f"{run.images_per_second:.0f}" if run.images_per_second and run.status is RunStatus.RUNNING else "",
+            remaining(run),
+        ]
+        for run in runs
+    ]
+    header = ["run", "status", "", "epoch", "train loss", "test error", "images/s", "left"]
+    return table(header, rows, align="<<<>>>>>", max_width=width)
+
+
+def remaining(run: Run) -> str:
+    """How long a running run still takes at the pace of its epochs so far; empty where none is known."""
+    if run.status is not RunStatus.RUNNING or not run.epoch or not run.seconds or not run.total_steps:
+        return ""
+    steps_timed = run.epoch * run.total_steps / run.spec.recipe.epochs
+    return duration(run.seconds / steps_timed * (run.total_steps - run.step))
+
+

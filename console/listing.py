@@ -1,0 +1,166 @@
+"""Runs as tables and pages of text."""
+
+from __future__ import annotations
+
+import select
+import sys
+import time
+from collections.abc import Sequence
+
+from console.following import SECONDS_BETWEEN_LOOKS, is_done, last_line, number, remaining
+from console.formatting import ago, clean, count, duration, percent, table
+from engine.errors import UsageError
+from engine.paths import Home
+from engine.queries import Reader
+from engine.run import EpochRow, EventRow, Run, RunStatus
+from engine.run_directory import RunDirectory
+from models import catalog, cost
+
+MIN_STALL_SECONDS = 60.0
+"""A running run whose journal is silent for longer is shown as stalled; it is not called dead, for its lock is held."""
+
+
+def state(run: Run, *, now: float) -> str:
+    """Where a run stands, in a word."""
+    if run.outcome is not None:
+        return str(run.outcome)
+    silent_since = run.last_event_at or run.started_at
+    if run.status is RunStatus.RUNNING and silent_since is not None and now - silent_since > MIN_STALL_SECONDS:
+        return "stalled"
+    return str(run.status)
+
+
+def runs_table(runs: Sequence[Run]) -> str:
+    """The runs, a row each."""
+    now = time.time()
+    rows = [
+        [
+            run.id,
+            clean(run.experiment),
+            clean(run.name),
+            state(run, now=now),
+            f"{run.epoch}/{run.spec.recipe.epochs}",
+            "" if run.train_loss is None else number(run.train_loss),
+            percent(run.test_error_percent),
+            clean(run.spec.data.name),
+            remaining(run) or ago(now - (run.finished_at or run.created_at)),
+        ]
+        for run in runs
+    ]
+    header = ["id", "experiment", "run", "status", "epoch", "train loss", "test error", "data", "left or since"]
+    return table(header, rows, align="<<<<>>><>")
+
+
+def run_page(run: Run, epochs: Sequence[EpochRow], events: Sequence[EventRow]) -> str:
+    """Everything about one run: what was asked, where it stands, its epochs and what happened to it."""
+    model, recipe, data = run.spec.model, run.spec.recipe, run.spec.data
+    facts = [
+        ("run", f"{run.id}  {clean(run.experiment)}/{clean(run.name)}"),
+        ("status", state(run, now=time.time()) + (f" on {run.device}" if run.device else "")),
+        (
+            "network",
+            f"{catalog.label(model)}: {count(cost.num_parameters(model))} parameters,"
+            f" {count(cost.forward_macs(model))} MACs",
+        ),
+        ("data", clean(data.name) + subset_words(run) + (" (synthetic: says nothing of CIFAR)" * run.synthetic)),
+        (
+            "recipe",
+            f"{clean(recipe.name)}: {recipe.epochs} epochs, batch {recipe.batch_size},"
+            f" rate {recipe.learning_rate:g} {recipe.schedule}, seed {run.spec.seed}",
+        ),
+        ("progress", f"epoch {run.epoch}/{recipe.epochs}, step {run.step}/{run.total_steps or '?'}"),
+        ("test error", percent(run.test_error_percent)),
+        ("best", f"{percent(run.best_test_error_percent)} (selected on the test set: not a result)"),
+        ("trained for", duration(run.seconds) if run.seconds else "no epoch yet"),
+    ]
+    if run.error:
+        facts.append(("error", last_line(run.error)))
+    page = "\n".join(f"{name:<12}{value}" for name, value in facts)
+    if epochs:
+        page += "\n\n" + epochs_table(epochs)
+    if events:
+        page += "\n\n" + "\n".join(event_line(event) for event in events[-20:])
+    if run.error and "\n" in run.error:
+        page += "\n\n" + "\n".join(clean(line) for line in run.error.splitlines())
+    return page
+
+
+def subset_words(run: Run) -> str:
+    """Says that only a part of the data is used."""
+    parts = [
+        f"{num} {kind} images"
+        for num, kind in ((run.spec.data.train_images, "training"), (run.spec.data.test_images, "test"))
+        if num is not None
+    ]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def epochs_table(epochs: Sequence[EpochRow]) -> str:
+    """What was measured, a row an epoch."""
+    rows = [
+        [
+            str(row.epoch),
+            number(row.train_loss),
+            percent(row.train_error_percent),
+            number(row.test_loss),
+            percent(row.test_error_percent),
+            f"{row.learning_rate:g}",
+            f"{row.images_per_second:.0f}",
+            duration(row.seconds),
+        ]
+        for row in epochs
+    ]
+    header = ["epoch", "train loss", "train error", "test loss", "test error", "rate", "images/s", "time"]
+    return table(header, rows, align=">>>>>>>>")
+
+
+def event_line(event: EventRow) -> str:
+    """When, what, and the rest of it."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
+    return f"{when}  {event.kind:<11}{clean(event.text)}".rstrip()
+
+
+def find_all(reader: Reader, words: Sequence[str]) -> list[Run]:
+    """The runs that words mean: each an experiment or a run; the newest experiment where nothing is said.
+
+    Raises:
+        UsageError: a word means nothing, or nothing was ever trained.
+    """
+    if not words:
+        newest = reader.latest_experiment()
+        if newest is None:
+            raise UsageError("no runs yet: `depthscope quickstart` trains a first comparison in minutes")
+        words = [newest]
+    found: dict[str, Run] = {}
+    for word in words:
+        for run in reader.runs(experiment=word) or [reader.find(word)]:
+            found.setdefault(run.id, run)
+    return list(found.values())
+
+
+def print_log(home: Home, reader: Reader, run: Run, *, follow: bool) -> None:
+    """Print events and the worker's own output; with `follow` what comes, until the run is done."""
+    told = 0
+    log = RunDirectory(home.runs / run.id).log
+    offset = 0
+    while True:
+        done = is_done(reader.run(run.id))
+        events = reader.events(run.id)
+        for event in events[told:]:
+            print(event_line(event))
+        told = len(events)
+        if log.exists():
+            with log.open("rb") as file:
+                file.seek(offset)
+                content = file.read()
+            # A line that is not complete yet waits for the next look.
+            complete = content if done or not follow else content[: content.rfind(b"\n") + 1]
+            offset += len(complete)
+            for line in complete.decode("utf-8", "replace").splitlines():
+                print(clean(line))
+        sys.stdout.flush()
+        if done or not follow:
+            return
+        select.select([], [], [], SECONDS_BETWEEN_LOOKS)
+
+

@@ -1,0 +1,161 @@
+"""From a user's words to the runs of an experiment: checked whole before anything is queued, and torch-free."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from console.formatting import count, table
+from engine import datasets, spec
+from engine.errors import DatasetError, UsageError
+from engine.paths import Home
+from engine.protocol import NewRun
+from engine.recipes import recipe
+from models import catalog, cost
+
+QUICK_FETCH_SECONDS = 8.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What was asked for, as it was typed: lists are crossed with each other."""
+
+    architectures: Sequence[str]
+    depths: Sequence[int] = ()
+    seeds: Sequence[int] = (0,)
+    block: str | None = None
+    blocks: Sequence[int] | None = None
+    width: int | None = None
+    conv_bias: bool = False
+    norm: str = "batch"
+    dataset: str = "cifar10"
+    train_images: int | None = None
+    test_images: int | None = None
+    recipe: str = "reference"
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """Fields of the recipe; None leaves one as it is."""
+    device: str | None = None
+
+
+def plan_runs(home: Home, asked: Asked) -> list[NewRun]:
+    """The cross product of architectures, depths and seeds, each run checked against its data.
+
+    Raises:
+        UsageError: something of it does not exist or makes no sense; the text names the value and the remedy.
+    """
+    if not asked.depths and asked.blocks is None:
+        raise UsageError("a depth is needed: -d 20,56,110, or --blocks 3,4,6,3")
+    num_train, num_test, num_classes = datasets.describe(home, asked.dataset)
+    try:
+        chosen = recipe(asked.recipe, **asked.overrides)
+        data = spec.DataSpec(name=asked.dataset, train_images=asked.train_images, test_images=asked.test_images)
+        planned: list[NewRun] = []
+        for architecture, depth, seed in itertools.product(asked.architectures, asked.depths or [None], asked.seeds):
+            model = catalog.model_spec(
+                architecture,
+                depth,
+                block=asked.block,
+                blocks=asked.blocks,
+                width=asked.width,
+                conv_bias=asked.conv_bias,
+                norm=asked.norm,
+                num_classes=num_classes,
+            )
+            run = spec.RunSpec(model=model, data=data, recipe=chosen, seed=seed, device=asked.device)
+            spec.check_fits_data(run, num_train=num_train, num_test=num_test, num_classes=num_classes)
+            planned.append(NewRun(name=f"{catalog.label(model)}-s{seed}", spec=run))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if len({run.name for run in planned}) < len(planned):
+        raise UsageError("the same network is asked for twice: leave repetitions out")
+    return planned
+
+
+def quick_dataset(home: Home, report: Callable[[str], None]) -> str:
+    """CIFAR-10 where it is here or can be fetched within seconds, else the synthetic set; says which, and why.
+
+    Args:
+        home: Where datasets are cached.
+        report: Is told what was chosen.
+    """
+    cached = {entry.name for entry in datasets.list_datasets(home) if entry.cached}
+    if "cifar10" in cached:
+        return "cifar10"
+    if copies := sorted(name for name in cached if name.startswith("cifar10-")):
+        report(f"data: {copies[0]}, an imported copy of CIFAR-10")
+        return copies[0]
+    try:
+        datasets.prepare(home, "cifar10")
+    except DatasetError:
+        report(
+            f"data: synthetic images, since CIFAR-10 is not here and could not be fetched in {QUICK_FETCH_SECONDS:g} s"
+        )
+        return "synthetic"
+    report("data: CIFAR-10, just fetched")
+    return "cifar10"
+
+
+def plan_table(planned: Sequence[NewRun]) -> str:
+    """What would be trained, a row a run."""
+    rows = [
+        [
+            run.name,
+            count(cost.num_parameters(run.spec.model)),
+            count(cost.forward_macs(run.spec.model)),
+            run.spec.data.name,
+            run.spec.recipe.name,
+            str(run.spec.recipe.epochs),
+        ]
+        for run in planned
+    ]
+    return table(["run", "parameters", "MACs", "data", "recipe", "epochs"], rows, align="<>><<>")
+
+
+def split_words(words: Sequence[str]) -> list[str]:
+    """Words of comma lists and repetitions, in order."""
+    return [part.strip() for word in words for part in word.split(",") if part.strip()]
+
+
+def whole_numbers(words: Sequence[str], what: str) -> list[int]:
+    """Whole numbers of comma lists and repetitions.
+
+    Raises:
+        UsageError: a word is no whole number.
+    """
+    found = split_words(words)
+    for word in found:
+        if not word.isascii() or not word.isdigit():
+            raise UsageError(f"{what} must be whole numbers such as 20,56, got {word!r}")
+    return [int(word) for word in found]
+
+
+def seeds(listed: Sequence[str], how_many: Sequence[str]) -> list[int]:
+    """The seeds meant: those listed by `--seed`, or by `--seeds` a number of them from 0; seed 0 where neither is said.
+
+    Raises:
+        UsageError: a word is no whole number, none are asked for, or they are asked for in both ways.
+    """
+    if listed and how_many:
+        raise UsageError("--seed lists seeds and --seeds says how many: give one of them")
+    if not how_many:
+        return whole_numbers(listed, "seeds") or [0]
+    numbers = whole_numbers(how_many, "seeds")
+    if len(numbers) > 1:
+        return numbers
+    if numbers == [0]:
+        raise UsageError("seeds must be at least 1, got 0: --seed 0 takes seed 0 alone")
+    return list(range(numbers[0]))
+
+
+def fractions(word: str) -> tuple[float, ...]:
+    """Fractions of a comma list.
+
+    Raises:
+        UsageError: one of them is no number.
+    """
+    try:
+        return tuple(float(part) for part in split_words([word]))
+    except ValueError as error:
+        raise UsageError(f"drops must be fractions such as 0.5,0.75, got {word!r}") from error

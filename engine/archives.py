@@ -1,0 +1,218 @@
+"""Archives from outside, read as a stream: nothing is extracted, nothing is believed about names or sizes."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO, Self, cast
+
+from engine.errors import DatasetError
+
+MAX_MEMBER_BYTES = 256 * 2**20
+MAX_TOTAL_BYTES = 32 * 2**30
+MAX_MEMBERS = 2_000_000
+MAX_HEADER_BYTES = 2**20
+CHUNK_BYTES = 2**20
+
+EXTENDED_HEADERS = {
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file or folder in an archive."""
+
+    parts: tuple[str, ...]
+    """Its path, without `.`; never absolute, never with `..`."""
+    content: bytes | None
+    """None for a folder, and for a file that was not wanted."""
+    is_folder: bool
+
+
+class StrictMember(tarfile.TarInfo):
+    """A tar header that is valid or an error: tarfile itself takes a damaged header for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile)
+        except HEADER_ERROR as error:
+            if isinstance(error, END_OF_ARCHIVE):
+                raise
+            raise READ_ERROR(str(error)) from error
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in EXTENDED_HEADERS and header.size > MAX_HEADER_BYTES:
+            raise READ_ERROR(f"an extended header of {header.size} bytes")
+        return header
+
+
+# The method's parameter must be called tarfile, as in the base class, and hides the module.
+HEADER_ERROR = tarfile.HeaderError
+READ_ERROR = tarfile.ReadError
+END_OF_ARCHIVE = tarfile.EOFHeaderError  # type: ignore[attr-defined]
+
+
+class LimitedStream(io.RawIOBase):
+    """A stream that refuses to give more than an honest archive holds, however well it was packed."""
+
+    def __init__(self, stream: IO[bytes], path: Path) -> None:
+        self.stream = stream
+        self.path = path
+        self.num_bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        content = self.stream.read(CHUNK_BYTES if size < 0 else size)
+        self.num_bytes += len(content)
+        if self.num_bytes > MAX_TOTAL_BYTES:
+            raise DatasetError(
+                f"{self.path} unpacks to more than {MAX_TOTAL_BYTES >> 30} GiB: make an archive of the images alone"
+            )
+        return content
+
+
+def shown(name: str) -> str:
+    """A name from outside as it may stand in a line of text."""
+    text = "".join(character if character.isprintable() else "�" for character in name)
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def read_members(path: Path, file: BinaryIO, wanted: Callable[[tuple[str, ...]], bool]) -> Iterator[Member]:
+    """All members of a tar (plain, gz, bz2, xz) or zip archive, in its order, each once.
+
+    Args:
+        path: What to call the archive in errors.
+        file: The archive, open at its beginning.
+        wanted: Which files to read; the others come without content.
+
+    Raises:
+        DatasetError: it is no archive, is cut short or damaged; a member is a link, a device, or leaves the archive's
+            folder; or it unpacks to more than an archive of small images would.
+    """
+    magic = file.read(6)
+    file.seek(0)
+    if magic.startswith(b"PK\x03\x04"):
+        return read_zip(path, file, wanted)
+    if magic.startswith(b"\x28\xb5\x2f\xfd"):
+        raise DatasetError(
+            f"{shown(str(path))} is compressed with zstd, which is not read here: use .tar.xz or .tar.gz"
+        )
+    stream: IO[bytes] = file
+    if magic.startswith(b"\x1f\x8b"):
+        stream = cast(IO[bytes], gzip.GzipFile(fileobj=file))
+    elif magic.startswith(b"BZh"):
+        stream = bz2.BZ2File(file)
+    elif magic == b"\xfd7zXZ\x00":
+        stream = lzma.LZMAFile(file)  # noqa: SIM115 - ends with the file that it reads
+    return read_tar(path, stream, wanted)
+
+
+def read_tar(path: Path, stream: IO[bytes], wanted: Callable[[tuple[str, ...]], bool]) -> Iterator[Member]:
+    limited = LimitedStream(stream, path)
+    num_members = 0
+    try:
+        with tarfile.open(fileobj=limited, mode="r|", tarinfo=StrictMember) as tar:
+            for header in tar:
+                num_members += 1
+                check_count(path, num_members)
+                parts = checked_parts(path, header.name)
+                if header.isdir():
+                    yield Member(parts, None, is_folder=True)
+                    continue
+                if not header.isreg() or header.issparse():
+                    raise DatasetError(
+                        f"{shown(str(path))}: {shown(header.name)} is a link, a device or sparse: "
+                        "make an archive of plain files (tar --dereference)"
+                    )
+                content = None
+                if wanted(parts):
+                    check_size(path, header.name, header.size)
+                    member = tar.extractfile(header)
+                    content = member.read() if member is not None else b""
+                    if len(content) != header.size:
+                        raise tarfile.ReadError("unexpected end of data")
+                yield Member(parts, content, is_folder=False)
+                # tarfile keeps every header it has seen, to find it again; a stream never does.
+                tar.members.clear()  # type: ignore[attr-defined]
+        # To the end of the compressed stream, where its own checksum stands.
+        while limited.read(CHUNK_BYTES):
+            pass
+    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, OSError, ValueError) as error:
+        raise damaged(path, error) from error
+
+
+def read_zip(path: Path, file: BinaryIO, wanted: Callable[[tuple[str, ...]], bool]) -> Iterator[Member]:
+    total_bytes = 0
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            check_count(path, len(entries))
+            for entry in entries:
+                parts = checked_parts(path, entry.filename)
+                if entry.is_dir():
+                    yield Member(parts, None, is_folder=True)
+                    continue
+                if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
+                    raise DatasetError(f"{shown(str(path))}: {shown(entry.filename)} is a link or a device")
+                content = None
+                if wanted(parts):
+                    check_size(path, entry.filename, entry.file_size)
+                    total_bytes += entry.file_size
+                    if total_bytes > MAX_TOTAL_BYTES:
+                        raise DatasetError(f"{shown(str(path))} unpacks to more than {MAX_TOTAL_BYTES >> 30} GiB")
+                    # Gives at most file_size bytes, and checks the CRC at their end.
+                    content = archive.read(entry)
+                yield Member(parts, content, is_folder=False)
+    except (zipfile.BadZipFile, EOFError, lzma.LZMAError, zlib.error, OSError, RuntimeError, ValueError) as error:
+        raise damaged(path, error) from error
+
+
+def checked_parts(path: Path, name: str) -> tuple[str, ...]:
+    """The parts of a member's path.
+
+    Raises:
+        DatasetError: the path is absolute or climbs out of the archive.
+    """
+    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    if name.startswith("/") or ".." in parts or "\0" in name:
+        raise DatasetError(
+            f"{shown(str(path))}: {shown(name)} would lie outside the archive's folder: do not trust this archive"
+        )
+    return parts
+
+
+def check_size(path: Path, name: str, num_bytes: int) -> None:
+    if num_bytes > MAX_MEMBER_BYTES:
+        raise DatasetError(
+            f"{shown(str(path))}: {shown(name)} must have at most {MAX_MEMBER_BYTES} bytes, has {num_bytes}"
+        )
+
+
+def check_count(path: Path, num_members: int) -> None:
+    if num_members > MAX_MEMBERS:
+        raise DatasetError(f"{shown(str(path))} must have at most {MAX_MEMBERS} members, has more")
+
+
+def damaged(path: Path, error: BaseException) -> DatasetError:
+    return DatasetError(
+        f"{shown(str(path))} is cut short, damaged or no tar or zip archive ({shown(str(error))}): get it again"
+    )

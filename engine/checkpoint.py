@@ -1,0 +1,129 @@
+"""All the state a run needs to go on, on disk so that it is whole or known not to be.
+
+A file is one header line (magic, SHA-256 and length of what follows) and a torch archive that is read with
+`weights_only=True`. Two generations are kept: a new one is written beside the old, made durable, and only then takes
+its name, so that at every instant one that can be read is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from engine.errors import CheckpointDamaged
+from engine.paths import open_private, sync_directory, write_atomically
+
+CHECKPOINT_FORMAT = 1
+MAGIC = b"depthscope-checkpoint"
+MAX_HEADER_BYTES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedCheckpoint:
+    """What could be read, and what could not."""
+
+    state: dict[str, Any]
+    damage: str | None
+    """Why the newest generation was passed over; None where it was the one that was read."""
+
+
+def write_archive(path: Path, state: dict[str, Any]) -> int:
+    """Write a state under a temporary name, durable, and give it its name; returns its size in bytes."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getbuffer()
+    header = b"%s %s %d\n" % (MAGIC, hashlib.sha256(content).hexdigest().encode(), len(content))
+    temporary = path.with_name(f".{path.name}.tmp")
+    with os.fdopen(open_private(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+        file.write(header)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    sync_directory(path.parent)
+    return len(header) + len(content)
+
+
+def save_weights(path: Path, model: nn.Module) -> None:
+    """Write a network's state_dict as plain torch.load reads it, whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def save_checkpoint(current: Path, previous: Path, state: dict[str, Any]) -> int:
+    """Save a state as the newest generation and keep the one before it.
+
+    Args:
+        current: checkpoint.pt of a run directory.
+        previous: checkpoint.prev.pt beside it.
+        state: Tensors, numbers, strings, and lists and dictionaries of them.
+
+    Returns:
+        The size of the file in bytes.
+    """
+    if current.exists():
+        # A second name for the old generation, so that it never stops being `current` before the new one is.
+        keeping = previous.with_name(f".{previous.name}.tmp")
+        keeping.unlink(missing_ok=True)
+        os.link(current, keeping)
+        keeping.rename(previous)
+    return write_archive(current, {"format": CHECKPOINT_FORMAT, **state})
+
+
+def read_archive(path: Path) -> dict[str, Any]:
+    """Read a file that `write_archive` wrote, executing nothing from it.
+
+    Raises:
+        CheckpointDamaged: it is truncated, altered, of another format, or no such file.
+        FileNotFoundError: there is none.
+    """
+    with path.open("rb") as file:
+        header = file.readline(MAX_HEADER_BYTES)
+        content = file.read()
+    parts = header.split()
+    if len(parts) != 3 or parts[0] != MAGIC or not parts[2].isdigit():
+        raise CheckpointDamaged(f"{path.name} does not begin as a checkpoint does")
+    if len(content) != int(parts[2]):
+        raise CheckpointDamaged(f"{path.name} holds {len(content)} of {int(parts[2])} bytes")
+    if hashlib.sha256(content).hexdigest().encode() != parts[1]:
+        raise CheckpointDamaged(f"{path.name} does not match its own checksum")
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise CheckpointDamaged(f"{path.name} cannot be read as plain tensors: {error}") from error
+    return state
+
+
+def load_checkpoint(current: Path, previous: Path, *, spec_digest: str) -> LoadedCheckpoint | None:
+    """The newest generation that is whole; None where nothing was saved yet.
+
+    Raises:
+        CheckpointDamaged: there are generations, and none of them can be used.
+    """
+    damage: list[str] = []
+    for path in (current, previous):
+        try:
+            state = read_archive(path)
+        except FileNotFoundError:
+            continue
+        except CheckpointDamaged as error:
+            damage.append(str(error))
+            continue
+        if state.get("format") != CHECKPOINT_FORMAT:
+            damage.append(f"{path.name} has format {state.get('format')}, not {CHECKPOINT_FORMAT}")
+        elif state.get("spec") != spec_digest:
+            damage.append(f"{path.name} belongs to a run with another specification")
+        else:
+            return LoadedCheckpoint(state, "; ".join(damage) or None)
+    if damage:
+        raise CheckpointDamaged("; ".join(damage))
+    return None

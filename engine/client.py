@@ -1,0 +1,69 @@
+"""What a console may call: read the index, and ask the engine for changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine import launch
+from engine.connection import Connection
+from engine.errors import DepthscopeError, UsageError
+from engine.paths import Home, find_home
+from engine.protocol import AnyReply, AnyRequest, Done, NewRun, Refused, RunRequest, Submit
+from engine.queries import Reader
+
+CHANGE_PATIENCE_SECONDS = 60.0
+"""For a change to be on disk: many runs are many small files, each made durable."""
+
+
+def open_home() -> Home:
+    """The user's home, made where there is none yet.
+
+    Raises:
+        UsageError: it cannot be made or written.
+    """
+    return find_home().create()
+
+
+def read(home: Home) -> Reader:
+    """A read-only view of the index; empty where nothing was ever trained."""
+    return Reader(home.database)
+
+
+def read_fresh(home: Home) -> Reader:
+    """A view of the index that somebody keeps up to date: an engine is started if runs train without one."""
+    reader = Reader(home.database)
+    if reader.has_running() and not launch.is_serving(home):
+        launch.ensure_engine(home)
+    return reader
+
+
+def submit(home: Home, runs: Sequence[NewRun], *, experiment: str | None) -> Done:
+    """Queue runs; on return they stand in run directories and index.
+
+    Raises:
+        UsageError: the engine refused them.
+        EngineUnreachable: it cannot be started or does not answer.
+    """
+    return change(home, Submit(runs=tuple(runs), experiment=experiment))
+
+
+def change(home: Home, request: Submit | RunRequest) -> Done:
+    """Ask for a change, starting the engine where there is none; safe to repeat with the same request.
+
+    Raises:
+        UsageError: the engine refused it.
+        EngineUnreachable: it cannot be started or does not answer.
+    """
+    launch.ensure_engine(home)
+    reply = ask(home, request)
+    assert isinstance(reply, Done), f"a change is answered by done, not {reply}"
+    return reply
+
+
+def ask(home: Home, request: AnyRequest) -> AnyReply:
+    """One request to an engine that serves."""
+    with Connection(home.engine_socket, patience_seconds=CHANGE_PATIENCE_SECONDS) as connection:
+        reply = connection.ask(request)
+    if isinstance(reply, Refused):
+        raise UsageError(reply.text) if reply.usage else DepthscopeError(reply.text)
+    return reply

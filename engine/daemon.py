@@ -1,0 +1,219 @@
+"""The engine: one process per home, `python -P -m engine.daemon HOME [READY_FD]`.
+
+It holds engine.lock for life, is the only writer of the database, answers requests on a unix socket, and looks at its
+workers four times a second while there are any. With nothing to train it sleeps until somebody calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from engine.devices import find_devices
+from engine.errors import DepthscopeError, UsageError
+from engine.handlers import handle
+from engine.launcher import LocalLauncher
+from engine.paths import Home, open_private
+from engine.peer import peer_uid
+from engine.protocol import (
+    MAX_LINE_BYTES,
+    AnyReply,
+    Greeting,
+    Refused,
+    Shutdown,
+    decode_envelope,
+    decode_request,
+    encode,
+)
+from engine.queries import Reader
+from engine.store import DatabaseUnusable, Store, put_aside
+from engine.supervisor import Supervisor
+from engine.version import PROTOCOL, VERSION
+
+log = logging.getLogger(__name__)
+
+EXIT_LOCKED = 75
+"""Another engine serves this home (EX_TEMPFAIL of sysexits.h)."""
+SECONDS_BETWEEN_TICKS = 0.25
+
+
+class Engine:
+    """The socket and the clock around a supervisor.
+
+    Args:
+        home: Ours, and locked by us.
+        supervisor: Already recovered.
+    """
+
+    def __init__(self, home: Home, supervisor: Supervisor) -> None:
+        self._home = home
+        self._supervisor = supervisor
+        self._started_at = time.monotonic()
+        self._woken = asyncio.Event()
+        self._ended = asyncio.Event()
+
+    async def serve(self, ready: int | None) -> None:
+        """Answer requests and watch workers until somebody says that it is enough.
+
+        Args:
+            ready: A descriptor that is told once requests are answered, and closed.
+        """
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGCHLD, self._woken.set)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # Like a kill, but tidy: workers go on, the next engine adopts them.
+            loop.add_signal_handler(number, self._ended.set)
+        listening = listen(self._home.engine_socket)
+        server = await asyncio.start_unix_server(self._converse, sock=listening, limit=MAX_LINE_BYTES)
+        if ready is not None:
+            os.write(ready, b"ready\n")
+            os.close(ready)
+        log.info("serving %s, version %s, pid %d", self._home.root, VERSION, os.getpid())
+        watching = asyncio.create_task(self._watch())
+        ending = asyncio.create_task(self._ended.wait())
+        try:
+            await asyncio.wait({watching, ending}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            server.close()
+            self._home.engine_socket.unlink(missing_ok=True)
+            for task in (watching, ending):
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                # Whatever ended the watch is the engine's end too, and is told in its log.
+                await watching
+        log.info("ended")
+
+    async def _watch(self) -> None:
+        """Tick while something is under way, at once when something has happened, else not at all."""
+        while True:
+            self._woken.clear()
+            self._supervisor.tick()
+            patience = SECONDS_BETWEEN_TICKS if self._supervisor.needs_ticks() else None
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), patience)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one client's requests, line by line, until it leaves."""
+        try:
+            if peer_uid(writer.get_extra_info("socket")) != os.geteuid():
+                return
+            while line := await reader.readuntil(b"\n"):
+                reply = await self._answer(line)
+                writer.write(reply + b"\n")
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        except asyncio.LimitOverrunError:
+            writer.write(encode(Refused(id="", text=f"a request has at most {MAX_LINE_BYTES} bytes")) + b"\n")
+        finally:
+            writer.close()
+
+    async def _answer(self, line: bytes) -> bytes:
+        """The reply to one request, as bytes; the one that it had before where it was asked before."""
+        try:
+            envelope = decode_envelope(line)
+        except msgspec.DecodeError as error:
+            return encode(Refused(id="", text=f"not a request: {error}"))
+        answered = self._supervisor.store.answered(envelope.id)
+        if answered is not None:
+            return answered
+        try:
+            request = decode_request(line)
+        except msgspec.DecodeError as error:
+            if envelope.protocol != PROTOCOL:
+                # A console of another version: enough for it to say so.
+                return encode(Greeting(id=envelope.id, pid=os.getpid()))
+            return encode(Refused(id=envelope.id, text=f"not a request: {error}"))
+        try:
+            reply: AnyReply = handle(request, self._supervisor, started_at=self._started_at)
+        except UsageError as error:
+            return encode(Refused(id=envelope.id, text=str(error)))
+        except DepthscopeError as error:
+            return encode(Refused(id=envelope.id, text=str(error), usage=False))
+        if isinstance(request, Shutdown):
+            await self._shut_down(request)
+        else:
+            self._woken.set()
+        return encode(reply)
+
+    async def _shut_down(self, request: Shutdown) -> None:
+        """End, after the workers have left where they are to."""
+        if not request.keep_training:
+            self._woken.set()
+            while self._supervisor.num_running:
+                await asyncio.sleep(SECONDS_BETWEEN_TICKS / 5)
+        asyncio.get_running_loop().call_later(0.05, self._ended.set)
+
+
+def listen(path: Path) -> socket.socket:
+    """A listening unix socket, mode 0600 from its first instant; ours to replace, since we hold engine.lock."""
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    previous = os.umask(0o177)
+    try:
+        listening.bind(str(path))
+    finally:
+        os.umask(previous)
+    listening.listen(128)
+    return listening
+
+
+def hold_lock(home: Home) -> int | None:
+    """Hold engine.lock for life, our pid in it for display; None where another engine does."""
+    descriptor = open_private(home.engine_lock, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def open_store(home: Home) -> Store:
+    """The index; one that cannot be used is kept under another name and built again from the run directories."""
+    try:
+        return Store(home.database)
+    except DatabaseUnusable as error:
+        kept = put_aside(home.database)
+        log.warning("%s; kept as %s and built again from the run directories", error, kept.name)
+        return Store(home.database)
+
+
+def main() -> int:
+    """Entry point."""
+    os.umask(0o077)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    home = Home(Path(sys.argv[1]))
+    ready = int(sys.argv[2]) if len(sys.argv) > 2 else None
+    if ready is not None:
+        os.set_inheritable(ready, False)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    home.create()
+    if hold_lock(home) is None:
+        return EXIT_LOCKED
+    store = open_store(home)
+    reader = Reader(home.database)
+    supervisor = Supervisor(home, store, reader, LocalLauncher(home.root), find_devices())
+    supervisor.recover()
+    try:
+        asyncio.run(Engine(home, supervisor).serve(ready))
+    finally:
+        reader.close()
+        store.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,295 @@
+"""Converted datasets on disk: arrays that are mapped into memory, never parsed, each with its checksum.
+
+A dataset appears whole, by a rename, or not at all. Whoever converts holds one lock; readers need none.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from engine.dataset_catalog import get_again, is_name
+from engine.errors import DatasetError
+from engine.paths import Home, open_private, sync_directory
+
+FORMAT = 1
+IMAGE_SHAPE = (32, 32, 3)
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+STAGING_SUFFIX = ".tmp"
+REPLACED_SUFFIX = ".replaced"
+HISTOGRAM_CHUNK_IMAGES = 4096
+
+Images = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+Channels = tuple[float, float, float]
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSets:
+    """What a source gives, in memory and not yet stored."""
+
+    source: str
+    """What it is and where it comes from, in words."""
+    classes: tuple[str, ...]
+    train_images: Images
+    """[N, 32, 32, 3]."""
+    train_labels: Labels
+    """[N], indices into classes."""
+    test_images: Images
+    """[M, 32, 32, 3]."""
+    test_labels: Labels
+    """[M]."""
+    synthetic: bool = False
+    normalisation: tuple[Channels, Channels] | None = None
+    """Mean and std to be used; None takes those of the train set."""
+
+
+class ArrayFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a file must be found again."""
+
+    num_bytes: int
+    sha256: str
+
+
+class DatasetInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The content of dataset.json."""
+
+    format: int = FORMAT
+    name: str
+    source: str
+    """What it is and where it comes from, in words."""
+    synthetic: bool
+    """Whether it was drawn by a program; its errors say nothing about photographs."""
+    classes: tuple[str, ...]
+    num_train: int
+    num_test: int
+    mean: Channels
+    """What each channel (red, green, blue; values in 0..1) is shifted by."""
+    std: Channels
+    """What each channel is divided by after that."""
+    files: dict[str, ArrayFile]
+    """By file name: the four arrays."""
+
+    def digest(self) -> str:
+        """SHA-256 over the checksums of all arrays: equal for equal images and labels."""
+        lines = "".join(f"{self.files[f'{array}.npy'].sha256}  {array}\n" for array in ARRAYS)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+
+@contextmanager
+def conversion_lock(home: Home, report: Report) -> Iterator[None]:
+    """Be the only process that converts, and clear away what an interrupted one left.
+
+    Raises:
+        UsageError: the home cannot be made or written.
+    """
+    home.create()
+    descriptor = open_private(home.data / ".lock", os.O_RDWR | os.O_CREAT)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report("waiting for another conversion to end")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        clear_leftovers(home)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def clear_leftovers(home: Home) -> None:
+    """Remove what interrupted conversions left; put back what one had moved aside and not replaced yet."""
+    for leftover in home.data.glob(f".*{STAGING_SUFFIX}"):
+        remove(leftover)
+    for aside in home.data.glob(f".*{REPLACED_SUFFIX}"):
+        final = home.data / aside.name.removeprefix(".").removesuffix(REPLACED_SUFFIX)
+        if final.exists():
+            remove(aside)
+        else:
+            aside.rename(final)
+
+
+def remove(path: Path) -> None:
+    """Remove a directory with all in it, or a link to one."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
+
+
+@contextmanager
+def staging_directory(home: Home, name: str) -> Iterator[Path]:
+    """A private directory beside the datasets that is gone afterwards, or at the latest when the next one is made."""
+    path = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=STAGING_SUFFIX, dir=home.data))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def store(home: Home, name: str, sets: ImageSets) -> DatasetInfo:
+    """Write a dataset under its name, in place of one that is there; the caller holds the lock.
+
+    Raises:
+        DatasetError: the disk is full or does not take it; what was there before still is.
+    """
+    mean, std = sets.normalisation or channel_statistics(sets.train_images)
+    try:
+        with staging_directory(home, name) as staging:
+            files = {f"{array}.npy": write_array(staging / f"{array}.npy", getattr(sets, array)) for array in ARRAYS}
+            info = DatasetInfo(
+                name=name,
+                source=sets.source,
+                synthetic=sets.synthetic,
+                classes=sets.classes,
+                num_train=len(sets.train_labels),
+                num_test=len(sets.test_labels),
+                mean=mean,
+                std=std,
+                files=files,
+            )
+            with os.fdopen(open_private(staging / "dataset.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+                file.write(msgspec.json.format(msgspec.json.encode(info)) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            sync_directory(staging)
+            put_in_place(staging, home.data / name)
+    except OSError as error:
+        raise DatasetError(f"{name} cannot be stored in {home.data}: {error.strerror}; nothing was changed") from error
+    return info
+
+
+def put_in_place(staging: Path, final: Path) -> None:
+    """Rename a complete dataset to where it is looked for; one that was there goes aside for the moment between."""
+    aside = final.with_name(f".{final.name}{REPLACED_SUFFIX}")
+    if final.exists():
+        final.rename(aside)
+    staging.rename(final)
+    sync_directory(final.parent)
+    if aside.exists():
+        remove(aside)
+
+
+def write_array(path: Path, array: npt.NDArray[Any]) -> ArrayFile:
+    """Save an array to a new private file and bring it to the disk."""
+    with os.fdopen(open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL), "wb+") as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+        num_bytes = file.tell()
+        file.seek(0)
+        return ArrayFile(num_bytes, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def channel_statistics(images: Images) -> tuple[Channels, Channels]:
+    """Mean and standard deviation of each channel, of values in 0..1; exact until the last division.
+
+    A channel that never changes gets a deviation of 1, so that it normalises to zero.
+    """
+    histograms = np.zeros((3, 256), dtype=np.int64)
+    for first in range(0, len(images), HISTOGRAM_CHUNK_IMAGES):
+        chunk = images[first : first + HISTOGRAM_CHUNK_IMAGES]
+        for channel in range(3):
+            histograms[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
+    means, deviations = [], []
+    for counts in histograms.tolist():
+        num = sum(counts)
+        total = sum(value * count for value, count in enumerate(counts))
+        squares = sum(value * value * count for value, count in enumerate(counts))
+        means.append(total / (255 * num))
+        spread = num * squares - total * total
+        deviations.append(float(np.sqrt(spread / num**2)) / 255 if spread else 1.0)
+    return (means[0], means[1], means[2]), (deviations[0], deviations[1], deviations[2])
+
+
+def read_info(home: Home, name: str) -> DatasetInfo | None:
+    """What is stored under a name, by its dataset.json alone; None where nothing is.
+
+    Raises:
+        DatasetError: dataset.json is damaged, or of another version of depthscope.
+    """
+    if not is_name(name):
+        return None
+    try:
+        content = (home.data / name / "dataset.json").read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise DatasetError(f"{name}: dataset.json cannot be read: {error.strerror}; {get_again(name)}") from error
+    try:
+        info = msgspec.json.decode(content, type=DatasetInfo)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{name}: dataset.json is damaged; {get_again(name)}") from error
+    if info.format != FORMAT:
+        raise DatasetError(f"{name}: format {info.format} is not known, this is format {FORMAT}; {get_again(name)}")
+    if info.name != name or set(info.files) != {f"{array}.npy" for array in ARRAYS}:
+        raise DatasetError(f"{name}: dataset.json is that of another dataset ({info.name}); {get_again(name)}")
+    return info
+
+
+def check_sizes(home: Home, info: DatasetInfo) -> None:
+    """Check that every array file is there at its full length.
+
+    Raises:
+        DatasetError: one is missing or cut short, named.
+    """
+    for file_name, expected in info.files.items():
+        try:
+            found = (home.data / info.name / file_name).stat().st_size
+        except OSError as error:
+            raise DatasetError(
+                f"{info.name}: {file_name} cannot be read: {error.strerror}; {get_again(info.name)}"
+            ) from error
+        if found != expected.num_bytes:
+            raise DatasetError(
+                f"{info.name}: {file_name} has {found} bytes in place of {expected.num_bytes}; {get_again(info.name)}"
+            )
+
+
+def check_content(home: Home, info: DatasetInfo) -> None:
+    """Check every array file against its checksum, about half a second for 60,000 images.
+
+    Raises:
+        DatasetError: one is missing, cut short or changed, named.
+    """
+    check_sizes(home, info)
+    for file_name, expected in info.files.items():
+        with (home.data / info.name / file_name).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != expected.sha256:
+            raise DatasetError(f"{info.name}: {file_name} does not match its checksum; {get_again(info.name)}")
+
+
+def map_array(home: Home, info: DatasetInfo, array: str) -> npt.NDArray[Any]:
+    """One array of a dataset, read-only and mapped.
+
+    Raises:
+        DatasetError: the file is not the array that dataset.json promises.
+    """
+    is_train, is_images = array.startswith("train"), array.endswith("images")
+    num = info.num_train if is_train else info.num_test
+    shape, dtype = ((num, *IMAGE_SHAPE), np.uint8) if is_images else ((num,), np.int64)
+    path = home.data / info.name / f"{array}.npy"
+    try:
+        mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{info.name}: {path.name} is no array; {get_again(info.name)}") from error
+    if mapped.shape != shape or mapped.dtype != dtype:
+        raise DatasetError(
+            f"{info.name}: {path.name} holds {mapped.dtype} {mapped.shape} in place of {np.dtype(dtype)} {shape}; "
+            f"{get_again(info.name)}"
+        )
+    return mapped

@@ -1,0 +1,71 @@
+"""The datasets that depthscope knows by name, before any of their data is here; light, and free of numpy."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from engine.errors import DatasetError
+
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltIn:
+    """A dataset that depthscope can get by itself."""
+
+    num_train: int
+    num_test: int
+    num_classes: int
+    source: str
+    """What it is, in words."""
+    synthetic: bool = False
+
+
+BUILT_IN = {
+    "cifar10": BuiltIn(50_000, 10_000, 10, "CIFAR-10"),
+    "cifar100": BuiltIn(50_000, 10_000, 100, "CIFAR-100, fine labels"),
+    "fashion-mnist": BuiltIn(60_000, 10_000, 10, "Fashion-MNIST, 28×28 grey in a black frame"),
+    "synthetic": BuiltIn(10_000, 2_000, 10, "synthetic: shapes drawn by depthscope, no photographs", synthetic=True),
+}
+
+
+def is_name(name: str) -> bool:
+    """Whether a dataset could be called so; such a name is safe as a file name."""
+    return NAME_PATTERN.fullmatch(name) is not None
+
+
+def check_new_name(name: str) -> None:
+    """Refuse a name that an imported dataset cannot have.
+
+    Raises:
+        DatasetError: it is no plain name, or one of the built-in ones.
+    """
+    if not is_name(name):
+        raise DatasetError(
+            f"name must be 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit, got {name!r}"
+        )
+    if name in BUILT_IN:
+        raise DatasetError(
+            f"name must not be that of a built-in dataset, got {name}: choose another, such as my-{name}"
+        )
+
+
+def unknown_dataset(name: str, known: Iterable[str]) -> DatasetError:
+    """The error for a name that nothing is called: it lists what there is, and the nearest."""
+    names = list(known)
+    nearest = difflib.get_close_matches(name, names, n=1)
+    hint = f", the nearest is {nearest[0]}" if nearest else ""
+    return DatasetError(
+        f"dataset {name!r} is not known: there are {', '.join(names)}{hint}; "
+        "bring in another with `depthscope data import`"
+    )
+
+
+def get_again(name: str) -> str:
+    """What to do about a dataset that is missing or damaged on disk."""
+    if name in BUILT_IN:
+        return f"fetch it again with `depthscope data fetch {name}`"
+    return "import it again with `depthscope data import`"

@@ -1,0 +1,198 @@
+"""What the engine does with each request; a handler a request, each all or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from engine.errors import UsageError
+from engine.protocol import (
+    AnyReply,
+    AnyRequest,
+    Done,
+    Greeting,
+    Hello,
+    NewRun,
+    Pause,
+    Remove,
+    Restore,
+    Resume,
+    Retry,
+    Shutdown,
+    Stop,
+    Submit,
+    encode,
+)
+from engine.run import Intent, Run, RunOutcome, RunStatus
+from engine.run_directory import Labels
+from engine.supervisor import Supervisor
+
+MAX_NAME_CHARACTERS = 300
+
+
+def handle(request: AnyRequest, supervisor: Supervisor, *, started_at: float) -> AnyReply:
+    """Do what a request asks, once, and answer it.
+
+    Args:
+        request: Of this version's protocol.
+        supervisor: The runs.
+        started_at: When the engine began, by the monotonic clock.
+
+    Raises:
+        UsageError: it cannot be done as asked; nothing was changed.
+    """
+    match request:
+        case Hello():
+            return greet(request, supervisor, started_at=started_at)
+        case Shutdown():
+            supervisor.drain()
+            return Done(id=request.id)
+        case Submit():
+            return submit(request, supervisor)
+        case Stop():
+            return change(request.id, request.runs, supervisor, stop)
+        case Pause():
+            return change(request.id, request.runs, supervisor, pause)
+        case Resume():
+            return change(request.id, request.runs, supervisor, resume)
+        case Retry():
+            return change(request.id, request.runs, supervisor, retry)
+        case Remove():
+            return change(request.id, request.runs, supervisor, remove)
+        case Restore():
+            return change(request.id, request.runs, supervisor, restore)
+        case _:
+            assert_never(request)
+
+
+def greet(request: Hello, supervisor: Supervisor, *, started_at: float) -> Greeting:
+    """Who serves, and how much it has to do."""
+    return Greeting(
+        id=request.id,
+        pid=os.getpid(),
+        home=str(supervisor.home.root),
+        uptime_seconds=time.monotonic() - started_at,
+        num_running=supervisor.num_running,
+        num_queued=len(supervisor.reader.unfinished_runs()) - supervisor.num_running,
+        devices=tuple(device.name for device in supervisor.devices),
+    )
+
+
+def submit(request: Submit, supervisor: Supervisor) -> Done:
+    """Make run directories and queue them; ids follow from the request's, so that a repetition means the same runs."""
+    if not request.runs:
+        raise UsageError("an experiment needs at least one run")
+    known_devices = [device.name for device in supervisor.devices]
+    for new in request.runs:
+        check_label(new.name, "a run's name")
+        if new.spec.device is not None and new.spec.device not in known_devices:
+            raise UsageError(f"device must be one of {', '.join(known_devices)}, got {new.spec.device}")
+    if request.experiment is not None:
+        check_label(request.experiment, "an experiment's name")
+    store = supervisor.store
+    experiment = request.experiment or f"exp{store.next_experiment_number()}"
+    first = store.next_position()
+    entered: list[tuple[str, NewRun, Labels]] = []
+    for index, new in enumerate(request.runs):
+        run = run_id(request.id, index)
+        labels = Labels(name=new.name, experiment=experiment, position=first + index, created_at=time.time())
+        supervisor.directory(run).create(new.spec, labels)
+        entered.append((run, new, labels))
+    reply = Done(id=request.id, runs=tuple(run for run, _, _ in entered), experiment=experiment)
+    with store.transaction():
+        for run, new, labels in entered:
+            store.add_run(run, new.spec, labels)
+            supervisor.submit(run, labels)
+        store.remember_answer(request.id, encode(reply))
+    return reply
+
+
+def run_id(request: str, index: int) -> str:
+    """The id of the run at a place of a request: ten hexadecimal digits."""
+    return hashlib.sha256(f"{request}/{index}".encode()).hexdigest()[:10]
+
+
+def check_label(name: str, what: str) -> None:
+    """Refuse what could not be shown in a table or typed in a shell.
+
+    Raises:
+        UsageError: the name is empty, too long, or has white space at an end or control characters anywhere.
+    """
+    if not name or name != name.strip() or re.search(r"[\x00-\x1f\x7f-\x9f]", name):
+        raise UsageError(f"{what} must be printable and not empty, got {name!r}")
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise UsageError(f"{what} must have at most {MAX_NAME_CHARACTERS} characters, got {len(name)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a request does to one run; the default does nothing."""
+
+    intent: Intent | None = None
+    forgives_crashes: bool = False
+    hidden: bool | None = None
+
+
+def change(request: str, words: Sequence[str], supervisor: Supervisor, decide: Callable[[Run], Change]) -> Done:
+    """Change some runs, or none of them where one of them may not be changed so."""
+    runs = [supervisor.reader.find(word) for word in words]
+    decided = [(run, decide(run)) for run in runs]
+    reply = Done(id=request, runs=tuple(run.id for run in runs))
+    with supervisor.store.transaction():
+        for run, wanted in decided:
+            if wanted.forgives_crashes:
+                supervisor.forgive(run.id)
+            if wanted.intent is not None:
+                supervisor.want(run, wanted.intent)
+            if wanted.hidden is not None:
+                supervisor.relabel(run, deleted_at=time.time() if wanted.hidden else None)
+        supervisor.store.remember_answer(request, encode(reply))
+    return reply
+
+
+def stop(run: Run) -> Change:
+    """End a run for good."""
+    if run.is_finished:
+        raise UsageError(f"{run.id} ({run.name}) is finished already: {run.outcome}")
+    return Change(intent=Intent.STOP)
+
+
+def pause(run: Run) -> Change:
+    """Let a run rest; one that rests already goes on resting."""
+    if run.is_finished:
+        raise UsageError(f"{run.id} ({run.name}) is finished: only queued and running runs can be paused")
+    return Change() if run.status is RunStatus.PAUSED else Change(intent=Intent.PAUSE)
+
+
+def resume(run: Run) -> Change:
+    """Go on with a run that rests, or that was cancelled; one that is queued or running already stays so."""
+    if run.is_finished and run.outcome is not RunOutcome.CANCELLED:
+        raise UsageError(f"{run.id} ({run.name}) {run.outcome}: only paused and cancelled runs can be resumed")
+    if run.intent is Intent.RUN and not run.is_finished and run.status is not RunStatus.PAUSED:
+        return Change()
+    return Change(intent=Intent.RUN)
+
+
+def retry(run: Run) -> Change:
+    """Try a run again that did not succeed."""
+    if not run.is_finished or run.succeeded:
+        state = run.outcome if run.is_finished else run.status
+        raise UsageError(f"{run.id} ({run.name}) is {state}: only runs that ended without success can be retried")
+    return Change(intent=Intent.RUN, forgives_crashes=True)
+
+
+def remove(run: Run) -> Change:
+    """Hide a run that nobody trains; one that waits is taken from the queue."""
+    if run.status is RunStatus.RUNNING:
+        raise UsageError(f"{run.id} ({run.name}) is running: `depthscope stop {run.id}` first")
+    return Change(intent=None if run.is_finished else Intent.STOP, hidden=True)
+
+
+def restore(_run: Run) -> Change:
+    """Show a hidden run again."""
+    return Change(hidden=False)

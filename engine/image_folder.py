@@ -1,0 +1,299 @@
+"""Images in folders named for their classes, as torchvision's ImageFolder has them, from a tree or an archive.
+
+train/<class>/<image> and test/<class>/<image>, possibly under one top folder. Order and place in an archive do not
+matter: classes, and the images of a class, are sorted by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from engine.archives import check_size, read_members, shown
+from engine.dataset_cache import Images, ImageSets, Labels, Report
+from engine.errors import DatasetError
+
+FORMATS = {
+    ".bmp": "BMP",
+    ".jpeg": "JPEG",
+    ".jpg": "JPEG",
+    ".png": "PNG",
+    ".ppm": "PPM",
+    ".webp": "WebP",
+}
+DECODERS = ("BMP", "JPEG", "PNG", "PPM", "WEBP")
+SPLITS = ("train", "test")
+SIDE = 32
+MAX_PIXELS = 2**25
+MAX_IMAGES = 1_000_000
+# What Pillow turns into RGB without losing bits; 16-bit and float images it would clip.
+MODES = frozenset({"1", "CMYK", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "YCbCr"})
+# Pillow lets other threads run while it decodes, not while it opens: more threads gain nothing.
+NUM_THREADS = 2
+BATCH_IMAGES = 256
+BATCH_BYTES = 2**23
+MAX_BATCHES_UNDER_WAY = 8
+REPORT_EVERY_IMAGES = 20_000
+
+KNOWN_ARCHIVES = {"e82212b8f8580e3e79f41a32c7db0e6a5b8fb10188d1723b706e150379c98be9": "CIFAR-10 (JPEG)"}
+"""By SHA-256: what an archive is whose images have a name of their own."""
+
+
+class Place(NamedTuple):
+    """Where an image stands; `file` is empty for the folder of a class."""
+
+    top: str
+    split: str
+    class_name: str
+    file: str
+
+
+class Entry(NamedTuple):
+    """An image file as it was found, or the folder of a class (content None)."""
+
+    place: Place
+    path: str
+    content: bytes | None
+
+
+def place_of(parts: tuple[str, ...], *, is_folder: bool) -> Place | None:
+    """The place that a path means; None for anything that is neither an image nor the folder of a class."""
+    first = 0 if parts and parts[0] in SPLITS else 1
+    if len(parts) < first + 2 or parts[first] not in SPLITS:
+        return None
+    if any(part.startswith(".") for part in parts) or parts[0] == "__MACOSX":
+        return None
+    top, rest = "/".join(parts[:first]), parts[first + 2 :]
+    if is_folder:
+        return Place(top, parts[first], parts[first + 1], "")
+    if not rest or Path(rest[-1]).suffix.lower() not in FORMATS:
+        return None
+    return Place(top, parts[first], parts[first + 1], "/".join(rest))
+
+
+def read_images(path: Path, *, resize: bool, sha256: str | None, report: Report) -> ImageSets:
+    """Read all images of a tree or an archive.
+
+    Args:
+        path: A folder, or a tar or zip archive of one.
+        resize: Stretch images of other sizes to 32×32; otherwise they are refused.
+        sha256: What the archive's SHA-256 must be, in hexadecimal; None asks a SHA256SUMS beside it, if there is one.
+        report: Told now and then how far it is.
+
+    Raises:
+        DatasetError: there is nothing such at the path, a checksum is wrong, the archive is damaged, an image cannot
+            be read or has another size, or the folders are not those of one set of classes.
+    """
+    if path.is_dir():
+        if sha256 is not None:
+            raise DatasetError(f"{shown(str(path))} is a folder: --sha256 is for an archive")
+        origin = path.resolve().name
+        named = None
+        sets = collect(path, folder_entries(path), resize=resize, report=report)
+    elif path.is_file():
+        with open_archive(path) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            check_digest(path, digest, sha256)
+            file.seek(0)
+            origin = path.name
+            named = KNOWN_ARCHIVES.get(digest)
+            sets = collect(path, archive_entries(path, file), resize=resize, report=report)
+    elif path.exists():
+        raise DatasetError(f"{shown(str(path))} is neither a folder nor an archive")
+    else:
+        raise DatasetError(
+            f"{shown(str(path))} does not exist: give a folder with train/ and test/, or an archive of it"
+        )
+    kind = named or f"{sets.source} images"
+    return ImageSets(
+        source=f"{kind}, imported from {shown(origin)}",
+        classes=sets.classes,
+        train_images=sets.train_images,
+        train_labels=sets.train_labels,
+        test_images=sets.test_images,
+        test_labels=sets.test_labels,
+    )
+
+
+def open_archive(path: Path) -> io.BufferedReader:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise DatasetError(f"{shown(str(path))} cannot be read: {error.strerror}") from error
+
+
+def check_digest(path: Path, found: str, given: str | None) -> None:
+    """Compare an archive's SHA-256 with the one given, and with the one that a SHA256SUMS beside it lists."""
+    expected = {"--sha256": given.strip().lower()} if given is not None else {}
+    try:
+        lines = (path.parent / "SHA256SUMS").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        digest, _, name = line.partition(" ")
+        if name.strip().removeprefix("*").removeprefix("./") == path.name:
+            expected["SHA256SUMS"] = digest.lower()
+    for where, digest in expected.items():
+        if digest != found:
+            raise DatasetError(
+                f"{shown(str(path))} does not match its checksum: SHA-256 is {found}, {where} says {shown(digest)}; "
+                "get the archive again"
+            )
+
+
+def archive_entries(path: Path, file: io.BufferedReader) -> Iterator[Entry]:
+    for member in read_members(path, file, lambda parts: place_of(parts, is_folder=False) is not None):
+        place = place_of(member.parts, is_folder=member.is_folder)
+        if place is not None:
+            yield Entry(place, "/".join(member.parts), member.content)
+
+
+def folder_entries(root: Path) -> Iterator[Entry]:
+    """Images of a tree; links to classes and to images are followed, links to folders further down are not."""
+    try:
+        for top in [root, *sorted(child for child in root.iterdir() if child.is_dir() and child.name not in SPLITS)]:
+            for folder in sorted(top.glob("t*/*")):
+                parts = folder.relative_to(root).parts
+                place = place_of(parts, is_folder=True)
+                if place is None or not folder.is_dir():
+                    continue
+                yield Entry(place, "/".join(parts), None)
+                yield from class_entries(root, folder)
+    except OSError as error:
+        raise DatasetError(f"{shown(str(error.filename or root))} cannot be read: {error.strerror}") from error
+
+
+def class_entries(root: Path, folder: Path) -> Iterator[Entry]:
+    for directory, subfolders, names in os.walk(folder):
+        subfolders.sort()
+        for name in sorted(names):
+            image = Path(directory, name)
+            parts = image.relative_to(root).parts
+            place = place_of(parts, is_folder=False)
+            if place is not None and image.is_file():
+                check_size(root, "/".join(parts), image.stat().st_size)
+                yield Entry(place, "/".join(parts), image.read_bytes())
+
+
+def collect(path: Path, entries: Iterable[Entry], *, resize: bool, report: Report) -> ImageSets:
+    """Decode entries in threads, as they come, and put them in order; `source` of the result is their format."""
+    decoded: dict[Place, Images] = {}
+    folders: set[Place] = set()
+    under_way: deque[Future[dict[Place, Images]]] = deque()
+    batch: list[Entry] = []
+    batch_bytes = 0
+    seen: set[Place] = set()
+
+    with ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="decode") as pool:
+        for place, name, content in entries:
+            folders.add(place._replace(file=""))
+            if content is None:
+                continue
+            if place in seen:
+                raise DatasetError(f"{shown(str(path))} holds {shown(name)} twice: make the archive again")
+            seen.add(place)
+            if len(seen) > MAX_IMAGES:
+                raise DatasetError(f"{shown(str(path))} must hold at most {MAX_IMAGES} images, holds more")
+            if len(seen) % REPORT_EVERY_IMAGES == 0:
+                report(f"{len(seen)} images read")
+            batch.append(Entry(place, name, content))
+            batch_bytes += len(content)
+            if len(batch) == BATCH_IMAGES or batch_bytes > BATCH_BYTES:
+                under_way.append(pool.submit(decode_batch, path, batch, resize))
+                batch, batch_bytes = [], 0
+            while len(under_way) > MAX_BATCHES_UNDER_WAY:
+                decoded |= under_way.popleft().result()
+        under_way.append(pool.submit(decode_batch, path, batch, resize))
+        for future in under_way:
+            decoded |= future.result()
+
+    classes = check_layout(path, folders, decoded)
+    train_images, train_labels = in_order(decoded, "train", classes)
+    test_images, test_labels = in_order(decoded, "test", classes)
+    formats = sorted({FORMATS[Path(place.file).suffix.lower()] for place in decoded})
+    return ImageSets(" and ".join(formats), classes, train_images, train_labels, test_images, test_labels)
+
+
+def decode_batch(path: Path, batch: list[Entry], resize: bool) -> dict[Place, Images]:
+    return {entry.place: decode(path, entry, resize=resize) for entry in batch}
+
+
+def decode(path: Path, entry: Entry, *, resize: bool) -> Images:
+    """One image as uint8 [32, 32, 3].
+
+    Raises:
+        DatasetError: it cannot be read, or has another size and must not be resized; its path is named.
+    """
+    where = f"{shown(str(path))}: {shown(entry.path)}"
+    try:
+        with Image.open(io.BytesIO(entry.content or b""), formats=DECODERS) as image:
+            width, height = image.size
+            if not resize and (width, height) != (SIDE, SIDE):
+                raise DatasetError(f"{where} must be {SIDE}×{SIDE} pixels, is {width}×{height}: --resize stretches it")
+            if width * height > MAX_PIXELS:
+                raise DatasetError(f"{where} must have at most {MAX_PIXELS} pixels, has {width}×{height}")
+            if image.mode not in MODES:
+                raise DatasetError(f"{where} has pixels of type {image.mode}: convert it to 8 bits a channel")
+            # Pillow warns of a palette's transparency, which has no meaning here.
+            image.info.pop("transparency", None)
+            colours = image.convert("RGB")
+            if colours.size != (SIDE, SIDE):
+                colours = colours.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+            return np.asarray(colours)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise DatasetError(
+            f"{where} is no image that can be read ({shown(str(error))}): replace or remove it"
+        ) from error
+
+
+def check_layout(path: Path, folders: set[Place], images: Iterable[Place]) -> tuple[str, ...]:
+    """The classes, sorted, of a layout in which every class has images in both sets.
+
+    Raises:
+        DatasetError: it is another layout.
+    """
+    here = shown(str(path))
+    tops = sorted({place.top for place in folders})
+    if len(tops) > 1:
+        raise DatasetError(f"{here} must hold one train/ and test/, has them in {' and '.join(t or '.' for t in tops)}")
+    classes = {split: {place.class_name for place in folders if place.split == split} for split in SPLITS}
+    for split in SPLITS:
+        if not classes[split]:
+            raise DatasetError(
+                f"{here} has no {split}/<class>/ folder: images belong in train/<class>/ and test/<class>/"
+            )
+    filled = {(place.split, place.class_name) for place in images}
+    for name in sorted(classes["train"] | classes["test"]):
+        if not name.isprintable():
+            raise DatasetError(f"{here}: class {shown(name)!r} has characters that cannot be shown: rename its folder")
+        for split, other in (SPLITS, SPLITS[::-1]):
+            if name not in classes[split]:
+                raise DatasetError(
+                    f"{here}: class {shown(name)!r} is in {other}/ but not in {split}/: it needs images in both"
+                )
+            if (split, name) not in filled:
+                raise DatasetError(
+                    f"{here}: {split}/{shown(name)} holds no images ({', '.join(sorted(FORMATS))}): fill or remove it"
+                )
+    if len(classes["train"]) < 2:
+        raise DatasetError(f"{here} must have at least 2 classes, has {len(classes['train'])}")
+    return tuple(sorted(classes["train"]))
+
+
+def in_order(decoded: dict[Place, Images], split: str, classes: tuple[str, ...]) -> tuple[Images, Labels]:
+    """Images [N, 32, 32, 3] and labels [N] of one set, by class and then by file name."""
+    places = sorted(place for place in decoded if place.split == split)
+    index = {name: label for label, name in enumerate(classes)}
+    images = np.empty((len(places), SIDE, SIDE, 3), dtype=np.uint8)
+    for position, place in enumerate(places):
+        images[position] = decoded[place]
+    return images, np.array([index[place.class_name] for place in places], dtype=np.int64)

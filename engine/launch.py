@@ -1,0 +1,160 @@
+"""Start the engine of a home where none serves, find out whether one does, and end it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from engine.connection import Connection, NoEngine
+from engine.errors import EngineUnreachable, UsageError
+from engine.paths import Home, open_private
+from engine.protocol import Greeting, Hello, Shutdown
+from engine.version import PROTOCOL, VERSION
+
+START_PATIENCE_SECONDS = 30.0
+STOP_PATIENCE_SECONDS = 180.0
+"""For every worker to finish its step and write a checkpoint."""
+
+
+def greet(home: Home) -> Greeting | None:
+    """Who serves a home; None where nobody does.
+
+    Raises:
+        EngineUnreachable: somebody does, but does not answer.
+    """
+    try:
+        with Connection(home.engine_socket) as connection:
+            reply = connection.ask(Hello())
+    except NoEngine:
+        return None
+    assert isinstance(reply, Greeting), f"a hello is answered by a greeting, not {reply}"
+    return reply
+
+
+def ensure_engine(home: Home) -> Greeting:
+    """The engine of a home, started where there is none; many may call this at once, and one engine serves them.
+
+    Raises:
+        EngineUnreachable: it could not be started, or does not answer.
+        UsageError: one of another version serves; the text says how to replace it.
+    """
+    greeting = greet(home)
+    if greeting is None:
+        home.create()
+        with launch_lock(home):
+            greeting = greet(home) or start(home)
+    check_version(greeting)
+    return greeting
+
+
+def check_version(greeting: Greeting) -> None:
+    """Refuse to talk to an engine of another version.
+
+    Raises:
+        UsageError: it is one; training goes on while it is replaced.
+    """
+    if greeting.version != VERSION or greeting.protocol != PROTOCOL:
+        raise UsageError(
+            f"the engine (pid {greeting.pid}) is version {greeting.version}, this is {VERSION}:"
+            " `depthscope engine restart` replaces it, and training goes on"
+        )
+
+
+@contextmanager
+def launch_lock(home: Home) -> Iterator[None]:
+    """One console at a time may start an engine; the others wait, and then find it."""
+    descriptor = open_private(home.root / "launch.lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_serving(home: Home) -> bool:
+    """Whether an engine holds the home's lock, be it able to answer or not."""
+    try:
+        descriptor = open_private(home.engine_lock, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def start(home: Home) -> Greeting:
+    """Start an engine in a session of its own and wait until it answers; the caller holds the launch lock.
+
+    Raises:
+        EngineUnreachable: it ended, or did not answer in time; the text has the end of its log.
+    """
+    reading, writing = os.pipe()
+    log = open_private(home.engine_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "engine.daemon", str(home.root), str(writing)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=home.root,
+            pass_fds=(writing,),
+            start_new_session=True,
+        )
+        os.close(writing)
+        ready, _, _ = select.select([reading], [], [], START_PATIENCE_SECONDS)
+        said = os.read(reading, 64) if ready else b""
+    finally:
+        os.close(log)
+        os.close(reading)
+    if not said:
+        status = child.poll()
+        how = "did not answer in time" if status is None else f"ended with status {status}"
+        raise EngineUnreachable(f"the engine {how}: {log_tail(home.engine_log) or 'its log is empty'}")
+    greeting = greet(home)
+    if greeting is None:
+        raise EngineUnreachable(f"the engine ended at once: {log_tail(home.engine_log)}")
+    return greeting
+
+
+def log_tail(path: Path, num_lines: int = 3) -> str:
+    """The last lines of the engine's log, in one."""
+    try:
+        return " | ".join(path.read_text(errors="replace").splitlines()[-num_lines:])
+    except FileNotFoundError:
+        return ""
+
+
+def stop(home: Home, *, keep_training: bool = False) -> Greeting | None:
+    """End the engine of a home and wait until it is gone; None where none served.
+
+    Args:
+        home: Whose engine.
+        keep_training: Leave the workers alone, for the next engine to adopt; else they save a checkpoint and leave,
+            and their runs wait in the queue.
+
+    Raises:
+        EngineUnreachable: it does not answer, or does not end.
+    """
+    greeting = greet(home)
+    if greeting is None:
+        return None
+    with Connection(home.engine_socket, patience_seconds=STOP_PATIENCE_SECONDS) as connection:
+        connection.ask(Shutdown(keep_training=keep_training))
+    deadline = time.monotonic() + START_PATIENCE_SECONDS
+    while is_serving(home):
+        if time.monotonic() > deadline:
+            raise EngineUnreachable(f"the engine (pid {greeting.pid}) said that it ends, and has not")
+        select.select([], [], [], 0.02)
+    return greeting

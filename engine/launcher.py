@@ -1,0 +1,138 @@
+"""How workers are started and watched. Nothing above this may assume that a worker is a child, or on this machine."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Protocol
+
+from engine.devices import Device
+from engine.paths import open_private
+from engine.run_directory import RunDirectory
+
+
+class Launcher(Protocol):
+    """Starts a worker for a run directory, says whether one lives there, and asks it to leave."""
+
+    def start(self, directory: RunDirectory, device: Device) -> None:
+        """Start a worker; it is alive from the return of this on.
+
+        Raises:
+            OSError: no process could be made.
+        """
+
+    def is_alive(self, directory: RunDirectory) -> bool:
+        """Whether a worker lives, no matter who started it."""
+
+    def stop(self, directory: RunDirectory) -> None:
+        """Ask the worker to save a checkpoint and leave; does nothing where there is none. May be repeated."""
+
+    def kill(self, directory: RunDirectory) -> None:
+        """End a worker that does not leave when asked; it keeps the checkpoint it saved last."""
+
+    def exit_status(self, directory: RunDirectory) -> str | None:
+        """How a worker ended that left no record, in words; None where that cannot be known."""
+
+
+class LocalLauncher:
+    """Workers as processes of this machine, each in a session of its own, alive for as long as they hold run.lock.
+
+    Args:
+        home: The home that workers find their datasets in.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, directory: RunDirectory, device: Device) -> None:
+        directory.clear_exit()
+        lock = directory.open_lock()
+        log = open_private(directory.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            # The worker inherits the lock held, so that there is no instant at which it lives without it.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(lock, 0)
+            self._children[directory.id] = subprocess.Popen(
+                [sys.executable, "-P", "-m", "engine.worker", str(directory.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=directory.path,
+                env={
+                    **os.environ,
+                    "DEPTHSCOPE_HOME": str(self._home),
+                    "DEPTHSCOPE_DEVICE": device.name,
+                    "DEPTHSCOPE_LOCK_FD": str(lock),
+                    "CUDA_VISIBLE_DEVICES": device.visible,
+                },
+                pass_fds=(lock,),
+                start_new_session=True,
+            )
+        finally:
+            os.close(lock)
+            os.close(log)
+
+    def is_alive(self, directory: RunDirectory) -> bool:
+        self._reap(directory)
+        return directory.is_locked()
+
+    def stop(self, directory: RunDirectory) -> None:
+        signal_holder(directory, signal.SIGTERM)
+
+    def kill(self, directory: RunDirectory) -> None:
+        signal_holder(directory, signal.SIGKILL)
+
+    def exit_status(self, directory: RunDirectory) -> str | None:
+        status = self._reap(directory)
+        if status is None:
+            return None
+        del self._children[directory.id]
+        if status < 0:
+            return f"killed by {signal.Signals(-status).name}"
+        return f"left with status {status}"
+
+    def _reap(self, directory: RunDirectory) -> int | None:
+        """Collect the exit status of a child that has ended, so that it does not stay as a zombie."""
+        child = self._children.get(directory.id)
+        return None if child is None else child.poll()
+
+
+def signal_holder(directory: RunDirectory, number: signal.Signals) -> None:
+    """Signal the process that holds run.lock, and surely no other.
+
+    The holder wrote its pid into the file while it held the lock. A handle on that pid is taken first; if the lock is
+    held and the file unchanged after that, the handle is the holder's, whatever becomes of the pid later.
+    """
+    pid = lock_pid(directory)
+    if pid is None:
+        return
+    try:
+        handle = os.pidfd_open(pid) if sys.platform == "linux" else None
+    except ProcessLookupError:
+        return
+    try:
+        if not directory.is_locked() or lock_pid(directory) != pid:
+            return
+        if handle is not None and sys.platform == "linux":
+            signal.pidfd_send_signal(handle, number)
+        else:
+            os.kill(pid, number)
+    except ProcessLookupError:
+        return
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def lock_pid(directory: RunDirectory) -> int | None:
+    """The pid in run.lock: of whoever holds it now or held it last."""
+    try:
+        word = directory.lock_file.read_text().strip()
+    except FileNotFoundError:
+        return None
+    return int(word) if word.isdigit() else None

@@ -1,0 +1,142 @@
+"""What a console may ask of the engine: one JSON object a line, each answered by one line.
+
+A request carries an id that the client makes. An engine that has answered an id answers it again with the same words
+and does nothing, so that a client which lost the reply can send the request once more.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import msgspec
+
+from engine.spec import RunSpec
+from engine.version import PROTOCOL, VERSION
+
+MAX_LINE_BYTES = 8 << 20
+"""Longer requests are refused; a thousand runs fit in a tenth of it."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="request"):
+    """Every request: its id, and the protocol that its sender speaks."""
+
+    id: str = msgspec.field(default_factory=lambda: secrets.token_hex(16))
+    protocol: int = PROTOCOL
+
+
+class Hello(Request, frozen=True, tag="hello"):
+    """Who are you? Answered in every version."""
+
+
+class NewRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One run to be queued."""
+
+    name: str
+    spec: RunSpec
+
+
+class Submit(Request, frozen=True, tag="submit"):
+    """Queue runs as an experiment."""
+
+    runs: tuple[NewRun, ...]
+    experiment: str | None = None
+    """None takes the next exp1, exp2, …; one that exists gets the runs added."""
+
+
+class Stop(Request, frozen=True, tag="stop"):
+    """End runs for good, at the next step and with a checkpoint: outcome cancelled."""
+
+    runs: tuple[str, ...]
+
+
+class Pause(Request, frozen=True, tag="pause"):
+    """Let runs rest, at the next step and with a checkpoint, until they are resumed."""
+
+    runs: tuple[str, ...]
+
+
+class Resume(Request, frozen=True, tag="resume"):
+    """Queue paused or cancelled runs again, to go on from their checkpoints."""
+
+    runs: tuple[str, ...]
+
+
+class Retry(Request, frozen=True, tag="retry"):
+    """Queue failed, diverged, lost or cancelled runs again, to go on from their checkpoints."""
+
+    runs: tuple[str, ...]
+
+
+class Remove(Request, frozen=True, tag="remove"):
+    """Hide finished or waiting runs; nothing of them is deleted from disk."""
+
+    runs: tuple[str, ...]
+
+
+class Restore(Request, frozen=True, tag="restore"):
+    """Show removed runs again."""
+
+    runs: tuple[str, ...]
+
+
+class Shutdown(Request, frozen=True, tag="shutdown"):
+    """End the engine. Understood in every version."""
+
+    keep_training: bool = False
+    """True leaves the workers alone; False lets them save a checkpoint and puts their runs back into the queue."""
+
+
+RunRequest = Stop | Pause | Resume | Retry | Remove | Restore
+AnyRequest = Hello | Submit | RunRequest | Shutdown
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, tag_field="reply"):
+    """Every reply: the id of its request."""
+
+    id: str
+
+
+class Greeting(Reply, frozen=True, tag="greeting"):
+    """Who the engine is."""
+
+    pid: int
+    version: str = VERSION
+    protocol: int = PROTOCOL
+    home: str = ""
+    uptime_seconds: float = 0.0
+    num_running: int = 0
+    num_queued: int = 0
+    devices: tuple[str, ...] = ()
+
+
+class Done(Reply, frozen=True, tag="done"):
+    """What was asked stands in the database."""
+
+    runs: tuple[str, ...] = ()
+    """Ids of the runs that it concerned."""
+    experiment: str | None = None
+
+
+class Refused(Reply, frozen=True, tag="refused"):
+    """Nothing was done, and why."""
+
+    text: str
+    usage: bool = True
+    """Whether the request itself was wrong, rather than the engine unable."""
+
+
+AnyReply = Greeting | Done | Refused
+
+decode_request = msgspec.json.Decoder(AnyRequest).decode
+decode_reply = msgspec.json.Decoder(AnyReply).decode
+encode = msgspec.json.Encoder().encode
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be read of any request, known or not, so that it can be answered by its id."""
+
+    id: str = ""
+    protocol: int = 0
+
+
+decode_envelope = msgspec.json.Decoder(Envelope).decode

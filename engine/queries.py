@@ -1,0 +1,164 @@
+"""What a console reads from the index: read-only, each reading one consistent snapshot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import apsw
+import msgspec
+
+from engine.errors import UsageError
+from engine.run import EpochRow, EventRow, Intent, Run, RunOutcome, RunStatus, StepRow
+from engine.schema import SCHEMA_VERSION
+from engine.spec import RunSpec
+from engine.store import open_connection
+
+RUN_COLUMNS = (
+    "id, name, experiment, spec, status, outcome, intent, position, device, error, created_at, started_at,"
+    " finished_at, deleted_at, last_event_at, step, total_steps, epoch, train_loss, train_error, test_loss,"
+    " test_error, best_test_error, images_per_second, seconds, synthetic"
+)
+
+REBUILD = "`depthscope engine restart` builds it anew from the run directories and keeps the old file"
+
+_decode_spec = msgspec.json.Decoder(RunSpec).decode
+
+
+class Reader:
+    """A console's view of the index.
+
+    Args:
+        path: The database; where there is none, everything reads as empty.
+
+    Raises:
+        UsageError: its schema is another version's, or it is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._connection: apsw.Connection | None = None
+        if not path.exists():
+            return
+        try:
+            self._connection = open_connection(path, read_only=True)
+            version = self._value("PRAGMA user_version")
+        except (apsw.NotADBError, apsw.CorruptError) as error:
+            raise UsageError(f"{path} is damaged ({error}): {REBUILD}") from error
+        # 0: made by an engine that has not yet written its tables.
+        if version not in (0, SCHEMA_VERSION):
+            raise UsageError(
+                f"the database has schema version {version}, this depthscope uses {SCHEMA_VERSION}: {REBUILD}"
+            )
+        if version == 0:
+            self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def data_version(self) -> int:
+        """A number that changes when another connection has committed."""
+        return 0 if self._connection is None else int(self._value("PRAGMA data_version"))
+
+    def runs(self, *, experiment: str | None = None, with_deleted: bool = False) -> list[Run]:
+        """All runs, or those of one experiment, in order of submission."""
+        return self._runs(
+            "WHERE (?1 IS NULL OR experiment = ?1) AND (?2 OR deleted_at IS NULL)", experiment, with_deleted
+        )
+
+    def unfinished_runs(self) -> list[Run]:
+        """Queued and running runs, in queue order."""
+        return self._runs("WHERE status IN ('queued', 'running') AND deleted_at IS NULL")
+
+    def has_running(self) -> bool:
+        """Whether the index says that a run is being trained."""
+        return bool(self._rows("SELECT 1 FROM runs WHERE status = 'running' LIMIT 1"))
+
+    def run(self, run: str) -> Run:
+        """One run by its whole id."""
+        (found,) = self._runs("WHERE id = ?", run)
+        return found
+
+    def latest_experiment(self) -> str | None:
+        """The experiment to which a run was added last."""
+        rows = self._rows("SELECT experiment FROM runs WHERE deleted_at IS NULL ORDER BY position DESC LIMIT 1")
+        return rows[0][0] if rows else None
+
+    def find(self, word: str) -> Run:
+        """The one run that a user's word means: an id, the beginning of one, a name, or experiment/name.
+
+        Raises:
+            UsageError: no run, or more than one, answers to it.
+        """
+        found = self._runs("WHERE id = ? OR name = ? OR experiment || '/' || name = ?", word, word, word)
+        if not found and word:
+            found = self._runs("WHERE substr(id, 1, length(?1)) = ?1", word.lower())
+        alive = [run for run in found if run.deleted_at is None] or found
+        if len(alive) == 1:
+            return alive[0]
+        if not alive:
+            raise UsageError(f"no run is called {word!r}: `depthscope ls` shows ids and names")
+        shown = ", ".join(f"{run.id} ({run.experiment}/{run.name})" for run in alive[:5])
+        more = f" and {len(alive) - 5} more" if len(alive) > 5 else ""
+        raise UsageError(f"{word!r} could be {len(alive)} runs: {shown}{more}; give more of the id")
+
+    def epochs(self, run: str, *, after: int = 0) -> list[EpochRow]:
+        """Epochs of a run behind one of them."""
+        rows = self._rows(
+            "SELECT epoch, step, at, train_loss, train_error, test_loss, test_error, learning_rate,"
+            " images_per_second, seconds, peak_memory FROM epochs WHERE run = ? AND epoch > ? ORDER BY epoch",
+            run,
+            after,
+        )
+        return [EpochRow(**dict(zip(EpochRow.__struct_fields__, row, strict=True))) for row in rows]
+
+    def steps(self, run: str, *, after: int = 0) -> list[StepRow]:
+        """Progress of a run behind one of its steps."""
+        rows = self._rows(
+            "SELECT step, epoch, at, train_loss, train_error, learning_rate, images_per_second"
+            " FROM steps WHERE run = ? AND step > ? ORDER BY step",
+            run,
+            after,
+        )
+        return [StepRow(**dict(zip(StepRow.__struct_fields__, row, strict=True))) for row in rows]
+
+    def events(self, run: str) -> list[EventRow]:
+        """What happened to a run, oldest first."""
+        rows = self._rows("SELECT at, kind, text FROM events WHERE run = ? ORDER BY at, id", run)
+        return [EventRow(at=at, kind=kind, text=text) for at, kind, text in rows]
+
+    def _runs(self, where: str, *parameters: Any) -> list[Run]:
+        rows = self._rows(f"SELECT {RUN_COLUMNS} FROM runs {where} ORDER BY position, id", *parameters)
+        return [_run(row) for row in rows]
+
+    def _rows(self, query: str, *parameters: Any) -> list[Any]:
+        return [] if self._connection is None else list(self._connection.execute(query, parameters))
+
+    def _value(self, query: str) -> Any:
+        return self._rows(query)[0][0]
+
+
+def _run(row: tuple[Any, ...]) -> Run:
+    """A row in the order of RUN_COLUMNS, which is the order of Run's fields."""
+    fields = dict(zip(Run.__struct_fields__, row, strict=True))
+    outcome = fields["outcome"]
+    return Run(
+        **{
+            **fields,
+            "spec": _decode_spec(fields["spec"]),
+            "status": RunStatus(fields["status"]),
+            "outcome": None if outcome is None else RunOutcome(outcome),
+            "intent": Intent(fields["intent"]),
+            "synthetic": bool(fields["synthetic"]),
+        }
+    )

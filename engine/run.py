@@ -1,0 +1,136 @@
+"""A run as the engine knows it: where it stands, how it ended, and what may follow what."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from engine.spec import RunSpec
+
+
+class RunStatus(StrEnum):
+    """Where a run stands; how a finished one ended is its RunOutcome."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    FINISHED = "finished"
+
+
+class RunOutcome(StrEnum):
+    """How a finished run ended."""
+
+    SUCCEEDED = "succeeded"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+class Intent(StrEnum):
+    """What the user wants of a run; a worker that was asked to stop leaves the run in this state."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    STOP = "stop"
+
+
+TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
+    RunStatus.QUEUED: frozenset({RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.FINISHED}),
+    RunStatus.RUNNING: frozenset({RunStatus.QUEUED, RunStatus.PAUSED, RunStatus.FINISHED}),
+    RunStatus.PAUSED: frozenset({RunStatus.QUEUED, RunStatus.FINISHED}),
+    RunStatus.FINISHED: frozenset({RunStatus.QUEUED}),
+}
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the index over the run directories."""
+
+    id: str
+    name: str
+    experiment: str
+    spec: RunSpec
+    status: RunStatus
+    outcome: RunOutcome | None
+    intent: Intent
+    position: int
+    """Order in the queue, and of submission: lower is earlier."""
+    device: str | None
+    """Where it runs or last ran."""
+    error: str | None
+    """Why it failed or was lost, its last lines; None where nothing went wrong."""
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    deleted_at: float | None
+    last_event_at: float | None
+    """When its journal last grew."""
+    step: int
+    """Updates done, as far as the journal says."""
+    total_steps: int | None
+    """Updates of the whole run; None until a worker has seen the data."""
+    epoch: int
+    """Epochs completed."""
+    train_loss: float | None
+    train_error_percent: float | None
+    test_loss: float | None
+    test_error_percent: float | None
+    """Of the newest completed epoch; of a finished run that is the result."""
+    best_test_error_percent: float | None
+    """Lowest of all epochs: selected on the test set, so never a result."""
+    images_per_second: float | None
+    seconds: float | None
+    """Of training so far, summed over the epochs."""
+    synthetic: bool
+    """Whether the images were procedural, so that no number says anything of CIFAR."""
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status is RunStatus.FINISHED
+
+    @property
+    def succeeded(self) -> bool:
+        return self.outcome is RunOutcome.SUCCEEDED
+
+    @property
+    def fraction_done(self) -> float:
+        """Share of all updates that are done, in 0..1."""
+        return 0.0 if not self.total_steps else min(1.0, self.step / self.total_steps)
+
+
+class EpochRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What one epoch of one run measured."""
+
+    epoch: int
+    """Counted from 1: the number of epochs completed when it was measured."""
+    step: int
+    at: float
+    train_loss: float | None
+    train_error_percent: float | None
+    test_loss: float | None
+    test_error_percent: float | None
+    learning_rate: float
+    images_per_second: float
+    seconds: float
+    peak_memory_bytes: int
+
+
+class StepRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Progress between epochs, at most twice a second."""
+
+    step: int
+    epoch: int
+    at: float
+    train_loss: float | None
+    train_error_percent: float | None
+    learning_rate: float
+    images_per_second: float
+
+
+class EventRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened to a run: queued, started, adopted, resumed, checkpointed, finished and why."""
+
+    at: float
+    kind: str
+    text: str

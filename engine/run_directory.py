@@ -1,0 +1,176 @@
+"""A run on disk: the truth of it, readable by its owner alone and complete without any database."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from engine.errors import DepthscopeError
+from engine.paths import create_private_directory, open_private, sync_directory, write_atomically
+from engine.run import Intent
+from engine.spec import RunSpec, decode_spec, encode_spec
+
+
+class ExitReason(StrEnum):
+    """How a worker ended by itself; one that left no record was killed."""
+
+    SUCCEEDED = "succeeded"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    """It was asked to, and saved a checkpoint first."""
+
+
+class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of exit.json, the last thing that a worker writes."""
+
+    reason: ExitReason
+    step: int
+    at: float
+    error: str | None = None
+    """What went wrong, for a person; None where nothing did."""
+
+
+class Labels(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of labels.json: what may change about a run; written by the engine alone."""
+
+    name: str
+    experiment: str
+    position: int
+    """Order in the queue and of submission."""
+    created_at: float
+    intent: Intent = Intent.RUN
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+    deleted_at: float | None = None
+
+
+class DamagedRunDirectory(DepthscopeError):
+    """A run directory lacks what makes it one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """Paths and small files of one run."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def spec_file(self) -> Path:
+        return self.path / "spec.json"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.pt"
+
+    @property
+    def previous_checkpoint(self) -> Path:
+        return self.path / "checkpoint.prev.pt"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights.pt"
+
+    @property
+    def exit_file(self) -> Path:
+        return self.path / "exit.json"
+
+    @property
+    def labels_file(self) -> Path:
+        return self.path / "labels.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "worker.log"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.path / "run.lock"
+
+    def create(self, spec: RunSpec, labels: Labels) -> None:
+        """Make the directory; one that exists with the same spec is left as it is, so doing it twice does it once."""
+        create_private_directory(self.path)
+        write_atomically(self.labels_file, msgspec.json.encode(labels))
+        if not self.spec_file.exists():
+            write_atomically(self.spec_file, encode_spec(spec))
+        sync_directory(self.path.parent)
+
+    def read_spec(self) -> RunSpec:
+        """What was asked.
+
+        Raises:
+            DamagedRunDirectory: spec.json is missing.
+            UsageError: it holds no spec.
+        """
+        try:
+            return decode_spec(self.spec_file.read_bytes())
+        except FileNotFoundError as error:
+            raise DamagedRunDirectory(f"{self.path} is no run directory: spec.json is missing") from error
+
+    def read_labels(self) -> Labels:
+        """Name, experiment and the rest; the id serves as name where the file is missing or damaged."""
+        try:
+            return msgspec.json.decode(self.labels_file.read_bytes(), type=Labels)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return Labels(name=self.id, experiment="recovered", position=0, created_at=self.path.stat().st_mtime)
+
+    def write_labels(self, labels: Labels) -> None:
+        write_atomically(self.labels_file, msgspec.json.encode(labels))
+
+    def read_exit(self) -> ExitRecord | None:
+        """How the worker ended by itself; None while it lives, or where it was killed."""
+        try:
+            return msgspec.json.decode(self.exit_file.read_bytes(), type=ExitRecord)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def write_exit(self, reason: ExitReason, *, step: int, error: str | None = None) -> None:
+        record = ExitRecord(reason=reason, step=step, at=time.time(), error=error)
+        write_atomically(self.exit_file, msgspec.json.encode(record))
+
+    def clear_exit(self) -> None:
+        """Forget how the last worker ended, before the next one starts."""
+        self.exit_file.unlink(missing_ok=True)
+
+    def has_checkpoint(self) -> bool:
+        return self.checkpoint.exists() or self.previous_checkpoint.exists()
+
+    def open_lock(self) -> int:
+        """A descriptor of run.lock; the file is never unlinked, so that all who lock it lock the same file."""
+        return open_private(self.lock_file, os.O_RDWR | os.O_CREAT)
+
+    def is_locked(self) -> bool:
+        """Whether a worker holds this run: the only sign of life that counts."""
+        descriptor = self.open_lock()
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        else:
+            return False
+        finally:
+            os.close(descriptor)
+
+    def log_tail(self, *, num_lines: int = 20, num_bytes: int = 16_384) -> str:
+        """The last lines that the worker wrote to standard error."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, self.log.stat().st_size - num_bytes))
+                text = file.read().decode("utf-8", "replace")
+        except FileNotFoundError:
+            return ""
+        return "\n".join(text.splitlines()[-num_lines:])

@@ -1,0 +1,60 @@
+"""The tables of the index."""
+
+SCHEMA_VERSION = 1
+"""In PRAGMA user_version; a database of another version is put aside and built again from the run directories."""
+
+CREATE = """
+CREATE TABLE runs (
+  id              TEXT PRIMARY KEY,
+  name            TEXT NOT NULL,
+  experiment      TEXT NOT NULL,
+  spec            TEXT NOT NULL,
+  architecture    TEXT NOT NULL,
+  depth           INTEGER NOT NULL,
+  seed            TEXT NOT NULL,
+  status          TEXT NOT NULL,
+  outcome         TEXT,
+  intent          TEXT NOT NULL,
+  position        INTEGER NOT NULL,
+  device          TEXT,
+  error           TEXT,
+  created_at      REAL NOT NULL,
+  started_at      REAL,
+  finished_at     REAL,
+  deleted_at      REAL,
+  last_event_at   REAL,
+  step            INTEGER NOT NULL DEFAULT 0,
+  total_steps     INTEGER,
+  epoch           INTEGER NOT NULL DEFAULT 0,
+  train_loss      REAL,
+  train_error     REAL,
+  test_loss       REAL,
+  test_error      REAL,
+  best_test_error REAL,
+  images_per_second REAL,
+  seconds         REAL,
+  synthetic       INTEGER NOT NULL DEFAULT 0,
+  journal_offset  INTEGER NOT NULL DEFAULT 0,
+  checkpoint_step INTEGER,
+  crashes         INTEGER NOT NULL DEFAULT 0,
+  crash_step      INTEGER
+);
+CREATE INDEX runs_by_experiment ON runs (experiment);
+CREATE INDEX runs_by_status ON runs (status, position);
+CREATE TABLE epochs (
+  run TEXT NOT NULL, epoch INTEGER NOT NULL, step INTEGER NOT NULL, at REAL NOT NULL,
+  train_loss REAL, train_error REAL, test_loss REAL, test_error REAL,
+  learning_rate REAL NOT NULL, images_per_second REAL NOT NULL, seconds REAL NOT NULL, peak_memory INTEGER NOT NULL,
+  PRIMARY KEY (run, epoch)
+) WITHOUT ROWID;
+CREATE TABLE steps (
+  run TEXT NOT NULL, step INTEGER NOT NULL, epoch INTEGER NOT NULL, at REAL NOT NULL,
+  train_loss REAL, train_error REAL, learning_rate REAL NOT NULL, images_per_second REAL NOT NULL,
+  PRIMARY KEY (run, step)
+) WITHOUT ROWID;
+CREATE TABLE events (
+  id INTEGER PRIMARY KEY, run TEXT NOT NULL, journal_seq INTEGER, at REAL NOT NULL, kind TEXT NOT NULL,
+  text TEXT NOT NULL, UNIQUE (run, journal_seq)
+);
+CREATE TABLE requests (id TEXT PRIMARY KEY, at REAL NOT NULL, reply BLOB NOT NULL) WITHOUT ROWID;
+"""

@@ -1,0 +1,305 @@
+"""The index over the run directories, and the only place where SQL is written.
+
+One engine writes, through one connection; consoles read through connections of their own, read-only. The library is
+apsw because the SQLite behind many Pythons (3.7.0 to 3.51.2) can lose committed writes when a WAL is reset under
+concurrent checkpoints; apsw brings a current one. Every state of the index can be built again from the run
+directories, so a database of another schema is put aside and rebuilt, never migrated in place.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from engine.errors import DepthscopeError
+from engine.journal import AnyEvent, Checkpointed, Epoch, Garbage, Notice, Resumed, Started, Step
+from engine.paths import open_private
+from engine.run import RunOutcome, RunStatus
+from engine.run_directory import Labels
+from engine.schema import CREATE, SCHEMA_VERSION
+from engine.spec import RunSpec, encode_spec
+from models.catalog import label
+
+BUSY_TIMEOUT_MS = 5_000
+REQUESTS_KEPT_SECONDS = 7 * 86_400.0
+
+
+class DatabaseUnusable(DepthscopeError):
+    """The database is damaged, or of a schema that this version does not read."""
+
+
+def sqlite_version() -> str:
+    """The version of SQLite that apsw brings."""
+    return apsw.sqlite_lib_version()
+
+
+def open_connection(path: Path, *, read_only: bool) -> apsw.Connection:
+    """A connection with depthscope's settings."""
+    flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    connection = apsw.Connection(str(path), flags=flags)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    return connection
+
+
+class Store:
+    """The engine's connection: the sole writer.
+
+    Args:
+        path: The database; made, mode 0600, where there is none.
+
+    Raises:
+        DatabaseUnusable: it is damaged or has another schema version; `put_aside` is the remedy.
+    """
+
+    def __init__(self, path: Path) -> None:
+        os.close(open_private(path, os.O_RDWR | os.O_CREAT))
+        try:
+            self._connection = open_connection(path, read_only=False)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            version = self._value("PRAGMA user_version")
+            if version == 0 and self._value("SELECT count(*) FROM sqlite_master") == 0:
+                with self.transaction():
+                    self._connection.execute(CREATE)
+                    self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            elif version != SCHEMA_VERSION:
+                raise DatabaseUnusable(f"{path} has schema version {version}, this depthscope uses {SCHEMA_VERSION}")
+        except (apsw.NotADBError, apsw.CorruptError) as error:
+            raise DatabaseUnusable(f"{path} is damaged: {error}") from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, and the write lock from the start."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    # Runs
+
+    def known_ids(self) -> set[str]:
+        return {row[0] for row in self._connection.execute("SELECT id FROM runs")}
+
+    def next_position(self) -> int:
+        return int(self._value("SELECT coalesce(max(position), 0) + 1 FROM runs"))
+
+    def next_experiment_number(self) -> int:
+        """One more than the highest N among experiments called expN."""
+        return int(
+            self._value(
+                "SELECT coalesce(max(cast(substr(experiment, 4) AS INTEGER)), 0) + 1 FROM runs"
+                " WHERE experiment GLOB 'exp[0-9]*'"
+            )
+        )
+
+    def add_run(self, run: str, spec: RunSpec, labels: Labels) -> None:
+        """Enter a queued run; one that is known stays as it is."""
+        self._connection.execute(
+            "INSERT INTO runs (id, name, experiment, spec, architecture, depth, seed, status, intent, position,"
+            " created_at, deleted_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
+            (
+                run,
+                labels.name,
+                labels.experiment,
+                encode_spec(spec).decode(),
+                label(spec.model),
+                spec.model.depth,
+                str(spec.seed),
+                RunStatus.QUEUED.value,
+                labels.intent.value,
+                labels.position,
+                labels.created_at,
+                labels.deleted_at,
+            ),
+        )
+
+    def set_labels(self, run: str, labels: Labels) -> None:
+        self._connection.execute(
+            "UPDATE runs SET name = ?, experiment = ?, intent = ?, position = ?, deleted_at = ? WHERE id = ?",
+            (labels.name, labels.experiment, labels.intent.value, labels.position, labels.deleted_at, run),
+        )
+
+    def set_status(
+        self,
+        run: str,
+        status: RunStatus,
+        *,
+        outcome: RunOutcome | None = None,
+        error: str | None = None,
+        finished_at: float | None = None,
+    ) -> None:
+        """Where a run stands now; outcome, error and end are set with it, so that none outlives its state."""
+        self._connection.execute(
+            "UPDATE runs SET status = ?, outcome = ?, error = ?, finished_at = ? WHERE id = ?",
+            (status.value, None if outcome is None else outcome.value, error, finished_at, run),
+        )
+
+    def set_running(self, run: str, device: str, *, started_at: float) -> None:
+        self._connection.execute(
+            "UPDATE runs SET status = ?, outcome = NULL, error = NULL, finished_at = NULL, device = ?,"
+            " started_at = coalesce(started_at, ?) WHERE id = ?",
+            (RunStatus.RUNNING.value, device, started_at, run),
+        )
+
+    def set_crashes(self, run: str, crashes: int, checkpoint_step: int | None) -> None:
+        """Crashes since the checkpoint of that step."""
+        self._connection.execute(
+            "UPDATE runs SET crashes = ?, crash_step = ? WHERE id = ?", (crashes, checkpoint_step, run)
+        )
+
+    def crashes(self, run: str) -> tuple[int, int | None, int | None]:
+        """Crashes in a row, the newest checkpoint's step at the last of them, and the newest checkpoint's step now."""
+        rows = self._connection.execute("SELECT crashes, crash_step, checkpoint_step FROM runs WHERE id = ?", (run,))
+        return next(iter(rows))
+
+    # Journals
+
+    def journal_offset(self, run: str) -> int:
+        """Bytes of a run's journal that are in the index."""
+        return int(self._value("SELECT journal_offset FROM runs WHERE id = ?", run))
+
+    def ingest(self, run: str, events: Sequence[AnyEvent], garbage: Iterable[Garbage], *, end: int) -> None:
+        """Enter what a journal said since the last time, and how far it was read, in the caller's transaction."""
+        for event in events:
+            self._ingest_event(run, event)
+        for line in garbage:
+            self.add_event(run, "garbage", f"journal, byte {line.offset_bytes}: {line.reason}")
+        last_at = events[-1].at if events else None
+        self._connection.execute(
+            "UPDATE runs SET journal_offset = ?, last_event_at = coalesce(?, last_event_at) WHERE id = ?",
+            (end, last_at, run),
+        )
+
+    def _ingest_event(self, run: str, event: AnyEvent) -> None:
+        execute = self._connection.execute
+        match event:
+            case Step():
+                execute(
+                    "INSERT OR REPLACE INTO steps VALUES (?,?,?,?,?,?,?,?)",
+                    (
+                        run,
+                        event.step,
+                        event.epoch,
+                        event.at,
+                        event.train_loss,
+                        event.train_error_percent,
+                        event.learning_rate,
+                        event.images_per_second,
+                    ),
+                )
+                execute(
+                    "UPDATE runs SET step = ?, images_per_second = ? WHERE id = ?",
+                    (event.step, event.images_per_second, run),
+                )
+            case Epoch():
+                execute(
+                    "INSERT OR REPLACE INTO epochs VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+                    (
+                        run,
+                        event.epoch,
+                        event.step,
+                        event.at,
+                        event.train_loss,
+                        event.train_error_percent,
+                        event.test_loss,
+                        event.test_error_percent,
+                        event.learning_rate,
+                        event.images_per_second,
+                        event.seconds,
+                        event.peak_memory_bytes,
+                    ),
+                )
+                execute(
+                    "UPDATE runs SET step = ?, epoch = ?, train_loss = ?, train_error = ?, test_loss = ?,"
+                    " test_error = ?, images_per_second = ?,"
+                    " best_test_error = (SELECT min(test_error) FROM epochs WHERE run = runs.id),"
+                    " seconds = (SELECT sum(seconds) FROM epochs WHERE run = runs.id) WHERE id = ?",
+                    (
+                        event.step,
+                        event.epoch,
+                        event.train_loss,
+                        event.train_error_percent,
+                        event.test_loss,
+                        event.test_error_percent,
+                        event.images_per_second,
+                        run,
+                    ),
+                )
+            case Started():
+                execute(
+                    "UPDATE runs SET step = 0, total_steps = ?, started_at = coalesce(started_at, ?), synthetic = ?,"
+                    " device = ? WHERE id = ?",
+                    (event.total_steps, event.at, event.synthetic, event.device, run),
+                )
+                self.add_event(run, "started", f"on {event.device_name}, pid {event.pid}", event)
+            case Resumed():
+                execute(
+                    "UPDATE runs SET step = ?, total_steps = ?, device = ? WHERE id = ?",
+                    (event.step, event.total_steps, event.device, run),
+                )
+                self.add_event(
+                    run, "resumed", f"from step {event.step} on {event.device_name}, pid {event.pid}", event
+                )
+            case Checkpointed():
+                execute("UPDATE runs SET checkpoint_step = ? WHERE id = ?", (event.step, run))
+                self.add_event(run, "checkpoint", f"step {event.step}", event)
+            case Notice():
+                self.add_event(run, "notice", event.text, event)
+
+    def add_event(self, run: str, kind: str, text: str, source: AnyEvent | None = None) -> None:
+        """Note what happened to a run; one that came from its journal is noted once, however often it is read."""
+        self._connection.execute(
+            "INSERT INTO events (run, journal_seq, at, kind, text) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING",
+            (
+                run,
+                None if source is None else source.seq,
+                time.time() if source is None else source.at,
+                kind,
+                text,
+            ),
+        )
+
+    # Requests
+
+    def answered(self, request: str) -> bytes | None:
+        """The reply that a request was given already."""
+        for (reply,) in self._connection.execute("SELECT reply FROM requests WHERE id = ?", (request,)):
+            return bytes(reply)
+        return None
+
+    def remember_answer(self, request: str, reply: bytes) -> None:
+        """Keep a reply for as long as a client may ask again, in the caller's transaction."""
+        now = time.time()
+        self._connection.execute("DELETE FROM requests WHERE at < ?", (now - REQUESTS_KEPT_SECONDS,))
+        self._connection.execute("INSERT INTO requests VALUES (?,?,?)", (request, now, reply))
+
+    def _value(self, query: str, *parameters: Any) -> Any:
+        return next(iter(self._connection.execute(query, parameters)))[0]
+
+
+def put_aside(path: Path) -> Path:
+    """Move a database that cannot be used out of the way, its WAL with it; returns its new name."""
+    kept = path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}.old")
+    count = 1
+    while kept.exists():
+        count += 1
+        kept = path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}-{count}.old")
+    path.rename(kept)
+    for suffix in ("-wal", "-shm"):
+        beside = path.with_name(path.name + suffix)
+        if beside.exists():
+            beside.rename(kept.with_name(kept.name + suffix))
+    return kept
+

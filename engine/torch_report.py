@@ -1,0 +1,34 @@
+"""What torch finds on this machine, as one line of JSON: `python -P -m engine.torch_report`, for `depthscope doctor`."""
+
+from __future__ import annotations
+
+import msgspec
+import torch
+import torchvision
+
+
+class TorchReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Versions and devices."""
+
+    torch: str
+    torchvision: str
+    cuda_build: str | None
+    """The CUDA version that torch was built for; None of a CPU build."""
+    gpus: tuple[str, ...]
+    num_threads: int
+
+
+def report() -> TorchReport:
+    """Ask torch."""
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return TorchReport(
+        torch=str(torch.__version__),
+        torchvision=torchvision.__version__,
+        cuda_build=torch.version.cuda,
+        gpus=tuple(gpus),
+        num_threads=torch.get_num_threads(),
+    )
+
+
+if __name__ == "__main__":
+    print(msgspec.json.encode(report()).decode())

@@ -1,0 +1,231 @@
+"""Training as functions over a small state: one step, one evaluation, and what they add up.
+
+What is computed is what a textbook loop computes (torch.optim.SGD, cross entropy, torchvision's transforms); only
+where the numbers live differs. Images stay on the device as uint8, metrics are summed there, and nothing here
+synchronises but the functions that say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engine.augmentation import EpochDraws, crop_and_flip, normalise
+from engine.datasets import Dataset, balanced_subset
+from engine.recipes import Recipe
+from engine.spec import RunSpec
+from models.build import build_model
+
+EVALUATION_BATCH_SIZE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceData:
+    """Both sets of a dataset on the device that trains."""
+
+    train_images: Tensor
+    """uint8, [N, 32, 32, 3]."""
+    train_labels: Tensor
+    """int64, [N]."""
+    test_images: Tensor
+    """uint8, [M, 32, 32, 3]."""
+    test_labels: Tensor
+    """int64, [M]."""
+    mean: tuple[float, ...]
+    """Per channel, of values in 0..1."""
+    std: tuple[float, ...]
+
+
+def load_to_device(dataset: Dataset, spec: RunSpec, device: torch.device) -> DeviceData:
+    """Copy the images that a run asks for to its device, once."""
+
+    def copy(images: np.ndarray, labels: np.ndarray, num: int | None) -> tuple[Tensor, Tensor]:
+        if num is not None:
+            chosen = balanced_subset(np.asarray(labels), num, len(dataset.info.classes))
+            images, labels = images[chosen], labels[chosen]
+        # np.array copies the memory map, which torch could only wrap as a tensor that must not be written to.
+        return torch.from_numpy(np.array(images)).to(device), torch.from_numpy(np.array(labels)).to(device)
+
+    train_images, train_labels = copy(dataset.train_images, dataset.train_labels, spec.data.train_images)
+    test_images, test_labels = copy(dataset.test_images, dataset.test_labels, spec.data.test_images)
+    return DeviceData(
+        train_images, train_labels, test_images, test_labels, mean=dataset.info.mean, std=dataset.info.std
+    )
+
+
+@dataclass(slots=True)
+class MetricSums:
+    """What an epoch adds up, on the device until somebody reads it."""
+
+    loss: Tensor
+    """float64 scalar: cross entropy summed over images, in nats."""
+    wrong: Tensor
+    """int64 scalar: images whose most likely class is not theirs."""
+    num_images: int = 0
+
+    @classmethod
+    def zeros(cls, device: torch.device) -> MetricSums:
+        return cls(
+            torch.zeros((), dtype=torch.float64, device=device), torch.zeros((), dtype=torch.int64, device=device)
+        )
+
+    def add(self, mean_loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Count one batch: its mean loss, logits [B, num_classes] and labels [B]."""
+        self.loss += mean_loss.double() * len(labels)
+        self.wrong += (logits.argmax(1) != labels).sum()
+        self.num_images += len(labels)
+
+    def read(self) -> tuple[float, int]:
+        """Summed loss and number of wrong images; synchronises with the device, once."""
+        loss, wrong = torch.stack([self.loss, self.wrong.double()]).tolist()
+        return loss, int(wrong)
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """Everything that changes while a network is trained."""
+
+    model: nn.Module
+    optimizer: torch.optim.SGD
+    sums: MetricSums
+    """Of the epoch under way."""
+    frozen: Tensor
+    """float32 scalar on the device: 1 from the first loss on that was not finite; no update happens after that."""
+    frozen_steps: Tensor
+    """float32 scalar on the device: steps taken since."""
+    next_step: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+def start_training(spec: RunSpec, device: torch.device, *, dtype: torch.dtype = torch.float32) -> TrainingState:
+    """The state before the first step; equal for equal seeds on every device.
+
+    Args:
+        spec: Names the network, the recipe and the seed.
+        device: Where it trains.
+        dtype: Of parameters and activations.
+    """
+    torch.manual_seed(spec.seed)
+    # Built on the CPU, whose random numbers do not depend on the machine.
+    model = build_model(spec.model).to(device=device, dtype=dtype)
+    return TrainingState(
+        model=model,
+        optimizer=sgd(model, spec.recipe, device),
+        sums=MetricSums.zeros(device),
+        frozen=torch.zeros((), device=device),
+        frozen_steps=torch.zeros((), device=device),
+        device=device,
+    )
+
+
+def sgd(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.SGD:
+    """Stochastic gradient descent over all parameters; fused on a GPU, where it can be told to leave an update out."""
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        fused=device.type == "cuda",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One step's images as they enter the network."""
+
+    images: Tensor
+    """Normalised, [B, 3, 32, 32]."""
+    labels: Tensor
+    """int64, [B]."""
+
+
+def training_batch(
+    data: DeviceData, draws: EpochDraws, first: int, recipe: Recipe, *, dtype: torch.dtype = torch.float32
+) -> Batch:
+    """The batch that begins at a position of the epoch's order, cropped, flipped and normalised.
+
+    Args:
+        data: Images on the device.
+        draws: The epoch's order, offsets and flips, on the same device.
+        first: Position of the batch's first image in that order.
+        recipe: Gives the batch size (the last batch may be smaller) and whether to augment.
+        dtype: Of the images that come out.
+    """
+    positions = slice(first, first + recipe.batch_size)
+    chosen = draws.permutation[positions]
+    images = data.train_images[chosen]  # [B, 32, 32, 3] uint8
+    if recipe.augment:
+        images = crop_and_flip(images, draws.offsets[positions], draws.flips[positions])
+    return Batch(normalise(images, data.mean, data.std, dtype=dtype), data.train_labels[chosen])
+
+
+def train_step(state: TrainingState, batch: Batch, *, learning_rate: float) -> None:
+    """One update by the gradient of one batch; left out, on the device, from the first loss on that is not finite.
+
+    Args:
+        state: Changed in place.
+        batch: The images and labels of this step.
+        learning_rate: Of this update.
+    """
+    state.model.train()
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate
+    logits = state.model(batch.images)  # [B, num_classes]
+    loss = F.cross_entropy(logits, batch.labels)
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        state.sums.add(loss.detach(), logits, batch.labels)
+        state.frozen.copy_(torch.maximum(state.frozen, (~torch.isfinite(loss)).float()))
+        state.frozen_steps += state.frozen
+    if state.device.type == "cuda":
+        # The fused kernels skip their update where this is 1: the way by which torch.amp.GradScaler tells them.
+        state.optimizer.found_inf = state.frozen  # type: ignore[attr-defined]
+        state.optimizer.step()
+    elif not state.frozen:
+        # On a CPU the flag can be read at no cost, and the update is to the last bit that of torch's default SGD.
+        state.optimizer.step()
+    state.next_step += 1
+
+
+def diverged_at(state: TrainingState) -> int | None:
+    """The step whose loss was not finite, counted from 0; None where all were. Synchronises with the device."""
+    frozen_steps = int(state.frozen_steps.item())
+    return state.next_step - frozen_steps if frozen_steps else None
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    data: DeviceData,
+    *,
+    batch_size: int = EVALUATION_BATCH_SIZE,
+    dtype: torch.dtype = torch.float32,
+    should_stop: Callable[[], bool] | None = None,
+) -> tuple[float, float] | None:
+    """Mean cross entropy and error on the test set, without augmentation; synchronises once.
+
+    Args:
+        model: Maps [B, 3, 32, 32] to logits [B, num_classes]; left in evaluation mode.
+        data: Images on the model's device.
+        batch_size: Images a forward pass.
+        dtype: Of the model.
+        should_stop: Asked before every batch; None never stops.
+
+    Returns:
+        Loss in nats per image, and error in percent; None where it was stopped before the end.
+    """
+    model.eval()
+    sums = MetricSums.zeros(data.test_images.device)
+    for images, labels in zip(data.test_images.split(batch_size), data.test_labels.split(batch_size), strict=True):
+        if should_stop is not None and should_stop():
+            return None
+        logits = model(normalise(images, data.mean, data.std, dtype=dtype))  # [B, num_classes]
+        sums.add(F.cross_entropy(logits, labels), logits, labels)
+    loss, wrong = sums.read()
+    return loss / sums.num_images, 100 * wrong / sums.num_images

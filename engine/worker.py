@@ -1,0 +1,196 @@
+"""The process that trains one run, from start to exit: `python -P -m engine.worker RUN_DIRECTORY`.
+
+It writes into its run directory and nowhere else (but for the dataset cache), and never opens the database. SIGTERM
+asks it to save a checkpoint and leave. Environment: DEPTHSCOPE_HOME names the home, DEPTHSCOPE_DEVICE `cpu` or `cuda:N` as
+the engine counts (CUDA_VISIBLE_DEVICES leaves this process that GPU alone), DEPTHSCOPE_LOCK_FD a descriptor that already holds run.lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from engine import datasets
+from engine.errors import DepthscopeError
+from engine.journal import JournalWriter, Notice, Resumed, Started
+from engine.paths import Home, find_home
+from engine.run_directory import ExitReason, RunDirectory
+from engine.session import Session, restore, train
+from engine.spec import RunSpec
+from engine.training import load_to_device, start_training
+
+EXIT_LOCKED = 75
+"""Another worker holds the run: nothing was done (EX_TEMPFAIL of sysexits.h)."""
+LOCK_PATIENCE_SECONDS = 2.0
+
+
+class StopRequested(BaseException):
+    """SIGTERM came while there was nothing to save yet."""
+
+
+class StopSignal:
+    """SIGTERM as a flag that is asked between steps; before the first step it interrupts at once."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self.has_state = False
+
+    def listen(self) -> None:
+        signal.signal(signal.SIGTERM, self._receive)
+        # A worker shares no terminal; what reaches it from one is a mistake.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def _receive(self, _number: int, _frame: FrameType | None) -> None:
+        self.is_set = True
+        if not self.has_state:
+            raise StopRequested
+
+    def __call__(self) -> bool:
+        return self.is_set
+
+
+def hold_lock(directory: RunDirectory) -> int | None:
+    """Hold run.lock for life and note our pid in it, for display; None where another worker holds it."""
+    inherited = os.environ.pop("DEPTHSCOPE_LOCK_FD", None)
+    if inherited is not None:
+        descriptor = int(inherited)
+        os.set_inheritable(descriptor, False)
+    else:
+        descriptor = directory.open_lock()
+    deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            # Somebody who looks whether the lock is free holds it for an instant.
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(0.02)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def assigned_device() -> str:
+    """The device as the engine calls it; a worker started by hand takes the CPU."""
+    return os.environ.get("DEPTHSCOPE_DEVICE", "cpu")
+
+
+def torch_device(assigned: str) -> torch.device:
+    """The device as torch calls it: the one GPU that is visible, whatever its number is to the engine.
+
+    Raises:
+        DepthscopeError: it is a GPU, and this torch cannot use one.
+    """
+    if assigned == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise DepthscopeError(
+            f"torch {torch.__version__} cannot use the GPU: install a build for your driver, or train with --device cpu"
+        )
+    return torch.device("cuda", 0)
+
+
+def device_name(device: torch.device) -> str:
+    """What the device calls itself."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()
+
+
+def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWriter) -> Session:
+    """Bring data and network to the device and put them where the newest checkpoint stands."""
+    device = torch_device(assigned_device())
+    datasets.prepare(home, spec.data.name, report=lambda text: journal.append(Notice(text=text)))
+    dataset = datasets.load(home, spec.data.name)
+    data = load_to_device(dataset, spec, device)
+    session = Session(directory, spec, data, start_training(spec, device), journal)
+    here = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "device": assigned_device(),
+        "device_name": device_name(device),
+        "torch": str(torch.__version__),
+    }
+    if restore(session):
+        journal.append(
+            Resumed(
+                **here,
+                num_threads=torch.get_num_threads(),
+                step=session.state.next_step,
+                total_steps=session.total_steps,
+            )
+        )
+    else:
+        journal.append(
+            Started(
+                **here,
+                num_threads=torch.get_num_threads(),
+                num_parameters=sum(parameter.numel() for parameter in session.state.model.parameters()),
+                num_train=len(data.train_labels),
+                num_test=len(data.test_labels),
+                total_steps=session.total_steps,
+                data_sha256=dataset.info.digest(),
+                synthetic=dataset.info.synthetic,
+            )
+        )
+    return session
+
+
+def work(directory: RunDirectory, stop: StopSignal) -> ExitReason:
+    """Train the run of a directory and record how that ended; whatever goes wrong is recorded too, in words."""
+    journal = JournalWriter.open(directory.journal)
+    session: Session | None = None
+    error: str | None = None
+    try:
+        session = begin(directory, find_home(), directory.read_spec(), journal)
+        stop.has_state = True
+        reason = train(session, stop)
+    except StopRequested:
+        reason = ExitReason.STOPPED
+    except torch.OutOfMemoryError as failure:
+        reason = ExitReason.FAILED
+        error = f"out of memory on the GPU: a smaller --batch-size or --width needs less ({failure})"
+    except DepthscopeError as failure:
+        reason, error = ExitReason.FAILED, str(failure)
+    except Exception:
+        traceback.print_exc()
+        reason, error = ExitReason.FAILED, traceback.format_exc()
+    journal.sync()
+    journal.close()
+    directory.write_exit(reason, step=session.state.next_step if session is not None else 0, error=error)
+    return reason
+
+
+def main() -> int:
+    """Entry point; the exit status repeats exit.json for whoever watches the process."""
+    os.umask(0o077)
+    directory = RunDirectory(Path(sys.argv[1]))
+    stop = StopSignal()
+    stop.listen()
+    if hold_lock(directory) is None:
+        print(f"{directory.id}: another worker holds this run", file=sys.stderr)
+        return EXIT_LOCKED
+    try:
+        reason = work(directory, stop)
+    except StopRequested:
+        # Before the journal was open: nothing has begun that would have to be recorded otherwise.
+        directory.write_exit(ExitReason.STOPPED, step=0)
+        return 0
+    return 1 if reason is ExitReason.FAILED else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

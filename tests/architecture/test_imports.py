@@ -1,0 +1,51 @@
+"""What a process has really loaded: the contracts of import-linter, seen from outside."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "torchvision", "numpy", "textual", "plotext")
+
+
+def loaded(code: str) -> set[str]:
+    """The heavy packages that a fresh interpreter holds after some code."""
+    tell = f"import sys; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-P", "-c", f"{code}\n{tell}"], capture_output=True, text=True, check=True)
+    return set(eval(done.stdout.splitlines()[-1]))
+
+
+def test_help_loads_neither_torch_nor_textual_nor_plotext():
+    """The first thing that anybody types answers at once."""
+    code = """
+import sys
+from console.cli import app
+sys.argv = ["depthscope", "--help"]
+try:
+    app()
+except SystemExit:
+    pass
+"""
+    assert loaded(code) == set()
+
+
+@pytest.mark.parametrize("module", ["engine.client", "engine.daemon", "models.catalog", "models.cost", "engine.launch"])
+def test_the_engine_and_its_client_never_load_torch(module: str):
+    """Seconds of start-up, and hundreds of megabytes, in processes that train nothing."""
+    assert not loaded(f"import {module}") & {"torch", "torchvision", "textual", "plotext"}
+
+
+@pytest.mark.parametrize("module", ["console.planning", "console.report", "console.checkup", "console.listing"])
+def test_the_console_never_loads_torch(module: str):
+    """It plans, lists and compares in closed form."""
+    assert not loaded(f"import {module}") & {"torch", "torchvision"}
+
+
+@pytest.mark.parametrize("room", ["console", "engine", "models", "console.commands"])
+def test_a_package_imports_nothing_by_itself(room: str):
+    """Whoever wants one module of it gets that one."""
+    code = f"import sys; before = set(sys.modules); import {room}; print(sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+
+    assert {name.split(".")[0] for name in eval(done.stdout)} <= {"console", "engine", "models"}
+    assert len(eval(done.stdout)) <= 2

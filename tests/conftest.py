@@ -1,0 +1,160 @@
+"""A home of its own for every test that wants one, and the end of every process that was started in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine import launch
+from engine.dataset_cache import ImageSets, conversion_lock, store
+from engine.launcher import lock_pid
+from engine.paths import Home
+from engine.queries import Reader
+from engine.run_directory import RunDirectory
+
+PATIENCE_SECONDS = 120.0
+TINY_CLASSES = ("down", "up", "left", "right")
+
+
+def wait_until(condition: Callable[[], Any], *, patience_seconds: float = PATIENCE_SECONDS) -> Any:
+    """The first true value of a condition; fails the test where it stays false."""
+    deadline = time.monotonic() + patience_seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {patience_seconds:g} s for {condition.__name__} in vain")
+        time.sleep(0.01)
+    return value
+
+
+def tiny_images(num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noise with a bright half, which names the class: learnt in a few steps, in milliseconds each."""
+    draws = np.random.default_rng(seed)
+    labels = np.arange(num, dtype=np.int64) % len(TINY_CLASSES)
+    images = draws.integers(0, 128, (num, 32, 32, 3), dtype=np.uint8)
+    halves = (np.s_[16:, :], np.s_[:16, :], np.s_[:, :16], np.s_[:, 16:])
+    for index, label in enumerate(labels):
+        images[index][halves[label]] += 100
+    return images, labels
+
+
+class TestHome:
+    """A home with a tiny dataset in it, and the command line over it."""
+
+    __test__ = False
+
+    def __init__(self, root: Path) -> None:
+        self.home = Home(root).create()
+        # One thread: on few cores, small networks lose more to waiting for each other than they gain.
+        self.env = {**os.environ, "DEPTHSCOPE_HOME": str(root), "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+        # A worker starts in two seconds rather than five where torch need not be compiled again each time.
+        self.env.pop("PYTHONDONTWRITEBYTECODE", None)
+        self._started: list[subprocess.Popen[str]] = []
+
+    def add_tiny(self, *, num_train: int = 200, num_test: int = 80) -> None:
+        """Store the dataset that most tests train on."""
+        train_images, train_labels = tiny_images(num_train, 1)
+        test_images, test_labels = tiny_images(num_test, 2)
+        sets = ImageSets("for tests", TINY_CLASSES, train_images, train_labels, test_images, test_labels, True)
+        with conversion_lock(self.home, lambda _text: None):
+            store(self.home, "tiny", sets)
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-P", "-m", "console.cli", *words]
+
+    def cli(self, *words: str, status: int = 0, patience_seconds: float = PATIENCE_SECONDS) -> str:
+        """Run a command to its end and return what it printed; fails unless it ends with the status."""
+        done = subprocess.run(
+            self.command(*words),
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=patience_seconds,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == status, f"{words}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout if status == 0 else done.stdout + done.stderr
+
+    def json(self, *words: str) -> Any:
+        """What a command prints with --json."""
+        return json.loads(self.cli(*words, "--json"))
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command and leave it running; it is ended with the test at the latest."""
+        child = subprocess.Popen(
+            self.command(*words), env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self._started.append(child)
+        return child
+
+    def train(self, *words: str) -> str:
+        """Queue one tiny run and return its id."""
+        base = ["train", "-a", "he-resnet", "-d", "8", "--width", "4", "--data", "tiny", "--batch-size", "20"]
+        (run,) = self.json(*base, "--detach", *words)["runs"]
+        return str(run["id"])
+
+    def directory(self, run: str) -> RunDirectory:
+        return RunDirectory(self.home.runs / run)
+
+    def reader(self) -> Reader:
+        return Reader(self.home.database)
+
+    def engine_pid(self) -> int | None:
+        """The engine that serves now, by the lock that it holds."""
+        return int(self.home.engine_lock.read_text()) if launch.is_serving(self.home) else None
+
+    def worker_pid(self, run: str) -> int | None:
+        """The worker that lives now, by the lock that it holds; None before it has written its pid."""
+        directory = self.directory(run)
+        return lock_pid(directory) if directory.path.exists() and directory.is_locked() else None
+
+    def kill(self, pid: int) -> None:
+        """End a process for real, as the kernel would."""
+        os.kill(pid, signal.SIGKILL)
+
+    def end_everything(self) -> None:
+        """Kill what was started in this home: the engine first, so that it starts nothing more."""
+        for child in self._started:
+            child.kill()
+            child.communicate()
+        while (pid := self.engine_pid()) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.kill(pid)
+            wait_until(lambda gone=pid: self.engine_pid() != gone)
+        for path in self.home.runs.iterdir():
+            directory = RunDirectory(path)
+            if (pid := self.worker_pid(path.name)) is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    self.kill(pid)
+            wait_until(lambda held=directory: not held.is_locked())
+
+
+@pytest.fixture
+def bare_home(tmp_path: Path) -> Iterator[TestHome]:
+    """A home with nothing in it."""
+    home = TestHome(tmp_path / "home")
+    yield home
+    home.end_everything()
+
+
+@pytest.fixture
+def home(bare_home: TestHome) -> TestHome:
+    """A home with the tiny dataset in it."""
+    bare_home.add_tiny()
+    return bare_home
+
+
+@pytest.fixture(name="wait_until")
+def _wait_until() -> Callable[..., Any]:
+    """Waits on a condition, with a deadline."""
+    return wait_until

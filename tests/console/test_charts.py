@@ -1,0 +1,381 @@
+"""A chart is data, not decoration: what it shows must be there, what is not there must not be shown."""
+
+from __future__ import annotations
+
+import math
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from console.charts import COLOURS, Series, line_chart, smooth
+from console.curves import decimate, finite_curve
+
+ANSI = re.compile(r"\x1b\[[\d;]*m")
+DOTS = re.compile(r"[⠁-⣿●■▲◆]")
+
+floats = st.floats(allow_nan=True, allow_infinity=True)
+ranges = st.none() | st.tuples(floats, floats)
+
+
+@st.composite
+def any_series(draw: st.DrawFn) -> Series:
+    points = draw(st.lists(st.tuples(floats, floats), max_size=40))
+    return Series(
+        draw(st.text(max_size=30)),
+        [x for x, _ in points],
+        [y for _, y in points],
+        draw(st.sampled_from("■▲◆●x#")),
+        draw(st.none() | st.integers(0, 255) | st.sampled_from(sorted(COLOURS))),
+        draw(st.booleans()),
+    )
+
+
+def canvas_of(chart: str) -> list[str]:
+    """Right of the y axis, top to bottom, without what is beneath."""
+    lines = [ANSI.sub("", line) for line in chart.split("\n")[:-2]]
+    return [re.split("[│┤|+]", line, maxsplit=1)[1] for line in lines if re.match(r"[ \d.e-]*[│┤|+]", line)]
+
+
+@settings(max_examples=250, deadline=None)
+@given(
+    series=st.lists(any_series(), max_size=5),
+    width=st.integers(0, 150),
+    height=st.integers(0, 50),
+    title=st.text(max_size=60),
+    x_label=st.text(max_size=20),
+    log_y=st.booleans(),
+    colour=st.booleans(),
+    unicode=st.booleans(),
+    x_range=ranges,
+    y_range=ranges,
+)
+def test_any_data_in_any_box_stays_inside_it(
+    series: list[Series],
+    width: int,
+    height: int,
+    title: str,
+    x_label: str,
+    log_y: bool,
+    colour: bool,
+    unicode: bool,
+    x_range: tuple[float, float] | None,
+    y_range: tuple[float, float] | None,
+):
+    """A diverging run, a tiny terminal and a hostile name must cost neither the screen nor the console."""
+
+    def draw() -> str:
+        return line_chart(
+            series,
+            width=width,
+            height=height,
+            title=title,
+            x_label=x_label,
+            log_y=log_y,
+            colour=colour,
+            unicode=unicode,
+            x_range=x_range,
+            y_range=y_range,
+        )
+
+    chart = draw()
+
+    lines = ANSI.sub("", chart).split("\n")
+    assert len(lines) == max(height, 1)
+    assert all(cell_len(line) <= width for line in lines)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "\n".join(lines))
+    assert colour or "\x1b" not in chart
+    assert unicode or chart.isascii()
+    assert draw() == chart
+
+
+@pytest.mark.parametrize("log_y", [False, True])
+@pytest.mark.parametrize(
+    "y",
+    [
+        [5e-324, 1e-323, 1.5e-323],
+        [1e300, 1.7976931348623157e308, -1.7976931348623157e308],
+        [0.0, 0.0, 0.0],
+        [-0.0, 0.0],
+        [1e16, 1e16 + 2, 1e16 + 4],
+        [1.0, 1.0 + 2**-52],
+        [7.0],
+        [1e-300, 1.0, 1e300],
+        [math.inf, 1.0, -math.inf],
+    ],
+)
+def test_extreme_values_are_drawn(y: list[float], log_y: bool):
+    """Loss reaches all of these when a run diverges, or when there is one epoch yet."""
+    chart = line_chart([Series("a", range(len(y)), y)], width=60, height=12, title="t", log_y=log_y, colour=False)
+
+    assert chart.count("\n") == 11
+    assert DOTS.search("\n".join(canvas_of(chart))) or "nothing above 0" in chart
+
+
+@pytest.mark.parametrize("hole", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("unicode", [True, False])
+def test_gap_is_not_bridged(hole: float, unicode: bool):
+    """A line where nothing was measured would be an invented result."""
+    y = np.ones(100)
+    y[40:60] = hole
+    box = {"width": 100, "height": 10, "title": "t", "colour": False, "unicode": unicode}
+
+    rows = canvas_of(line_chart([Series("", range(100), y)], **box))
+    filled = {column for row in rows for column, cell in enumerate(row) if cell != " "}
+
+    widest = max(filled) + 1
+    missing = sorted(set(range(widest)) - filled)
+    assert missing == list(range(missing[0], missing[-1] + 1))
+    assert 0.17 < len(missing) / widest < 0.23
+
+
+def test_zero_is_a_gap_on_a_log_axis():
+    """It has no logarithm; a floor put in its place would be a number that nobody measured."""
+    curve = finite_curve([0, 1, 2, 3], [10, 0, -1, 100], log_y=True)
+
+    assert curve.x.tolist() == [0, 3]
+    assert curve.y.tolist() == [1, 2]
+    assert curve.starts.tolist() == [True, True]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    y=st.lists(st.floats(-1e6, 1e6) | st.just(math.nan), min_size=1, max_size=300),
+    columns=st.integers(1, 60),
+)
+def test_decimation_keeps_ends_and_extremes_of_every_column(y: list[float], columns: int):
+    """A spike of a single step is what one looks for in a loss curve."""
+    curve = finite_curve(range(len(y)), y)
+    if not len(curve.x):
+        return
+    low, high = float(curve.x[0]), max(float(curve.x[-1]), curve.x[0] + 1.0)
+
+    kept = decimate(curve, columns, (low, high))
+
+    points = list(zip(kept.x.tolist(), kept.y.tolist(), strict=True))
+    assert points == sorted(set(points) & set(zip(curve.x.tolist(), curve.y.tolist(), strict=True)))
+    assert points[0] == (curve.x[0], curve.y[0])
+    assert points[-1] == (curve.x[-1], curve.y[-1])
+    column = np.rint((curve.x - low) / (high - low) * (columns - 1))
+    kept_column = np.rint((kept.x - low) / (high - low) * (columns - 1))
+    for one in np.unique(column):
+        inside, left = curve.y[column == one], kept.y[kept_column == one]
+        assert (left.min(), left.max()) == (inside.min(), inside.max())
+    parts = int(curve.starts.sum())
+    assert int(kept.starts.sum()) == parts
+    assert len(points) <= 2 * (columns + parts) + 2
+
+
+def test_long_curve_is_drawn_like_its_extremes():
+    """Ten thousand points and the two of each column that matter give the same picture, up to where markers stand."""
+    x = np.linspace(0, 164, 10_000)
+    y = np.exp(-x / 30) + 0.1 * np.random.default_rng(0).standard_normal(10_000)
+    whole = finite_curve(x, y)
+    thin = decimate(whole, 2 * 80, (0.0, 164.0))
+
+    assert len(thin.x) < 400
+    assert thin.y.max() == y.max()
+    assert thin.y.min() == y.min()
+
+
+def test_unsorted_x_is_drawn_as_a_function_of_x():
+    """Rows of a resumed run may arrive late; the curve must not run back and forth."""
+    shuffled = line_chart([Series("a", [3, 1, 2], [9, 1, 4])], width=40, height=10, title="t")
+
+    assert shuffled == line_chart([Series("a", [1, 2, 3], [1, 4, 9])], width=40, height=10, title="t")
+
+
+def test_series_differ_without_colour():
+    """On a terminal without colour the marker alone tells residual from plain."""
+    x = np.arange(100.0)
+    chart = line_chart(
+        [Series("resnet", x, 1 / (1 + x), "■"), Series("plain", x, 2 - x / 100, "▲")],
+        width=80,
+        height=20,
+        title="Loss",
+        colour=False,
+    )
+    body = "\n".join(canvas_of(chart))
+
+    assert body.count("■") >= 3
+    assert body.count("▲") >= 3
+    assert chart.split("\n")[0].endswith("■ resnet  ▲ plain")
+
+
+def test_few_points_are_all_marked():
+    """Errors by depth are five measurements, and must not look like more."""
+    depths = [20, 32, 44, 56, 110]
+    series = [Series("plain", depths, [9, 9.5, 10, 11, 15], "▲")]
+
+    body = "\n".join(canvas_of(line_chart(series, width=60, height=15, title="t", colour=False)))
+
+    assert body.count("▲") == 5
+
+
+def test_curves_that_coincide_both_show_their_markers():
+    """Two seeds may give the same curve; one of them must not vanish."""
+    x = np.arange(200.0)
+    chart = line_chart([Series("a", x, x, "■"), Series("b", x, x, "▲")], width=80, height=20, title="t", colour=False)
+    body = "\n".join(canvas_of(chart))
+
+    assert body.count("■") >= 3
+    assert body.count("▲") >= 3
+
+
+def test_faint_curve_yields_to_the_smoothed_one():
+    """Raw values are the background: no marker, no legend, and never on top."""
+    x = np.arange(1000.0)
+    noise = np.random.default_rng(0).standard_normal(1000)
+    smoothed = Series("smoothed", x, np.zeros(1000), "■")
+
+    chart = line_chart(
+        [smoothed, Series("raw", x, noise, "▲", faint=True)], width=80, height=21, title="t", colour=False
+    )
+
+    assert "▲" not in chart
+    assert "raw" not in chart
+    middle = next(row for row in canvas_of(chart) if "■" in row)
+    assert set(middle) <= set("■⠉⠒⠤⣀⠤")
+
+
+def test_log_axis_is_labelled_with_round_values():
+    """Decades are what one reads a log axis by."""
+    x = np.arange(1, 101)
+    chart = line_chart([Series("a", x, 10.0 ** (2 - x / 20))], width=60, height=24, title="t", log_y=True, colour=False)
+    labels = re.findall(r"^ *([\d.e-]+)┤", chart, re.MULTILINE)
+
+    assert {"10", "1", "0.1", "0.01"} <= set(labels)
+    assert [float(label) for label in labels] == sorted(map(float, labels), reverse=True)
+
+
+@settings(max_examples=150, deadline=None)
+@given(low=floats.filter(math.isfinite), high=floats.filter(math.isfinite), log_y=st.booleans())
+def test_axis_labels_rise_and_differ(low: float, high: float, log_y: bool):
+    """Two ticks with one label, or labels out of order, are a wrong axis."""
+    chart = line_chart([Series("a", [0, 1], [low, high])], width=80, height=24, title="", log_y=log_y, colour=False)
+    labels = [float(label) for label in re.findall(r"^ *(-?[\d.]+(?:e-?\d+)?)┤", chart, re.MULTILINE)]
+
+    assert labels == sorted(set(labels), reverse=True)
+
+
+def test_hostile_label_is_disarmed():
+    """A run's name is outside text: it may hold escape sequences and text that turns its neighbours around."""
+    name = "\x1b[31mred\x1b]0;title\x07\u202e\x9b2J\x7f[bold]漢字😀"
+    chart = line_chart([Series(name, [1, 2], [1, 2])], width=60, height=12, title=name, colour=False)
+
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", chart)
+    assert "red[bold]漢字😀" in chart
+
+
+def test_nothing_to_draw_is_said():
+    """An empty frame looks like a broken one."""
+    box = {"width": 50, "height": 8, "title": "Loss"}
+
+    assert "no data yet" in line_chart([], **box)
+    assert "no data yet" in line_chart([Series("a", [], [])], **box)
+    assert "no data yet" in line_chart([Series("a", [1], [math.nan])], log_y=True, **box)
+    assert "nothing above 0" in line_chart([Series("a", [1], [-1.0])], log_y=True, **box)
+    assert "no data in this range" in line_chart([Series("a", [1], [1.0])], x_range=(5.0, 6.0), **box)
+    assert "too small" in line_chart([Series("a", [1], [1.0])], width=20, height=3, title="t")
+
+
+def test_ranges_hide_what_is_outside():
+    """Zooming in on the end of training must not be undone by its beginning."""
+    x = np.arange(100.0)
+    y = np.where(x < 50, 1000.0, 1.0 + x / 100)
+    box = {"width": 80, "height": 20, "title": "t", "colour": False}
+
+    zoomed = line_chart([Series("a", x, y)], x_range=(50.0, 99.0), **box)
+    cut = line_chart([Series("a", x, y)], y_range=(0.0, 2.0), **box)
+
+    for chart in (zoomed, cut):
+        labels = [float(label) for label in re.findall(r"^ *([\d.]+)┤", chart, re.MULTILINE)]
+        assert labels
+        assert max(labels) <= 2
+
+
+def test_legend_that_does_not_fit_says_what_it_leaves_out():
+    """A curve without a name must not look like there is none."""
+    series = [Series(f"network number {index}", [1, 2], [1, index]) for index in range(9)]
+
+    chart = line_chart(series, width=60, height=13, title="Loss", colour=False)
+
+    assert "(+3 not named)" in chart.split("\n")[0]
+
+
+def test_chart_is_the_same_in_every_process():
+    """plotext goes through sets; what is drawn must not depend on Python's hash seed."""
+    program = (
+        "import numpy as np; from console.charts import *; x = np.arange(500.0);"
+        "print(line_chart([Series('a', x, np.sin(x / 50), '■', 1), Series('b', x, np.cos(x / 30), '▲', 2, True)],"
+        " width=90, height=20, title='t', x_label='epoch'))"
+    )
+    charts = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={"PYTHONHASHSEED": seed, "PYTHONUTF8": "1"},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+
+    assert len(charts) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"x": [1, 2]}, "equally long, got 2 and 1"),
+        ({"marker": "漢"}, "one cell, got '漢'"),
+        ({"marker": "\x07"}, "one visible character"),
+        ({"colour": "mauve"}, "got 'mauve'"),
+        ({"colour": 256}, "0..255, got 256"),
+    ],
+)
+def test_series_refuses_what_cannot_be_drawn(fields: dict[str, object], message: str):
+    """These are mistakes in our code, not in data: they must not wait until something is drawn."""
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Series(**{"label": "a", "x": [1], "y": [1.0], **fields})
+
+
+def test_smoothing_is_tensorboards():
+    """People compare curves across tools; the same weight must mean the same."""
+    y = [3.0, 1.0, math.nan, 4.0, 1.0]
+    past, weights, expected = 0.0, 0.0, []
+    for value in y:
+        if math.isnan(value):
+            expected.append(value)
+            continue
+        past = 0.6 * past + 0.4 * value
+        weights = 0.6 * weights + 0.4
+        expected.append(past / weights)
+
+    assert smooth(y, 0.6) == pytest.approx(expected, nan_ok=True)
+
+
+@given(y=st.lists(floats, max_size=50), weight=st.floats(0, 0.999))
+def test_smoothing_keeps_length_gaps_and_bounds(y: list[float], weight: float):
+    """A mean lies between its values; a gap stays where it is."""
+    result = smooth(y, weight)
+    values = np.array(y)
+    finite = np.isfinite(values)
+
+    assert len(result) == len(y)
+    assert np.array_equal(result[~finite], values[~finite], equal_nan=True)
+    if finite.any() and np.abs(values[finite]).max() < 1e300:
+        slack = 1e-9 * np.abs(values[finite]).max() + 1e-300
+        assert result[finite].min() >= values[finite].min() - slack
+        assert result[finite].max() <= values[finite].max() + slack
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.0, math.nan])
+def test_smoothing_refuses_weights_that_are_no_average(weight: float):
+    """At 1 the past alone counts, and there is none."""
+    with pytest.raises(ValueError, match="at least 0 and below 1"):
+        smooth([1.0], weight)

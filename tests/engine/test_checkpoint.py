@@ -1,0 +1,153 @@
+"""Checkpoints are whole or known not to be."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from engine.checkpoint import MAGIC, load_checkpoint, read_archive, save_checkpoint
+from engine.errors import CheckpointDamaged
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    return tmp_path / "checkpoint.pt", tmp_path / "checkpoint.prev.pt"
+
+
+def save(files: tuple[Path, Path], step: int) -> None:
+    save_checkpoint(*files, {"spec": "s", "next_step": step, "weights": torch.full((1000,), float(step))})
+
+
+def step_of(files: tuple[Path, Path]) -> int | None:
+    loaded = load_checkpoint(*files, spec_digest="s")
+    return None if loaded is None else loaded.state["next_step"]
+
+
+def test_the_newest_generation_is_loaded_with_equal_tensors(files: tuple[Path, Path]):
+    """What was saved last is where the run stands."""
+    save(files, 1)
+    save(files, 2)
+    loaded = load_checkpoint(*files, spec_digest="s")
+
+    assert loaded is not None
+    assert loaded.damage is None
+    assert loaded.state["next_step"] == 2
+    assert torch.equal(loaded.state["weights"], torch.full((1000,), 2.0))
+
+
+def test_no_checkpoint_is_none(files: tuple[Path, Path]):
+    """A run that was killed before its first one begins anew."""
+    assert step_of(files) is None
+
+
+def test_truncated_anywhere_falls_back_one_generation_and_says_so(files: tuple[Path, Path]):
+    """A hundred places, the header among them."""
+    save(files, 1)
+    save(files, 2)
+    whole = files[0].read_bytes()
+    for place in range(0, len(whole), len(whole) // 100):
+        files[0].write_bytes(whole[:place])
+        loaded = load_checkpoint(*files, spec_digest="s")
+        assert loaded is not None
+        assert loaded.state["next_step"] == 1
+        assert loaded.damage is not None
+
+
+def test_a_flipped_bit_is_never_loaded_silently(files: tuple[Path, Path]):
+    """A thousand bits, spread over the file."""
+    save(files, 1)
+    save(files, 2)
+    whole = files[0].read_bytes()
+    for index in range(1000):
+        place = index * len(whole) // 1000
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << (index % 8)
+        files[0].write_bytes(flipped)
+        assert step_of(files) == 1, f"a flip of byte {place} was not seen"
+
+
+def test_both_generations_damaged_is_an_error_that_names_both(files: tuple[Path, Path]):
+    """Beginning anew without a word would lose the run."""
+    save(files, 1)
+    save(files, 2)
+    for path in files:
+        path.write_bytes(b"nothing\n")
+
+    with pytest.raises(CheckpointDamaged, match=r"checkpoint\.pt .*checkpoint\.prev\.pt"):
+        step_of(files)
+
+
+def test_another_runs_checkpoint_is_refused(files: tuple[Path, Path]):
+    """Copied into the wrong directory, it would train another network's numbers."""
+    save(files, 1)
+
+    with pytest.raises(CheckpointDamaged, match="another specification"):
+        load_checkpoint(*files, spec_digest="other")
+
+
+class Malice:
+    """Unpickled, it makes a directory."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.trace),)
+
+
+def test_a_pickle_with_a_side_effect_is_refused_without_it(files: tuple[Path, Path], tmp_path: Path):
+    """A checkpoint may come from somebody else, with a right checksum."""
+    trace = tmp_path / "done"
+    save_checkpoint(*files, {"spec": "s", "next_step": Malice(trace)})
+    assert files[0].read_bytes().startswith(MAGIC)
+
+    with pytest.raises(CheckpointDamaged, match="cannot be read"):
+        read_archive(files[0])
+    assert not trace.exists()
+
+
+def test_files_are_private(files: tuple[Path, Path]):
+    """Under a umask that would let others read."""
+    before = os.umask(0o022)
+    try:
+        save(files, 1)
+        save(files, 2)
+    finally:
+        os.umask(before)
+
+    assert [path.stat().st_mode & 0o777 for path in files] == [0o600, 0o600]
+
+
+def test_saving_leaves_the_old_generation_readable_at_every_instant(
+    files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+):
+    """A process killed between any two system calls of a save leaves something to go on from."""
+    save(files, 1)
+    save(files, 2)
+    seen: list[int | None] = []
+    for name in ("link", "fsync", "unlink"):
+        real = getattr(os, name)
+
+        def spied(*args: object, real: object = real, **kwargs: object) -> object:
+            seen.append(step_of(files))
+            result = real(*args, **kwargs)  # type: ignore[operator]
+            seen.append(step_of(files))
+            return result
+
+        monkeypatch.setattr(os, name, spied)
+    save(files, 3)
+
+    assert len(seen) >= 4
+    assert set(seen) <= {2, 3}
+
+
+def test_tensors_come_back_on_the_cpu(files: tuple[Path, Path]):
+    """A run saved on a GPU is opened on a machine without one."""
+    save(files, 1)
+    loaded = load_checkpoint(*files, spec_digest="s")
+    assert loaded is not None
+    weights: Tensor = loaded.state["weights"]
+
+    assert weights.device.type == "cpu"

@@ -1,0 +1,374 @@
+"""The engine through its commands: queue, stop, pause, resume, retry, restart, rebuild."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from engine.connection import Connection
+from engine.errors import EngineUnreachable, UsageError
+from engine.journal import Epoch, read_journal
+from engine.launch import ensure_engine
+from engine.protocol import Done, Hello, NewRun, Refused, Submit
+from engine.spec import DataSpec, RunSpec
+from models.catalog import model_spec
+
+LONG = ("--epochs", "2000")
+"""More than a test waits for."""
+
+
+def rows(home: Any, run: str) -> list[dict[str, Any]]:
+    """The epochs in the index, held against those of the journal: none lost, none doubled."""
+    found = home.json("show", run)["epochs"]
+    journal = [event for event in read_journal(home.directory(run).journal).events if isinstance(event, Epoch)]
+    assert [row["epoch"] for row in found] == [event.epoch for event in journal]
+    assert [row["test_error_percent"] for row in found] == [event.test_error_percent for event in journal]
+    return found
+
+
+def state(home: Any, run: str) -> str:
+    with home.reader() as reader:
+        found = reader.run(run)
+    return str(found.outcome or found.status)
+
+
+def until(home: Any, wait_until: Callable[..., Any], run: str, wanted: str) -> None:
+    wait_until(lambda: state(home, run) == wanted)
+
+
+def until_training(home: Any, wait_until: Callable[..., Any], run: str, *, epochs: int = 1) -> None:
+    def trains() -> bool:
+        with home.reader() as reader:
+            return reader.run(run).epoch >= epochs
+
+    wait_until(trains)
+
+
+def test_a_run_goes_from_the_queue_to_its_end(home: Any):
+    """The whole way: spec, queue, worker, journal, index, and final weights that load."""
+    run = home.train("--epochs", "3")
+    home.cli("wait", run)
+
+    assert [row["epoch"] for row in rows(home, run)] == [1, 2, 3]
+    (listed,) = home.json("ls")["runs"]
+    assert (listed["id"], listed["outcome"], listed["epoch"]) == (run, "succeeded", 3)
+    assert listed["test_error_percent"] == rows(home, run)[-1]["test_error_percent"] < 75
+    weights = torch.load(home.directory(run).weights, weights_only=True)
+    assert weights["head.weight"].shape == (4, 16)
+    kinds = [event["kind"] for event in home.json("show", run)["events"]]
+    assert kinds[0] == "queued"
+    assert kinds[1] == "started"
+    assert kinds[-1] == "finished"
+
+
+def test_one_device_trains_one_run_at_a_time_in_order(home: Any):
+    """The CPU is one device; the second run starts when the first has ended."""
+    first, second = home.train("--epochs", "2"), home.train("--epochs", "1", "--seed", "1")
+    home.cli("wait", first, second)
+    with home.reader() as reader:
+        earlier, later = reader.run(first), reader.run(second)
+
+    assert earlier.finished_at is not None
+    assert later.started_at is not None
+    assert later.started_at >= earlier.finished_at
+
+
+def test_stop_keeps_a_checkpoint_and_resume_goes_on_from_it(home: Any, wait_until: Callable[..., Any]):
+    """A cancelled run is not lost."""
+    run = home.train(*LONG)
+    until_training(home, wait_until, run)
+    home.cli("stop", run)
+    until(home, wait_until, run, "cancelled")
+    with home.reader() as reader:
+        stopped_at = reader.run(run).step
+    assert home.directory(run).checkpoint.exists()
+
+    home.cli("resume", run)
+    wait_until(lambda: any(event["kind"] == "resumed" for event in home.json("show", run)["events"]))
+    until_training(home, wait_until, run, epochs=stopped_at // 10 + 2)
+    rows(home, run)
+
+
+def test_pause_lets_a_run_rest_and_the_next_one_go_first(home: Any, wait_until: Callable[..., Any]):
+    """A paused run holds no device."""
+    run = home.train(*LONG)
+    until_training(home, wait_until, run)
+    home.cli("pause", run)
+    until(home, wait_until, run, "paused")
+    assert not home.directory(run).is_locked()
+    other = home.train("--epochs", "1", "--seed", "1")
+    home.cli("wait", other)
+
+    assert state(home, run) == "paused"
+    home.cli("resume", run)
+    until(home, wait_until, run, "running")
+
+
+def test_a_queued_run_is_stopped_and_paused_without_a_worker(home: Any, wait_until: Callable[..., Any]):
+    """Nothing has begun, so nothing has to be saved."""
+    first = home.train(*LONG)
+    until(home, wait_until, first, "running")
+    paused, stopped = home.train(*LONG, "--seed", "1"), home.train(*LONG, "--seed", "2")
+    home.cli("pause", paused)
+    home.cli("stop", stopped)
+
+    assert (state(home, paused), state(home, stopped)) == ("paused", "cancelled")
+    assert home.worker_pid(paused) is None
+
+
+def test_changes_that_make_no_sense_are_refused_and_change_nothing(home: Any):
+    """All or nothing: one wrong name refuses the whole command."""
+    run = home.train("--epochs", "1")
+    home.cli("wait", run)
+
+    assert "finished already: succeeded" in home.cli("stop", run, status=2)
+    assert "only paused and cancelled runs" in home.cli("resume", run, status=2)
+    assert "only runs that ended without success" in home.cli("retry", run, status=2)
+    assert "no run is called 'nothing'" in home.cli("rm", run, "nothing", status=2)
+    assert [listed["id"] for listed in home.json("ls")["runs"]] == [run]
+
+
+def test_removed_runs_are_hidden_and_come_back(home: Any):
+    """rm deletes nothing from disk."""
+    run = home.train("--epochs", "1")
+    home.cli("wait", run)
+    home.cli("rm", run)
+
+    assert home.json("ls")["runs"] == []
+    assert [listed["id"] for listed in home.json("ls", "--all")["runs"]] == [run]
+    home.cli("restore", run)
+    assert [listed["id"] for listed in home.json("ls")["runs"]] == [run]
+
+
+def test_a_failing_run_says_why_and_the_queue_goes_on(home: Any):
+    """A dataset that was damaged after the run was queued."""
+    labels = home.home.data / "tiny" / "train_labels.npy"
+    content = bytearray(labels.read_bytes())
+    content[-1] ^= 1
+    labels.write_bytes(content)
+    run = home.train("--epochs", "1")
+
+    assert "checksum" in home.cli("wait", run, status=4)
+    assert state(home, run) == "failed"
+    assert "train_labels.npy" in home.cli("show", run)
+    assert "failed" in home.cli("retry", run) or state(home, run) in ("queued", "running", "failed")
+
+
+def test_stopping_the_engine_saves_and_queues_and_the_next_one_goes_on(home: Any, wait_until: Callable[..., Any]):
+    """`engine stop` ends workers, but loses nothing and forgets nothing."""
+    run = home.train(*LONG)
+    until_training(home, wait_until, run)
+    home.cli("engine", "stop")
+    assert home.worker_pid(run) is None
+    assert state(home, run) == "queued"
+    home.cli("engine", "start")
+    until(home, wait_until, run, "running")
+    wait_until(lambda: any(event["kind"] == "resumed" for event in home.json("show", run)["events"]))
+
+
+def test_restarting_the_engine_leaves_training_alone(home: Any, wait_until: Callable[..., Any]):
+    """The worker that trained before is the worker that trains after."""
+    run = home.train(*LONG)
+    until_training(home, wait_until, run)
+    worker, engine = home.worker_pid(run), home.engine_pid()
+    home.cli("engine", "restart")
+
+    assert home.worker_pid(run) == worker
+    assert home.engine_pid() != engine
+    assert "adopted" in [event["kind"] for event in home.json("show", run)["events"]]
+
+
+def test_a_lost_database_is_built_again_from_the_run_directories(home: Any, wait_until: Callable[..., Any]):
+    """Finished, paused and cancelled runs, with their epochs, names and experiments."""
+    done, rests, ended = home.train("--epochs", "2"), home.train(*LONG, "--seed", "1"), home.train(*LONG, "--seed", "2")
+    home.cli("wait", done)
+    home.cli("pause", rests)
+    home.cli("stop", ended)
+    for run, wanted in ((rests, "paused"), (ended, "cancelled")):
+        until(home, wait_until, run, wanted)
+    before = home.json("ls")["runs"]
+    home.cli("engine", "stop")
+    for path in home.home.root.glob("depthscope.db*"):
+        path.unlink()
+    home.cli("engine", "start")
+    after = home.json("ls")["runs"]
+
+    kept = ("id", "name", "experiment", "status", "outcome", "epoch", "step", "test_error_percent", "position", "spec")
+    assert [{key: run[key] for key in kept} for run in after] == [{key: run[key] for key in kept} for run in before]
+    assert len(rows(home, done)) == 2
+
+
+@pytest.mark.parametrize("damage", ["schema", "garbage"])
+def test_a_database_that_cannot_be_used_is_kept_and_built_anew(home: Any, damage: str):
+    """An old schema or a damaged file costs no run."""
+    run = home.train("--epochs", "1")
+    home.cli("wait", run)
+    home.cli("engine", "stop")
+    if damage == "schema":
+        import apsw
+
+        connection = apsw.Connection(str(home.home.database))
+        connection.execute("PRAGMA user_version = 99")
+        connection.close()
+        assert "engine restart" in home.cli("ls", status=2)
+    else:
+        home.home.database.write_bytes(b"not a database at all" * 500)
+    home.cli("engine", "restart")
+
+    assert [listed["id"] for listed in home.json("ls")["runs"]] == [run]
+    assert len(list(home.home.root.glob("depthscope.db.*.old"))) == 1
+
+
+def test_sending_a_request_twice_does_it_once(home: Any):
+    """A client that lost the reply asks again."""
+    ensure_engine(home.home)
+    spec = RunSpec(model=model_spec("he-resnet", 8, width=4, num_classes=4), data=DataSpec(name="tiny"))
+    request = Submit(runs=(NewRun(name="a", spec=spec), NewRun(name="b", spec=spec)), experiment="e")
+    replies = []
+    for _ in range(2):
+        with Connection(home.home.engine_socket) as connection:
+            replies.append(connection.ask(request))
+
+    assert isinstance(replies[0], Done)
+    assert replies[0] == replies[1]
+    assert len(home.json("ls")["runs"]) == 2
+
+
+def test_a_request_whose_reply_was_never_written_is_not_doubled(home: Any):
+    """The engine died between making the run directory and the commit; the same request means the same run."""
+    ensure_engine(home.home)
+    spec = RunSpec(model=model_spec("he-resnet", 8, width=4, num_classes=4), data=DataSpec(name="tiny"))
+    request = Submit(runs=(NewRun(name="a", spec=spec),), experiment="e")
+    with Connection(home.home.engine_socket) as connection:
+        connection.ask(request)
+    home.cli("engine", "stop")
+    for path in home.home.root.glob("depthscope.db*"):
+        path.unlink()
+    ensure_engine(home.home)
+    with Connection(home.home.engine_socket) as connection:
+        connection.ask(request)
+
+    assert len(home.json("ls")["runs"]) == 1
+
+
+def test_files_and_socket_are_private_under_an_open_umask(home: Any):
+    """Created 0600 and 0700, not changed to it afterwards."""
+    before = os.umask(0o022)
+    try:
+        run = home.train("--epochs", "1")
+    finally:
+        os.umask(before)
+    home.cli("wait", run)
+
+    for path in (home.home.root, *home.home.root.rglob("*")):
+        mode = stat.S_IMODE(path.lstat().st_mode)
+        wanted = 0o700 if path.is_dir() else 0o600
+        assert mode == wanted, f"{path} has mode {mode:o}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"\n", b"garbage\n", b"[]\n", b'{"request":"fly","id":"1","protocol":1}\n', b'{"request":"stop","id":"2"}\n'],
+)
+def test_garbage_on_the_socket_is_refused_and_the_engine_goes_on(home: Any, line: bytes):
+    """Whoever talks nonsense hurts nobody else."""
+    ensure_engine(home.home)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(home.home.engine_socket))
+        client.sendall(line)
+        reply = json.loads(client.makefile("rb").readline())
+
+    assert reply["reply"] == "refused"
+    with Connection(home.home.engine_socket) as connection:
+        assert not isinstance(connection.ask(Hello()), Refused)
+
+
+def serve_once(home: Any, reply: bytes | None) -> threading.Thread:
+    """An engine that is none: it gives every client one reply, or none at all."""
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(home.home.engine_socket))
+    listening.listen()
+
+    def answer() -> None:
+        connection, _ = listening.accept()
+        connection.recv(65536)
+        if reply is not None:
+            connection.sendall(reply)
+            connection.close()
+        else:
+            connection.recv(65536)
+        listening.close()
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_an_engine_of_another_version_is_refused_with_the_remedy(home: Any):
+    """Nothing is sent to it that it might understand otherwise."""
+    thread = serve_once(home, b'{"reply":"greeting","id":"x","pid":1,"version":"9.9.9","protocol":99}\n')
+
+    with pytest.raises(UsageError, match=r"version 9\.9\.9.*`depthscope engine restart`"):
+        ensure_engine(home.home)
+    thread.join()
+
+
+def test_an_engine_that_does_not_answer_is_said_not_to_respond(home: Any):
+    """And no second one is started beside it."""
+    serve_once(home, None)
+
+    with pytest.raises(EngineUnreachable, match="does not respond"):
+        ensure_engine(home.home)
+    assert home.engine_pid() is None
+
+
+def test_an_idle_engine_sleeps(home: Any):
+    """No busy loop: no processor time while nobody calls."""
+    import psutil
+
+    ensure_engine(home.home)
+    engine = psutil.Process(home.engine_pid())
+    before = engine.cpu_times()
+    threading.Event().wait(2.0)
+    after = engine.cpu_times()
+
+    assert (after.user + after.system) - (before.user + before.system) <= 0.02
+
+
+def test_sigterm_ends_the_engine_and_leaves_training_alone(home: Any, wait_until: Callable[..., Any]):
+    """A tidy kill: workers go on, the next engine adopts them."""
+    run = home.train(*LONG)
+    until_training(home, wait_until, run)
+    worker = home.worker_pid(run)
+    os.kill(home.engine_pid(), signal.SIGTERM)
+    wait_until(lambda: home.engine_pid() is None)
+
+    assert home.worker_pid(run) == worker
+    home.cli("ls")
+    assert home.engine_pid() is not None
+    assert state(home, run) == "running"
+
+
+def test_a_console_that_is_interrupted_leaves_training_alone(home: Any, wait_until: Callable[..., Any]):
+    """Ctrl-C stops following, says so, and ends with status 130."""
+    follower = home.start(
+        "train", "-a", "he-resnet", "-d", "8", "--width", "4", "--data", "tiny", "--batch-size", "20", *LONG
+    )
+    wait_until(lambda: home.home.database.exists() and home.json("ls")["runs"])
+    (run,) = home.json("ls")["runs"]
+    until_training(home, wait_until, run["id"])
+    follower.send_signal(signal.SIGINT)
+    _, narration = follower.communicate(timeout=20)
+
+    assert follower.returncode == 130
+    assert "training goes on" in narration
+    assert state(home, run["id"]) == "running"

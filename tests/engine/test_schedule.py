@@ -1,0 +1,49 @@
+"""The learning rate is a pure function of the step."""
+
+import pytest
+
+from engine.recipes import RECIPES, recipe
+from engine.schedule import learning_rate_at
+
+
+def test_reference_falls_tenfold_at_half_and_three_quarters():
+    """The paper's 32k and 48k of 64k updates; for 164 epochs that is after 82 and 123."""
+    steps_per_epoch = 391
+    total = 164 * steps_per_epoch
+    at = [learning_rate_at(epoch * steps_per_epoch, RECIPES["reference"], total_steps=total) for epoch in (0, 82, 123)]
+    before = learning_rate_at(82 * steps_per_epoch - 1, RECIPES["reference"], total_steps=total)
+
+    assert at == pytest.approx([0.1, 0.01, 0.001])
+    assert before == 0.1
+
+
+def test_constant_never_moves():
+    """The report's command line: one rate for the whole run."""
+    rates = {learning_rate_at(step, RECIPES["constant"], total_steps=50) for step in range(50)}
+
+    assert rates == {0.1}
+
+
+def test_one_cycle_rises_to_its_peak_and_falls_to_nearly_nothing():
+    """Three tenths up, the rest down, in straight lines."""
+    rates = [learning_rate_at(step, RECIPES["quick"], total_steps=100) for step in range(100)]
+
+    assert max(rates) == rates[30] == pytest.approx(0.1)
+    assert rates[0] == pytest.approx(0.004)
+    assert rates[:31] == sorted(rates[:31])
+    assert rates[30:] == sorted(rates[30:], reverse=True)
+    assert 0 < rates[99] < 0.002
+
+
+def test_warm_up_holds_its_rate_for_its_steps_and_then_the_schedule_goes_on():
+    """The paper starts 110 layers at 0.01."""
+    warm = recipe("reference", warmup_rate=0.01, warmup_steps=3)
+
+    assert [learning_rate_at(step, warm, total_steps=100) for step in range(5)] == [0.01, 0.01, 0.01, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("step", [-1, 100])
+def test_a_step_outside_the_run_is_refused(step: int):
+    """A wrong step would silently train with a wrong rate."""
+    with pytest.raises(ValueError, match=r"step must be in 0\.\.99"):
+        learning_rate_at(step, RECIPES["reference"], total_steps=100)

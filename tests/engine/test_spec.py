@@ -1,0 +1,95 @@
+"""What may be asked for, and what is refused with which words."""
+
+import msgspec
+import pytest
+
+from engine.errors import UsageError
+from engine.recipes import RECIPES, recipe
+from engine.spec import DataSpec, RunSpec, check_fits_data, decode_spec, digest, encode_spec
+from models.catalog import model_spec
+
+
+def a_spec(**changes: object) -> RunSpec:
+    return msgspec.structs.replace(RunSpec(model=model_spec("he-resnet", 20)), **changes)
+
+
+def test_a_spec_goes_through_json_unchanged():
+    """The engine, the worker and the report all read what the console wrote."""
+    spec = a_spec(seed=7, data=DataSpec(name="tiny", train_images=40), recipe=recipe("quick", drops=(0.25,)))
+
+    assert decode_spec(encode_spec(spec)) == spec
+
+
+def test_equal_specs_have_equal_digests_and_others_do_not():
+    """A checkpoint is told from another run's by it."""
+    assert digest(a_spec(seed=1)) == digest(a_spec(seed=1)) != digest(a_spec(seed=2))
+
+
+def test_unknown_fields_are_refused():
+    """A misspelt field would otherwise train with a default."""
+    content = encode_spec(a_spec()).replace(b'"seed"', b'"sede"')
+
+    with pytest.raises(UsageError, match="sede"):
+        decode_spec(content)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be a positive number, got 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a positive number, got nan"),
+        ({"momentum": 1.0}, "momentum must be at least 0 and below 1, got 1.0"),
+        ({"weight_decay": -1.0}, "weight_decay must be at least 0, got -1.0"),
+        ({"drops": (0.75, 0.5)}, "drops must be rising fractions"),
+        ({"warmup_rate": -0.1}, "warmup_rate must be a positive number"),
+        ({"schedule": "cosine"}, "schedule must be one of step, constant, one-cycle, got 'cosine'"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_names_the_value(changes: dict[str, object], words: str):
+    """The user sees what was wrong, the value, and what would be right."""
+    with pytest.raises(ValueError, match=words):
+        recipe("reference", **changes)
+
+
+def test_an_unknown_recipe_lists_the_known_ones():
+    """And guesses what was meant."""
+    with pytest.raises(ValueError, match="reference, constant, quick; did you mean reference"):
+        recipe("refrence")
+
+
+def test_the_reference_recipe_is_the_papers():
+    """He et al. 2015, section 4.2: 164 epochs of batches of 128 are 64k updates."""
+    reference = RECIPES["reference"]
+
+    assert (reference.learning_rate, reference.momentum, reference.weight_decay) == (0.1, 0.9, 1e-4)
+    assert (reference.batch_size, reference.epochs, reference.drops) == (128, 164, (0.5, 0.75))
+    assert a_spec().steps_per_epoch(50_000) == 391
+    assert 164 * 391 == pytest.approx(64_000, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"recipe": recipe("reference", batch_size=60_000)}, r"batch_size must be at most 50000 \(the training set\)"),
+        ({"data": DataSpec(train_images=60)}, r"batch_size must be at most 60 \(the training set\), got 128"),
+        ({"data": DataSpec(train_images=50_001)}, r"train_images must be in 10\.\.50000 for cifar10, got 50001"),
+        ({"data": DataSpec(test_images=5)}, r"test_images must be in 10\.\.10000 for cifar10, got 5"),
+        ({"model": model_spec("resnet", 20, num_classes=7)}, "num_classes must be 10 for cifar10, got 7"),
+    ],
+)
+def test_a_run_that_its_data_cannot_serve_is_refused(changes: dict[str, object], words: str):
+    """Found out before training, not in it."""
+    with pytest.raises(ValueError, match=words):
+        check_fits_data(a_spec(**changes), num_train=50_000, num_test=10_000, num_classes=10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"seed": -1}, "seed must be in"), ({"device": "gpu"}, "device must be cpu or cuda:N"), ({"format": 2}, "format 2")],
+)
+def test_a_spec_cannot_hold_nonsense(changes: dict[str, object], words: str):
+    """Whoever holds a spec need not check it."""
+    with pytest.raises(ValueError, match=words):
+        a_spec(**changes)
