@@ -83,7 +83,9 @@ def crop_and_flip(images: Tensor, offsets: Tensor, flips: Tensor) -> Tensor:
 def normalise(
     images: Tensor, mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """What a network takes: ToTensor and Normalize(mean, std) of every image.
+    """What a network takes: torchvision's ToTensor and Normalize(mean, std) of every image.
+
+    Like ToTensor it divides by 255; v2.ToDtype(scale=True) multiplies by the reciprocal, which rounds some otherwise.
 
     Args:
         images: uint8, [B, 32, 32, 3].

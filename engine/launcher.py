@@ -57,7 +57,7 @@ class LocalLauncher:
             # The worker inherits the lock held, so that there is no instant at which it lives without it.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(lock, 0)
-            self._children[directory.id] = subprocess.Popen(
+            child = subprocess.Popen(
                 [sys.executable, "-P", "-m", "engine.worker", str(directory.path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -73,6 +73,9 @@ class LocalLauncher:
                 pass_fds=(lock,),
                 start_new_session=True,
             )
+            # Known from the first instant, long before the worker has loaded torch and writes it itself.
+            os.pwrite(lock, f"{child.pid}\n".encode(), 0)
+            self._children[directory.id] = child
         finally:
             os.close(lock)
             os.close(log)

@@ -146,7 +146,7 @@ class Supervisor:
                     run, RunStatus.FINISHED, outcome=outcome, error=record.error, finished_at=record.at
                 )
                 self.store.add_event(run, "finished", outcome.value)
-            elif record is None and intent is Intent.RUN:
+            elif record is None and intent is Intent.RUN and run not in self._stop_asked_at:
                 self._settle_crash(run, status or "ended without a word")
             else:
                 self._rest(run, intent)

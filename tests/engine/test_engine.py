@@ -35,6 +35,12 @@ def rows(home: Any, run: str) -> list[dict[str, Any]]:
     return found
 
 
+def kinds(home: Any, run: str) -> list[str]:
+    """What happened to a run, in order."""
+    with home.reader() as reader:
+        return [event.kind for event in reader.events(run)]
+
+
 def state(home: Any, run: str) -> str:
     with home.reader() as reader:
         found = reader.run(run)
@@ -64,10 +70,8 @@ def test_a_run_goes_from_the_queue_to_its_end(home: Any):
     assert listed["test_error_percent"] == rows(home, run)[-1]["test_error_percent"] < 75
     weights = torch.load(home.directory(run).weights, weights_only=True)
     assert weights["head.weight"].shape == (4, 16)
-    kinds = [event["kind"] for event in home.json("show", run)["events"]]
-    assert kinds[0] == "queued"
-    assert kinds[1] == "started"
-    assert kinds[-1] == "finished"
+    happened = kinds(home, run)
+    assert (happened[0], happened[1], happened[-1]) == ("queued", "started", "finished")
 
 
 def test_one_device_trains_one_run_at_a_time_in_order(home: Any):
@@ -93,8 +97,10 @@ def test_stop_keeps_a_checkpoint_and_resume_goes_on_from_it(home: Any, wait_unti
     assert home.directory(run).checkpoint.exists()
 
     home.cli("resume", run)
-    wait_until(lambda: any(event["kind"] == "resumed" for event in home.json("show", run)["events"]))
+    wait_until(lambda: "resumed" in kinds(home, run))
     until_training(home, wait_until, run, epochs=stopped_at // 10 + 2)
+    home.cli("stop", run)
+    until(home, wait_until, run, "cancelled")
     rows(home, run)
 
 
@@ -172,7 +178,7 @@ def test_stopping_the_engine_saves_and_queues_and_the_next_one_goes_on(home: Any
     assert state(home, run) == "queued"
     home.cli("engine", "start")
     until(home, wait_until, run, "running")
-    wait_until(lambda: any(event["kind"] == "resumed" for event in home.json("show", run)["events"]))
+    wait_until(lambda: "resumed" in kinds(home, run))
 
 
 def test_restarting_the_engine_leaves_training_alone(home: Any, wait_until: Callable[..., Any]):
@@ -184,7 +190,7 @@ def test_restarting_the_engine_leaves_training_alone(home: Any, wait_until: Call
 
     assert home.worker_pid(run) == worker
     assert home.engine_pid() != engine
-    assert "adopted" in [event["kind"] for event in home.json("show", run)["events"]]
+    assert "adopted" in kinds(home, run)
 
 
 def test_a_lost_database_is_built_again_from_the_run_directories(home: Any, wait_until: Callable[..., Any]):
@@ -277,7 +283,7 @@ def test_files_and_socket_are_private_under_an_open_umask(home: Any):
 
 @pytest.mark.parametrize(
     "line",
-    [b"\n", b"garbage\n", b"[]\n", b'{"request":"fly","id":"1","protocol":1}\n', b'{"request":"stop","id":"2"}\n'],
+    [b"\n", b"garbage\n", b"[]\n", b'{"request":"fly","id":"1","protocol":1}\n', b'{"request":"stop","id":"2","protocol":1}\n'],
 )
 def test_garbage_on_the_socket_is_refused_and_the_engine_goes_on(home: Any, line: bytes):
     """Whoever talks nonsense hurts nobody else."""

@@ -1,0 +1,39 @@
+"""Subsets: balanced, the same at every call, and no larger than the set."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine import datasets
+from engine.errors import DatasetError
+
+
+def test_a_subset_is_balanced_and_always_the_same():
+    """Ten of a class and the remainder to the first ones; a seed would be one more thing to report."""
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(4), 50))
+    chosen = datasets.balanced_subset(labels, 42, 4)
+
+    assert chosen.dtype == np.int64
+    assert np.all(np.diff(chosen) > 0)
+    assert np.bincount(labels[chosen]).tolist() == [11, 11, 10, 10]
+    assert np.array_equal(chosen, datasets.balanced_subset(labels, 42, 4))
+    assert chosen[:6].tolist() == [4, 6, 9, 11, 15, 27]
+    assert np.isin(datasets.balanced_subset(labels, 20, 4), chosen).all()
+
+
+def test_a_subset_takes_what_small_classes_lack_from_the_others():
+    """All images are a subset too, balanced or not."""
+    labels = np.repeat(np.arange(3), (2, 10, 20))
+
+    assert np.bincount(labels[datasets.balanced_subset(labels, 12, 3)]).tolist() == [2, 5, 5]
+    assert np.bincount(labels[datasets.balanced_subset(labels, 30, 3)]).tolist() == [2, 10, 18]
+    assert datasets.balanced_subset(labels, 32, 3).tolist() == list(range(32))
+
+
+def test_a_subset_larger_than_the_set_is_refused():
+    """Nobody can have trained on more images than there are."""
+    with pytest.raises(DatasetError, match=r"^train_images must be at most 4 \(all there are\), got 5$"):
+        datasets.balanced_subset(np.zeros(4, dtype=np.int64), 5, 1)
+    with pytest.raises(DatasetError, match=r"^test_images must be at least 1, got 0$"):
+        datasets.balanced_subset(np.zeros(4, dtype=np.int64), 0, 1, what="test_images")
