@@ -11,7 +11,19 @@ from rich.cells import cell_len, set_cell_size
 from console import ticks
 from console.formatting import clean
 
-ASCII_MARKERS = {"■": "#", "▲": "^", "◆": "*", "●": "o", "▼": "v", "□": "%", "△": "A", "◇": "+", "○": "O", "▶": ">"}
+ASCII_MARKERS = {
+    "■": "#",
+    "▲": "^",
+    "◆": "*",
+    "●": "o",
+    "▼": "v",
+    "▽": "y",
+    "□": "%",
+    "△": "A",
+    "◇": "+",
+    "○": "O",
+    "▶": ">",
+}
 FRAME_IN_ASCII = str.maketrans("─│┌┐└┘├┤┬┴┼", "-|+++++++++")
 ROWS_A_LEGEND_ROW = 6
 """A legend takes at most one row for so many of the chart: curves before names."""

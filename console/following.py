@@ -183,5 +183,3 @@ def remaining(run: Run) -> str:
         return ""
     steps_timed = run.epoch * run.total_steps / run.spec.recipe.epochs
     return duration(run.seconds / steps_timed * (run.total_steps - run.step))
-
-

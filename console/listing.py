@@ -54,20 +54,14 @@ def runs_table(runs: Sequence[Run]) -> str:
 def run_page(run: Run, epochs: Sequence[EpochRow], events: Sequence[EventRow]) -> str:
     """Everything about one run: what was asked, where it stands, its epochs and what happened to it."""
     model, recipe, data = run.spec.model, run.spec.recipe, run.spec.data
+    cost_words = f"{count(cost.num_parameters(model))} parameters, {count(cost.forward_macs(model))} MACs"
+    rate_words = f"batch {recipe.batch_size}, rate {recipe.learning_rate:g} {recipe.schedule}, seed {run.spec.seed}"
     facts = [
         ("run", f"{run.id}  {clean(run.experiment)}/{clean(run.name)}"),
         ("status", state(run, now=time.time()) + (f" on {run.device}" if run.device else "")),
-        (
-            "network",
-            f"{catalog.label(model)}: {count(cost.num_parameters(model))} parameters,"
-            f" {count(cost.forward_macs(model))} MACs",
-        ),
+        ("network", f"{catalog.label(model)}: {cost_words}"),
         ("data", clean(data.name) + subset_words(run) + (" (synthetic: says nothing of CIFAR)" * run.synthetic)),
-        (
-            "recipe",
-            f"{clean(recipe.name)}: {recipe.epochs} epochs, batch {recipe.batch_size},"
-            f" rate {recipe.learning_rate:g} {recipe.schedule}, seed {run.spec.seed}",
-        ),
+        ("recipe", f"{clean(recipe.name)}: {recipe.epochs} epochs, {rate_words}"),
         ("progress", f"epoch {run.epoch}/{recipe.epochs}, step {run.step}/{run.total_steps or '?'}"),
         ("test error", percent(run.test_error_percent)),
         ("best", f"{percent(run.best_test_error_percent)} (selected on the test set: not a result)"),
@@ -162,5 +156,3 @@ def print_log(home: Home, reader: Reader, run: Run, *, follow: bool) -> None:
         if done or not follow:
             return
         select.select([], [], [], SECONDS_BETWEEN_LOOKS)
-
-

@@ -41,13 +41,13 @@ METRICS = {
 }
 
 MARKERS = {
-    Architecture.RESNET: "■",
-    Architecture.PLAIN: "▲",
-    Architecture.PREACT: "◆",
-    Architecture.HE_RESNET: "●",
-    Architecture.HE_PLAIN: "▼",
+    Architecture.RESNET: "■□",
+    Architecture.PLAIN: "▲△",
+    Architecture.PREACT: "◆◇",
+    Architecture.HE_RESNET: "●○",
+    Architecture.HE_PLAIN: "▼▽",
 }
-"""An architecture is told by its marker, so that no colour is needed for it."""
+"""An architecture is told by its marker, so that no colour is needed for it; filled and hollow in turn by run."""
 
 COLOURS = ("blue", "red", "green", "magenta", "cyan", "yellow", "bright_blue", "bright_red")
 
@@ -75,17 +75,14 @@ def find_metric(name: str) -> Metric:
 
 def curves(reader: Reader, runs: Sequence[Run], metric: Metric, axis: Axis = Axis.EPOCH) -> list[Series]:
     """One curve a run: of its epochs, or of its progress while fewer than two epochs are done."""
-    return [
-        Series(
-            label=clean(run.name),
-            x=x,
-            y=y,
-            marker=MARKERS[run.spec.model.architecture],
-            colour=COLOURS[index % len(COLOURS)],
-        )
-        for index, run in enumerate(runs)
-        for x, y in [points(reader, run, metric, axis)]
-    ]
+    drawn: list[Series] = []
+    for index, run in enumerate(runs):
+        architecture = run.spec.model.architecture
+        alike = sum(other.spec.model.architecture is architecture for other in runs[:index])
+        x, y = points(reader, run, metric, axis)
+        marker = MARKERS[architecture][alike % len(MARKERS[architecture])]
+        drawn.append(Series(clean(run.name), x, y, marker=marker, colour=COLOURS[index % len(COLOURS)]))
+    return drawn
 
 
 def points(reader: Reader, run: Run, metric: Metric, axis: Axis) -> tuple[list[float], list[float]]:

@@ -52,7 +52,8 @@ def plan_runs(home: Home, asked: Asked) -> list[NewRun]:
         chosen = recipe(asked.recipe, **asked.overrides)
         data = spec.DataSpec(name=asked.dataset, train_images=asked.train_images, test_images=asked.test_images)
         planned: list[NewRun] = []
-        for architecture, depth, seed in itertools.product(asked.architectures, asked.depths or [None], asked.seeds):
+        depths: Sequence[int | None] = asked.depths or [None]
+        for architecture, depth, seed in itertools.product(asked.architectures, depths, asked.seeds):
             model = catalog.model_spec(
                 architecture,
                 depth,
@@ -87,7 +88,7 @@ def quick_dataset(home: Home, report: Callable[[str], None]) -> str:
         report(f"data: {copies[0]}, an imported copy of CIFAR-10")
         return copies[0]
     try:
-        datasets.prepare(home, "cifar10")
+        datasets.prepare(home, "cifar10", limit_seconds=QUICK_FETCH_SECONDS)
     except DatasetError:
         report(
             f"data: synthetic images, since CIFAR-10 is not here and could not be fetched in {QUICK_FETCH_SECONDS:g} s"

@@ -106,8 +106,7 @@ def unfinished_words(group: Group) -> str:
     """Which seeds are missing from the mean, and why; empty where none is."""
     missing = [run for run in group.runs if not run.succeeded]
     return ", ".join(
-        f"seed {run.spec.seed} {run.outcome or f'{run.status} {run.epoch}/{run.spec.recipe.epochs}'}"
-        for run in missing
+        f"seed {run.spec.seed} {run.outcome or f'{run.status} {run.epoch}/{run.spec.recipe.epochs}'}" for run in missing
     )
 
 
@@ -225,4 +224,3 @@ def summary(values: Sequence[float]) -> dict[str, float | int | None]:
         "std": statistics.stdev(values) if len(values) > 1 else None,
         "n": len(values),
     }
-

@@ -70,4 +70,5 @@ class Connection:
             raise EngineUnreachable(f"the engine went away: {error.strerror}") from error
         if not line:
             raise EngineUnreachable("the engine went away before it answered: the same command again is safe")
-        return decode_reply(line)
+        reply: AnyReply = decode_reply(line)
+        return reply

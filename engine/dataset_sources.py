@@ -123,7 +123,7 @@ def installed_source(name: str) -> Path | None:
     return DEBIAN_FASHION_MNIST if name == "fashion-mnist" and DEBIAN_FASHION_MNIST.is_dir() else None
 
 
-def download(name: str, folder: Path, report: Report) -> None:
+def download(name: str, folder: Path, limit_seconds: float, report: Report) -> None:
     """Fetch the published files into a folder, through torchvision in a process of its own.
 
     Raises:
@@ -136,13 +136,13 @@ def download(name: str, folder: Path, report: Report) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            timeout=DOWNLOAD_LIMIT_SECONDS,
+            timeout=limit_seconds,
             check=False,
         )
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         reason = None if done.returncode == 0 else shown(lines[-1]) if lines else f"exit status {done.returncode}"
     except subprocess.TimeoutExpired:
-        reason = f"not done after {DOWNLOAD_LIMIT_SECONDS:.0f} s"
+        reason = f"not done after {limit_seconds:.0f} s"
     if reason is not None:
         raise DatasetError(
             f"{name} cannot be downloaded ({reason}): copy its files here and use "

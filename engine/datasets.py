@@ -22,7 +22,7 @@ from engine.dataset_cache import (
     store,
 )
 from engine.dataset_catalog import BUILT_IN, check_new_name, get_again, is_name, unknown_dataset
-from engine.dataset_sources import download, installed_source, read_published
+from engine.dataset_sources import DOWNLOAD_LIMIT_SECONDS, download, installed_source, read_published
 from engine.errors import DatasetError
 from engine.image_folder import read_images
 from engine.paths import Home
@@ -160,7 +160,13 @@ def describe(home: Home, name: str) -> tuple[int, int, int]:
 
 
 def prepare(
-    home: Home, name: str, *, source: Path | None = None, repair: bool = False, report: Report | None = None
+    home: Home,
+    name: str,
+    *,
+    source: Path | None = None,
+    repair: bool = False,
+    limit_seconds: float = DOWNLOAD_LIMIT_SECONDS,
+    report: Report | None = None,
 ) -> DatasetInfo:
     """Have a dataset converted, doing what is missing for that; what is there already stays.
 
@@ -170,6 +176,7 @@ def prepare(
         source: A folder or archive with the published files of a built-in one; None downloads them (files that a
             system package has installed are found first).
         repair: Also compare what is there with its checksums, and convert it again where it is damaged.
+        limit_seconds: How long a download may take.
         report: Told in words what is under way.
 
     Raises:
@@ -198,7 +205,7 @@ def prepare(
             return info
         if name not in BUILT_IN:
             verify(home, name)
-        return store(home, name, read_built_in(home, name, source, say))
+        return store(home, name, read_built_in(home, name, source, limit_seconds, say))
 
 
 def sound_info(home: Home, name: str) -> DatasetInfo | None:
@@ -212,7 +219,7 @@ def sound_info(home: Home, name: str) -> DatasetInfo | None:
     return info
 
 
-def read_built_in(home: Home, name: str, source: Path | None, report: Report) -> ImageSets:
+def read_built_in(home: Home, name: str, source: Path | None, limit_seconds: float, report: Report) -> ImageSets:
     if name == "synthetic":
         report("drawing synthetic")
         return synthetic.draw()
@@ -221,7 +228,7 @@ def read_built_in(home: Home, name: str, source: Path | None, report: Report) ->
         report(f"converting {name} from {shown(str(source))}")
         return read_published(name, source)
     with staging_directory(home, name) as folder:
-        download(name, folder, report)
+        download(name, folder, limit_seconds, report)
         report(f"converting {name}")
         return read_published(name, folder)
 

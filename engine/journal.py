@@ -29,7 +29,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
     """Wall clock, seconds since 1970; for display."""
 
 
-class Started(Event, tag="started"):
+class Started(Event, frozen=True, kw_only=True, tag="started"):
     """A worker has built the network and the data, and begins at the first step."""
 
     pid: int
@@ -46,7 +46,7 @@ class Started(Event, tag="started"):
     synthetic: bool
 
 
-class Resumed(Event, tag="resumed"):
+class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):
     """A worker goes on from a checkpoint."""
 
     pid: int
@@ -59,7 +59,7 @@ class Resumed(Event, tag="resumed"):
     total_steps: int
 
 
-class Step(Event, tag="step"):
+class Step(Event, frozen=True, kw_only=True, tag="step"):
     """Progress; means over the updates since the line of this kind before it."""
 
     step: int
@@ -72,7 +72,7 @@ class Step(Event, tag="step"):
     images_per_second: float
 
 
-class Epoch(Event, tag="epoch"):
+class Epoch(Event, frozen=True, kw_only=True, tag="epoch"):
     """An epoch is done and evaluated; None stands for a number that is not finite."""
 
     epoch: int
@@ -92,7 +92,7 @@ class Epoch(Event, tag="epoch"):
     """Of the device; of the process where the device is the CPU."""
 
 
-class Checkpointed(Event, tag="checkpoint"):
+class Checkpointed(Event, frozen=True, kw_only=True, tag="checkpoint"):
     """State is safe on disk up to this step."""
 
     step: int
@@ -100,7 +100,7 @@ class Checkpointed(Event, tag="checkpoint"):
     seconds: float
 
 
-class Notice(Event, tag="notice"):
+class Notice(Event, frozen=True, kw_only=True, tag="notice"):
     """Something that a reader of the run should know."""
 
     text: str

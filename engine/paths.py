@@ -97,7 +97,9 @@ def create_private_directory(path: Path) -> None:
         path.mkdir(mode=0o700, exist_ok=True)
         found = path.lstat()
     except OSError as error:
-        raise UsageError(f"{path} cannot be made ({error.strerror}): choose another home with DEPTHSCOPE_HOME") from error
+        raise UsageError(
+            f"{path} cannot be made ({error.strerror}): choose another home with DEPTHSCOPE_HOME"
+        ) from error
     if not stat.S_ISDIR(found.st_mode):
         raise UsageError(f"{path} is not a directory: choose another home with DEPTHSCOPE_HOME")
     if found.st_uid != os.geteuid():

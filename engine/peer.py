@@ -12,10 +12,10 @@ LOCAL_PEERCRED = 1
 
 def peer_uid(connection: socket.socket) -> int:
     """The effective uid of the process that connected, as the kernel knows it."""
-    if sys.platform == "linux":
+    if sys.platform == "darwin":
+        credentials = connection.getsockopt(0, LOCAL_PEERCRED, 76)
+        _version, uid = struct.unpack_from("2I", credentials)
+    else:
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         _pid, uid, _gid = struct.unpack("3i", credentials)
-        return int(uid)
-    credentials = connection.getsockopt(0, LOCAL_PEERCRED, 76)
-    _version, uid = struct.unpack_from("2I", credentials)
     return int(uid)

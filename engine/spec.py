@@ -106,9 +106,7 @@ def check_fits_data(spec: RunSpec, *, num_train: int, num_test: int, num_classes
             raise ValueError(f"{name} must be in {num_classes}..{held} for {spec.data.name}, got {wanted}")
     trained_on = spec.data.train_images or num_train
     if spec.recipe.batch_size > trained_on:
-        raise ValueError(
-            f"batch_size must be at most {trained_on} (the training set), got {spec.recipe.batch_size}"
-        )
+        raise ValueError(f"batch_size must be at most {trained_on} (the training set), got {spec.recipe.batch_size}")
     if spec.model.num_classes != num_classes:
         raise ValueError(
             f"num_classes must be {num_classes} for {spec.data.name}, got {spec.model.num_classes}: leave it out"

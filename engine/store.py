@@ -162,7 +162,8 @@ class Store:
     def crashes(self, run: str) -> tuple[int, int | None, int | None]:
         """Crashes in a row, the newest checkpoint's step at the last of them, and the newest checkpoint's step now."""
         rows = self._connection.execute("SELECT crashes, crash_step, checkpoint_step FROM runs WHERE id = ?", (run,))
-        return next(iter(rows))
+        count, crash_step, checkpoint_step = next(iter(rows))
+        return count, crash_step, checkpoint_step
 
     # Journals
 
@@ -249,9 +250,7 @@ class Store:
                     "UPDATE runs SET step = ?, total_steps = ?, device = ? WHERE id = ?",
                     (event.step, event.total_steps, event.device, run),
                 )
-                self.add_event(
-                    run, "resumed", f"from step {event.step} on {event.device_name}, pid {event.pid}", event
-                )
+                self.add_event(run, "resumed", f"from step {event.step} on {event.device_name}, pid {event.pid}", event)
             case Checkpointed():
                 execute("UPDATE runs SET checkpoint_step = ? WHERE id = ?", (event.step, run))
                 self.add_event(run, "checkpoint", f"step {event.step}", event)
@@ -302,4 +301,3 @@ def put_aside(path: Path) -> Path:
         if beside.exists():
             beside.rename(kept.with_name(kept.name + suffix))
     return kept
-

@@ -17,9 +17,9 @@ from engine.errors import DepthscopeError
 from engine.journal import read_journal
 from engine.launcher import Launcher
 from engine.paths import Home
+from engine.queries import Reader
 from engine.run import TRANSITIONS, Intent, Run, RunOutcome, RunStatus
 from engine.run_directory import ExitReason, Labels, RunDirectory
-from engine.queries import Reader
 from engine.store import Store
 
 log = logging.getLogger(__name__)
@@ -42,9 +42,7 @@ class Supervisor:
         devices: Where to train, at least the CPU.
     """
 
-    def __init__(
-        self, home: Home, store: Store, reader: Reader, launcher: Launcher, devices: Sequence[Device]
-    ) -> None:
+    def __init__(self, home: Home, store: Store, reader: Reader, launcher: Launcher, devices: Sequence[Device]) -> None:
         self.home = home
         self.store = store
         self.reader = reader
@@ -183,9 +181,7 @@ class Supervisor:
                 self.store.set_status(run, RunStatus.PAUSED)
                 self.store.add_event(run, "paused", "")
             case Intent.STOP:
-                self.store.set_status(
-                    run, RunStatus.FINISHED, outcome=RunOutcome.CANCELLED, finished_at=time.time()
-                )
+                self.store.set_status(run, RunStatus.FINISHED, outcome=RunOutcome.CANCELLED, finished_at=time.time())
                 self.store.add_event(run, "finished", "cancelled")
 
     def _start_waiting(self) -> None:

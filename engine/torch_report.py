@@ -1,4 +1,4 @@
-"""What torch finds on this machine, as one line of JSON: `python -P -m engine.torch_report`, for `depthscope doctor`."""
+"""What torch finds on this machine, as a line of JSON for `depthscope doctor`: `python -P -m engine.torch_report`."""
 
 from __future__ import annotations
 

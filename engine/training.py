@@ -222,9 +222,10 @@ def evaluate(
     """
     model.eval()
     sums = MetricSums.zeros(data.test_images.device)
-    for images, labels in zip(data.test_images.split(batch_size), data.test_labels.split(batch_size), strict=True):
+    for first in range(0, len(data.test_labels), batch_size):
         if should_stop is not None and should_stop():
             return None
+        images, labels = data.test_images[first : first + batch_size], data.test_labels[first : first + batch_size]
         logits = model(normalise(images, data.mean, data.std, dtype=dtype))  # [B, num_classes]
         sums.add(F.cross_entropy(logits, labels), logits, labels)
     loss, wrong = sums.read()

@@ -1,8 +1,9 @@
 """The process that trains one run, from start to exit: `python -P -m engine.worker RUN_DIRECTORY`.
 
 It writes into its run directory and nowhere else (but for the dataset cache), and never opens the database. SIGTERM
-asks it to save a checkpoint and leave. Environment: DEPTHSCOPE_HOME names the home, DEPTHSCOPE_DEVICE `cpu` or `cuda:N` as
-the engine counts (CUDA_VISIBLE_DEVICES leaves this process that GPU alone), DEPTHSCOPE_LOCK_FD a descriptor that already holds run.lock.
+asks it to save a checkpoint and leave. From the environment it takes DEPTHSCOPE_HOME, the home with the datasets;
+DEPTHSCOPE_DEVICE, `cpu` or `cuda:N` as the engine counts (CUDA_VISIBLE_DEVICES leaves it that GPU alone); and
+DEPTHSCOPE_LOCK_FD, a descriptor that already holds run.lock.
 """
 
 from __future__ import annotations
@@ -107,7 +108,12 @@ def device_name(device: torch.device) -> str:
     """What the device calls itself."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
+    return " / ".join(sorted(models)) or platform.machine()
 
 
 def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWriter) -> Session:
@@ -117,18 +123,18 @@ def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWr
     dataset = datasets.load(home, spec.data.name)
     data = load_to_device(dataset, spec, device)
     session = Session(directory, spec, data, start_training(spec, device), journal)
-    here = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "device": assigned_device(),
-        "device_name": device_name(device),
-        "torch": str(torch.__version__),
-    }
-    if restore(session):
+    pid, host, gpu_or_cpu = os.getpid(), socket.gethostname(), device_name(device)
+    restored = restore(session)
+    num_threads = torch.get_num_threads()
+    if restored:
         journal.append(
             Resumed(
-                **here,
-                num_threads=torch.get_num_threads(),
+                pid=pid,
+                host=host,
+                device=assigned_device(),
+                device_name=gpu_or_cpu,
+                torch=str(torch.__version__),
+                num_threads=num_threads,
                 step=session.state.next_step,
                 total_steps=session.total_steps,
             )
@@ -136,8 +142,12 @@ def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWr
     else:
         journal.append(
             Started(
-                **here,
-                num_threads=torch.get_num_threads(),
+                pid=pid,
+                host=host,
+                device=assigned_device(),
+                device_name=gpu_or_cpu,
+                torch=str(torch.__version__),
+                num_threads=num_threads,
                 num_parameters=sum(parameter.numel() for parameter in session.state.model.parameters()),
                 num_train=len(data.train_labels),
                 num_test=len(data.test_labels),

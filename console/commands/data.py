@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from engine.datasets import DatasetInfo
+from console.commands.options import JsonOption
 
-SCHEMA = 1
+if TYPE_CHECKING:
+    from engine.datasets import DatasetInfo, ListedDataset
+
+LISTED_FIELDS = (
+    "name", "built_in", "cached", "source", "synthetic", "num_train", "num_test", "num_classes", "num_bytes", "problem",
+)  # fmt: skip
 
 data_app = typer.Typer(no_args_is_help=True, help="List, fetch, import and verify datasets.")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def narrate(text: str) -> None:
-    """What is under way goes to standard error; standard output is data."""
-    typer.echo(text, err=True)
-
-
-def print_json(**fields: Any) -> None:
-    typer.echo(json.dumps({"schema": SCHEMA, **fields}, ensure_ascii=False))
 
 
 def info_fields(info: DatasetInfo) -> dict[str, Any]:
@@ -43,8 +35,10 @@ def info_fields(info: DatasetInfo) -> dict[str, Any]:
 
 
 def print_info(info: DatasetInfo, *, as_json: bool) -> None:
+    from console.output import print_json
+
     if as_json:
-        print_json(dataset=info_fields(info))
+        print_json({"dataset": info_fields(info)})
     else:
         typer.echo(
             f"{info.name}: {info.num_train} + {info.num_test} images of {len(info.classes)} classes ({info.source})"
@@ -52,39 +46,40 @@ def print_info(info: DatasetInfo, *, as_json: bool) -> None:
 
 
 @data_app.command("ls")
-def list_command(as_json: AsJson = False) -> None:
+def list_command(as_json: JsonOption = False) -> None:
     """List the datasets that a run can train on."""
+    from console.formatting import byte_size, table
+    from console.output import narrate, print_json
     from engine.datasets import list_datasets
     from engine.paths import find_home
 
     datasets = list_datasets(find_home())
     if as_json:
-        fields = ("name", "built_in", "cached", "source", "synthetic", "num_train", "num_test", "num_classes")
-        rows = [
-            {**{field: getattr(each, field) for field in fields}, "num_bytes": each.num_bytes, "problem": each.problem}
-            for each in datasets
-        ]
-        print_json(datasets=rows)
+        print_json({"datasets": [{name: getattr(each, name) for name in LISTED_FIELDS} for each in datasets]})
         return
-    table: list[tuple[str, ...]] = [("NAME", "TRAIN", "TEST", "CLASSES", "MIB", "STATE", "SOURCE")]
-    for each in datasets:
-        state = (
-            "damaged" if each.problem else "here" if each.cached else "to be drawn" if each.synthetic else "to fetch"
-        )
-        numbers = tuple("?" if number is None else str(number) for number in (each.num_train, each.num_test))
-        classes = "?" if each.num_classes is None else str(each.num_classes)
-        size = f"{each.num_bytes / 2**20:.0f}" if each.num_bytes else "-"
-        table.append((each.name, *numbers, classes, size, state, each.source))
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]) - 1)]
-    for row in table:
-        cells = [
-            cell.rjust(width) if 1 <= column <= 4 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=False))
+    rows = [
+        [
+            each.name,
+            *("?" if number is None else str(number) for number in (each.num_train, each.num_test, each.num_classes)),
+            byte_size(each.num_bytes) if each.num_bytes else "-",
+            state(each),
+            each.source,
         ]
-        typer.echo("  ".join([*cells, row[-1]]))
+        for each in datasets
+    ]
+    typer.echo(table(["name", "train", "test", "classes", "size", "state", "source"], rows, align="<>>>><<"))
     for each in datasets:
         if each.problem:
             narrate(each.problem)
+
+
+def state(dataset: ListedDataset) -> str:
+    """Whether it can be trained on at once, in words."""
+    if dataset.problem:
+        return "damaged"
+    if dataset.cached:
+        return "here"
+    return "to be drawn" if dataset.synthetic else "to fetch"
 
 
 @data_app.command("fetch")
@@ -96,9 +91,10 @@ def fetch_command(
             "--from", metavar="DIR", help="Folder or archive with the published files, in place of a download."
         ),
     ] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Download (or read, or draw) a built-in dataset, and convert it; a damaged one is converted again."""
+    from console.output import narrate
     from engine.datasets import prepare
     from engine.paths import find_home
 
@@ -119,9 +115,10 @@ def import_command(
             "--sha256", metavar="HEX", help="What the archive must be; a SHA256SUMS beside it is asked anyway."
         ),
     ] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Convert your own images to a dataset; archives are read without being extracted."""
+    from console.output import narrate
     from engine.datasets import import_images
     from engine.paths import find_home
 
@@ -132,9 +129,10 @@ def import_command(
 @data_app.command("verify")
 def verify_command(
     names: Annotated[list[str] | None, typer.Argument(help="Datasets; all that are here, if none is named.")] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare converted datasets with their checksums."""
+    from console.output import narrate, print_json
     from engine.datasets import describe, list_datasets, verify
     from engine.errors import DatasetError, DepthscopeError
     from engine.paths import find_home
@@ -154,7 +152,7 @@ def verify_command(
             typer.echo(f"{name}: {'ok' if problems[name] is None else 'not ok'}")
     if as_json:
         rows = [{"name": name, "ok": problem is None, "problem": problem} for name, problem in problems.items()]
-        print_json(datasets=rows)
+        print_json({"datasets": rows})
     bad = [problem for problem in problems.values() if problem is not None]
     for problem in bad[:-1]:
         narrate(problem)

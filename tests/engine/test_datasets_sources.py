@@ -136,6 +136,29 @@ def test_another_file_than_the_published_one_is_not_parsed(
     assert [path.name for path in home.data.iterdir()] == [".lock"]
 
 
+def python2_pickle(pixels: bytes) -> bytes:
+    """{"data": uint8 [1, 3072], "labels": [7]} as Python 2 and the numpy of 2009 pickled it: bytes are its strings."""
+    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+    dtype = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    content = b"T" + len(pixels).to_bytes(4, "little") + pixels
+    state = b"(K\x01K\x01M\x00\x0c\x86" + dtype + b"\x89" + content + b"tb"
+    return b"\x80\x02}(U\x04data" + array + state + b"U\x06labels]K\x07au."
+
+
+def test_batches_are_read_as_python_2_pickled_them(
+    home: Home, tmp_path: Path, cifar10: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+):
+    """The published files are from 2009; numpy's modules have moved since."""
+    pixels = np.random.default_rng(0).integers(0, 256, 3072, dtype=np.uint8)
+    cifar10["test_batch"] = python2_pickle(pixels.tobytes())
+    trust(monkeypatch, "cifar10", cifar10)
+    datasets.prepare(home, "cifar10", source=write(tmp_path / "cifar-10-batches-py", cifar10))
+    data = datasets.load(home, "cifar10")
+
+    assert data.test_labels.tolist() == [7]
+    assert np.array_equal(data.test_images[0].transpose(2, 0, 1).ravel(), pixels)
+
+
 class Malice:
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, ("touch /tmp/depthscope-test-malice",)
@@ -245,11 +268,10 @@ def test_a_download_that_cannot_be_had_says_what_else_to_do(home: Home, monkeypa
     assert [path.name for path in home.data.iterdir()] == [".lock"]
 
 
-def test_a_download_that_takes_too_long_is_given_up(home: Home, monkeypatch: pytest.MonkeyPatch):
+def test_a_download_that_takes_too_long_is_given_up(home: Home):
     """A server that sends a byte a minute must not hold the lock for ever."""
-    monkeypatch.setattr(dataset_sources, "DOWNLOAD_LIMIT_SECONDS", 0.01)
     with pytest.raises(DatasetError, match=r"cifar100 cannot be downloaded \(not done after 0 s\)"):
-        datasets.prepare(home, "cifar100")
+        datasets.prepare(home, "cifar100", limit_seconds=0.01)
 
 
 def test_what_was_downloaded_is_converted_and_not_kept_twice(
@@ -257,7 +279,7 @@ def test_what_was_downloaded_is_converted_and_not_kept_twice(
 ):
     """The archive is as large as the arrays; it goes when they are there."""
 
-    def place(name: str, folder: Path, report: object) -> None:
+    def place(name: str, folder: Path, limit_seconds: float, report: object) -> None:
         (folder / CIFAR[name].archive).write_bytes(archive_of(CIFAR[name].folder, cifar10))
 
     monkeypatch.setattr(datasets, "download", place)

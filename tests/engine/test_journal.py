@@ -10,9 +10,7 @@ from engine.journal import JournalWriter, Notice, Step, read_journal
 
 
 def a_step(step: int) -> Step:
-    return Step(
-        step=step, epoch=1, train_loss=2.0, train_error_percent=50.0, learning_rate=0.1, images_per_second=10.0
-    )
+    return Step(step=step, epoch=1, train_loss=2.0, train_error_percent=50.0, learning_rate=0.1, images_per_second=10.0)
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_the_reference_recipe_is_the_papers():
     assert (reference.learning_rate, reference.momentum, reference.weight_decay) == (0.1, 0.9, 1e-4)
     assert (reference.batch_size, reference.epochs, reference.drops) == (128, 164, (0.5, 0.75))
     assert a_spec().steps_per_epoch(50_000) == 391
-    assert 164 * 391 == pytest.approx(64_000, rel=0.01)
+    assert pytest.approx(64_000, rel=0.01) == 164 * 391
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,11 @@ def test_a_run_that_its_data_cannot_serve_is_refused(changes: dict[str, object],
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"seed": -1}, "seed must be in"), ({"device": "gpu"}, "device must be cpu or cuda:N"), ({"format": 2}, "format 2")],
+    [
+        ({"seed": -1}, "seed must be in"),
+        ({"device": "gpu"}, "device must be cpu or cuda:N"),
+        ({"format": 2}, "format 2"),
+    ],
 )
 def test_a_spec_cannot_hold_nonsense(changes: dict[str, object], words: str):
     """Whoever holds a spec need not check it."""

@@ -77,7 +77,9 @@ def test_a_worker_killed_at_random_places_ends_with_the_weights_of_one_never_kil
         if (pid := home.worker_pid(run)) is None:
             break
         home.kill(pid)
-        wait_until(lambda dead=pid: home.worker_pid(run) not in (dead, None) or home.json("show", run)["run"]["outcome"])
+        wait_until(
+            lambda dead=pid: home.worker_pid(run) not in (dead, None) or home.json("show", run)["run"]["outcome"]
+        )
     home.cli("wait", run)
 
     check_rows(home, run, EPOCHS)
@@ -115,9 +117,7 @@ def test_an_engine_killed_at_random_places_leaves_training_alone_and_loses_no_ro
 
 
 @pytest.mark.parametrize("left_out", ["optimizer", "generator", "schedule", "buffers"])
-def test_a_checkpoint_that_forgets_something_would_be_seen(
-    home: Any, wait_until: Callable[..., Any], left_out: str
-):
+def test_a_checkpoint_that_forgets_something_would_be_seen(home: Any, wait_until: Callable[..., Any], left_out: str):
     """The control: with momentum, the order of images, the place in the schedule or running statistics left out of
     what a resumed worker gets, its final weights are others."""
     undisturbed = home.train("--epochs", "8")
@@ -139,8 +139,9 @@ def test_a_checkpoint_that_forgets_something_would_be_seen(
         case "generator" | "schedule":
             # Order of images and learning rate are functions of the step: another step is another place in both.
             state["next_step"] += 10 if left_out == "generator" else -10
-            state["loss_sum"], state["wrong_sum"] = torch.zeros_like(state["loss_sum"]), torch.zeros_like(
-                state["wrong_sum"]
+            state["loss_sum"], state["wrong_sum"] = (
+                torch.zeros_like(state["loss_sum"]),
+                torch.zeros_like(state["wrong_sum"]),
             )
             state["num_images"] = 0
     write_archive(directory.checkpoint, state)
@@ -222,4 +223,3 @@ def test_pending_rows_reach_the_journal_when_a_worker_died_before_it_wrote_them(
     check_rows(home, run, 4)
     rows = [event for event in read_journal(directory.journal).events if isinstance(event, Epoch)]
     assert msgspec.json.encode(rows[-1]) + b"\n" == lines[last]
-
