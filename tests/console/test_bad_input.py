@@ -1,0 +1,128 @@
+"""What cannot be done as asked: one clear line with the value and the remedy, status 2, and nothing written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TRAIN = ("train", "-a", "he-resnet", "-d", "8", "--data", "tiny", "--batch-size", "20")
+
+
+def refused(home: Any, *words: str) -> str:
+    """What a command says before it ends with status 2; one line, and no run was made by it."""
+    before = sorted(home.home.runs.iterdir())
+    said = home.cli(*words, status=2)
+    assert said.startswith("depthscope: "), said
+    assert said.count("\n") == 1, said
+    assert sorted(home.home.runs.iterdir()) == before
+    return str(said)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("train", "-a", "rsnet", "-d", "20", "--data", "tiny"), "unknown architecture 'rsnet': did you mean resnet?"),
+        (("train", "-a", "he-resnet", "-d", "57", "--data", "tiny"), "depth 57 does not exist for he-resnet: depths are 6n+2, the nearest are 56 and 62"),  # noqa: E501
+        (("train", "-a", "resnet", "-d", "19", "--data", "tiny"), "depth 19 does not exist for resnet: depths are 18, 20,"),  # noqa: E501
+        (("train", "-a", "resnet", "--data", "tiny"), "a depth is needed: -d 20,56,110"),
+        (("train", "-a", "resnet", "-d", "x", "--data", "tiny"), "depth must be whole numbers such as 20,56, got 'x'"),
+        ((*TRAIN, "--width", "0"), "width must be in 1..2048"),
+        ((*TRAIN, "--batch-size", "201"), "batch_size must be at most 200 (the training set), got 201"),
+        ((*TRAIN, "--train-images", "201"), "train_images must be in 4..200 for tiny, got 201"),
+        ((*TRAIN, "--recipe", "quik"), "recipe 'quik' is not known: there are reference, constant, quick; did you mean quick?"),  # noqa: E501
+        ((*TRAIN, "--schedule", "cosine"), "schedule must be one of step, constant, one-cycle, got 'cosine'"),
+        ((*TRAIN, "--epochs", "0"), "epochs must be at least 1, got 0"),
+        ((*TRAIN, "--drops", "a"), "drops must be fractions such as 0.5,0.75, got 'a'"),
+        ((*TRAIN, "--seeds", "0"), "seeds must be at least 1, got 0"),
+        ((*TRAIN, "--seeds", "2", "--seed", "1"), "--seed lists seeds and --seeds says how many"),
+        ((*TRAIN, "--seed", "1,1"), "the same network is asked for twice"),
+        ((*TRAIN, "--device", "gpu"), "device must be cpu or cuda:N"),
+        (("train", "-a", "resnet", "-d", "20", "--data", "cifra10"), "cifra10"),
+        (("show", "nothing"), "no run is called 'nothing': `depthscope ls` shows ids and names"),
+        (("plot", "--metric", "los"), "metric 'los' is not known"),
+        (("compare", "nothing"), "no experiment is called 'nothing'"),
+    ],
+)  # fmt: skip
+def test_the_line_names_the_value_and_the_remedy(home: Any, words: tuple[str, ...], expected: str):
+    """Before the engine is even asked."""
+    assert expected in refused(home, *words)
+    assert home.engine_pid() is None
+
+
+def test_a_device_that_is_not_here_is_refused_by_the_engine(home: Any):
+    """Only the engine knows the devices; still nothing is written."""
+    assert "device must be one of cpu, got cuda:7" in refused(home, *TRAIN, "--device", "cuda:7")
+
+
+def test_an_ambiguous_name_lists_what_it_could_be(home: Any):
+    """Two experiments with runs of the same name."""
+    first, second = home.train("--epochs", "1", "-e", "one"), home.train("--epochs", "1", "-e", "two")
+    home.cli("stop", "one/he-resnet8-w4-c4-s0", "two/he-resnet8-w4-c4-s0")
+
+    said = refused(home, "show", "he-resnet8-w4-c4-s0")
+    assert "could be 2 runs" in said
+    assert first in said
+    assert second in said
+    assert home.json("show", "one/he-resnet8-w4-c4-s0")["run"]["id"] == first
+    assert home.json("show", first[:6])["run"]["id"] == first
+
+
+def test_an_ambiguous_prefix_lists_what_it_could_be(home: Any):
+    """Of seventeen ids in hexadecimal, two begin alike."""
+    runs = home.json(*TRAIN, "--width", "4", "--seeds", "17", "--detach")["runs"]
+    firsts = [run["id"][0] for run in runs]
+    shared = next(first for first in firsts if firsts.count(first) > 1)
+
+    assert f"{shared!r} could be {firsts.count(shared)} runs: " in refused(home, "show", shared)
+
+
+def test_a_home_that_cannot_be_written_is_named(tmp_path: Path):
+    """One line, no retry; as an unprivileged user, because root sees no modes."""
+    if os.geteuid() != 0:
+        locked = tmp_path / "locked"
+        locked.mkdir(mode=0o500)
+        target, options = locked / "home", {}
+    else:
+        target, options = Path("/proc/depthscope"), {}
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "console.cli", "engine", "start"],
+        env={**os.environ, "DEPTHSCOPE_HOME": str(target)},
+        capture_output=True,
+        text=True,
+        **options,
+    )
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"depthscope: {target} cannot be made")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_home_that_is_a_link_is_refused(tmp_path: Path):
+    """Whoever can move the link could make us write elsewhere."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "console.cli", "engine", "start"],
+        env={**os.environ, "DEPTHSCOPE_HOME": str(tmp_path / "link")},
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 2
+    assert "is not a directory" in done.stderr
+    assert list((tmp_path / "real").iterdir()) == []
+
+
+def test_an_empty_home_answers_and_makes_nothing(bare_home: Any):
+    """Looking is free: the first `ls` of all."""
+    assert "no runs yet" in bare_home.start("ls").communicate(timeout=30)[1]
+    assert bare_home.json("ls")["runs"] == []
+    assert "no runs yet" in bare_home.cli("compare", status=2)
+    assert "no runs yet" in bare_home.cli("plot", status=2)
+    assert bare_home.engine_pid() is None
+    assert not bare_home.home.database.exists()

@@ -1,0 +1,148 @@
+"""Commands that show results, held against the journal."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from engine.journal import Epoch, read_journal
+
+BASE = ("--data", "tiny", "--width", "4", "--batch-size", "20", "--epochs", "2")
+
+
+def epochs_of(home: Any, run: str) -> list[Epoch]:
+    return [event for event in read_journal(home.directory(run).journal).events if isinstance(event, Epoch)]
+
+
+@pytest.fixture
+def experiment(home: Any) -> dict[str, Any]:
+    """Two architectures, two depths, and two seeds of one of them, trained by `train` itself."""
+    trained = home.json("train", "-a", "he-plain,he-resnet", "-d", "8,14", *BASE, "-e", "pairs")
+    home.json("train", "-a", "he-resnet", "-d", "8", "--seed", "1", *BASE, "-e", "pairs")
+    return dict(trained)
+
+
+def test_train_ls_show_plot_and_compare_agree_with_the_journal(home: Any, experiment: dict[str, Any]):
+    """Every number on the way from the worker to the screen is the one that was measured."""
+    for run in experiment["runs"]:
+        measured = epochs_of(home, run["id"])
+        assert run["outcome"] == "succeeded"
+        assert run["test_error_percent"] == measured[-1].test_error_percent
+        shown = home.json("show", run["id"])
+        assert [row["train_loss"] for row in shown["epochs"]] == [event.train_loss for event in measured]
+        (curve,) = home.json("plot", run["id"], "--metric", "test-error")["curves"]
+        assert curve["x"] == [1, 2]
+        assert curve["y"] == [event.test_error_percent for event in measured]
+    compared = home.json("compare", "pairs")
+    by_network = {network["network"]: network for network in compared["networks"]}
+    listed = home.json("ls", "pairs")["runs"]
+    for network in by_network.values():
+        finals = [epochs_of(home, run["id"])[-1].test_error_percent for run in listed if run["id"] in network["runs"]]
+        assert network["test_error_percent"]["mean"] == pytest.approx(sum(finals) / len(finals))
+        assert network["test_error_percent"]["n"] == len(finals)
+    assert by_network["he-resnet8-w4-c4"]["test_error_percent"]["std"] is not None
+    assert by_network["he-plain8-w4-c4"]["test_error_percent"]["std"] is None
+    for pair in compared["pairs"]:
+        plain, residual = by_network[pair["plain"]], by_network[pair["residual"]]
+        gap = plain["test_error_percent"]["mean"] - residual["test_error_percent"]["mean"]
+        assert pair["test_error_gap"] == pytest.approx(gap)
+    assert [pair["depth"] for pair in compared["pairs"]] == [8, 14]
+
+
+def test_the_comparison_for_people_shows_the_same_numbers(home: Any, experiment: dict[str, Any]):
+    """The table of the report, the pairs, the verdict, and what the numbers were measured on."""
+    text = home.cli("compare", "pairs")
+
+    assert re.search(r"he-resnet8-w4-c4 .* \d+\.\d+ ± \d+\.\d+ \(n=2\)", text)
+    assert re.search(r"he-plain14-w4-c4 came out (no )?worse than he-plain8-w4-c4: training error [+-]\d", text)
+    assert "one seed shows no spread" in text
+    assert "synthetic images: no number here says anything of CIFAR" in text
+
+
+def test_a_plot_fits_the_width_that_it_is_given_and_is_ascii_where_that_is_all(home: Any, experiment: dict[str, Any]):
+    """Over a line that knows no UTF-8, and in a narrow window."""
+    home.env.update(LC_ALL="C", LANG="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    text = home.cli("plot", "pairs", "--width", "60", "--height", "12")
+
+    assert text.isascii()
+    assert max(map(len, text.splitlines())) <= 60
+    assert "he-plain14" in text
+
+
+def test_a_detached_train_returns_at_once_and_a_follower_sees_the_rest(home: Any):
+    """Queue, close the laptop, come back."""
+    (run,) = home.json("train", "-a", "he-resnet", "-d", "8", *BASE, "--detach")["runs"]
+    assert run["status"] in ("queued", "running")
+    follower = home.start("follow", run["id"])
+    _, narration = follower.communicate(timeout=60)
+
+    assert follower.returncode == 0
+    assert "epoch 2/2" in narration
+    assert narration.rstrip().endswith("succeeded")
+
+
+def test_a_dry_run_trains_nothing_and_writes_nothing(bare_home: Any):
+    """Parameters and operations of REFERENCE-sized networks, in closed form, without an engine or the data."""
+    planned = bare_home.json("train", "-a", "resnet,plain", "-d", "20,110", "--seeds", "2", "--dry-run")["runs"]
+
+    assert [run["name"] for run in planned[:2]] == ["resnet20-s0", "resnet20-s1"]
+    assert len(planned) == 8
+    assert planned[0]["num_parameters"] == 12_354_634
+    assert "12.4 M" in bare_home.cli("train", "-a", "resnet", "-d", "20", "--dry-run")
+    assert bare_home.engine_pid() is None
+    assert not any(bare_home.home.runs.iterdir())
+
+
+def test_names_from_outside_cannot_move_the_cursor(home: Any):
+    """A name is only a label, wherever it is shown."""
+    said = home.cli("train", "-a", "he-resnet", "-d", "8", *BASE, "-e", "a\x1b[31mb", "--detach", status=2)
+    assert "\x1b" not in said
+    home.cli("train", "-a", "he-resnet", "-d", "8", *BASE, "-e", "../-rf [bold]x", "--detach")
+    listed = home.cli("ls")
+
+    assert "../-rf [bold]x" in listed
+    assert not (home.home.root.parent / "-rf [bold]x").exists()
+
+
+def test_logs_show_what_happened_and_what_the_worker_wrote(home: Any):
+    """The first place to look when something went wrong."""
+    run = home.train("--epochs", "1")
+    with home.directory(run).log.open("a") as file:
+        file.write("a word\x1b]52;c;Zm9v\x07 of the worker\n")
+    home.cli("wait", run)
+    text = home.cli("logs", run)
+
+    assert "queued" in text
+    assert "started" in text
+    assert "a word of the worker" in text
+    assert "\x1b" not in text
+
+
+def test_doctor_names_what_it_looked_at(home: Any):
+    """Every part of the machine that a run needs, and a remedy where one is needed."""
+    findings = {finding["subject"]: finding for finding in home.json("doctor")["findings"]}
+
+    assert {"Python", "torch", "GPU", "terminal", "home", "index", "engine", "data"} <= findings.keys()
+    assert findings["torch"]["level"] == "ok"
+    assert "tiny" in findings["data"]["text"]
+    assert all(finding["remedy"] for finding in findings.values() if finding["level"] == "bad")
+
+
+def test_engine_status_says_what_it_has_to_do(home: Any):
+    """Before, while and after one serves."""
+    assert "no engine serves" in home.cli("engine", "status")
+    home.cli("engine", "start")
+    status = home.json("engine", "status")
+    assert (status["serves"], status["engine"]["num_running"]) == (True, 0)
+    assert f"pid {status['engine']['pid']}" in home.cli("engine", "status")
+    home.cli("engine", "stop")
+    assert home.json("engine", "status")["serves"] is False
+    assert "serving" in home.cli("engine", "logs")
+    assert not home.home.engine_socket.exists()
+
+
+def test_without_a_command_the_help_is_shown(bare_home: Any):
+    """The first thing that anybody types."""
+    assert "quickstart" in bare_home.cli(status=2)

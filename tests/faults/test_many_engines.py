@@ -1,0 +1,52 @@
+"""Many consoles that all find no engine: one engine serves them all."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from typing import Any
+
+import pytest
+
+from engine.daemon import EXIT_LOCKED
+from engine.launch import ensure_engine, is_serving
+from engine.launcher import signal_holder
+
+
+def test_fifty_engines_started_at_once_are_one(bare_home: Any):
+    """Fifty commands that each start an engine where there is none."""
+    started = [bare_home.start("engine", "start") for _ in range(50)]
+    said = [child.communicate(timeout=120) for child in started]
+
+    assert [child.returncode for child in started] == [0] * 50, said
+    pids = {out.split("pid ")[1].split(",")[0] for out, _ in said}
+    assert pids == {str(bare_home.engine_pid())}
+    assert bare_home.home.engine_log.read_text().count("serving") == 1
+
+
+def test_a_second_engine_process_leaves_at_once(bare_home: Any):
+    """Started past the launch lock, as an init system might."""
+    ensure_engine(bare_home.home)
+    command = [bare_home.command()[0], "-P", "-m", "engine.daemon", str(bare_home.home.root)]
+    done = subprocess.run(command, env=bare_home.env, capture_output=True, timeout=60)
+
+    assert done.returncode == EXIT_LOCKED
+    assert ensure_engine(bare_home.home).pid == bare_home.engine_pid()
+
+
+@pytest.mark.parametrize("content", ["1\n", f"{os.getpid()}\n", "999999999\n", "garbage", ""])
+def test_stale_lock_files_hinder_nobody_and_no_foreign_process_is_signalled(home: Any, content: str):
+    """A lock file that nobody holds is no engine, whatever pid stands in it, even one that lives."""
+    home.home.engine_lock.write_text(content)
+    home.home.engine_socket.touch()
+    assert not is_serving(home.home)
+    run = home.train("--epochs", "1")
+    home.cli("wait", run)
+    directory = home.directory(run)
+    directory.lock_file.write_text(content)
+    # Signal 0 would do nothing; this one would end us.
+    signal_holder(directory, signal.SIGKILL)
+
+    assert json.loads(home.cli("ls", "--json"))["runs"][0]["outcome"] == "succeeded"
