@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import select
 import signal
 import socket
 import sys
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 
 EXIT_LOCKED = 75
 """Another engine serves this home (EX_TEMPFAIL of sysexits.h)."""
+LOCK_PATIENCE_SECONDS = 10.0
 SECONDS_BETWEEN_TICKS = 0.25
 
 
@@ -168,14 +170,24 @@ def listen(path: Path) -> socket.socket:
     return listening
 
 
-def hold_lock(home: Home) -> int | None:
-    """Hold engine.lock for life, our pid in it for display; None where another engine does."""
+def hold_lock(home: Home, *, patience_seconds: float) -> int | None:
+    """Hold engine.lock for life, our pid in it for display; None where another engine does.
+
+    Args:
+        home: The home to serve.
+        patience_seconds: How long to wait for an engine that is about to end.
+    """
     descriptor = open_private(home.engine_lock, os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                return None
+            select.select([], [], [], 0.02)
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
@@ -201,7 +213,8 @@ def main() -> int:
         os.set_inheritable(ready, False)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     home.create()
-    if hold_lock(home) is None:
+    # Whoever starts us found nobody answering, so an engine that still holds the lock is on its way out.
+    if hold_lock(home, patience_seconds=0.0 if ready is None else LOCK_PATIENCE_SECONDS) is None:
         return EXIT_LOCKED
     store = open_store(home)
     reader = Reader(home.database)

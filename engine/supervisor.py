@@ -162,12 +162,11 @@ class Supervisor:
             return
         tail = self.directory(run).log_tail()
         error = f"its worker {status}, {crashes} times without a new checkpoint in between"
+        error_and_log = f"{error}\n{tail}".strip()
+        # The worker could not say how it ended; without this the run would begin again if the index were lost.
+        self.directory(run).write_exit(ExitReason.FAILED, step=self.reader.run(run).step, error=error_and_log)
         self.store.set_status(
-            run,
-            RunStatus.FINISHED,
-            outcome=RunOutcome.FAILED,
-            error=f"{error}\n{tail}".strip(),
-            finished_at=time.time(),
+            run, RunStatus.FINISHED, outcome=RunOutcome.FAILED, error=error_and_log, finished_at=time.time()
         )
         self.store.add_event(run, "finished", f"failed: {error}")
 
@@ -237,6 +236,9 @@ class Supervisor:
         if run.status is not RunStatus.RUNNING:
             wanted = {Intent.RUN: RunStatus.QUEUED, Intent.PAUSE: RunStatus.PAUSED, Intent.STOP: RunStatus.FINISHED}
             assert wanted[intent] in TRANSITIONS[run.status], f"{run.status} to {intent} was not checked"
+            if intent is Intent.RUN:
+                # How it ended the last time is no longer how it ended.
+                self.directory(run.id).clear_exit()
             self._rest(run.id, intent)
         elif intent is Intent.RUN:
             self._stop_asked_at.pop(run.id, None)

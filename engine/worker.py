@@ -101,6 +101,8 @@ def torch_device(assigned: str) -> torch.device:
         raise DepthscopeError(
             f"torch {torch.__version__} cannot use the GPU: install a build for your driver, or train with --device cpu"
         )
+    # float32 is meant as float32: torch would let cuDNN round the factors of a convolution to 10 bits (TF32).
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
     return torch.device("cuda", 0)
 
 

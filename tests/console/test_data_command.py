@@ -47,7 +47,7 @@ def test_ls_shows_the_built_in_datasets_in_an_empty_home(data_home: Path):
 
     assert result.exit_code == 0
     assert [line.split()[0] for line in result.stdout.splitlines()] == [
-        "NAME",
+        "name",
         "cifar10",
         "cifar100",
         "fashion-mnist",

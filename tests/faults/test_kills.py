@@ -16,7 +16,7 @@ from engine.journal import Epoch, Step, read_journal
 from engine.run import RunOutcome
 
 NUM_KILLS = 20
-EPOCHS = 60
+EPOCHS = 80
 RUN = ("--epochs", str(EPOCHS), "--seed", "5")
 
 
@@ -61,6 +61,12 @@ def state_of(home: Any, run: str) -> str:
         return str(reader.run(run).status)
 
 
+def epoch_of(home: Any, run: str) -> int:
+    """Epochs done; each was saved in a checkpoint."""
+    with home.reader() as reader:
+        return int(reader.run(run).epoch)
+
+
 def step_of(home: Any, run: str) -> int:
     with home.reader() as reader:
         return int(reader.run(run).step)
@@ -70,14 +76,14 @@ def step_of(home: Any, run: str) -> int:
 def test_a_worker_killed_at_random_places_ends_with_the_weights_of_one_never_killed(
     home: Any, wait_until: Callable[..., Any]
 ):
-    """Twenty kills, each behind some progress: in an epoch, in an evaluation, in the writing of a checkpoint."""
+    """Twenty kills, each behind a new epoch: in an epoch, in an evaluation, in the writing of a checkpoint."""
     undisturbed = home.train(*RUN)
     home.cli("wait", undisturbed)
     run = home.train(*RUN)
     draws = random.Random(1)
     for _ in range(NUM_KILLS):
-        before = step_of(home, run)
-        wait_until(lambda seen=before: step_of(home, run) > seen)
+        before = epoch_of(home, run)
+        wait_until(lambda seen=before: epoch_of(home, run) > seen)
         threading.Event().wait(draws.uniform(0, 0.15))
         if (pid := home.worker_pid(run)) is None:
             break
