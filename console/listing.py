@@ -98,7 +98,7 @@ def epochs_table(epochs: Sequence[EpochRow]) -> str:
             percent(row.train_error_percent),
             number(row.test_loss),
             percent(row.test_error_percent),
-            f"{row.learning_rate:g}",
+            f"{row.learning_rate:.3g}",
             f"{row.images_per_second:.0f}",
             duration(row.seconds),
         ]

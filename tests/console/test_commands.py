@@ -146,3 +146,37 @@ def test_engine_status_says_what_it_has_to_do(home: Any):
 def test_without_a_command_the_help_is_shown(bare_home: Any):
     """The first thing that anybody types."""
     assert "quickstart" in bare_home.cli(status=2)
+
+
+def test_quickstart_trains_draws_compares_and_says_what_depth_did(home: Any):
+    """The first thing that the README asks for, on a dataset small enough for a test."""
+    text = home.cli("quickstart", "--data", "tiny", "--epochs", "1")
+
+    assert "Training loss" in text
+    assert "Test error %" in text
+    for network in ("he-plain8", "he-resnet8", "he-plain44", "he-resnet44"):
+        assert re.search(rf"^{network}-w8-c4 .* \d+\.\d\d \(n=1\)", text, re.MULTILINE)
+    assert re.search(r"he-plain44-w8-c4 came out (no )?worse than he-plain8-w8-c4", text)
+
+
+def test_quickstart_takes_an_imported_copy_of_cifar_and_else_synthetic_images_and_says_which(
+    home: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """What is here is used; what cannot be fetched within seconds is not waited for."""
+    from console import planning
+    from engine import datasets
+    from engine.errors import DatasetError
+
+    def unreachable(*_args: object, **_options: object) -> None:
+        raise DatasetError("no network")
+
+    monkeypatch.setattr(datasets, "prepare", unreachable)
+    said: list[str] = []
+
+    assert planning.quick_dataset(home.home, said.append) == "synthetic"
+    (home.home.data / "tiny").rename(home.home.data / "cifar10-tiny")
+    info = home.home.data / "cifar10-tiny" / "dataset.json"
+    info.write_text(info.read_text().replace('"name": "tiny"', '"name": "cifar10-tiny"'))
+    assert planning.quick_dataset(home.home, said.append) == "cifar10-tiny"
+    assert "synthetic images" in said[0]
+    assert "cifar10-tiny" in said[1]

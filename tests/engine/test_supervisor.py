@@ -1,0 +1,194 @@
+"""The queue over several devices, with workers that only this test starts and ends: nothing here is a process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from engine import devices
+from engine.devices import CPU, Device, allowed
+from engine.handlers import handle
+from engine.paths import Home
+from engine.protocol import Done, NewRun, Submit
+from engine.queries import Reader
+from engine.recipes import recipe
+from engine.run import Run
+from engine.run_directory import ExitReason, RunDirectory
+from engine.spec import RunSpec
+from engine.store import Store
+from engine.supervisor import MAX_CRASHES, Supervisor
+from models.catalog import model_spec
+
+GPUS = (Device("cuda:0", "GPU-a"), Device("cuda:1", "GPU-b"))
+
+
+class ScriptedLauncher:
+    """Workers live from `start` until the test lets them end."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[str, str]] = []
+        self.alive: set[str] = set()
+        self.asked_to_stop: list[str] = []
+
+    def start(self, directory: RunDirectory, device: Device) -> None:
+        directory.clear_exit()
+        self.started.append((directory.id, device.name))
+        self.alive.add(directory.id)
+
+    def is_alive(self, directory: RunDirectory) -> bool:
+        return directory.id in self.alive
+
+    def stop(self, directory: RunDirectory) -> None:
+        self.asked_to_stop.append(directory.id)
+
+    def kill(self, directory: RunDirectory) -> None:
+        self.alive.discard(directory.id)
+
+    def exit_status(self, directory: RunDirectory) -> str | None:
+        return "vanished"
+
+    def end(self, directory: RunDirectory, reason: ExitReason | None) -> None:
+        """The worker is gone; None leaves no record, as a kill does."""
+        if reason is not None:
+            directory.write_exit(reason, step=1)
+        self.alive.discard(directory.id)
+
+
+class Scene(SimpleNamespace):
+    """One engine's inside."""
+
+    home: Home
+    launcher: ScriptedLauncher
+    supervisor: Supervisor
+
+    def submit(self, *wanted: str | None) -> list[str]:
+        """Queue a run for each device that is asked for; None takes any."""
+        runs = tuple(
+            NewRun(
+                name=f"run{number}",
+                spec=RunSpec(model=model_spec("he-plain", 8), seed=number, device=device, recipe=recipe("quick")),
+            )
+            for number, device in enumerate(wanted)
+        )
+        reply = handle(Submit(runs=runs), self.supervisor, started_at=0.0)
+        assert isinstance(reply, Done)
+        self.supervisor.tick()
+        return list(reply.runs)
+
+    def end(self, run: str, reason: ExitReason | None) -> Run:
+        self.launcher.end(self.supervisor.directory(run), reason)
+        self.supervisor.tick()
+        return self.supervisor.reader.run(run)
+
+
+def scene(home: Home, found: tuple[Device, ...]) -> Scene:
+    store = Store(home.database)
+    launcher = ScriptedLauncher()
+    supervisor = Supervisor(home, store, Reader(home.database), launcher, found)
+    return Scene(home=home, launcher=launcher, supervisor=supervisor)
+
+
+@pytest.fixture
+def on_two_gpus(tmp_path: Path) -> Scene:
+    return scene(Home(tmp_path / "home").create(), (*GPUS, CPU))
+
+
+def test_every_gpu_trains_one_run_and_the_next_takes_the_first_that_is_free(on_two_gpus: Scene):
+    """The queue uses all GPUs, in order; the CPU beside them is for those who ask for it."""
+    runs = on_two_gpus.submit(None, None, None, None)
+    assert on_two_gpus.launcher.started == [(runs[0], "cuda:0"), (runs[1], "cuda:1")]
+
+    on_two_gpus.end(runs[1], ExitReason.SUCCEEDED)
+    assert on_two_gpus.launcher.started[2:] == [(runs[2], "cuda:1")]
+
+
+def test_a_run_that_waits_for_its_device_holds_nobody_up(on_two_gpus: Scene):
+    """The second run wants the busy GPU; the third takes the other, the fourth the CPU."""
+    runs = on_two_gpus.submit("cuda:0", "cuda:0", None, "cpu")
+
+    assert on_two_gpus.launcher.started == [(runs[0], "cuda:0"), (runs[2], "cuda:1"), (runs[3], "cpu")]
+    on_two_gpus.end(runs[0], ExitReason.SUCCEEDED)
+    assert on_two_gpus.launcher.started[-1] == (runs[1], "cuda:0")
+
+
+def test_without_a_gpu_the_cpu_trains_what_any_device_may(tmp_path: Path):
+    """One at a time."""
+    found = scene(Home(tmp_path / "home").create(), (CPU,))
+    runs = found.submit(None, None)
+
+    assert found.launcher.started == [(runs[0], "cpu")]
+
+
+def test_a_successor_keeps_devices_busy_that_adopted_workers_hold(on_two_gpus: Scene):
+    """An engine killed and started again starts nothing beside a worker that lives."""
+    runs = on_two_gpus.submit(None, None, None)
+    successor = Supervisor(
+        on_two_gpus.home,
+        on_two_gpus.supervisor.store,
+        on_two_gpus.supervisor.reader,
+        on_two_gpus.launcher,
+        (*GPUS, CPU),
+    )
+    successor.recover()
+
+    assert successor.num_running == 2
+    assert [run for run, _ in on_two_gpus.launcher.started] == runs[:2]
+    assert "adopted" in [event.kind for event in successor.reader.events(runs[0])]
+
+
+def test_a_crashed_run_goes_first_again_and_fails_after_three_without_progress(on_two_gpus: Scene):
+    """Its place in the queue is the one that it had."""
+    runs = on_two_gpus.submit(*[None] * 4)
+    for crash in range(1, MAX_CRASHES):
+        again = on_two_gpus.end(runs[0], None)
+        assert on_two_gpus.launcher.started[-1] == (runs[0], "cuda:0"), f"crash {crash}"
+        assert str(again.status) == "running"
+    failed = on_two_gpus.end(runs[0], None)
+
+    assert (str(failed.outcome), on_two_gpus.launcher.started[-1]) == ("failed", (runs[2], "cuda:0"))
+    assert failed.error is not None
+    assert "3 times without a new checkpoint" in failed.error
+
+
+def test_a_worker_that_was_told_to_leave_by_somebody_else_is_started_again(on_two_gpus: Scene):
+    """A SIGTERM of the system is no wish of the user's."""
+    (run,) = on_two_gpus.submit(None)
+    again = on_two_gpus.end(run, ExitReason.STOPPED)
+
+    assert str(again.status) == "running"
+    assert on_two_gpus.launcher.started == [(run, "cuda:0")] * 2
+
+
+@pytest.mark.parametrize(
+    ("variable", "expected"),
+    [
+        (None, ["GPU-a", "GPU-b", "GPU-c"]),
+        ("", []),
+        ("2,0", ["GPU-c", "GPU-a"]),
+        ("GPU-b", ["GPU-b"]),
+        ("0,9,1", ["GPU-a"]),
+        ("-1", []),
+    ],
+)
+def test_only_gpus_that_the_environment_allows_are_used(
+    monkeypatch: pytest.MonkeyPatch, variable: str | None, expected: list[str]
+):
+    """As CUDA itself reads CUDA_VISIBLE_DEVICES: in its order, up to the first entry that it does not know."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+
+    assert allowed(["GPU-a", "GPU-b", "GPU-c"]) == expected
+
+
+def test_a_machine_without_a_driver_has_the_cpu(monkeypatch: pytest.MonkeyPatch):
+    """NVML is asked, and says no."""
+
+    def missing() -> None:
+        raise devices.pynvml.NVMLError(devices.pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.setattr(devices.pynvml, "nvmlInit", missing)
+
+    assert devices.find_devices() == (CPU,)
