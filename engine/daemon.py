@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
-import select
 import signal
 import socket
 import sys
@@ -24,6 +22,7 @@ from engine.devices import find_devices
 from engine.errors import DepthscopeError, UsageError
 from engine.handlers import handle
 from engine.launcher import LocalLauncher
+from engine.locks import hold
 from engine.paths import Home, open_private
 from engine.peer import peer_uid
 from engine.protocol import (
@@ -170,29 +169,6 @@ def listen(path: Path) -> socket.socket:
     return listening
 
 
-def hold_lock(home: Home, *, patience_seconds: float) -> int | None:
-    """Hold engine.lock for life, our pid in it for display; None where another engine does.
-
-    Args:
-        home: The home to serve.
-        patience_seconds: How long to wait for an engine that is about to end.
-    """
-    descriptor = open_private(home.engine_lock, os.O_RDWR | os.O_CREAT)
-    deadline = time.monotonic() + patience_seconds
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                os.close(descriptor)
-                return None
-            select.select([], [], [], 0.02)
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
-
-
 def open_store(home: Home) -> Store:
     """The index; one that cannot be used is kept under another name and built again from the run directories."""
     try:
@@ -214,7 +190,8 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     home.create()
     # Whoever starts us found nobody answering, so an engine that still holds the lock is on its way out.
-    if hold_lock(home, patience_seconds=0.0 if ready is None else LOCK_PATIENCE_SECONDS) is None:
+    lock = open_private(home.engine_lock, os.O_RDWR | os.O_CREAT)
+    if not hold(lock, patience_seconds=0.0 if ready is None else LOCK_PATIENCE_SECONDS):
         return EXIT_LOCKED
     store = open_store(home)
     reader = Reader(home.database)

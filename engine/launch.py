@@ -14,6 +14,7 @@ from pathlib import Path
 
 from engine.connection import Connection, NoEngine
 from engine.errors import EngineUnreachable, UsageError
+from engine.locks import is_held
 from engine.paths import Home, open_private
 from engine.protocol import Greeting, Hello, Shutdown
 from engine.version import PROTOCOL, VERSION
@@ -80,18 +81,7 @@ def launch_lock(home: Home) -> Iterator[None]:
 
 def is_serving(home: Home) -> bool:
     """Whether an engine holds the home's lock, be it able to answer or not."""
-    try:
-        descriptor = open_private(home.engine_lock, os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(descriptor)
+    return is_held(home.engine_lock)
 
 
 def start(home: Home) -> Greeting:

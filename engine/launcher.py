@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from engine.devices import Device
+from engine.locks import hold, read_pid, write_pid
 from engine.paths import open_private
 from engine.run_directory import RunDirectory
 
@@ -55,8 +55,8 @@ class LocalLauncher:
         log = open_private(directory.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             # The worker inherits the lock held, so that there is no instant at which it lives without it.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(lock, 0)
+            if not hold(lock, patience_seconds=0.0):
+                raise BlockingIOError(f"a worker holds {directory.lock_file}")
             child = subprocess.Popen(
                 [sys.executable, "-P", "-m", "engine.worker", str(directory.path)],
                 stdin=subprocess.DEVNULL,
@@ -74,7 +74,7 @@ class LocalLauncher:
                 start_new_session=True,
             )
             # Known from the first instant, long before the worker has loaded torch and writes it itself.
-            os.pwrite(lock, f"{child.pid}\n".encode(), 0)
+            write_pid(lock, child.pid)
             self._children[directory.id] = child
         finally:
             os.close(lock)
@@ -111,7 +111,7 @@ def signal_holder(directory: RunDirectory, number: signal.Signals) -> None:
     The holder wrote its pid into the file while it held the lock. A handle on that pid is taken first; if the lock is
     held and the file unchanged after that, the handle is the holder's, whatever becomes of the pid later.
     """
-    pid = lock_pid(directory)
+    pid = read_pid(directory.lock_file)
     if pid is None:
         return
     try:
@@ -119,7 +119,7 @@ def signal_holder(directory: RunDirectory, number: signal.Signals) -> None:
     except ProcessLookupError:
         return
     try:
-        if not directory.is_locked() or lock_pid(directory) != pid:
+        if not directory.is_locked() or read_pid(directory.lock_file) != pid:
             return
         if handle is not None and sys.platform == "linux":
             signal.pidfd_send_signal(handle, number)
@@ -130,12 +130,3 @@ def signal_holder(directory: RunDirectory, number: signal.Signals) -> None:
     finally:
         if handle is not None:
             os.close(handle)
-
-
-def lock_pid(directory: RunDirectory) -> int | None:
-    """The pid in run.lock: of whoever holds it now or held it last."""
-    try:
-        word = directory.lock_file.read_text().strip()
-    except FileNotFoundError:
-        return None
-    return int(word) if word.isdigit() else None

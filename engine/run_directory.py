@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from engine.errors import DepthscopeError
+from engine.locks import is_held
 from engine.paths import create_private_directory, open_private, sync_directory, write_atomically
 from engine.run import Intent
 from engine.spec import RunSpec, decode_spec, encode_spec
@@ -150,20 +150,12 @@ class RunDirectory:
         return self.checkpoint.exists() or self.previous_checkpoint.exists()
 
     def open_lock(self) -> int:
-        """A descriptor of run.lock; the file is never unlinked, so that all who lock it lock the same file."""
+        """A descriptor of run.lock, made where there is none."""
         return open_private(self.lock_file, os.O_RDWR | os.O_CREAT)
 
     def is_locked(self) -> bool:
         """Whether a worker holds this run: the only sign of life that counts."""
-        descriptor = self.open_lock()
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        else:
-            return False
-        finally:
-            os.close(descriptor)
+        return is_held(self.lock_file)
 
     def log_tail(self, *, num_lines: int = 20, num_bytes: int = 16_384) -> str:
         """The last lines that the worker wrote to standard error."""

@@ -8,13 +8,11 @@ DEPTHSCOPE_LOCK_FD, a descriptor that already holds run.lock.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import signal
 import socket
 import sys
-import time
 import traceback
 from pathlib import Path
 from types import FrameType
@@ -24,6 +22,7 @@ import torch
 from engine import datasets
 from engine.errors import DepthscopeError
 from engine.journal import JournalWriter, Notice, Resumed, Started
+from engine.locks import hold
 from engine.paths import Home, find_home
 from engine.run_directory import ExitReason, RunDirectory
 from engine.session import Session, restore, train
@@ -61,27 +60,15 @@ class StopSignal:
         return self.is_set
 
 
-def hold_lock(directory: RunDirectory) -> int | None:
-    """Hold run.lock for life and note our pid in it, for display; None where another worker holds it."""
+def hold_lock(directory: RunDirectory) -> bool:
+    """Hold run.lock for life, inherited or taken; False where another worker holds it."""
     inherited = os.environ.pop("DEPTHSCOPE_LOCK_FD", None)
-    if inherited is not None:
+    if inherited is None:
+        descriptor = directory.open_lock()
+    else:
         descriptor = int(inherited)
         os.set_inheritable(descriptor, False)
-    else:
-        descriptor = directory.open_lock()
-    deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            # Somebody who looks whether the lock is free holds it for an instant.
-            if time.monotonic() >= deadline:
-                return None
-            time.sleep(0.02)
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
+    return hold(descriptor, patience_seconds=LOCK_PATIENCE_SECONDS)
 
 
 def assigned_device() -> str:
@@ -192,7 +179,7 @@ def main() -> int:
     directory = RunDirectory(Path(sys.argv[1]))
     stop = StopSignal()
     stop.listen()
-    if hold_lock(directory) is None:
+    if not hold_lock(directory):
         print(f"{directory.id}: another worker holds this run", file=sys.stderr)
         return EXIT_LOCKED
     try:

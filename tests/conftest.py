@@ -18,7 +18,7 @@ import pytest
 
 from engine import launch
 from engine.dataset_cache import ImageSets, conversion_lock, store
-from engine.launcher import lock_pid
+from engine.locks import read_pid
 from engine.paths import Home
 from engine.queries import Reader
 from engine.run_directory import RunDirectory
@@ -116,7 +116,7 @@ class TestHome:
     def worker_pid(self, run: str) -> int | None:
         """The worker that lives now, by the lock that it holds; None before it has written its pid."""
         directory = self.directory(run)
-        return lock_pid(directory) if directory.path.exists() and directory.is_locked() else None
+        return read_pid(directory.lock_file) if directory.path.exists() and directory.is_locked() else None
 
     def kill(self, pid: int) -> None:
         """End a process for real, as the kernel would."""

@@ -27,16 +27,21 @@ def stop(
     ] = False,
 ) -> None:
     """Let every run save a checkpoint, and end the engine; runs that were under way wait in the queue."""
-    from engine import launch
+    from engine import client, launch
     from engine.paths import find_home
+    from engine.run import RunStatus
 
-    ended = launch.stop(find_home(), keep_training=keep_training)
+    home = find_home()
+    ended = launch.stop(home, keep_training=keep_training)
     if ended is None:
         typer.echo("no engine serves")
         return
-    waiting = ended.num_queued + (0 if keep_training else ended.num_running)
-    going_on = f", {ended.num_running} running go on" if keep_training and ended.num_running else ""
-    typer.echo(f"the engine (pid {ended.pid}) has ended; {waiting} runs wait for the next one{going_on}")
+    with client.read(home) as reader:
+        unfinished = [run.status for run in reader.unfinished_runs()]
+    typer.echo(
+        f"the engine (pid {ended.pid}) has ended; for the next one wait {unfinished.count(RunStatus.QUEUED)} queued"
+        f" and {unfinished.count(RunStatus.RUNNING)} running runs"
+    )
 
 
 @engine_app.command()
