@@ -139,6 +139,13 @@ class TestHome:
             wait_until(lambda held=directory: not held.is_locked())
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _interruptible() -> None:
+    """Children take Ctrl-C also where a shell started the tests in the background, which makes all ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def bare_home(tmp_path: Path) -> Iterator[TestHome]:
     """A home with nothing in it."""
