@@ -131,9 +131,9 @@ def notice(head: list[str], why: str, width: int, height: int) -> list[str]:
     return [*head, *[""] * above, why[:width].center(width).rstrip()]
 
 
-def boxed(lines: list[str], height: int) -> str:
+def boxed(lines: list[str], height: int) -> list[str]:
     """Exactly so many lines."""
-    return "\n".join([*lines, *[""] * height][:height])
+    return [*lines, *[""] * height][:height]
 
 
 def y_axis(limits: tuple[float, float], rows: int, *, log: bool) -> Axis:

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import plotext
@@ -34,7 +35,7 @@ from console.chart_frame import (
 from console.curves import Curve, Floats, Numbers, decimate, finite_curve, smooth
 from console.raster import ASCII, BRAILLE, FREE, Raster, trace
 
-__all__ = ["COLOURS", "Series", "line_chart", "smooth"]
+__all__ = ["COLOURS", "Canvas", "Drawing", "Series", "draw", "line_chart", "smooth"]
 
 Range = tuple[float, float]
 
@@ -87,7 +88,45 @@ class Series:
         return COLOURS[self.colour] if isinstance(self.colour, str) else self.colour
 
 
-def line_chart(
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """Where in a chart the curves are, for whoever points at them."""
+
+    left: int
+    """Cells before its first column."""
+    top: int
+    """Lines above its first row."""
+    columns: int
+    rows: int
+    x_limits: Range
+    """What the first and the last column stand for."""
+
+    def x_at(self, column: int) -> float:
+        """What a column of the canvas stands for."""
+        low, high = self.x_limits
+        return low + (high - low) * min(max(column, 0), self.columns - 1) / max(self.columns - 1, 1)
+
+    def column_of(self, x: float) -> int:
+        """The column of the canvas that shows an x, or the nearest edge."""
+        low, high = self.x_limits
+        return min(max(round((x - low) / (high - low) * (self.columns - 1)), 0), self.columns - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A chart as text."""
+
+    lines: list[str]
+    canvas: Canvas | None
+    """None where there is a notice instead of curves."""
+
+
+def line_chart(series: Sequence[Series], **options: Any) -> str:
+    """The text of `draw`, in one piece."""
+    return "\n".join(draw(series, **options).lines)
+
+
+def draw(
     series: Sequence[Series],
     *,
     width: int,
@@ -99,7 +138,7 @@ def line_chart(
     unicode: bool = True,
     x_range: Range | None = None,
     y_range: Range | None = None,
-) -> str:
+) -> Drawing:
     """Curves in a box of text, for any floats and any size; the same call gives the same text.
 
     Args:
@@ -129,18 +168,18 @@ def line_chart(
     if x_limits is None:
         positive_only = log_y and any(np.isfinite(np.asarray(one.y, np.float64)).any() for one in series)
         why = "nothing above 0 for a log axis" if positive_only else "no data yet"
-        return boxed(notice(head, why, width, height), height)
+        return Drawing(boxed(notice(head, why, width, height), height), None)
     if x_range is not None:
         curves = [within(curve, x_limits) for curve in curves]
     y_limits = limits([curve.y for curve in curves], log_range(y_range) if log_y else y_range)
     if y_limits is None:
-        return boxed(notice(head, "no data in this range", width, height), height)
+        return Drawing(boxed(notice(head, "no data in this range", width, height), height), None)
 
     rows = height - len(head) - ROWS_OF_X_AXIS
     up = y_axis(y_limits, max(rows, LEAST_ROWS), log=log_y)
     columns = width - up.widest - 1
     if columns < LEAST_COLUMNS or rows < LEAST_ROWS:
-        return boxed(notice(head, "too small for a chart", width, height), height)
+        return Drawing(boxed(notice(head, "too small for a chart", width, height), height), None)
     across = x_axis(x_limits, columns)
     raster = Raster(columns, rows, style)
     paint(raster, series, curves, x_limits, y_limits)
@@ -148,7 +187,8 @@ def line_chart(
     body[rows] = set_into_axis(body[rows], outside(x_label, unicode=unicode), up.widest + 1, across)
     if not unicode:
         body = [line.translate(FRAME_IN_ASCII) for line in body]
-    return boxed([*head, *body], height)
+    canvas = Canvas(up.widest + 1, len(head), columns, rows, x_limits)
+    return Drawing(boxed([*head, *body], height), canvas)
 
 
 def legend(series: Sequence[Series], markers: Sequence[str], width: int, *, colour: bool, unicode: bool) -> list[Entry]:

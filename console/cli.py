@@ -1,68 +1,22 @@
-"""The command line: one Typer app over everything that depthscope does.
-
-Modules of commands import little at their top, and what they work with inside their functions, so that `--help` and
-completion load neither numpy nor textual nor plotext, and nothing in this process ever loads torch.
-"""
+"""Entry point of `depthscope`: the console on a terminal, the command line for everything else."""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
-import typer
-
-from console.commands import data, doctor, engine, manage, quickstart, results, runs, train
 from engine.errors import DepthscopeError
-from engine.version import VERSION
-
-app = typer.Typer(
-    name="depthscope",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="What does depth do to training, and what does a shortcut do about it? Train, watch and compare.",
-)
-
-
-def show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"depthscope {VERSION}")
-        raise typer.Exit
-
-
-@app.callback()
-def common(
-    version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and leave.")
-    ] = False,
-) -> None:
-    """What does depth do to training, and what does a shortcut do about it? Train, watch and compare."""
-
-
-app.command()(quickstart.quickstart)
-app.command()(train.train)
-app.command("ls")(runs.list_runs)
-app.command()(runs.show)
-app.command()(runs.logs)
-app.command()(runs.follow)
-app.command()(runs.wait)
-app.command()(manage.stop)
-app.command()(manage.pause)
-app.command()(manage.resume)
-app.command()(manage.retry)
-app.command("rm")(manage.remove)
-app.command()(manage.restore)
-app.command()(results.plot)
-app.command()(results.compare)
-app.add_typer(data.data_app, name="data")
-app.add_typer(engine.engine_app, name="engine")
-app.command()(doctor.doctor)
 
 
 def main() -> None:
-    """Entry point: an error that a user can act on is one line and an exit code, never a traceback."""
+    """Run what was asked for; an error that a user can act on is one line and an exit code, never a traceback."""
     try:
+        if len(sys.argv) == 1 and sys.stdin.isatty() and sys.stdout.isatty():
+            # Before typer is loaded, which the first frame does not need.
+            from console.opening import open_console
+
+            sys.exit(open_console())
+        from console.command_line import app
+
         app()
     except DepthscopeError as error:
         print(f"depthscope: {error}", file=sys.stderr)

@@ -7,20 +7,21 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from console.charts import Series, line_chart
 from console.formatting import supports_colour, supports_unicode
-from console.metrics import Axis, Metric, points
+from console.looks import COLOURS_OF_A_COMMAND, Options
+from console.metrics import Axis, Metric, points, read_history
+from console.overlay import draw_overlay, overlay
 from engine.queries import Reader
 from engine.run import Run
 
 MAX_LINES = 30
-X_LABELS = {Axis.EPOCH: "epoch", Axis.STEP: "step", Axis.TIME: "seconds"}
 
 
 def chart(
-    curves: Sequence[Series],
+    reader: Reader,
+    runs: Sequence[Run],
     metric: Metric,
-    axis: Axis,
+    axis: Axis = Axis.EPOCH,
     *,
     log_y: bool = False,
     width: int | None = None,
@@ -28,21 +29,23 @@ def chart(
 ) -> str:
     """A chart for standard output; None takes the terminal's size, and 80x24 where there is none."""
     size = shutil.get_terminal_size()
-    return line_chart(
-        curves,
+    options = Options(axis=axis, log_y=log_y)
+    histories = {run.id: read_history(reader, run) for run in runs}
+    drawing = draw_overlay(
+        overlay(runs, histories, metric, options, COLOURS_OF_A_COMMAND),
+        options,
         width=width or size.columns,
         height=height or min(size.lines - 2, MAX_LINES),
         title=metric.title + (" (log)" if log_y else ""),
-        x_label=X_LABELS[axis],
-        log_y=log_y,
         colour=supports_colour(sys.stdout),
         unicode=supports_unicode(sys.stdout),
     )
+    return "\n".join(drawing.lines)
 
 
 def curves_document(reader: Reader, runs: Sequence[Run], metric: Metric, axis: Axis) -> dict[str, Any]:
     """The points of a chart for programs."""
-    drawn = [(run, *points(reader, run, metric, axis)) for run in runs]
+    drawn = [(run, *points(run, read_history(reader, run), metric, axis)) for run in runs]
     return {
         "metric": metric.name,
         "x_axis": axis.value,

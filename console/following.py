@@ -11,6 +11,7 @@ import typer
 
 from console.formatting import clean, duration, percent, progress_bar, table
 from console.output import narrate
+from console.states import last_line, left, loss, rate
 from engine import launch
 from engine.client import read
 from engine.paths import Home
@@ -58,11 +59,6 @@ def exit_for(runs: Sequence[Run]) -> None:
             narrate(f"{run.id} {clean(run.name)} is {run.status}")
     if not all(run.succeeded for run in runs):
         raise typer.Exit(EXIT_NOT_SUCCEEDED)
-
-
-def last_line(text: str) -> str:
-    """The line of a traceback or message that says what went wrong."""
-    return clean(text.strip().splitlines()[-1]) if text.strip() else ""
 
 
 class Watch:
@@ -131,15 +127,10 @@ def epoch_line(run: Run, row: EpochRow) -> str:
     """What one epoch measured, in a line."""
     return (
         f"{clean(run.name)}  epoch {row.epoch}/{run.spec.recipe.epochs}"
-        f"  train loss {number(row.train_loss)}, error {percent(row.train_error_percent)}"
-        f"  test loss {number(row.test_loss)}, error {percent(row.test_error_percent)}"
+        f"  train loss {loss(row.train_loss)}, error {percent(row.train_error_percent)}"
+        f"  test loss {loss(row.test_loss)}, error {percent(row.test_error_percent)}"
         f"  {row.images_per_second:.0f} images/s, {duration(row.seconds)}"
     )
-
-
-def number(value: float | None) -> str:
-    """A loss, or a word where it was not finite."""
-    return "not finite" if value is None else f"{value:.4g}"
 
 
 def show_live(home: Home, reader: Reader, runs: Sequence[str]) -> None:
@@ -166,20 +157,12 @@ def live_table(runs: Sequence[Run], *, width: int) -> str:
             str(run.outcome or run.status),
             progress_bar(run.fraction_done, 12),
             f"{run.epoch}/{run.spec.recipe.epochs}",
-            "" if run.train_loss is None else number(run.train_loss),
+            "" if run.train_loss is None else loss(run.train_loss),
             percent(run.test_error_percent),
-            f"{run.images_per_second:.0f}" if run.images_per_second and run.status is RunStatus.RUNNING else "",
-            remaining(run),
+            rate(run),
+            left(run),
         ]
         for run in runs
     ]
     header = ["run", "status", "", "epoch", "train loss", "test error", "images/s", "left"]
     return table(header, rows, align="<<<>>>>>", max_width=width)
-
-
-def remaining(run: Run) -> str:
-    """How long a running run still takes at the pace of its epochs so far; empty where none is known."""
-    if run.status is not RunStatus.RUNNING or not run.epoch or not run.seconds or not run.total_steps:
-        return ""
-    steps_timed = run.epoch * run.total_steps / run.spec.recipe.epochs
-    return duration(run.seconds / steps_timed * (run.total_steps - run.step))

@@ -7,27 +7,15 @@ import sys
 import time
 from collections.abc import Sequence
 
-from console.following import SECONDS_BETWEEN_LOOKS, is_done, last_line, number, remaining
+from console.following import SECONDS_BETWEEN_LOOKS, is_done
 from console.formatting import ago, clean, count, duration, percent, table
+from console.states import last_line, left, loss, state
 from engine.errors import UsageError
 from engine.paths import Home
 from engine.queries import Reader
-from engine.run import EpochRow, EventRow, Run, RunStatus
+from engine.run import EpochRow, EventRow, Run
 from engine.run_directory import RunDirectory
 from models import catalog, cost
-
-MIN_STALL_SECONDS = 60.0
-"""A running run whose journal is silent for longer is shown as stalled; it is not called dead, for its lock is held."""
-
-
-def state(run: Run, *, now: float) -> str:
-    """Where a run stands, in a word."""
-    if run.outcome is not None:
-        return str(run.outcome)
-    silent_since = run.last_event_at or run.started_at
-    if run.status is RunStatus.RUNNING and silent_since is not None and now - silent_since > MIN_STALL_SECONDS:
-        return "stalled"
-    return str(run.status)
 
 
 def runs_table(runs: Sequence[Run]) -> str:
@@ -38,12 +26,12 @@ def runs_table(runs: Sequence[Run]) -> str:
             run.id,
             clean(run.experiment),
             clean(run.name),
-            state(run, now=now),
+            state(run, now),
             f"{run.epoch}/{run.spec.recipe.epochs}",
-            "" if run.train_loss is None else number(run.train_loss),
+            "" if run.train_loss is None else loss(run.train_loss),
             percent(run.test_error_percent),
             clean(run.spec.data.name),
-            remaining(run) or ago(now - (run.finished_at or run.created_at)),
+            left(run) or ago(now - (run.finished_at or run.created_at)),
         ]
         for run in runs
     ]
@@ -58,7 +46,7 @@ def run_page(run: Run, epochs: Sequence[EpochRow], events: Sequence[EventRow]) -
     rate_words = f"batch {recipe.batch_size}, rate {recipe.learning_rate:g} {recipe.schedule}, seed {run.spec.seed}"
     facts = [
         ("run", f"{run.id}  {clean(run.experiment)}/{clean(run.name)}"),
-        ("status", state(run, now=time.time()) + (f" on {run.device}" if run.device else "")),
+        ("status", state(run, time.time()) + (f" on {run.device}" if run.device else "")),
         ("network", f"{catalog.label(model)}: {cost_words}"),
         ("data", clean(data.name) + subset_words(run) + (" (synthetic: says nothing of CIFAR)" * run.synthetic)),
         ("recipe", f"{clean(recipe.name)}: {recipe.epochs} epochs, {rate_words}"),
@@ -94,9 +82,9 @@ def epochs_table(epochs: Sequence[EpochRow]) -> str:
     rows = [
         [
             str(row.epoch),
-            number(row.train_loss),
+            loss(row.train_loss),
             percent(row.train_error_percent),
-            number(row.test_loss),
+            loss(row.test_loss),
             percent(row.test_error_percent),
             f"{row.learning_rate:.3g}",
             f"{row.images_per_second:.0f}",

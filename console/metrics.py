@@ -1,19 +1,19 @@
-"""Which numbers of a run can be drawn, and the curves of them."""
+"""Which numbers of a run can be drawn, and the points of them; imports nothing heavy."""
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from console.charts import Series
-from console.formatting import clean
 from engine.errors import UsageError
 from engine.queries import Reader
-from engine.run import Run
+from engine.run import EpochRow, Run, StepRow
 from models.catalog import Architecture
+
+EPOCHS_OF_A_CURVE = 2
+"""A run with fewer is drawn from its progress alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,6 @@ MARKERS = {
 }
 """An architecture is told by its marker, so that no colour is needed for it; filled and hollow in turn by run."""
 
-COLOURS = ("blue", "red", "green", "magenta", "cyan", "yellow", "bright_blue", "bright_red")
-
 
 class Axis(StrEnum):
     """What goes to the right."""
@@ -58,6 +56,10 @@ class Axis(StrEnum):
     EPOCH = "epoch"
     STEP = "step"
     TIME = "time"
+
+    @property
+    def label(self) -> str:
+        return "seconds" if self is Axis.TIME else self.value
 
 
 def find_metric(name: str) -> Metric:
@@ -73,39 +75,63 @@ def find_metric(name: str) -> Metric:
     return METRICS[name]
 
 
-def curves(reader: Reader, runs: Sequence[Run], metric: Metric, axis: Axis = Axis.EPOCH) -> list[Series]:
-    """One curve a run: of its epochs, or of its progress while fewer than two epochs are done."""
-    drawn: list[Series] = []
-    for index, run in enumerate(runs):
-        architecture = run.spec.model.architecture
-        alike = sum(other.spec.model.architecture is architecture for other in runs[:index])
-        x, y = points(reader, run, metric, axis)
-        marker = MARKERS[architecture][alike % len(MARKERS[architecture])]
-        drawn.append(Series(clean(run.name), x, y, marker=marker, colour=COLOURS[index % len(COLOURS)]))
-    return drawn
+@dataclass(slots=True)
+class History:
+    """What was measured of one run: its epochs, and its progress since the last of them."""
+
+    epochs: list[EpochRow] = field(default_factory=list)
+    steps: list[StepRow] = field(default_factory=list)
+    """All there is while fewer than two epochs are done, then those of the epoch under way."""
+
+    def read(self, reader: Reader, run: Run) -> bool:
+        """Add what is new in the index; whether there was anything."""
+        if run.step < self.last_step:
+            # It went back to a checkpoint or to its beginning: what it trains again replaces what stood here.
+            self.epochs, self.steps = [], []
+        epochs = reader.epochs(run.id, after=self.epochs[-1].epoch if self.epochs else 0)
+        self.epochs += epochs
+        behind = self.epochs[-1].step if len(self.epochs) >= EPOCHS_OF_A_CURVE else 0
+        steps = reader.steps(run.id, after=max(behind, self.steps[-1].step if self.steps else 0))
+        self.steps = [row for row in self.steps if row.step > behind] + steps
+        return bool(epochs or steps)
+
+    @property
+    def last_step(self) -> int:
+        """The newest step of which there is a row."""
+        return max(self.epochs[-1].step if self.epochs else 0, self.steps[-1].step if self.steps else 0)
 
 
-def points(reader: Reader, run: Run, metric: Metric, axis: Axis) -> tuple[list[float], list[float]]:
-    """What was measured, and where on the axis; a number that was not finite is a gap."""
-    epochs = reader.epochs(run.id)
+def read_history(reader: Reader, run: Run) -> History:
+    """Everything that can be drawn of one run."""
+    history = History()
+    history.read(reader, run)
+    return history
+
+
+def points(run: Run, history: History, metric: Metric, axis: Axis) -> tuple[list[float], list[float]]:
+    """What was measured, and where on the axis; a number that was not finite is a gap.
+
+    Epochs are points; between epochs, and before there are two of them, progress goes on from there.
+    """
     x: list[float] = []
-    if len(epochs) < 2 and metric.between_epochs:
-        steps = reader.steps(run.id)
-        per_epoch = (run.total_steps or 1) / run.spec.recipe.epochs
-        for step in steps:
-            place = {Axis.EPOCH: step.step / per_epoch, Axis.STEP: step.step, Axis.TIME: step.at - start_of(run)}
-            x.append(place[axis])
-        return x, [number(getattr(step, metric.field)) for step in steps]
-    seconds = 0.0
+    y: list[float] = []
+    epochs = history.epochs
+    if len(epochs) < EPOCHS_OF_A_CURVE and metric.between_epochs:
+        epochs = []
+    seconds, step = 0.0, 0
     for row in epochs:
-        seconds += row.seconds
+        seconds, step = seconds + row.seconds, row.step
         x.append({Axis.EPOCH: row.epoch, Axis.STEP: row.step, Axis.TIME: seconds}[axis])
-    return x, [number(getattr(row, metric.field)) for row in epochs]
-
-
-def start_of(run: Run) -> float:
-    """When a run began; time on an axis counts from there."""
-    return run.started_at if run.started_at is not None else run.created_at
+        y.append(number(getattr(row, metric.field)))
+    if not metric.between_epochs:
+        return x, y
+    per_epoch = (run.total_steps or 1) / run.spec.recipe.epochs
+    for progress in history.steps:
+        images = (progress.step - step) * run.spec.recipe.batch_size
+        seconds, step = seconds + images / max(progress.images_per_second, 1e-9), progress.step
+        x.append({Axis.EPOCH: step / per_epoch, Axis.STEP: step, Axis.TIME: seconds}[axis])
+        y.append(number(getattr(progress, metric.field)))
+    return x, y
 
 
 def number(value: float | None) -> float:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from typing import Any
 
 import msgspec
+import psutil
 import pynvml
 
 
@@ -18,6 +21,30 @@ class Device(msgspec.Struct, frozen=True):
 
 
 CPU = Device("cpu", "")
+
+
+class GpuReading(msgspec.Struct, frozen=True, kw_only=True):
+    """What a GPU does just now; None where its driver does not tell."""
+
+    name: str
+    """`cuda:N`, as in `Device`."""
+    model: str
+    util_percent: int | None
+    used_bytes: int | None
+    total_bytes: int | None
+    power_watts: float | None
+    temperature_celsius: int | None
+    foreign_pids: tuple[int, ...] = ()
+    """Processes of other users that compute on it."""
+
+
+class HostReading(msgspec.Struct, frozen=True, kw_only=True):
+    """What the processor and its memory do just now."""
+
+    cpu_percent: float
+    """Of all cores together, since the reading before."""
+    used_bytes: int
+    total_bytes: int
 
 
 def find_devices() -> tuple[Device, ...]:
@@ -58,3 +85,62 @@ def allowed(uuids: list[str]) -> list[str]:
 def text(value: str | bytes) -> str:
     """NVML's bindings return bytes in some versions and str in others."""
     return value.decode() if isinstance(value, bytes) else value
+
+
+def read_host() -> HostReading:
+    """The host's load, by psutil."""
+    memory = psutil.virtual_memory()
+    return HostReading(
+        cpu_percent=psutil.cpu_percent(), used_bytes=memory.total - memory.available, total_bytes=memory.total
+    )
+
+
+def read_gpus() -> tuple[GpuReading, ...]:
+    """Every GPU that we may use, in the order of `find_gpus`; none where there is no driver."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    try:
+        return tuple(read_gpu(device) for device in find_gpus())
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def read_gpu(device: Device) -> GpuReading:
+    """One GPU by its UUID, between nvmlInit and nvmlShutdown; some cards and containers hide a part of it."""
+    handle = pynvml.nvmlDeviceGetHandleByUUID(device.visible)
+    memory = told(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    rates = told(pynvml.nvmlDeviceGetUtilizationRates, handle)
+    power = told(pynvml.nvmlDeviceGetPowerUsage, handle)
+    processes = told(pynvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
+    return GpuReading(
+        name=device.name,
+        model=text(told(pynvml.nvmlDeviceGetName, handle) or "GPU"),
+        util_percent=None if rates is None else rates.gpu,
+        used_bytes=None if memory is None else memory.used,
+        total_bytes=None if memory is None else memory.total,
+        power_watts=None if power is None else power / 1000,
+        temperature_celsius=told(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+        foreign_pids=of_other_users(process.pid for process in processes),
+    )
+
+
+def told(ask: Any, *arguments: Any) -> Any:
+    """What NVML answers, or None where the card or the container keeps it back."""
+    try:
+        return ask(*arguments)
+    except pynvml.NVMLError:
+        return None
+
+
+def of_other_users(pids: Iterable[int]) -> tuple[int, ...]:
+    """Those processes that are another user's; one that cannot be looked at is in another container, or gone."""
+    found = []
+    for pid in pids:
+        try:
+            if psutil.Process(pid).uids().real != os.getuid():
+                found.append(pid)
+        except psutil.Error:
+            continue
+    return tuple(found)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.connection import Connection, NoEngine
+from engine.connection import PATIENCE_SECONDS, Connection, NoEngine
 from engine.errors import EngineUnreachable, UsageError
 from engine.locks import is_held
 from engine.paths import Home, open_private
@@ -24,14 +24,14 @@ STOP_PATIENCE_SECONDS = 180.0
 """For every worker to finish its step and write a checkpoint."""
 
 
-def greet(home: Home) -> Greeting | None:
+def greet(home: Home, *, patience_seconds: float = PATIENCE_SECONDS) -> Greeting | None:
     """Who serves a home; None where nobody does.
 
     Raises:
         EngineUnreachable: somebody does, but does not answer.
     """
     try:
-        with Connection(home.engine_socket) as connection:
+        with Connection(home.engine_socket, patience_seconds=patience_seconds) as connection:
             reply = connection.ask(Hello())
     except NoEngine:
         return None

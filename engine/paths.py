@@ -40,6 +40,16 @@ class Home:
         return self.root / "config.toml"
 
     @property
+    def view(self) -> Path:
+        """How the console was left."""
+        return self.root / "console.json"
+
+    @property
+    def saved_charts(self) -> Path:
+        """Where the console writes charts and logs that a user saves."""
+        return self.root / "saved"
+
+    @property
     def engine_lock(self) -> Path:
         return self.root / "engine.lock"
 

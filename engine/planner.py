@@ -1,7 +1,7 @@
 """What a run will need, estimated without torch: memory from the network's layers, time from runs that are done.
 
-These are estimates, and are shown as such. Memory counts what the textbook loop keeps in float32 and leaves out what the
-libraries take for themselves; time is as good as the nearest past run on the same device.
+These are estimates, and are shown as such. Memory counts what the textbook loop keeps in float32 and leaves out what
+the libraries take for themselves; time is as good as the nearest past run on the same device.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any, Self
 import apsw
 import msgspec
 
-from engine.errors import UsageError
+from engine.errors import DepthscopeError, UsageError
 from engine.run import EpochRow, EventRow, Intent, Run, RunOutcome, RunStatus, StepRow
 from engine.schema import SCHEMA_VERSION
 from engine.spec import RunSpec
@@ -23,7 +23,13 @@ RUN_COLUMNS = (
 
 REBUILD = "`depthscope engine restart` builds it anew from the run directories and keeps the old file"
 
+READ_PATIENCE_SECONDS = 5.0
+
 _decode_spec = msgspec.json.Decoder(RunSpec).decode
+
+
+class IndexLocked(DepthscopeError):
+    """Another program holds the database so that it cannot even be read."""
 
 
 class Reader:
@@ -31,20 +37,20 @@ class Reader:
 
     Args:
         path: The database; where there is none, everything reads as empty.
+        patience_seconds: How long a reading waits for a database that is locked.
 
     Raises:
         UsageError: its schema is another version's, or it is damaged.
+        IndexLocked: it stayed locked.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, patience_seconds: float = READ_PATIENCE_SECONDS) -> None:
+        self._path = path
         self._connection: apsw.Connection | None = None
         if not path.exists():
             return
-        try:
-            self._connection = open_connection(path, read_only=True)
-            version = self._value("PRAGMA user_version")
-        except (apsw.NotADBError, apsw.CorruptError) as error:
-            raise UsageError(f"{path} is damaged ({error}): {REBUILD}") from error
+        self._connection = open_connection(path, read_only=True, patience_seconds=patience_seconds)
+        version = self._value("PRAGMA user_version")
         # 0: made by an engine that has not yet written its tables.
         if version not in (0, SCHEMA_VERSION):
             raise UsageError(
@@ -61,6 +67,11 @@ class Reader:
     ) -> None:
         self.close()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a database with tables in it."""
+        return self._connection is not None
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
@@ -75,6 +86,11 @@ class Reader:
         return self._runs(
             "WHERE (?1 IS NULL OR experiment = ?1) AND (?2 OR deleted_at IS NULL)", experiment, with_deleted
         )
+
+    def changed_runs(self, *, after: int) -> tuple[list[Run], int]:
+        """Runs that changed behind a revision, removed ones too, in order of submission; and the newest revision."""
+        rows = self._rows(f"SELECT {RUN_COLUMNS}, revision FROM runs WHERE revision > ? ORDER BY position, id", after)
+        return [_run(row[:-1]) for row in rows], max((row[-1] for row in rows), default=after)
 
     def unfinished_runs(self) -> list[Run]:
         """Queued and running runs, in queue order."""
@@ -142,7 +158,14 @@ class Reader:
         return [_run(row) for row in rows]
 
     def _rows(self, query: str, *parameters: Any) -> list[Any]:
-        return [] if self._connection is None else list(self._connection.execute(query, parameters))
+        if self._connection is None:
+            return []
+        try:
+            return list(self._connection.execute(query, parameters))
+        except (apsw.NotADBError, apsw.CorruptError) as error:
+            raise UsageError(f"{self._path} is damaged ({error}): {REBUILD}") from error
+        except apsw.BusyError as error:
+            raise IndexLocked(f"{self._path} is locked by another program") from error
 
     def _value(self, query: str) -> Any:
         return self._rows(query)[0][0]

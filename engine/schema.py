@@ -1,6 +1,7 @@
-"""The tables of the index."""
+"""The tables of the index. Each change of a run gives it a revision above all others, so that a console reads no more
+than what has changed since it last looked."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """In PRAGMA user_version; a database of another version is put aside and built again from the run directories."""
 
 CREATE = """
@@ -37,10 +38,18 @@ CREATE TABLE runs (
   journal_offset  INTEGER NOT NULL DEFAULT 0,
   checkpoint_step INTEGER,
   crashes         INTEGER NOT NULL DEFAULT 0,
-  crash_step      INTEGER
+  crash_step      INTEGER,
+  revision        INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX runs_by_experiment ON runs (experiment);
 CREATE INDEX runs_by_status ON runs (status, position);
+CREATE INDEX runs_by_revision ON runs (revision);
+CREATE TRIGGER runs_added AFTER INSERT ON runs BEGIN
+  UPDATE runs SET revision = (SELECT max(revision) + 1 FROM runs) WHERE id = new.id;
+END;
+CREATE TRIGGER runs_changed AFTER UPDATE ON runs BEGIN
+  UPDATE runs SET revision = (SELECT max(revision) + 1 FROM runs) WHERE id = new.id;
+END;
 CREATE TABLE epochs (
   run TEXT NOT NULL, epoch INTEGER NOT NULL, step INTEGER NOT NULL, at REAL NOT NULL,
   train_loss REAL, train_error REAL, test_loss REAL, test_error REAL,

@@ -26,7 +26,7 @@ from engine.schema import CREATE, SCHEMA_VERSION
 from engine.spec import RunSpec, encode_spec
 from models.catalog import label
 
-BUSY_TIMEOUT_MS = 5_000
+WRITE_PATIENCE_SECONDS = 5.0
 REQUESTS_KEPT_SECONDS = 7 * 86_400.0
 
 
@@ -39,11 +39,11 @@ def sqlite_version() -> str:
     return apsw.sqlite_lib_version()
 
 
-def open_connection(path: Path, *, read_only: bool) -> apsw.Connection:
-    """A connection with depthscope's settings."""
+def open_connection(path: Path, *, read_only: bool, patience_seconds: float) -> apsw.Connection:
+    """A connection with depthscope's settings, which waits for so long where the database is locked."""
     flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     connection = apsw.Connection(str(path), flags=flags)
-    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    connection.set_busy_timeout(round(patience_seconds * 1000))
     return connection
 
 
@@ -60,7 +60,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         os.close(open_private(path, os.O_RDWR | os.O_CREAT))
         try:
-            self._connection = open_connection(path, read_only=False)
+            self._connection = open_connection(path, read_only=False, patience_seconds=WRITE_PATIENCE_SECONDS)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             version = self._value("PRAGMA user_version")

@@ -56,8 +56,7 @@ def quickstart(
         else:
             for name in ("train-loss", "test-error"):
                 metric = metrics.find_metric(name)
-                curves = metrics.curves(reader, trained, metric)
-                typer.echo(drawing.chart(curves, metric, metrics.Axis.EPOCH, height=16))
+                typer.echo(drawing.chart(reader, trained, metric, height=16))
             typer.echo(report.comparison_text(trained))
     narrate(f"more: `depthscope show`, `depthscope plot {done.experiment}`, `depthscope train --help`")
     following.exit_for(trained)

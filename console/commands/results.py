@@ -39,8 +39,8 @@ def plot(
         if as_json:
             print_json(drawing.curves_document(reader, runs, wanted, axis))
             return
-        curves = metrics.curves(reader, runs, wanted, axis)
-    typer.echo(drawing.chart(curves, wanted, axis, log_y=log_y, width=width, height=height))
+        text = drawing.chart(reader, runs, wanted, axis, log_y=log_y, width=width, height=height)
+    typer.echo(text)
 
 
 def compare(

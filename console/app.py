@@ -1,0 +1,270 @@
+"""The console: a Textual app over the index and the engine's socket. It holds no state that training depends on."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.command import CommandPalette
+from textual.screen import Screen
+
+from console.config import THEMES, Config
+from console.feed import CurvesChanged, Feed, IndexTrouble, RunsChanged, trouble_words
+from console.formatting import clean, supports_unicode
+from console.hangup import end_with_the_terminal
+from console.pulse import SECONDS_BETWEEN_PULSES, EngineState, Pulse, take_pulse
+from console.screens.base import ConsoleScreen
+from console.screens.home import HomeScreen
+from console.themes import OWN_THEMES, curve_colours
+from console.view_state import load_view, save_view
+from engine import client, launch
+from engine.errors import DepthscopeError, EngineUnreachable
+from engine.paths import Home
+from engine.protocol import RunRequest, Submit
+from engine.run import RunStatus
+
+if TYPE_CHECKING:
+    from console.widgets.chart import Chart
+    from engine.spec import RunSpec
+
+SECONDS_BETWEEN_LOOKS = 0.5
+"""So that nothing is redrawn more than twice a second."""
+LEAST_COLUMNS, LEAST_LINES = 60, 16
+
+
+class ConsoleApp(App[None]):
+    """Screens over one feed.
+
+    Args:
+        home: Whose runs.
+        config: The user's settings.
+        starts_engine: Whether an engine is started where none serves, as a user expects.
+    """
+
+    CSS_PATH = "console.tcss"
+    TITLE = "depthscope"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark", "keys", "help", key_display="?", id="app.help"),
+        Binding("q", "leave", "quit", id="app.quit"),
+        Binding("ctrl+c", "leave", "quit", show=False, priority=True, id="app.interrupt", system=True),
+        Binding("T", "next_theme", "theme", show=False, id="app.theme"),
+        Binding("E", "start_engine", "start the engine", show=False, id="app.engine"),
+    ]
+
+    def __init__(self, home: Home, config: Config, *, starts_engine: bool = True) -> None:
+        super().__init__()
+        self.home = home
+        self.config = config
+        self.feed = Feed(home)
+        self.view = load_view(home, config)
+        self.pulse = Pulse(EngineState.STARTING)
+        self.has_unicode = supports_unicode(sys.__stderr__ or sys.stderr)
+        self.removed: list[tuple[str, ...]] = []
+        self._starts_engine = starts_engine
+        self._index_trouble: str | None = None
+        self._engine_trouble: str | None = None
+
+    @property
+    def has_colour(self) -> bool:
+        return not self.no_color
+
+    @property
+    def curve_colours(self) -> tuple[int, ...]:
+        return curve_colours(self.current_theme)
+
+    def on_mount(self) -> None:
+        for theme in OWN_THEMES:
+            self.register_theme(theme)
+        self.theme = self.config.theme if self.config.theme in self.available_themes else THEMES[0]
+        self.set_class(not self.has_unicode, "-ascii")
+        self.set_keymap(self.config.keys)
+        self.look()
+        self.push_screen(HomeScreen())
+        self.set_interval(SECONDS_BETWEEN_LOOKS, self.look)
+        self.run_worker(self.take_pulses())
+        end_with_the_terminal(self)
+
+    # What is read
+
+    def look(self) -> None:
+        """Read what was committed, and tell the screen on top."""
+        try:
+            news = self.feed.look()
+        except DepthscopeError as error:
+            self.set_index_trouble(trouble_words(error))
+            return
+        self.set_index_trouble(None)
+        if news.runs:
+            self.screen.post_message(RunsChanged())
+        if news.curves:
+            self.screen.post_message(CurvesChanged())
+
+    def set_index_trouble(self, text: str | None) -> None:
+        if text != self._index_trouble:
+            self._index_trouble = text
+            self.screen.post_message(IndexTrouble(text))
+            self.show_pulse()
+
+    async def take_pulses(self) -> None:
+        """Ask engine and devices again and again, off the UI thread; start an engine first where there is none."""
+        if self._starts_engine:
+            await self.launch_engine()
+        while True:
+            self.pulse = await asyncio.to_thread(take_pulse, self.home)
+            if self.pulse.engine is EngineState.UP:
+                self._engine_trouble = None
+            self.show_pulse()
+            await asyncio.sleep(SECONDS_BETWEEN_PULSES)
+
+    async def launch_engine(self) -> None:
+        """Start an engine where none serves; what went wrong stands in the banner."""
+        try:
+            await asyncio.to_thread(launch.ensure_engine, self.home)
+            self._engine_trouble = None
+        except DepthscopeError as error:
+            self._engine_trouble = str(error)
+        self.pulse = await asyncio.to_thread(take_pulse, self.home)
+        self.show_pulse()
+
+    def show_pulse(self) -> None:
+        if isinstance(self.screen, ConsoleScreen) and self.screen.is_mounted:
+            self.screen.show_pulse()
+
+    def troubles(self) -> list[str]:
+        """What is wrong just now, a line each."""
+        found = [self._index_trouble, self.pulse.trouble or self._engine_trouble]
+        if self.size.width < LEAST_COLUMNS or self.size.height < LEAST_LINES:
+            found.append(
+                f"terminal too small: {self.size.width}x{self.size.height}, at least {LEAST_COLUMNS}x{LEAST_LINES}"
+            )
+        return [trouble for trouble in found if trouble is not None]
+
+    def on_resize(self) -> None:
+        self.show_pulse()
+
+    # What is asked for
+
+    def request(self, request: Submit | RunRequest, done: str) -> None:
+        """Ask the engine for a change, off the UI thread, and say how it went."""
+        self.run_worker(self._request(request, done))
+
+    async def _request(self, request: Submit | RunRequest, done: str) -> None:
+        try:
+            await asyncio.to_thread(client.change, self.home, request)
+        except EngineUnreachable as error:
+            self.notify(str(error), title="not done yet", severity="error", markup=False, timeout=8)
+        except DepthscopeError as error:
+            self.notify(clean(str(error)), title="refused", severity="error", markup=False, timeout=8)
+        else:
+            self.notify(done, markup=False, timeout=3)
+            self.look()
+
+    def copy(self, text: str, what: str) -> None:
+        """Copy to the terminal's clipboard (OSC 52), and to a file, since many terminals keep the first from us."""
+        self.copy_to_clipboard(text)
+        path = self.save_text("copied.txt", text)
+        where = f"; also in {path}" if path is not None else ""
+        self.notify(f"{what} copied, if your terminal allows it{where}", markup=False)
+
+    def save_text(self, name: str, text: str) -> Path | None:
+        """Write a file for the user; None, said why, where that is not possible."""
+        path = self.home.saved_charts / name
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            path.write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            self.notify(f"{path} cannot be written: {error.strerror}", severity="error", markup=False)
+            return None
+        return path
+
+    def save_chart(self, chart: Chart) -> None:
+        """Write a chart as text and as SVG, and say where."""
+        from console.saving import chart_as_svg
+
+        width, height = max(chart.size.width, 60), max(chart.size.height, 16)
+        stem = time.strftime("chart-%Y%m%d-%H%M%S")
+        as_text = self.save_text(f"{stem}.txt", "\n".join(chart.as_lines(width=width, height=height, colour=False)))
+        lines = chart.as_lines(width=width, height=height, colour=True)
+        as_svg = self.save_text(f"{stem}.svg", chart_as_svg(lines, width=width, theme=self.current_theme))
+        if as_text is not None and as_svg is not None:
+            self.notify(f"written: {as_svg} and {as_text.name}", markup=False, timeout=8)
+
+    # Screens
+
+    def open_new(self, spec: RunSpec | None = None) -> None:
+        """The form of a new experiment, filled in as a run was asked for."""
+        from console.screens.new_experiment import NewExperimentScreen
+
+        self.push_screen(NewExperimentScreen(spec))
+
+    def open_run(self, run: str) -> None:
+        """Everything about one run."""
+        from console.screens.run import RunScreen
+
+        self.push_screen(RunScreen(run))
+
+    def open_comparison(self, experiment: str) -> None:
+        """The networks of an experiment beside each other."""
+        from console.screens.comparison import ComparisonScreen
+
+        self.push_screen(ComparisonScreen(experiment))
+
+    def action_keys(self) -> None:
+        """What the focused panel shows, and every key."""
+        from console.screens.keys import KeysScreen
+
+        if not isinstance(self.screen, KeysScreen):
+            self.push_screen(KeysScreen(self.screen))
+
+    def action_next_theme(self) -> None:
+        """Dark, light, high contrast."""
+        self.theme = THEMES[(THEMES.index(self.theme) + 1) % len(THEMES) if self.theme in THEMES else 0]
+        self.screen.post_message(RunsChanged())
+        self.screen.post_message(CurvesChanged())
+
+    def action_start_engine(self) -> None:
+        """Start the engine where it is down."""
+        self.run_worker(self.launch_engine())
+
+    def action_leave(self) -> None:
+        """Leave; training goes on."""
+        save_view(self.home, self.view)
+        self.exit()
+
+    def parting_words(self) -> str:
+        """What goes on when the console is gone."""
+        runs = list(self.feed.runs.values())
+        running = sum(run.status is RunStatus.RUNNING for run in runs)
+        queued = sum(run.status is RunStatus.QUEUED for run in runs)
+        if not running and not queued:
+            return "nothing is being trained"
+        waiting = f", {queued} in the queue" if queued else ""
+        going = f"{running} {'run goes' if running == 1 else 'runs go'} on training"
+        return f"{going}{waiting}: `depthscope` shows them again"
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Every action that has a key here, in the command palette."""
+        for active in screen.active_bindings.values():
+            binding = active.binding
+            if active.enabled and binding.id:
+                yield SystemCommand(
+                    binding.description,
+                    f"key {self.get_key_display(binding)}",
+                    lambda action=binding.action, node=active.node: self.run_worker(self.run_action(action, node)),
+                )
+
+    def action_command_palette(self) -> None:
+        """Every action by its name."""
+        if not isinstance(self.screen, CommandPalette):
+            self.push_screen(CommandPalette(placeholder="words of a command"))
+
+    def get_key_display(self, binding: Binding) -> str:
+        shown = super().get_key_display(binding)
+        return shown if self.has_unicode or shown.isascii() else binding.key.replace("_", " ")

@@ -1,0 +1,59 @@
+"""The command line: one Typer app over everything that depthscope does without the console.
+
+Modules of commands import little at their top, and what they work with inside their functions, so that `--help` and
+completion load neither numpy nor textual nor plotext, and nothing in this process ever loads torch.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from console.commands import config, data, doctor, engine, manage, quickstart, results, runs, train
+from engine.version import VERSION
+
+app = typer.Typer(
+    name="depthscope",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="What does depth do to training, and what does a shortcut do about it? Train, watch and compare.",
+)
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"depthscope {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """What does depth do to training, and what does a shortcut do about it? Train, watch and compare."""
+
+
+app.command()(quickstart.quickstart)
+app.command()(train.train)
+app.command("ls")(runs.list_runs)
+app.command()(runs.show)
+app.command()(runs.logs)
+app.command()(runs.follow)
+app.command()(runs.wait)
+app.command()(manage.stop)
+app.command()(manage.pause)
+app.command()(manage.resume)
+app.command()(manage.retry)
+app.command("rm")(manage.remove)
+app.command()(manage.restore)
+app.command()(results.plot)
+app.command()(results.compare)
+app.add_typer(data.data_app, name="data")
+app.add_typer(engine.engine_app, name="engine")
+app.add_typer(config.config_app, name="config")
+app.command()(doctor.doctor)

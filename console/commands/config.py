@@ -1,0 +1,42 @@
+"""`depthscope config`: what is set, and where from."""
+
+from __future__ import annotations
+
+import typer
+
+from console.commands.options import JsonOption
+
+config_app = typer.Typer(no_args_is_help=True, help="Settings: what is set, and where from.")
+
+
+@config_app.command()
+def show(as_json: JsonOption = False) -> None:
+    """Show every setting with its value and where the value comes from."""
+    import os
+
+    from console.config import explain
+    from console.formatting import table
+    from console.output import print_json
+    from engine.paths import find_home
+
+    rows = explain(find_home(), os.environ)
+    if as_json:
+        print_json({"settings": [{"name": name, "value": value, "source": source} for name, value, source in rows]})
+    else:
+        typer.echo(table(["setting", "value", "from"], rows, align="<<<"))
+
+
+@config_app.command()
+def keys(as_json: JsonOption = False) -> None:
+    """Show every key of the console, and the id by which config.toml gives it another: [keys] with id = "key"."""
+    from console.config import read_config
+    from console.formatting import table
+    from console.keymap import all_keys
+    from console.output import print_json
+    from engine.paths import find_home
+
+    rows = all_keys(read_config(find_home()))
+    if as_json:
+        print_json({"keys": [{"id": id, "key": key, "does": does} for id, key, does in rows]})
+    else:
+        typer.echo(table(["id", "key", "does"], rows, align="<<<"))

@@ -1,0 +1,98 @@
+"""Settings of the console: what config.toml says, what stands without it, and where each value comes from."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from console.metrics import METRICS, Axis
+from engine.errors import UsageError
+from engine.paths import Home
+
+THEMES = ("depthscope-dark", "depthscope-light", "high-contrast")
+MAX_SMOOTHING = 0.99
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """What a user may set in config.toml; the names there have hyphens."""
+
+    theme: str = THEMES[0]
+    """One of THEMES, or any of Textual's own."""
+    charts: tuple[str, str] = ("train-loss", "test-error")
+    """Metrics of the upper and the lower chart."""
+    x_axis: Axis = Axis.EPOCH
+    log_y: bool = False
+    smoothing: float = 0.0
+    """Weight of the past in the moving average, 0 for none."""
+    keys: dict[str, str] = {}
+    """Keys by the id of what they do, such as `home.new = "a"`; ids are shown by `depthscope config keys`."""
+
+    def __post_init__(self) -> None:
+        for name in self.charts:
+            if name not in METRICS:
+                raise ValueError(f"charts must name two of {', '.join(METRICS)}, got {name!r}")
+        if not 0 <= self.smoothing <= MAX_SMOOTHING:
+            raise ValueError(f"smoothing must be in 0..{MAX_SMOOTHING}, got {self.smoothing}")
+
+
+def read_config(home: Home) -> Config:
+    """The user's settings; the defaults where there is no file.
+
+    Raises:
+        UsageError: the file is no TOML, or holds something that is not known; the text says where and what.
+    """
+    found = read_file(home)
+    names = [field.encode_name for field in msgspec.structs.fields(Config)]
+    for name in found:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise UsageError(f"{home.config}: {name!r} is not known: there are {', '.join(names)}{hint}")
+    try:
+        return msgspec.convert(found, Config)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise UsageError(f"{home.config}: {error}") from error
+
+
+def read_file(home: Home) -> dict[str, Any]:
+    """config.toml as it stands; empty where there is none.
+
+    Raises:
+        UsageError: it is no TOML, or cannot be read.
+    """
+    try:
+        with home.config.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{home.config} is not TOML: {error}") from error
+    except OSError as error:
+        raise UsageError(f"{home.config} cannot be read: {error.strerror}") from error
+
+
+def explain(home: Home, environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Every setting: its name, its value, and where the value comes from.
+
+    Raises:
+        UsageError: config.toml is wrong.
+    """
+    config, in_file = read_config(home), read_file(home)
+    rows = [("home", str(home.root), "DEPTHSCOPE_HOME" if environ.get("DEPTHSCOPE_HOME") else "default")]
+    rows.append(("config file", str(home.config), "exists" if home.config.exists() else "does not exist"))
+    for field in msgspec.structs.fields(Config):
+        value = getattr(config, field.name)
+        source = "config.toml" if field.encode_name in in_file else "default"
+        if isinstance(value, dict):
+            rows += [(f"{field.encode_name}.{id}", key, source) for id, key in value.items()]
+        else:
+            shown = ", ".join(value) if isinstance(value, tuple) else str(value).lower() if value in (0, 1) else value
+            rows.append((field.encode_name, str(shown), source))
+    colour = "NO_COLOR" if environ.get("NO_COLOR") else "terminal"
+    rows.append(("colour", "no" if environ.get("NO_COLOR") else "yes", colour))
+    rows.append(("terminal", environ.get("TERM", "none"), "TERM"))
+    return rows

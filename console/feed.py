@@ -1,0 +1,147 @@
+"""Changes of the database as messages: one look reads what is past the last revision and past the last rows.
+
+A look costs next to nothing where nothing was committed. It is made by one timer of the app; what it finds goes to the
+screens as messages, of which a later one replaces an earlier one that nobody has read yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from textual.message import Message
+
+from console.metrics import History
+from engine.errors import DepthscopeError
+from engine.paths import Home
+from engine.queries import IndexLocked, Reader
+from engine.run import EventRow, Run
+
+READ_PATIENCE_SECONDS = 0.02
+"""A look that would wait longer for a locked database gives up, says so, and is made again."""
+
+
+class RunsChanged(Message):
+    """Runs were added, removed, or stand elsewhere than before."""
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, RunsChanged)
+
+
+class CurvesChanged(Message):
+    """There are new numbers of a run that somebody watches."""
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, CurvesChanged)
+
+
+class IndexTrouble(Message):
+    """The database cannot be read, or can be again.
+
+    Args:
+        text: What is wrong, in a line; None where all is well.
+    """
+
+    def __init__(self, text: str | None) -> None:
+        super().__init__()
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a look found."""
+
+    runs: bool
+    curves: bool
+
+
+class Feed:
+    """What the index says, kept up to date."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._reader: Reader | None = None
+        self._identity: tuple[int, int] | None = None
+        self._version: int | None = None
+        self._revision = 0
+        self._runs: dict[str, Run] = {}
+        self._histories: dict[str, History] = {}
+        self._watched: frozenset[str] = frozenset()
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """Every run that is not removed, by id, in order of submission."""
+        return self._runs
+
+    def history(self, run: str) -> History:
+        """The numbers of a watched run; empty before they were read."""
+        return self._histories.get(run, History())
+
+    def watch(self, runs: Iterable[str]) -> bool:
+        """Say whose numbers are wanted; reads those that were not watched before, and says whether there are any."""
+        self._watched = frozenset(runs)
+        for run in self._histories.keys() - self._watched:
+            del self._histories[run]
+        return self._read_curves(self._watched - self._histories.keys())
+
+    def events(self, run: str) -> list[EventRow]:
+        """What happened to a run, oldest first."""
+        return [] if self._reader is None else self._reader.events(run)
+
+    def look(self) -> News:
+        """Read what was committed since the last look.
+
+        Raises:
+            DepthscopeError: the database cannot be read just now; what was read before still stands.
+        """
+        if not self._open():
+            return News(runs=False, curves=False)
+        assert self._reader is not None, "an open feed has a reader"
+        version = self._reader.data_version()
+        if version == self._version:
+            return News(runs=False, curves=False)
+        changed, self._revision = self._reader.changed_runs(after=self._revision)
+        for run in changed:
+            if run.deleted_at is None:
+                self._runs[run.id] = run
+            else:
+                self._runs.pop(run.id, None)
+        curves = self._read_curves(self._watched & {run.id for run in changed})
+        # Only now, so that a look which failed half way is made again.
+        self._version = version
+        return News(runs=bool(changed), curves=curves)
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _read_curves(self, runs: Iterable[str]) -> bool:
+        found = False
+        for run in runs:
+            if self._reader is not None and run in self._runs:
+                found |= self._histories.setdefault(run, History()).read(self._reader, self._runs[run])
+        return found
+
+    def _open(self) -> bool:
+        """Open the database, or another that has taken its place; False where there is none yet."""
+        try:
+            status = self._home.database.stat()
+            identity = (status.st_dev, status.st_ino)
+        except FileNotFoundError:
+            return False
+        if self._reader is not None and identity == self._identity:
+            return True
+        self.close()
+        reader = Reader(self._home.database, patience_seconds=READ_PATIENCE_SECONDS)
+        if not reader.is_open:
+            return False
+        self._reader, self._identity = reader, identity
+        self._version, self._revision = None, 0
+        self._runs, self._histories = {}, {}
+        return True
+
+
+def trouble_words(error: DepthscopeError) -> str:
+    """What a banner says of a database that cannot be read."""
+    return f"database locked: {error}" if isinstance(error, IndexLocked) else str(error)

@@ -1,0 +1,58 @@
+"""Every key of the console by the id under which config.toml may give it another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from textual.binding import Binding
+
+from console.app import ConsoleApp
+from console.config import Config
+from console.screens.comparison import ComparisonScreen
+from console.screens.home import HomeScreen
+from console.screens.keys import KeysScreen
+from console.screens.new_experiment import NewExperimentScreen
+from console.screens.run import RunScreen
+from console.widgets.chart import Chart
+from console.widgets.log_view import LogView
+from console.widgets.run_table import RunTable
+from engine.errors import UsageError
+from engine.paths import Home
+
+OWNERS = (
+    ConsoleApp,
+    HomeScreen,
+    RunScreen,
+    ComparisonScreen,
+    NewExperimentScreen,
+    KeysScreen,
+    RunTable,
+    Chart,
+    LogView,
+)
+
+
+def own_bindings() -> Iterator[Binding]:
+    """Every binding that has an id."""
+    for owner in OWNERS:
+        bindings: list[Any] = list(vars(owner).get("BINDINGS", ()))
+        yield from (binding for binding in bindings if isinstance(binding, Binding) and binding.id)
+
+
+def all_keys(config: Config) -> list[tuple[str, str, str]]:
+    """Id, key and what it does, sorted by id; the user's own keys where config.toml names some."""
+    found = {binding.id or "": (binding.key, binding.description) for binding in own_bindings()}
+    return [(id, config.keys.get(id, key), does) for id, (key, does) in sorted(found.items())]
+
+
+def check_keys(home: Home, config: Config) -> None:
+    """Refuse ids that no key has.
+
+    Raises:
+        UsageError: config.toml names one.
+    """
+    known = {binding.id for binding in own_bindings()}
+    for id in config.keys:
+        if id not in known:
+            raise UsageError(f"{home.config}: no key is called {id!r}: `depthscope config keys` shows their ids")

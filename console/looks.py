@@ -1,0 +1,60 @@
+"""How curves are told apart and how a chart of them is drawn, as plain values: imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from console.metrics import MARKERS, Axis
+from engine.run import Run
+
+COLOURS_ON_DARK = (75, 208, 78, 213, 227, 203, 45, 250)
+COLOURS_ON_LIGHT = (25, 166, 28, 162, 94, 124, 30, 240)
+COLOURS_OF_A_COMMAND = ("blue", "red", "green", "magenta", "cyan", "yellow", "bright_blue", "bright_red")
+"""Names, which every terminal theme sets to colours that it can show."""
+SMOOTHINGS = (0.0, 0.6, 0.9)
+MOST_CURVES = len(COLOURS_ON_DARK)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a run's curve is told from others, in the chart and in a table beside it."""
+
+    marker: str
+    colour: int | str
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How a chart is drawn."""
+
+    axis: Axis = Axis.EPOCH
+    log_y: bool = False
+    smoothing: float = 0.0
+    """Weight of the past in the moving average, 0 for none; the raw curve stays visible behind it."""
+    window: tuple[float, float] | None = None
+    """The part of the x axis that is shown; None shows all."""
+
+    def words(self) -> str:
+        """What a reader of the chart must know of it."""
+        parts = ["log y"] if self.log_y else []
+        parts.append(self.axis.value)
+        if self.smoothing:
+            parts.append(f"smooth {self.smoothing:g}")
+        if self.window is not None:
+            parts.append(f"{self.window[0]:g} to {self.window[1]:g}")
+        return " · ".join(parts)
+
+
+def looks(runs: Sequence[Run], colours: Sequence[int | str]) -> dict[str, Look]:
+    """A marker by architecture, filled and hollow in turn, and a colour by place."""
+    found: dict[str, Look] = {}
+    seen: dict[str, int] = {}
+    for index, run in enumerate(runs):
+        architecture = run.spec.model.architecture
+        markers = MARKERS[architecture]
+        alike = seen.get(architecture, 0)
+        seen[architecture] = alike + 1
+        found[run.id] = Look(markers[alike % len(markers)], colours[index % len(colours)])
+    return found

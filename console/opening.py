@@ -1,0 +1,26 @@
+"""`depthscope` without a command: the console on a terminal."""
+
+from __future__ import annotations
+
+import sys
+
+from console.config import read_config
+from console.output import narrate
+from engine import client
+
+
+def open_console() -> int:
+    """Run the console until the user leaves it; returns the exit status.
+
+    Raises:
+        DepthscopeError: the home or config.toml cannot be used; the text says why.
+    """
+    from console.app import ConsoleApp
+
+    home = client.open_home()
+    app = ConsoleApp(home, read_config(home))
+    app.run()
+    app.feed.close()
+    if app.return_code == 0 and sys.stderr.isatty():
+        narrate(f"depthscope: {app.parting_words()}")
+    return app.return_code or 0

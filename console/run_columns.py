@@ -1,0 +1,121 @@
+"""The columns of the run table: what stands in each, how it is sorted, which go first where it is narrow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from console.formatting import clean, percent, progress_bar
+from console.states import SIGNS, SIGNS_IN_ASCII, left, loss, rate, seconds_left, state
+from engine.run import Run
+
+BAR_CELLS = 8
+NAME_CELLS = 19
+"""Least that a name takes; it gets what the other columns leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column."""
+
+    key: str
+    title: str
+    width: int
+    right: bool
+    keep: int
+    """Columns with a higher number go first where there is no room."""
+    text: Callable[[Run, float, bool], str]
+    """Of a run at a time of day, in Unicode or ASCII."""
+    order: Callable[[Run, float], float | str]
+    """What is sorted by."""
+
+
+def status_text(run: Run, now: float, unicode: bool) -> str:
+    word = state(run, now)
+    return f"{(SIGNS if unicode else SIGNS_IN_ASCII)[word]} {word}"
+
+
+def known(value: float | None) -> float:
+    """Sorted behind all others where there is none."""
+    return math.inf if value is None else value
+
+
+COLUMNS = (
+    Column(
+        "name", "run", NAME_CELLS, False, 0, lambda run, _now, _unicode: clean(run.name), lambda run, _now: run.name
+    ),
+    Column("status", "status", 11, False, 1, status_text, lambda run, now: state(run, now)),
+    Column(
+        "progress",
+        "",
+        BAR_CELLS,
+        False,
+        6,
+        lambda run, _now, unicode: progress_bar(run.fraction_done, BAR_CELLS, unicode),
+        lambda run, _now: -run.fraction_done,
+    ),
+    Column(
+        "epoch",
+        "epoch",
+        9,
+        True,
+        3,
+        lambda run, _now, _unicode: f"{run.epoch}/{run.spec.recipe.epochs}",
+        lambda run, _now: -run.epoch,
+    ),
+    Column(
+        "loss",
+        "loss",
+        8,
+        True,
+        4,
+        lambda run, _now, _unicode: "" if run.train_loss is None and not run.epoch else loss(run.train_loss),
+        lambda run, _now: known(run.train_loss),
+    ),
+    Column(
+        "error",
+        "test err",
+        8,
+        True,
+        2,
+        lambda run, _now, _unicode: "" if run.test_error_percent is None else percent(run.test_error_percent),
+        lambda run, _now: known(run.test_error_percent),
+    ),
+    Column(
+        "rate",
+        "img/s",
+        7,
+        True,
+        7,
+        lambda run, _now, _unicode: rate(run),
+        lambda run, _now: -(run.images_per_second or 0.0) if rate(run) else 1.0,
+    ),
+    Column(
+        "left", "left", 7, True, 5, lambda run, _now, _unicode: left(run), lambda run, _now: known(seconds_left(run))
+    ),
+)
+ORDERS = ("submitted", *(column.key for column in COLUMNS))
+"""What a table may be sorted by; `submitted` is newest first."""
+
+
+def fitting(width: int) -> list[tuple[Column, int]]:
+    """The columns that fit, and their widths, with a cell between two; the name takes what is left.
+
+    Args:
+        width: Cells for all of them.
+    """
+    chosen = list(COLUMNS)
+    while len(chosen) > 1 and sum(column.width + 1 for column in chosen) - 1 > width:
+        chosen.remove(max(chosen, key=lambda column: column.keep))
+    spare = width - (sum(column.width + 1 for column in chosen) - 1)
+    return [(column, column.width + spare * (column.key == "name")) for column in chosen]
+
+
+def in_order(runs: list[Run], key: str, now: float, *, backwards: bool) -> list[Run]:
+    """Runs sorted by a column's key; of equals the newest first."""
+    ordered = sorted(runs, key=lambda run: run.position, reverse=True)
+    if key == "submitted":
+        return ordered[::-1] if backwards else ordered
+    order = next(column.order for column in COLUMNS if column.key == key)
+    return sorted(ordered, key=lambda run: order(run, now), reverse=backwards)

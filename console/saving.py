@@ -1,0 +1,25 @@
+"""Charts as files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.terminal_theme import DEFAULT_TERMINAL_THEME, SVG_EXPORT_THEME
+from rich.text import Text
+from textual.theme import Theme
+
+
+def chart_as_svg(lines: Sequence[str], *, width: int, theme: Theme) -> str:
+    """A chart as a picture, by rich, in the terminal's own cells.
+
+    Args:
+        lines: With ANSI colours.
+        width: Cells of the longest line.
+        theme: Dark or light decides the background.
+    """
+    console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="256")
+    for line in lines:
+        console.print(Text.from_ansi(line), no_wrap=True, crop=True)
+    return console.export_svg(title="depthscope", theme=SVG_EXPORT_THEME if theme.dark else DEFAULT_TERMINAL_THEME)

@@ -1,0 +1,71 @@
+"""What every screen of the console has: headline, banner, footer, and a way to look again after a change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from console.feed import CurvesChanged, RunsChanged
+from console.widgets.banner import Banner
+from console.widgets.headline import Headline
+
+if TYPE_CHECKING:
+    from console.app import ConsoleApp
+
+
+class ConsoleScreen(Screen[None]):
+    """A screen that shows what the feed says."""
+
+    BINDINGS: ClassVar[list[BindingType]] = []
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
+
+    @property
+    def console_app(self) -> ConsoleApp:
+        return cast("ConsoleApp", self.app)
+
+    def compose(self) -> ComposeResult:
+        yield Headline(unicode=self.console_app.has_unicode)
+        yield Banner()
+        yield from self.compose_body()
+        yield Footer(show_command_palette=True)
+
+    def compose_body(self) -> ComposeResult:
+        """What is between the headline and the footer."""
+        raise NotImplementedError
+
+    def show_runs(self) -> None:
+        """Runs have changed, or this screen has come to the top."""
+
+    def show_curves(self) -> None:
+        """Numbers of watched runs have changed."""
+
+    def watched_runs(self) -> list[str]:
+        """Ids of the runs whose numbers this screen draws."""
+        return []
+
+    def show_pulse(self) -> None:
+        """Engine and devices have been asked again."""
+        app = self.console_app
+        self.query_one(Headline).show(app.pulse, list(app.feed.runs.values()))
+        self.query_one(Banner).show(app.troubles())
+
+    @on(RunsChanged)
+    def look_at_runs(self) -> None:
+        self.show_runs()
+        self.show_pulse()
+
+    @on(CurvesChanged)
+    def look_at_curves(self) -> None:
+        self.show_curves()
+
+    def on_screen_resume(self) -> None:
+        # What was committed while another screen was on top.
+        self.console_app.feed.watch(self.watched_runs())
+        self.look_at_runs()
+        self.show_curves()

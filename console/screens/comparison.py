@@ -1,0 +1,150 @@
+"""The networks of an experiment beside each other: all losses, all errors, the pairs of each depth, the final table."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.widgets import Static, TabbedContent, TabPane
+
+from console import report
+from console.formatting import clean
+from console.looks import MOST_CURVES, Options, looks
+from console.metrics import METRICS, Metric
+from console.screens.base import ConsoleScreen
+from console.screens.run import say
+from console.widgets.chart import Chart
+from engine.run import Run
+
+ALL = ("train-loss", "test-error")
+
+
+class ComparisonScreen(ConsoleScreen):
+    """The report's figures and its table, filling in while runs go on."""
+
+    HELP = (
+        "An experiment's networks: 1 all training losses, 2 all test errors, 3 the final table."
+        " Left and right go from depth to depth: residual and plain networks of that depth alone."
+    )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "app.pop_screen", "back", id="comparison.back"),
+        Binding("1", "tab('figures')", "figures", id="comparison.figures"),
+        Binding("2", "tab('table')", "table", id="comparison.table"),
+        Binding("d", "depth(1)", "next depth", id="comparison.depth"),
+        Binding("D", "depth(-1)", "depth before", show=False, id="comparison.depth-before"),
+        Binding("y", "log_y", "log y", id="comparison.log-y"),
+        Binding("w", "save", "save", id="comparison.save"),
+        Binding("Y", "copy", "copy table", show=False, id="comparison.copy"),
+    ]
+
+    def __init__(self, experiment: str) -> None:
+        super().__init__()
+        self._experiment = experiment
+        self._options = Options()
+        self._crosshair: float | None = None
+        self._depth: int | None = None
+
+    def compose_body(self) -> ComposeResult:
+        app = self.console_app
+        yield Static("", id="run-title", markup=False)
+        with TabbedContent(id="comparison-tabs"):
+            with TabPane("1 Figures", id="figures"), Vertical():
+                yield Static("", id="comparison-legend", markup=False)
+                yield Chart(unicode=app.has_unicode, colour=app.has_colour, id="comparison-loss")
+                yield Chart(unicode=app.has_unicode, colour=app.has_colour, id="comparison-error")
+            with TabPane("2 Table", id="table"), VerticalScroll(can_focus=True):
+                yield Static("", id="comparison-table", markup=False)
+        yield Static("", id="remark", markup=False)
+
+    def on_mount(self) -> None:
+        self._options = msgspec.structs.replace(self.console_app.view.options, window=None)
+        self.query_one("#comparison-loss", Chart).focus()
+
+    def runs(self) -> list[Run]:
+        """All runs of the experiment, shallow before deep, residual before plain."""
+        found = [run for run in self.console_app.feed.runs.values() if run.experiment == self._experiment]
+        return [run for group in report.group_runs(found) for run in group.runs]
+
+    def drawn_runs(self) -> list[Run]:
+        """Those of the chosen depth, or of all; as many as can be told apart."""
+        runs = self.runs()
+        return [run for run in runs if self._depth in (None, run.spec.model.depth)][:MOST_CURVES]
+
+    def watched_runs(self) -> list[str]:
+        return [run.id for run in self.drawn_runs()]
+
+    def show_runs(self) -> None:
+        runs, drawn = self.runs(), self.drawn_runs()
+        depths = "all depths" if self._depth is None else f"depth {self._depth}"
+        wanted = sum(self._depth in (None, run.spec.model.depth) for run in runs)
+        left_out = f" ({len(drawn)} of {wanted} drawn: d goes to one depth)" if wanted > len(drawn) else ""
+        say(self.query_one("#run-title", Static), f"{clean(self._experiment)}: {len(runs)} runs, {depths}{left_out}")
+        if runs:
+            say(self.query_one("#comparison-table", Static), report.comparison_text(runs))
+            say(self.query_one("#remark", Static), report.verdict(report.group_runs(runs)) or report.data_words(runs))
+
+    def show_curves(self) -> None:
+        from rich.text import Text
+
+        from console.overlay import overlay
+
+        app, runs = self.console_app, self.drawn_runs()
+        histories = {run.id: app.feed.history(run.id) for run in runs}
+        legend = Text()
+        look_of = looks(runs, app.curve_colours)
+        for run in runs:
+            look = look_of[run.id]
+            style = f"color({look.colour})" if app.has_colour else ""
+            legend.append(look.marker, style=style).append(f" {clean(run.name)}  ")
+        self.query_one("#comparison-legend", Static).update(legend)
+        for selector, name in zip(("#comparison-loss", "#comparison-error"), ALL, strict=True):
+            metric: Metric = METRICS[name]
+            series = overlay(runs, histories, metric, self._options, app.curve_colours, named=False)
+            self.query_one(selector, Chart).show(series, self._options, title=metric.title, crosshair=self._crosshair)
+
+    @on(Chart.Pointed)
+    def point(self, message: Chart.Pointed) -> None:
+        self._crosshair = message.x
+        self.show_curves()
+
+    def action_tab(self, name: str) -> None:
+        """Figures or table."""
+        self.query_one("#comparison-tabs", TabbedContent).active = name
+
+    def action_depth(self, step: int) -> None:
+        """Residual and plain networks of one depth, of the next, and of all again."""
+        depths: list[int | None] = [None, *sorted({run.spec.model.depth for run in self.runs()})]
+        self._depth = depths[(depths.index(self._depth) + step) % len(depths)] if self._depth in depths else None
+        self.console_app.feed.watch(self.watched_runs())
+        self.show_runs()
+        self.show_curves()
+
+    def action_log_y(self) -> None:
+        """A logarithmic vertical axis, or a linear one."""
+        self._options = msgspec.structs.replace(self._options, log_y=not self._options.log_y)
+        self.show_curves()
+
+    def action_save(self) -> None:
+        """Write the chart with the focus, or the table where that is shown, to a file."""
+        if self.query_one("#comparison-tabs", TabbedContent).active == "table":
+            path = self.console_app.save_text(f"comparison-{self._experiment}.txt".replace("/", "_"), self.table_text())
+            if path is not None:
+                self.notify(f"written: {path}", markup=False)
+            return
+        focused = self.focused
+        self.console_app.save_chart(
+            focused if isinstance(focused, Chart) else self.query_one("#comparison-loss", Chart)
+        )
+
+    def action_copy(self) -> None:
+        """Copy the table."""
+        self.console_app.copy(self.table_text(), "table")
+
+    def table_text(self) -> str:
+        runs = self.runs()
+        return report.comparison_text(runs) if runs else "no runs"

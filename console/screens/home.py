@@ -1,0 +1,372 @@
+"""The two things on screen at once: the runs, and their curves."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import time
+from typing import ClassVar
+
+import msgspec
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
+from textual.widgets import Input, Static
+
+from console.filtering import parse_filter
+from console.formatting import cut
+from console.looks import MOST_CURVES, SMOOTHINGS, Look, looks
+from console.metrics import METRICS, Axis
+from console.run_columns import ORDERS, in_order
+from console.screens.actions import RunActions
+from console.screens.base import ConsoleScreen
+from console.states import remark
+from console.view_state import save_view
+from console.widgets.chart import Chart
+from console.widgets.run_table import Line, RunTable
+from engine.errors import UsageError
+from engine.run import Run, RunStatus
+
+NO_RUNS = """No runs yet.
+
+n    choose architectures and depths, and train them
+q    leave, and let `depthscope quickstart` train a first comparison in minutes
+?    what every key does"""
+
+
+class HomeScreen(RunActions, ConsoleScreen):
+    """Runs on the left, curves on the right; one above the other where it is narrow."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "new", "new", id="home.new"),
+        Binding("space", "mark", "mark", id="home.mark"),
+        Binding("enter", "open", "open", key_display="enter", id="home.open"),
+        Binding("c", "compare", "compare", id="home.compare"),
+        *RunActions.RUN_BINDINGS,
+        Binding("slash", "filter", "filter", key_display="/", id="home.filter"),
+        Binding("y", "log_y", "log y", id="chart.log-y"),
+        Binding("x", "x_axis", "x axis", id="chart.x-axis"),
+        Binding("m", "metric", "metric", show=False, id="chart.metric"),
+        Binding("M", "other_metric", "lower chart's metric", show=False, id="chart.other-metric"),
+        Binding("e", "smooth", "smoothing", show=False, id="chart.smoothing"),
+        Binding("z", "zoom(0.5)", "zoom in", show=False, id="chart.zoom-in"),
+        Binding("Z", "zoom(2)", "zoom out", show=False, id="chart.zoom-out"),
+        Binding("left_square_bracket", "crosshair(-1)", "crosshair left", show=False, id="chart.crosshair-left"),
+        Binding("right_square_bracket", "crosshair(1)", "crosshair right", show=False, id="chart.crosshair-right"),
+        Binding("v", "swap_charts", "swap charts", show=False, id="chart.swap"),
+        Binding("w", "save_chart", "save chart", show=False, id="chart.save"),
+        Binding("Y", "copy", "copy", show=False, id="home.copy"),
+        Binding("o", "sort", "sort", show=False, id="home.sort"),
+        Binding("O", "reverse", "reverse order", show=False, id="home.reverse"),
+        Binding("g", "group", "group by experiment", show=False, id="home.group"),
+        Binding("U", "unmark_all", "take all marks away", show=False, id="home.unmark-all"),
+        Binding("escape", "clear", "clear filter, zoom, crosshair", show=False, id="home.clear"),
+    ]
+
+    def compose_body(self) -> ComposeResult:
+        app = self.console_app
+        with Container(id="home-body"):
+            with Container(id="home-runs"):
+                yield RunTable(unicode=app.has_unicode, id="runs")
+                yield Static(NO_RUNS, id="no-runs", markup=False)
+            with Vertical(id="home-charts"):
+                yield Chart(unicode=app.has_unicode, colour=app.has_colour, id="first-chart")
+                yield Chart(unicode=app.has_unicode, colour=app.has_colour, id="second-chart")
+        yield Input(placeholder="words, arch:plain depth:20,56 status:running exp:exp1", id="filter", compact=True)
+        yield Static("", id="remark", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#filter", Input).display = False
+        self.query_one(RunTable).focus()
+        self.run_worker(self.prepare_charts())
+
+    async def prepare_charts(self) -> None:
+        """Load what draws, behind the first frame and off the UI thread; then draw for the first time."""
+        await asyncio.to_thread(importlib.import_module, "console.overlay")
+        self._charts_ready = True
+        self.draw_charts()
+
+    _charts_ready = False
+
+    # What is shown
+
+    def current_runs(self) -> list[Run]:
+        run = self.console_app.feed.runs.get(self.query_one(RunTable).cursor_run or "")
+        return [] if run is None else [run]
+
+    def chosen_runs(self) -> list[Run]:
+        """Marked runs, or the one under the cursor: what an action is for."""
+        marked = [run for run in map(self.console_app.feed.runs.get, self.console_app.view.marked) if run is not None]
+        return marked or self.current_runs()
+
+    def drawn_runs(self) -> list[Run]:
+        """The runs whose curves are drawn: the marked ones, else the experiment of the run under the cursor."""
+        feed, marked = self.console_app.feed, self.console_app.view.marked
+        if shown := [feed.runs[id] for id in marked if id in feed.runs]:
+            return shown
+        if not (under_cursor := self.current_runs()):
+            return []
+        current = under_cursor[0]
+        alike = [run for run in feed.runs.values() if run.experiment == current.experiment]
+        if len(alike) > MOST_CURVES:
+            # Around the cursor, so that the run under it is always among them.
+            first = max(0, min(alike.index(current) - MOST_CURVES // 2, len(alike) - MOST_CURVES))
+            alike = alike[first : first + MOST_CURVES]
+        return alike
+
+    def watched_runs(self) -> list[str]:
+        return [run.id for run in self.drawn_runs()]
+
+    def drawn_looks(self) -> dict[str, Look]:
+        return looks(self.drawn_runs(), self.console_app.curve_colours)
+
+    def show_runs(self) -> None:
+        app, view, now = self.console_app, self.console_app.view, time.time()
+        try:
+            fits = parse_filter(view.filter)
+        except UsageError:
+            fits = parse_filter("")
+        runs = in_order(
+            [run for run in app.feed.runs.values() if fits(run, now)], view.sort, now, backwards=view.backwards
+        )
+        table = self.query_one(RunTable)
+        if not table.run_ids and view.cursor is not None:
+            self.call_after_refresh(table.select, view.cursor)
+        table.show(
+            grouped_lines(runs) if view.grouped else [run.id for run in runs],
+            app.feed.runs,
+            looks=self.drawn_looks(),
+            marked=frozenset(view.marked),
+            sorted_by=view.sort,
+        )
+        table.border_title = self.table_title(len(runs))
+        self.query_one("#no-runs", Static).display = not app.feed.runs
+        table.display = bool(app.feed.runs)
+        self.say_remark()
+
+    def table_title(self, num_shown: int) -> str:
+        view, separator = self.console_app.view, " · " if self.console_app.has_unicode else " | "
+        parts = ["Runs" if not view.filter else f"Runs: {num_shown} fit"]
+        parts += [f"{len(view.marked)} marked"] if view.marked else []
+        parts += [f"by {view.sort}"] if view.sort != ORDERS[0] else []
+        return separator.join(parts)
+
+    def show_curves(self) -> None:
+        self.draw_charts()
+        self.say_remark()
+
+    def draw_charts(self) -> None:
+        """Draw both charts, once what draws is loaded."""
+        if not self._charts_ready:
+            return
+        from console.overlay import overlay
+
+        app, view, runs = self.console_app, self.console_app.view, self.drawn_runs()
+        histories = {run.id: app.feed.history(run.id) for run in runs}
+        for id, name in zip(("#first-chart", "#second-chart"), view.charts, strict=True):
+            metric = METRICS[name]
+            series = overlay(runs, histories, metric, view.options, app.curve_colours, named=False)
+            self.query_one(id, Chart).show(series, view.options, title=metric.title, crosshair=view.crosshair)
+
+    def say_remark(self) -> None:
+        app = self.console_app
+        text = ""
+        if runs := self.current_runs():
+            text = remark(runs[0], app.feed.history(runs[0].id).epochs, time.time())
+        line = self.query_one("#remark", Static)
+        text = cut(text, max(self.size.width - 2, 1), unicode=app.has_unicode)
+        if str(line.content) != text:
+            line.update(text)
+
+    def look_again(self) -> None:
+        """What is drawn has changed by the user's hand."""
+        self.console_app.feed.watch(self.watched_runs())
+        self.show_runs()
+        self.draw_charts()
+        save_view(self.console_app.home, self.console_app.view)
+
+    # The table
+
+    @on(RunTable.Moved)
+    def follow_cursor(self) -> None:
+        self.console_app.view.cursor = self.query_one(RunTable).cursor_run
+        self.console_app.feed.watch(self.watched_runs())
+        self.show_runs()
+        self.draw_charts()
+
+    @on(RunTable.Opened)
+    def open_clicked(self) -> None:
+        self.action_open()
+
+    @on(RunTable.SortAsked)
+    def sort_by(self, message: RunTable.SortAsked) -> None:
+        view = self.console_app.view
+        view.backwards = view.sort == message.key and not view.backwards
+        view.sort = message.key
+        self.look_again()
+
+    def action_sort(self) -> None:
+        """Sort by the next column."""
+        view = self.console_app.view
+        view.sort = ORDERS[(ORDERS.index(view.sort) + 1) % len(ORDERS)]
+        view.backwards = False
+        self.look_again()
+
+    def action_reverse(self) -> None:
+        """Turn the order round."""
+        self.console_app.view.backwards = not self.console_app.view.backwards
+        self.look_again()
+
+    def action_group(self) -> None:
+        """Group the runs by experiment, or list them as they come."""
+        self.console_app.view.grouped = not self.console_app.view.grouped
+        self.look_again()
+
+    def action_mark(self) -> None:
+        """Mark the run under the cursor, or take its mark away, and go on to the next."""
+        for run in self.current_runs():
+            if not self.console_app.view.toggle_mark(run.id):
+                self.notify(f"{MOST_CURVES} curves are the most that can be told apart", severity="warning")
+                return
+            self.query_one(RunTable).action_move(1)
+        self.look_again()
+
+    def action_unmark_all(self) -> None:
+        """Take all marks away."""
+        self.console_app.view.marked.clear()
+        self.look_again()
+
+    # The filter
+
+    def action_filter(self) -> None:
+        """Show only runs that fit words and key:value pairs."""
+        field = self.query_one("#filter", Input)
+        field.display = True
+        field.value = self.console_app.view.filter
+        field.focus()
+
+    @on(Input.Changed, "#filter")
+    def filter_changed(self, message: Input.Changed) -> None:
+        try:
+            parse_filter(message.value)
+        except UsageError as error:
+            self.query_one("#remark", Static).update(str(error))
+            return
+        self.console_app.view.filter = message.value
+        self.look_again()
+
+    @on(Input.Submitted, "#filter")
+    def leave_filter(self) -> None:
+        self.query_one("#filter", Input).display = bool(self.console_app.view.filter)
+        self.query_one(RunTable).focus()
+
+    def action_clear(self) -> None:
+        """Leave the filter, the zoom and the crosshair, whichever there is, and come back to the table."""
+        view = self.console_app.view
+        field = self.query_one("#filter", Input)
+        if field.has_focus or view.filter:
+            view.filter = field.value = ""
+            field.display = False
+        view.options = msgspec.structs.replace(view.options, window=None)
+        view.crosshair = None
+        self.query_one(RunTable).focus()
+        self.look_again()
+
+    # The charts
+
+    @on(Chart.Pointed)
+    def point(self, message: Chart.Pointed) -> None:
+        self.console_app.view.crosshair = message.x
+        self.draw_charts()
+
+    def action_crosshair(self, columns: int) -> None:
+        """Move the crosshair of both charts."""
+        self.query_one("#first-chart", Chart).action_move_crosshair(columns)
+
+    def set_options(self, **changes: object) -> None:
+        view = self.console_app.view
+        view.options = msgspec.structs.replace(view.options, **changes)
+        self.look_again()
+
+    def action_log_y(self) -> None:
+        """A logarithmic vertical axis, or a linear one."""
+        self.set_options(log_y=not self.console_app.view.options.log_y)
+
+    def action_x_axis(self) -> None:
+        """Epochs, steps or time to the right."""
+        axes = list(Axis)
+        axis = axes[(axes.index(self.console_app.view.options.axis) + 1) % len(axes)]
+        self.console_app.view.crosshair = None
+        self.set_options(axis=axis, window=None)
+
+    def action_smooth(self) -> None:
+        """Smooth the curves more, or not at all; the raw ones stay behind them."""
+        now = self.console_app.view.options.smoothing
+        self.set_options(smoothing=next((weight for weight in SMOOTHINGS if weight > now), 0.0))
+
+    def action_zoom(self, factor: float) -> None:
+        """Show a part of the range around the crosshair, or around its right end."""
+        chart = self.query_one("#first-chart", Chart)
+        self.set_options(window=chart.zoomed(factor))
+
+    def action_metric(self) -> None:
+        """Another metric in the upper chart."""
+        self.next_metric(0)
+
+    def action_other_metric(self) -> None:
+        """Another metric in the lower chart."""
+        self.next_metric(1)
+
+    def next_metric(self, place: int) -> None:
+        charts, names = list(self.console_app.view.charts), list(METRICS)
+        charts[place] = names[(names.index(charts[place]) + 1) % len(names)]
+        self.console_app.view.charts = (charts[0], charts[1])
+        self.look_again()
+
+    def action_swap_charts(self) -> None:
+        """Put the lower chart on top: on a small screen it is the one that is shown."""
+        upper, lower = self.console_app.view.charts
+        self.console_app.view.charts = (lower, upper)
+        self.look_again()
+
+    def action_save_chart(self) -> None:
+        """Write the chart with the focus, or the upper one, as SVG and as text."""
+        focused = self.focused
+        chart = focused if isinstance(focused, Chart) else self.query_one("#first-chart", Chart)
+        self.console_app.save_chart(chart)
+
+    def action_copy(self) -> None:
+        """Copy the ids of the chosen runs."""
+        self.console_app.copy(" ".join(run.id for run in self.chosen_runs()), "run ids")
+
+    # Other screens
+
+    def action_new(self) -> None:
+        """Choose architectures and depths, and train them."""
+        self.console_app.open_new()
+
+    def action_open(self) -> None:
+        """Everything about the run under the cursor."""
+        for run in self.current_runs():
+            self.console_app.open_run(run.id)
+
+    def action_compare(self) -> None:
+        """Compare the networks of the run's experiment."""
+        for run in self.current_runs():
+            self.console_app.open_comparison(run.experiment)
+
+
+def grouped_lines(runs: list[Run]) -> list[Line]:
+    """The runs under heads of their experiments, which come in the order of their first run."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.experiment, []).append(run)
+    lines: list[Line] = []
+    for experiment, members in groups.items():
+        num = {status: sum(run.status is status for run in members) for status in RunStatus}
+        words = [f"{len(members)} {'run' if len(members) == 1 else 'runs'}"]
+        words += [f"{num[status]} {status}" for status in (RunStatus.RUNNING, RunStatus.QUEUED) if num[status]]
+        lines.append((experiment, ", ".join(words)))
+        lines += [run.id for run in members]
+    return lines

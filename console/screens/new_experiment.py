@@ -1,0 +1,224 @@
+"""The form of a new experiment: architectures, depths and seeds crossed, and a live table of the runs it would make."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Horizontal, VerticalScroll
+from textual.timer import Timer
+from textual.widgets import Button, DataTable, Input, Label, Select, SelectionList, Static
+
+from console.experiment_form import (
+    RECIPE_FIELDS,
+    Filled,
+    dataset_names,
+    filled_from,
+    offered_depths,
+    plan,
+    plan_rows,
+    words_of,
+)
+from console.planning import split_words
+from console.screens.base import ConsoleScreen
+from console.widgets.choices import Choices
+from engine.errors import DepthscopeError
+from engine.protocol import NewRun, Submit
+from engine.recipes import RECIPES
+from engine.spec import RunSpec
+from models.catalog import Architecture
+
+SECONDS_AFTER_TYPING = 0.15
+"""The table waits so long for the next key, so that none of them waits for the table."""
+PLAN_COLUMNS = ("run", "parameters", "MACs", "memory", "time")
+TEXT_FIELDS = ("depths", "seeds", "train_images", "test_images", "width", "blocks", "device", "experiment")
+PLACEHOLDERS = {
+    "depths": "20,56,110",
+    "seeds": "0,1,2",
+    "train_images": "all",
+    "test_images": "all",
+    "width": "64; he-*: 16",
+    "blocks": "3,4,6,3 instead of depths",
+    "device": "the first that is free",
+    "experiment": "exp1, exp2, ...",
+}
+MANY_RUNS = 200
+
+
+class NewExperimentScreen(ConsoleScreen):
+    """What to train; nothing is queued before it is started."""
+
+    HELP = (
+        "Space chooses architectures and depths; tab goes to the next field. Every network is crossed with every seed."
+        " An empty field takes the default that stands in it. ctrl+s starts what the table shows."
+    )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "start", "start training", priority=True, id="new.start"),
+        Binding("escape", "app.pop_screen", "back", id="new.back"),
+        Binding("tab", "app.focus_next", "next field", show=True, id="new.next"),
+    ]
+
+    def __init__(self, spec: RunSpec | None = None) -> None:
+        super().__init__()
+        self._filled = Filled(fields={}) if spec is None else filled_from(spec)
+        self._planned: list[NewRun] = []
+        self._waiting: Timer | None = None
+        self._offered: list[int] = []
+
+    def compose_body(self) -> ComposeResult:
+        filled, home = self._filled, self.console_app.home
+        names = dataset_names(home)
+        if filled.dataset not in names:
+            names.append(filled.dataset)
+        with Container(id="new-body"):
+            with VerticalScroll(id="new-form", can_focus=False):
+                with Horizontal(classes="choices"):
+                    architectures = Choices[str](
+                        *((one.value, one.value, one.value in filled.architectures) for one in Architecture),
+                        id="architectures",
+                        classes="panel",
+                        compact=True,
+                    )
+                    architectures.border_title = "Architectures"
+                    yield architectures
+                    depths = Choices[int](id="known-depths", classes="panel", compact=True)
+                    depths.border_title = "Depths"
+                    yield depths
+                yield from self.text_field("depths", filled.depths)
+                yield from self.text_field("seeds", filled.seeds)
+                yield from self.choice("dataset", names, filled.dataset)
+                yield from self.choice("recipe", list(RECIPES), filled.recipe)
+                for name in RECIPE_FIELDS:
+                    yield from self.text_field(name, filled.fields.get(name, ""))
+                yield from self.text_field("width", filled.width)
+                yield from self.choice("block", ["by depth", "basic", "bottleneck"], filled.block or "by depth")
+                yield from self.text_field("blocks", filled.blocks)
+                yield from self.choice("norm", ["batch", "none"], filled.norm)
+                yield from self.choice("conv_bias", ["no", "yes"], "yes" if filled.conv_bias else "no")
+                for name in ("train_images", "test_images", "device", "experiment"):
+                    yield from self.text_field(name, getattr(filled, name))
+            with Container(id="new-plan", classes="panel"):
+                yield Static("", id="new-trouble", markup=False)
+                yield DataTable[str](id="plan-table", cursor_type="none")
+                yield Button("Start training", id="start", variant="primary", compact=True)
+
+    def text_field(self, name: str, value: str) -> ComposeResult:
+        """A line of the form: a name and an input with the default in it."""
+        with Horizontal(classes="field"):
+            yield Label(name.replace("_", " "))
+            yield Input(value, placeholder=PLACEHOLDERS.get(name, ""), id=name, compact=True)
+
+    def choice(self, name: str, options: list[str], value: str) -> ComposeResult:
+        """A line of the form: a name and one of several."""
+        with Horizontal(classes="field"):
+            yield Label(name.replace("_", " "))
+            yield Select(((one, one) for one in options), value=value, allow_blank=False, id=name, compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one("#plan-table", DataTable).add_columns(*PLAN_COLUMNS)
+        self.query_one("#new-plan").border_title = "Runs"
+        self.show_placeholders()
+        self.offer_depths()
+        self.query_one("#architectures").focus()
+        self.show_plan()
+
+    def filled(self) -> Filled:
+        """The form as it stands."""
+        texts = {name: self.query_one(f"#{name}", Input).value for name in TEXT_FIELDS}
+        block = str(self.query_one("#block", Select).value)
+        return Filled(
+            architectures=list(self.query_one("#architectures", SelectionList).selected),
+            dataset=str(self.query_one("#dataset", Select).value),
+            recipe=str(self.query_one("#recipe", Select).value),
+            fields={name: self.query_one(f"#{name}", Input).value for name in RECIPE_FIELDS},
+            block="" if block == "by depth" else block,
+            norm=str(self.query_one("#norm", Select).value),
+            conv_bias=self.query_one("#conv_bias", Select).value == "yes",
+            **texts,
+        )
+
+    def show_placeholders(self) -> None:
+        """The recipe's own values, where nothing is typed."""
+        recipe = RECIPES[str(self.query_one("#recipe", Select).value)]
+        for name in RECIPE_FIELDS:
+            self.query_one(f"#{name}", Input).placeholder = words_of(getattr(recipe, name)) or "none"
+
+    def offer_depths(self) -> None:
+        """Depths that all chosen architectures have; those that are typed stay chosen."""
+        chosen = self.query_one("#architectures", SelectionList).selected
+        depths = self.query_one("#known-depths", SelectionList)
+        typed = set(split_words([self.query_one("#depths", Input).value]))
+        offered = offered_depths(chosen)
+        if self._offered == offered:
+            return
+        self._offered = offered
+        with self.prevent(SelectionList.SelectedChanged):
+            depths.clear_options()
+            depths.add_options([(str(depth), depth, str(depth) in typed) for depth in offered])
+
+    @on(SelectionList.SelectedChanged, "#architectures")
+    def architectures_chosen(self) -> None:
+        self.offer_depths()
+        self.change()
+
+    @on(SelectionList.SelectedChanged, "#known-depths")
+    def depth_chosen(self) -> None:
+        """What is chosen in the list stands in the field, where any other depth can be added."""
+        depths = self.query_one("#known-depths", SelectionList)
+        offered = set(map(str, self._offered))
+        field = self.query_one("#depths", Input)
+        others = [word for word in split_words([field.value]) if word not in offered]
+        words = sorted({*map(str, depths.selected), *others}, key=lambda word: (len(word), word))
+        field.value = ",".join(words)
+
+    @on(Select.Changed, "#recipe")
+    def recipe_chosen(self) -> None:
+        self.show_placeholders()
+        self.change()
+
+    @on(Input.Changed)
+    @on(Select.Changed)
+    def change(self) -> None:
+        """Something was typed or chosen: the table follows when the hand rests."""
+        if self._waiting is not None:
+            self._waiting.stop()
+        self._waiting = self.set_timer(SECONDS_AFTER_TYPING, self.show_plan)
+
+    def show_plan(self) -> None:
+        """The runs that the form would make, or what is wrong with it."""
+        table, trouble = self.query_one("#plan-table", DataTable), self.query_one("#new-trouble", Static)
+        table.clear()
+        self._planned = []
+        filled = self.filled()
+        try:
+            planned = plan(self.console_app.home, filled)
+            rows = plan_rows(self.console_app.home, planned[:MANY_RUNS], list(self.console_app.feed.runs.values()))
+        except DepthscopeError as error:
+            trouble.update(str(error))
+            trouble.set_class(bool(filled.architectures), "-wrong")
+        else:
+            self._planned = planned
+            more = f", the first {MANY_RUNS} shown" if len(planned) > MANY_RUNS else ""
+            runs = "1 run" if len(planned) == 1 else f"{len(planned)} runs"
+            trouble.update(f"{runs}{more}; memory and time are estimates (~)")
+            trouble.remove_class("-wrong")
+            table.add_rows(rows)
+        self.query_one("#start", Button).disabled = not self._planned
+
+    @on(Button.Pressed, "#start")
+    def start_pressed(self) -> None:
+        self.action_start()
+
+    def action_start(self) -> None:
+        """Queue what the form says as an experiment."""
+        self.show_plan()
+        if not self._planned:
+            self.notify(str(self.query_one("#new-trouble", Static).content), severity="error", markup=False)
+            return
+        name = self.query_one("#experiment", Input).value.strip() or None
+        runs = "1 run" if len(self._planned) == 1 else f"{len(self._planned)} runs"
+        self.console_app.request(Submit(runs=tuple(self._planned), experiment=name), f"{runs} queued")
+        self.app.pop_screen()

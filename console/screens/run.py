@@ -1,0 +1,256 @@
+"""Everything about one run: its curves, its epochs, what was asked, its log and what happened to it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import ClassVar
+
+import msgspec
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.widgets import DataTable, Input, Static, TabbedContent, TabPane
+
+from console.formatting import clean, duration, percent
+from console.looks import SMOOTHINGS, Options
+from console.metrics import METRICS, Axis
+from console.screens.actions import RunActions
+from console.screens.base import ConsoleScreen
+from console.states import loss, remark
+from console.widgets.chart import Chart
+from console.widgets.log_view import LogView
+from engine.run import EpochRow, Run
+from engine.run_directory import RunDirectory
+
+TABS = ("curves", "epochs", "spec", "log", "events")
+CHARTS = (("#run-loss", ("train-loss", "test-loss")), ("#run-error", ("train-error", "test-error")))
+EPOCH_COLUMNS = ("epoch", "train loss", "train error", "test loss", "test error", "rate", "images/s", "time")
+
+
+class RunScreen(RunActions, ConsoleScreen):
+    """One run, in tabs."""
+
+    HELP = "One run. The numbers 1 to 5 choose what of it is shown; p, s and r pause, stop and resume it."
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "app.pop_screen", "back", id="run.back"),
+        *(Binding(str(n), f"tab('{name}')", name, show=False, id=f"run.{name}") for n, name in enumerate(TABS, 1)),
+        *RunActions.RUN_BINDINGS,
+        Binding("c", "compare", "compare", id="run.compare"),
+        Binding("slash", "search", "search log", key_display="/", show=False, id="run.search"),
+        Binding("y", "log_y", "log y", id="run.log-y"),
+        Binding("x", "x_axis", "x axis", show=False, id="run.x-axis"),
+        Binding("e", "smooth", "smoothing", show=False, id="run.smoothing"),
+        Binding("w", "save", "save", id="run.save"),
+        Binding("Y", "copy", "copy", show=False, id="run.copy"),
+    ]
+
+    def __init__(self, run: str) -> None:
+        super().__init__()
+        self._run_id = run
+        self._options = Options()
+        self._crosshair: float | None = None
+        self._num_epochs = 0
+        self._num_events = 0
+
+    def compose_body(self) -> ComposeResult:
+        app = self.console_app
+        directory = RunDirectory(app.home.runs / self._run_id)
+        yield Static("", id="run-title", markup=False)
+        with TabbedContent(id="run-tabs"):
+            with TabPane("1 Curves", id="curves"), Vertical():
+                yield Chart(unicode=app.has_unicode, colour=app.has_colour, id="run-loss")
+                yield Chart(unicode=app.has_unicode, colour=app.has_colour, id="run-error")
+            with TabPane("2 Epochs", id="epochs"):
+                yield DataTable[str](id="run-epochs", cursor_type="row", zebra_stripes=True)
+            with TabPane("3 Spec", id="spec"), VerticalScroll():
+                yield Static("", id="run-spec", markup=False)
+            with TabPane("4 Log", id="log"):
+                yield Static("", id="run-log-empty", markup=False)
+                yield LogView(directory.log, id="run-log")
+                yield Input(placeholder="words to find in the log", id="run-search", compact=True)
+            with TabPane("5 Events", id="events"):
+                yield DataTable[str](id="run-events", cursor_type="row")
+        yield Static("", id="remark", markup=False)
+
+    def on_mount(self) -> None:
+        self._options = self.console_app.view.options
+        self.query_one("#run-search", Input).display = False
+        self.query_one("#run-epochs", DataTable).add_columns(*EPOCH_COLUMNS)
+        self.query_one("#run-events", DataTable).add_columns("when", "what", "more")
+        self.query_one("#run-loss", Chart).focus()
+        # A worker writes to its log without a word to the index.
+        self.set_interval(1.0, self.read_log)
+
+    def current_runs(self) -> list[Run]:
+        run = self.console_app.feed.runs.get(self._run_id)
+        return [] if run is None else [run]
+
+    def chosen_runs(self) -> list[Run]:
+        return self.current_runs()
+
+    def watched_runs(self) -> list[str]:
+        return [self._run_id]
+
+    def show_runs(self) -> None:
+        for run in self.current_runs():
+            where = f" on {run.device}" if run.device else ""
+            title = f"{clean(run.experiment)}/{clean(run.name)}  {run.id}  {run.outcome or run.status}{where}"
+            say(self.query_one("#run-title", Static), title)
+            say(self.query_one("#run-spec", Static), spec_text(run))
+            history = self.console_app.feed.history(run.id)
+            say(self.query_one("#remark", Static), remark(run, history.epochs, time.time()))
+        self.show_events()
+        self.read_log()
+
+    def show_curves(self) -> None:
+        from console.overlay import overlay
+
+        app, runs = self.console_app, self.current_runs()
+        histories = {run.id: app.feed.history(run.id) for run in runs}
+        for selector, names in (
+            ("#run-loss", ("train-loss", "test-loss")),
+            ("#run-error", ("train-error", "test-error")),
+        ):
+            series = []
+            for name, marker, colour in zip(names, "○●", app.curve_colours, strict=False):
+                for one in overlay(runs, histories, METRICS[name], self._options, [colour], named=False):
+                    series.append(replace(one, marker=marker))
+            title = f"○ {METRICS[names[0]].title}  ● {METRICS[names[1]].title}"
+            self.query_one(selector, Chart).show(series, self._options, title=title, crosshair=self._crosshair)
+        self.show_epochs()
+
+    def show_epochs(self) -> None:
+        """Add the rows of new epochs, and begin again where the run has."""
+        table = self.query_one("#run-epochs", DataTable)
+        epochs = self.console_app.feed.history(self._run_id).epochs
+        if len(epochs) < self._num_epochs:
+            table.clear()
+            self._num_epochs = 0
+        for row in epochs[self._num_epochs :]:
+            table.add_row(*epoch_cells(row), key=str(row.epoch))
+        if len(epochs) > self._num_epochs:
+            self._num_epochs = len(epochs)
+            table.move_cursor(row=len(epochs) - 1, animate=False)
+
+    def show_events(self) -> None:
+        """Add what has happened since the last look."""
+        table = self.query_one("#run-events", DataTable)
+        events = self.console_app.feed.events(self._run_id)
+        if len(events) < self._num_events:
+            table.clear()
+            self._num_events = 0
+        for event in events[self._num_events :]:
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
+            table.add_row(when, clean(event.kind), clean(event.text))
+        if len(events) > self._num_events:
+            self._num_events = len(events)
+            table.move_cursor(row=len(events) - 1, animate=False)
+
+    def read_log(self) -> None:
+        log = self.query_one("#run-log", LogView)
+        log.read_more()
+        empty = "" if log.content_text else "Nothing yet: a worker writes here only when something is worth a word."
+        say(self.query_one("#run-log-empty", Static), empty)
+
+    @on(Chart.Pointed)
+    def point(self, message: Chart.Pointed) -> None:
+        self._crosshair = message.x
+        self.show_curves()
+
+    def set_options(self, **changes: object) -> None:
+        self._options = msgspec.structs.replace(self._options, **changes)
+        self.show_curves()
+
+    def action_log_y(self) -> None:
+        """A logarithmic vertical axis, or a linear one."""
+        self.set_options(log_y=not self._options.log_y)
+
+    def action_x_axis(self) -> None:
+        """Epochs, steps or time to the right."""
+        axes = list(Axis)
+        self._crosshair = None
+        self.set_options(axis=axes[(axes.index(self._options.axis) + 1) % len(axes)], window=None)
+
+    def action_smooth(self) -> None:
+        """Smooth the curves more, or not at all."""
+        self.set_options(smoothing=next((weight for weight in SMOOTHINGS if weight > self._options.smoothing), 0.0))
+
+    def action_tab(self, name: str) -> None:
+        """Show another part."""
+        self.query_one("#run-tabs", TabbedContent).active = name
+
+    @on(TabbedContent.TabActivated)
+    def focus_part(self, message: TabbedContent.TabActivated) -> None:
+        for node in message.pane.query("Chart, DataTable, LogView, VerticalScroll"):
+            if node.focusable:
+                node.focus()
+                return
+
+    def action_search(self) -> None:
+        """Find words in the log."""
+        self.action_tab("log")
+        field = self.query_one("#run-search", Input)
+        field.display = True
+        self.call_after_refresh(field.focus)
+
+    @on(Input.Submitted, "#run-search")
+    def search(self, message: Input.Submitted) -> None:
+        log = self.query_one("#run-log", LogView)
+        num = log.find(message.value)
+        self.notify(f"in {num} lines; N goes to the one before", markup=False, timeout=3)
+        log.focus()
+
+    def action_compare(self) -> None:
+        """Compare the networks of this run's experiment."""
+        for run in self.current_runs():
+            self.console_app.open_comparison(run.experiment)
+
+    def action_save(self) -> None:
+        """Write the chart with the focus, or the log where that is shown, to a file."""
+        if self.query_one("#run-tabs", TabbedContent).active == "log":
+            path = self.console_app.save_text(
+                f"log-{self._run_id}.txt", self.query_one("#run-log", LogView).content_text
+            )
+            if path is not None:
+                self.notify(f"written: {path}", markup=False)
+            return
+        upper = self.query_one("#run-loss", Chart)
+        self.console_app.save_chart(self.focused if isinstance(self.focused, Chart) else upper)
+
+    def action_copy(self) -> None:
+        """Copy what is shown: the log, the specification, or the run's id."""
+        tab = self.query_one("#run-tabs", TabbedContent).active
+        if tab == "log":
+            self.console_app.copy(self.query_one("#run-log", LogView).content_text, "log")
+        elif tab == "spec" and (runs := self.current_runs()):
+            self.console_app.copy(spec_text(runs[0]), "specification")
+        else:
+            self.console_app.copy(self._run_id, "run id")
+
+
+def say(line: Static, text: str) -> None:
+    """Change a line, if its words differ."""
+    if str(line.content) != text:
+        line.update(text)
+
+
+def spec_text(run: Run) -> str:
+    """What was asked, as the run directory has it."""
+    return msgspec.json.format(msgspec.json.encode(run.spec), indent=2).decode()
+
+
+def epoch_cells(row: EpochRow) -> list[str]:
+    """One epoch as the texts of a row."""
+    return [
+        str(row.epoch),
+        loss(row.train_loss),
+        percent(row.train_error_percent),
+        loss(row.test_loss),
+        percent(row.test_error_percent),
+        f"{row.learning_rate:.3g}",
+        f"{row.images_per_second:.0f}",
+        duration(row.seconds),
+    ]

@@ -1,0 +1,118 @@
+"""Where a run stands, in a word, a sign and a sentence; imports nothing heavy."""
+
+from __future__ import annotations
+
+import math
+
+from console.formatting import UNKNOWN, clean, duration, percent
+from engine.run import EpochRow, Run, RunOutcome, RunStatus
+
+MIN_STALL_SECONDS = 60.0
+"""A running run whose journal is silent for longer is shown as stalled; it is not called dead, for its lock is held."""
+EPOCHS_OF_A_REMARK = 3
+GUESSING_SHARE = 0.01
+"""A training loss so near to ln(classes) is what guessing costs."""
+
+SIGNS = {
+    "queued": "·",
+    "running": "▶",
+    "stalled": "!",
+    "paused": "‖",
+    "succeeded": "✓",
+    "diverged": "∞",
+    "failed": "✗",
+    "cancelled": "–",
+    "lost": "?",
+}
+SIGNS_IN_ASCII = {**SIGNS, "queued": ".", "running": ">", "paused": "=", "succeeded": "+", "diverged": "~"} | {
+    "failed": "x",
+    "cancelled": "-",
+}
+
+
+def state(run: Run, now: float) -> str:
+    """Where a run stands at a time of day, in a word."""
+    if run.outcome is not None:
+        return run.outcome.value
+    silent_since = run.last_event_at or run.started_at
+    if run.status is RunStatus.RUNNING and silent_since is not None and now - silent_since > MIN_STALL_SECONDS:
+        return "stalled"
+    return run.status.value
+
+
+def last_line(text: str) -> str:
+    """The line of a traceback or message that says what went wrong."""
+    return clean(text.strip().splitlines()[-1]) if text.strip() else ""
+
+
+def loss(value: float | None) -> str:
+    """A loss, or a word where it was not finite."""
+    return "not finite" if value is None else f"{value:.4g}"
+
+
+def seconds_left(run: Run) -> float | None:
+    """How long a running run still takes at the pace of its epochs so far, or of its progress before the first."""
+    if run.status is not RunStatus.RUNNING or not run.total_steps:
+        return None
+    steps_left = run.total_steps - run.step
+    if run.epoch and run.seconds:
+        return run.seconds / (run.epoch * run.total_steps / run.spec.recipe.epochs) * steps_left
+    if run.images_per_second:
+        return steps_left * run.spec.recipe.batch_size / run.images_per_second
+    return None
+
+
+def remark(run: Run, epochs: list[EpochRow], now: float) -> str:
+    """What a run's numbers say, in a sentence."""
+    name = clean(run.name)
+    if run.outcome in (RunOutcome.FAILED, RunOutcome.LOST, RunOutcome.DIVERGED):
+        why = last_line(run.error or "") or (
+            "the loss was not finite" if run.outcome is RunOutcome.DIVERGED else "its worker did not say why"
+        )
+        return f"{name}: {run.outcome} at epoch {run.epoch}: {why}"
+    if run.status is RunStatus.QUEUED and not run.epoch:
+        return f"{name}: waits in the queue"
+    if not epochs:
+        doing = "in its first epoch" if run.status is RunStatus.RUNNING else f"{state(run, now)}, no epoch done"
+        return f"{name}: {doing}"
+    parts = [f"epoch {run.epoch} of {run.spec.recipe.epochs}" if not run.succeeded else f"{run.epoch} epochs"]
+    parts.append(f"training loss {loss(run.train_loss)}{guessing(run, epochs)}")
+    parts.append(f"test error {percent(run.test_error_percent)}")
+    best = min((row for row in epochs if row.test_error_percent is not None), key=test_error, default=None)
+    if best is not None and best.epoch != run.epoch:
+        parts.append(f"best {percent(best.test_error_percent)} at epoch {best.epoch} (selected on the test set)")
+    if (left := seconds_left(run)) is not None:
+        parts.append(f"about {duration(left)} left")
+    elif run.seconds:
+        parts.append(f"trained for {duration(run.seconds)}")
+    return f"{name}: {', '.join(parts)}"
+
+
+def test_error(row: EpochRow) -> float:
+    return math.inf if row.test_error_percent is None else row.test_error_percent
+
+
+def guessing(run: Run, epochs: list[EpochRow]) -> str:
+    """Says that the training loss has stayed where guessing leaves it, for how many epochs; empty where it has not."""
+    chance = math.log(run.spec.model.num_classes)
+    flat = 0
+    for row in reversed(epochs):
+        if row.train_loss is None or abs(row.train_loss - chance) > GUESSING_SHARE * chance:
+            break
+        flat += 1
+    if flat < EPOCHS_OF_A_REMARK:
+        return ""
+    return f", flat at ln {run.spec.model.num_classes} = {chance:.3f} for {flat} epochs: not learning"
+
+
+def rate(run: Run) -> str:
+    """Images per second of a run that is under way."""
+    if run.status is not RunStatus.RUNNING or not run.images_per_second:
+        return ""
+    return f"{run.images_per_second:.0f}"
+
+
+def left(run: Run) -> str:
+    """How long a running run still takes; empty where nobody knows."""
+    text = duration(seconds_left(run))
+    return "" if text == UNKNOWN else text

@@ -1,0 +1,220 @@
+"""A chart that redraws no more of itself than what has changed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+
+from console.formatting import cut
+from console.looks import Options
+
+if TYPE_CHECKING:
+    from console.charts import Canvas, Series
+
+RUN_OF_ONE_LOOK = re.compile(r"((?:\x1b\[[\d;]+m)*)([^\x1b]*)(?:\x1b\[0m)?")
+CROSSHAIR = Style(reverse=True)
+
+
+class Chart(Widget, can_focus=True):
+    """Curves on axes, and a crosshair that reads values off every one of them."""
+
+    HELP = (
+        "Curves of the runs beside it: marked ones, or else the selected run's experiment."
+        " Click, or use the arrow keys, to put a crosshair there; it reads every curve at that place."
+        " Zoom shows half of the range around it."
+    )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "move_crosshair(-1)", "crosshair left", show=False, id="chart.left"),
+        Binding("right", "move_crosshair(1)", "crosshair right", show=False, id="chart.right"),
+        Binding("shift+left", "move_crosshair(-10)", "crosshair far left", show=False, id="chart.far-left"),
+        Binding("shift+right", "move_crosshair(10)", "crosshair far right", show=False, id="chart.far-right"),
+    ]
+
+    class Pointed(Message):
+        """The user wants the crosshair at an x; None takes it away."""
+
+        def __init__(self, x: float | None) -> None:
+            super().__init__()
+            self.x = x
+
+    def __init__(self, *, unicode: bool, colour: bool, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._unicode = unicode
+        self._colour = colour
+        self._series: Sequence[Series] = ()
+        self._options = Options()
+        self._title = ""
+        self._lines: list[str] = []
+        self._canvas: Canvas | None = None
+        self._crosshair: float | None = None
+        self._is_ready = False
+
+    def show(self, series: Sequence[Series], options: Options, *, title: str, crosshair: float | None = None) -> None:
+        """Draw other curves, or the same ones after they have grown."""
+        self._series, self._options, self._title, self._crosshair = series, options, title, crosshair
+        self._is_ready = True
+        self.redraw()
+
+    def as_lines(self, *, width: int, height: int, colour: bool) -> list[str]:
+        """The chart with its title and legend, for a file or the clipboard."""
+        from console.overlay import draw_overlay
+
+        return draw_overlay(
+            [*self._series],
+            self._options,
+            width=width,
+            height=height,
+            title=f"{self._title}  {self._options.words()}",
+            colour=colour,
+            unicode=self._unicode,
+        ).lines
+
+    def redraw(self) -> None:
+        """Draw at the present size, and repaint the cells that differ."""
+        width, height = self.content_size
+        if width <= 0 or height <= 0 or not self._is_ready:
+            return
+        # numpy and plotext take a tenth of a second, which the first frame does not wait for.
+        from console.overlay import draw_overlay
+
+        drawing = draw_overlay(
+            self._series,
+            self._options,
+            width=width,
+            height=height,
+            colour=self._colour,
+            unicode=self._unicode,
+            steady=True,
+        )
+        before, self._lines = self._lines, drawing.lines
+        column_before = self.crosshair_column()
+        self._canvas = drawing.canvas
+        self.label_border()
+        if len(before) != len(self._lines) or column_before != self.crosshair_column():
+            self.refresh()
+            return
+        changed = [index for index, (old, new) in enumerate(zip(before, self._lines, strict=True)) if old != new]
+        if changed:
+            self.refresh(*(changed_region(index, before[index], self._lines[index], width) for index in changed))
+
+    def label_border(self) -> None:
+        """What is drawn, and what the crosshair reads."""
+        room = max(self.size.width - 4, 8)
+        title = f"{self._title} · {self._options.words()}"
+        self.border_title = plain(cut(title, room, unicode=self._unicode), unicode=self._unicode)
+        if self._crosshair is None:
+            self.border_subtitle = ""
+            return
+        from console.overlay import readings
+
+        found = readings(self._series, self._crosshair)
+        unit = self._options.axis.label
+        at = f"{unit} {found[0][1]:g}: " if found else f"{unit} {self._crosshair:g}"
+        words = at + "  ".join(f"{one.marker} {y:.4g}" for one, _, y in found)
+        self.border_subtitle = plain(cut(words, room, unicode=self._unicode), unicode=self._unicode)
+
+    def zoomed(self, factor: float) -> tuple[float, float] | None:
+        """The part of the x axis to show instead of the present one: None for all of it.
+
+        Args:
+            factor: Of the present range; it lies around the crosshair, or ends where the curves end.
+        """
+        if self._canvas is None:
+            return self._options.window
+        low, high = self._canvas.x_limits
+        ends = (
+            [float(one.x[0]) for one in self._series if len(one.x)],
+            [float(one.x[-1]) for one in self._series if len(one.x)],
+        )
+        least, most = min(ends[0], default=low), max(ends[1], default=high)
+        width = (min(high, most) - low) * factor
+        middle = min(high, most) - width / 2 if self._crosshair is None else self._crosshair
+        left, right = max(middle - width / 2, least), min(middle + width / 2, most)
+        return None if right - left >= most - least or right <= left else (left, right)
+
+    def crosshair_column(self) -> int | None:
+        """The cell of the crosshair, from the left of the chart."""
+        if self._canvas is None or self._crosshair is None:
+            return None
+        return self._canvas.left + self._canvas.column_of(self._crosshair)
+
+    def render_line(self, y: int) -> Strip:
+        width = self.content_size.width
+        if y >= len(self._lines):
+            return Strip.blank(width, self.rich_style)
+        strip = Strip(segments(self._lines[y])).adjust_cell_length(width)
+        column, canvas = self.crosshair_column(), self._canvas
+        if column is not None and canvas is not None and canvas.top <= y < canvas.top + canvas.rows:
+            parts = [strip.crop(0, column), strip.crop(column, column + 1), strip.crop(column + 1, width)]
+            parts[1] = parts[1].apply_style(CROSSHAIR)
+            strip = Strip.join(parts)
+        return strip.apply_style(self.rich_style)
+
+    def on_resize(self) -> None:
+        self._lines = []
+        self.redraw()
+
+    def on_click(self, event: events.Click) -> None:
+        if self._canvas is not None:
+            at = event.get_content_offset(self)
+            if at is not None:
+                self.post_message(self.Pointed(self._canvas.x_at(at.x - self._canvas.left)))
+
+    def action_move_crosshair(self, columns: int) -> None:
+        """Move the crosshair by columns; the first move puts it at the right edge."""
+        if self._canvas is None:
+            return
+        here = self._canvas.columns if self._crosshair is None else self._canvas.column_of(self._crosshair)
+        self.post_message(self.Pointed(self._canvas.x_at(here + columns)))
+
+
+@lru_cache(maxsize=512)
+def style_of(codes: str) -> Style:
+    """The look that SGR sequences ask for: a colour of the 256, and faint or not."""
+    numbers = [int(number) for number in re.findall(r"\d+", codes)]
+    colour = None
+    if 38 in numbers:
+        colour = f"color({numbers[numbers.index(38) + 2]})"
+    return Style(color=colour, dim=(2 in numbers and 38 not in numbers[: numbers.index(2)]) or None)
+
+
+def segments(line: str) -> list[Segment]:
+    """A line with ANSI sequences as pieces of one look each."""
+    found = []
+    for codes, text in RUN_OF_ONE_LOOK.findall(line):
+        if text:
+            found.append(Segment(text, style_of(codes) if codes else None))
+    return found
+
+
+def changed_region(row: int, old: str, new: str, width: int) -> Region:
+    """The cells of a line from the first to the last that differ; every cell of a chart is one character wide."""
+    before, after = cells_of(old, width), cells_of(new, width)
+    differing = [column for column in range(width) if before[column] != after[column]]
+    if not differing:
+        return Region(0, row, 1, 1)
+    return Region(differing[0], row, differing[-1] - differing[0] + 1, 1)
+
+
+def cells_of(line: str, width: int) -> list[tuple[str, str]]:
+    """The character and the look of every cell."""
+    found = [(character, codes) for codes, text in RUN_OF_ONE_LOOK.findall(line) for character in text]
+    return [*found, *[(" ", "")] * width][:width]
+
+
+def plain(text: str, *, unicode: bool) -> str:
+    """A border's text as it may be shown: no markup, and ASCII where nothing else reaches the reader."""
+    text = text.replace("[", "(").replace("]", ")")
+    return text if unicode else text.replace("·", "|").encode("ascii", "replace").decode()

@@ -1,0 +1,85 @@
+"""The end of a file that grows: follows it, and finds words in it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.widgets import RichLog
+
+from console.formatting import clean
+
+TAIL_BYTES = 256 << 10
+"""Of a long log, so much of its end is shown."""
+MAX_LINES = 5_000
+
+
+class LogView(RichLog):
+    """A worker's log, as plain text."""
+
+    HELP = "What the worker wrote to standard error. It follows the end; f holds it. / finds words, n the next place."
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f", "follow", "follow or hold", id="log.follow"),
+        Binding("N", "next_match", "next match", id="log.next"),
+    ]
+
+    def __init__(self, path: Path, *, id: str | None = None) -> None:
+        super().__init__(max_lines=MAX_LINES, markup=False, highlight=False, wrap=False, id=id)
+        self._path = path
+        self._offset: int | None = None
+        self._texts: list[str] = []
+        self._wanted = ""
+        self._match = -1
+
+    @property
+    def content_text(self) -> str:
+        """All lines that are held."""
+        return "\n".join(self._texts)
+
+    def read_more(self) -> None:
+        """Show what was appended since the last look; at first the end of the file."""
+        try:
+            size = self._path.stat().st_size
+            if self._offset is None:
+                self._offset = max(0, size - TAIL_BYTES)
+            if size <= self._offset:
+                return
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                content = os.read(file.fileno(), TAIL_BYTES)
+        except FileNotFoundError:
+            return
+        # A line that is not complete yet waits for the next look.
+        complete = content[: content.rfind(b"\n") + 1]
+        self._offset += len(complete)
+        for line in complete.decode("utf-8", "replace").splitlines():
+            text = clean(line)
+            self._texts.append(text)
+            self.write(Text(text))
+        del self._texts[:-MAX_LINES]
+
+    def find(self, words: str) -> int:
+        """Look for words from the end upwards; returns in how many lines they are."""
+        self._wanted, self._match = words.lower(), len(self._texts)
+        self.action_next_match()
+        return sum(self._wanted in text.lower() for text in self._texts) if words else 0
+
+    def action_next_match(self) -> None:
+        """Go to the place before this one, or the last."""
+        if not self._wanted:
+            return
+        rows = [row for row, text in enumerate(self._texts) if self._wanted in text.lower()]
+        if rows:
+            self._match = max((row for row in rows if row < self._match), default=rows[-1])
+            self.auto_scroll = False
+            self.scroll_to(y=self._match, animate=False)
+
+    def action_follow(self) -> None:
+        """Follow the end, or hold still."""
+        self.auto_scroll = not self.auto_scroll
+        if self.auto_scroll:
+            self.scroll_end(animate=False)

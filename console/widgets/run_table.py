@@ -1,0 +1,283 @@
+"""The runs, a row each: knows how to show them, not where they come from.
+
+Textual's DataTable measures every cell of every row that is added; a thousand runs cost it a second at the start and at
+every change of filter. This table renders the lines that are on screen, and repaints those whose run has changed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from console.chart_frame import ascii_marker
+from console.formatting import aligned, clean, cut
+from console.looks import Look
+from console.metrics import MARKERS
+from console.run_columns import Column, fitting
+from engine.run import Run
+
+HEADER_LINES = 1
+PREFIX_CELLS = 4
+"""The sign of a mark, the marker of the curve, and the spaces behind them."""
+
+Group = tuple[str, str]
+"""An experiment's name and what is said of it: a line of its own above its runs."""
+Line = str | Group
+"""The id of a run, or the head of a group."""
+
+
+class RunTable(ScrollView, can_focus=True):
+    """Runs with a cursor on one of them, and marks on those that are to be drawn together."""
+
+    HELP = (
+        "All runs. The marker tells the architecture, and with its colour the curve on the right."
+        " Space marks runs to be drawn together; without marks, the whole experiment is drawn."
+        " Click a column's title to sort by it."
+    )
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "run-table--header",
+        "run-table--cursor",
+        "run-table--group",
+        "run-table--marked",
+    }
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "up", show=False, id="runs.up"),
+        Binding("down,j", "move(1)", "down", show=False, id="runs.down"),
+        Binding("pageup", "page(-1)", "page up", show=False, id="runs.page-up"),
+        Binding("pagedown", "page(1)", "page down", show=False, id="runs.page-down"),
+        Binding("home", "move(-1000000)", "first", show=False, id="runs.first"),
+        Binding("end", "move(1000000)", "last", show=False, id="runs.last"),
+    ]
+
+    class Moved(Message):
+        """The cursor is on another run."""
+
+        def can_replace(self, message: Message) -> bool:
+            return isinstance(message, RunTable.Moved)
+
+    class Opened(Message):
+        """A run was clicked twice."""
+
+    class SortAsked(Message):
+        """A column's title was clicked."""
+
+        def __init__(self, key: str) -> None:
+            super().__init__()
+            self.key = key
+
+    def __init__(self, *, unicode: bool, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._unicode = unicode
+        self._lines: list[Line] = []
+        self._runs: Mapping[str, Run] = {}
+        self._looks: Mapping[str, Look] = {}
+        self._marked: frozenset[str] = frozenset()
+        self._row = 0
+        self._columns: list[tuple[Column, int]] = []
+        self._sorted_by = ""
+        self._shown: dict[str, tuple[object, ...]] = {}
+
+    @property
+    def cursor_run(self) -> str | None:
+        """The id of the run under the cursor; None where there is no run."""
+        line = self._lines[self._row] if self._row < len(self._lines) else None
+        return line if isinstance(line, str) else None
+
+    @property
+    def run_ids(self) -> list[str]:
+        """The runs as they are shown, from the top."""
+        return [line for line in self._lines if isinstance(line, str)]
+
+    def show(
+        self,
+        lines: Sequence[Line],
+        runs: Mapping[str, Run],
+        *,
+        looks: Mapping[str, Look],
+        marked: frozenset[str],
+        sorted_by: str,
+    ) -> None:
+        """Show these lines; the cursor stays on its run, and only lines that differ are painted again.
+
+        Args:
+            lines: Ids of runs, and heads of groups, from the top.
+            runs: The runs by id.
+            looks: Of the runs that are drawn.
+            marked: Ids of the marked runs.
+            sorted_by: Key of the column that the runs are sorted by; its title says so.
+        """
+        before, cursor = self._lines, self.cursor_run
+        was_sorted_by, self._sorted_by = self._sorted_by, sorted_by
+        self._lines, self._runs, self._looks, self._marked = list(lines), runs, looks, marked
+        if before != self._lines:
+            self._row = self.row_of(cursor)
+            self.virtual_size = Size(self.size.width, len(self._lines) + HEADER_LINES)
+        if before != self._lines or was_sorted_by != sorted_by:
+            self._shown = {}
+            self.refresh()
+        else:
+            self.repaint_changed()
+        if self.cursor_run != cursor:
+            self.scroll_to_cursor()
+            self.post_message(self.Moved())
+
+    def row_of(self, run: str | None) -> int:
+        """The row of a run, or the nearest row to where the cursor was that has one."""
+        if run in self._lines:
+            return self._lines.index(run)
+        rows = [row for row, line in enumerate(self._lines) if isinstance(line, str)]
+        return min(rows, key=lambda row: abs(row - self._row), default=0)
+
+    def look_of(self, run: str) -> tuple[object, ...]:
+        """All that the line of a run is made from; the run itself is replaced as a whole when it changes."""
+        return self._runs.get(run), self._looks.get(run), run in self._marked, run == self.cursor_run
+
+    def visible_rows(self) -> range:
+        """Rows that are on screen, the last of them perhaps in part."""
+        top = self.scroll_offset.y
+        return range(top, min(top + self.size.height, len(self._lines)))
+
+    def repaint_changed(self) -> None:
+        """Repaint lines whose run, look, mark or cursor differs from what is painted."""
+        regions = []
+        for row in self.visible_rows():
+            line = self._lines[row]
+            if isinstance(line, str) and self._shown.get(line) != self.look_of(line):
+                regions.append(Region(0, row - self.scroll_offset.y + HEADER_LINES, self.size.width, 1))
+        if regions:
+            self.refresh(*regions)
+
+    def select(self, run: str) -> None:
+        """Put the cursor on a run."""
+        if run in self._lines:
+            self.go(self._lines.index(run))
+
+    def go(self, row: int) -> None:
+        """Put the cursor on a row, or the next one in that direction that holds a run."""
+        step = 1 if row >= self._row else -1
+        row = min(max(row, 0), len(self._lines) - 1)
+        while 0 <= row < len(self._lines) and not isinstance(self._lines[row], str):
+            row += step
+        if not 0 <= row < len(self._lines) or row == self._row:
+            self.scroll_to_cursor()
+            return
+        self._row = row
+        self.scroll_to_cursor()
+        self.repaint_changed()
+        self.post_message(self.Moved())
+
+    def scroll_to_cursor(self) -> None:
+        top, height = self.scroll_offset.y, max(self.size.height - HEADER_LINES, 1)
+        # The head of a group is shown with its first run.
+        first = self._row - 1 if self._row and not isinstance(self._lines[self._row - 1], str) else self._row
+        if first < top:
+            self.scroll_to(y=first, animate=False)
+        elif self._row >= top + height:
+            self.scroll_to(y=self._row - height + 1, animate=False)
+
+    def action_move(self, rows: int) -> None:
+        """Move the cursor."""
+        self.go(self._row + rows)
+
+    def action_page(self, pages: int) -> None:
+        """Move the cursor by what is on screen."""
+        self.go(self._row + pages * max(self.size.height - HEADER_LINES, 1))
+
+    def on_resize(self) -> None:
+        self._columns = fitting(self.size.width - PREFIX_CELLS)
+        self.virtual_size = Size(self.size.width, len(self._lines) + HEADER_LINES)
+        self.call_after_refresh(self.scroll_to_cursor)
+        self.refresh()
+
+    def on_click(self, event: events.Click) -> None:
+        at = event.get_content_offset(self)
+        if at is None:
+            return
+        if at.y < HEADER_LINES:
+            if (key := self.column_at(at.x)) is not None:
+                self.post_message(self.SortAsked(key))
+            return
+        row = at.y - HEADER_LINES + self.scroll_offset.y
+        if row < len(self._lines) and isinstance(self._lines[row], str):
+            self.go(row)
+            if event.chain == 2:
+                self.post_message(self.Opened())
+
+    def column_at(self, x: int) -> str | None:
+        """The key of the column under a cell of the header."""
+        left = PREFIX_CELLS
+        for column, width in self._columns:
+            if left <= x < left + width:
+                return column.key
+            left += width + 1
+        return None
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        row = y - HEADER_LINES + self.scroll_offset.y
+        if y < HEADER_LINES:
+            return self.header().adjust_cell_length(width, self.header_style).apply_style(self.rich_style)
+        if row >= len(self._lines):
+            return Strip.blank(width, self.rich_style)
+        line = self._lines[row]
+        if isinstance(line, str):
+            self._shown[line] = self.look_of(line)
+            return self.run_line(line, is_cursor=row == self._row).apply_style(self.rich_style)
+        style = self.get_component_rich_style("run-table--group")
+        text = cut(f"{clean(line[0])}  {line[1]}", width, unicode=self._unicode)
+        return Strip([Segment(aligned(text, width, "<"), style)]).apply_style(self.rich_style)
+
+    @property
+    def header_style(self) -> Style:
+        return self.get_component_rich_style("run-table--header")
+
+    def header(self) -> Strip:
+        """The titles; the one that is sorted by has a sign."""
+        sign = "▾" if self._unicode else "v"
+        texts = [" " * PREFIX_CELLS]
+        for column, width in self._columns:
+            title = f"{column.title}{sign}" if column.key == self._sorted_by else column.title
+            texts.append(aligned(cut(title, width, unicode=self._unicode), width, ">" if column.right else "<") + " ")
+        return Strip([Segment("".join(texts), self.header_style)])
+
+    def run_line(self, id: str, *, is_cursor: bool) -> Strip:
+        """One run: mark, marker in the colour of its curve, and the columns."""
+        run, look = self._runs[id], self._looks.get(id)
+        marked = id in self._marked
+        style = Style.null()
+        if marked:
+            style += self.get_component_rich_style("run-table--marked")
+        if is_cursor:
+            style += self.get_component_rich_style("run-table--cursor")
+        marker = look.marker if look is not None else MARKERS[run.spec.model.architecture][0]
+        colour = Style(color=f"color({look.colour})") if look is not None and isinstance(look.colour, int) else None
+        pointer = (">" if is_cursor else " ") + ("*" if marked else " ")
+        marker = marker if self._unicode else ascii_marker(marker, 0)
+        now = time.time()
+        cells = [
+            aligned(
+                cut(column.text(run, now, self._unicode), width, unicode=self._unicode),
+                width,
+                ">" if column.right else "<",
+            )
+            for column, width in self._columns
+        ]
+        return Strip(
+            [
+                Segment(pointer, style),
+                Segment(marker, style + colour if colour is not None else style),
+                Segment(" " + " ".join(cells), style),
+            ]
+        ).adjust_cell_length(self.size.width, style)
