@@ -23,14 +23,13 @@ from console.screens.base import ConsoleScreen
 from console.screens.home import HomeScreen
 from console.themes import OWN_THEMES, curve_colours
 from console.view_state import load_view, save_view
-from engine import client, launch
 from engine.errors import DepthscopeError, EngineUnreachable
-from engine.paths import Home
-from engine.protocol import RunRequest, Submit
 from engine.run import RunStatus
 
 if TYPE_CHECKING:
     from console.widgets.chart import Chart
+    from engine.paths import Home
+    from engine.protocol import RunRequest, Submit
     from engine.spec import RunSpec
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -70,6 +69,14 @@ class ConsoleApp(App[None]):
         self._starts_engine = starts_engine
         self._index_trouble: str | None = None
         self._engine_trouble: str | None = None
+        # Before anything is on screen, so that nothing is styled twice.
+        for theme in OWN_THEMES:
+            self.register_theme(theme)
+        self.theme = config.theme if config.theme in self.available_themes else THEMES[0]
+        self.set_class(not self.has_unicode, "-ascii")
+
+    def get_default_screen(self) -> Screen[None]:
+        return HomeScreen()
 
     @property
     def has_colour(self) -> bool:
@@ -80,16 +87,12 @@ class ConsoleApp(App[None]):
         return curve_colours(self.current_theme)
 
     def on_mount(self) -> None:
-        for theme in OWN_THEMES:
-            self.register_theme(theme)
-        self.theme = self.config.theme if self.config.theme in self.available_themes else THEMES[0]
-        self.set_class(not self.has_unicode, "-ascii")
         self.set_keymap(self.config.keys)
         self.look()
-        self.push_screen(HomeScreen())
         self.set_interval(SECONDS_BETWEEN_LOOKS, self.look)
-        self.run_worker(self.take_pulses())
         end_with_the_terminal(self)
+        # Behind the first frame, with which a thread would compete.
+        self.call_after_refresh(self.run_worker, self.take_pulses())
 
     # What is read
 
@@ -126,7 +129,7 @@ class ConsoleApp(App[None]):
     async def launch_engine(self) -> None:
         """Start an engine where none serves; what went wrong stands in the banner."""
         try:
-            await asyncio.to_thread(launch.ensure_engine, self.home)
+            await asyncio.to_thread(ensure_engine, self.home)
             self._engine_trouble = None
         except DepthscopeError as error:
             self._engine_trouble = str(error)
@@ -157,7 +160,7 @@ class ConsoleApp(App[None]):
 
     async def _request(self, request: Submit | RunRequest, done: str) -> None:
         try:
-            await asyncio.to_thread(client.change, self.home, request)
+            await asyncio.to_thread(ask_for, self.home, request)
         except EngineUnreachable as error:
             self.notify(str(error), title="not done yet", severity="error", markup=False, timeout=8)
         except DepthscopeError as error:
@@ -268,3 +271,17 @@ class ConsoleApp(App[None]):
     def get_key_display(self, binding: Binding) -> str:
         shown = super().get_key_display(binding)
         return shown if self.has_unicode or shown.isascii() else binding.key.replace("_", " ")
+
+
+def ensure_engine(home: Home) -> None:
+    """An engine that serves; imported here, since the first frame does not wait for what starts one."""
+    from engine import launch
+
+    launch.ensure_engine(home)
+
+
+def ask_for(home: Home, request: Submit | RunRequest) -> None:
+    """A change by the engine, which is started where there is none."""
+    from engine import client
+
+    client.change(home, request)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,6 +47,8 @@ def read_config(home: Home) -> Config:
     names = [field.encode_name for field in msgspec.structs.fields(Config)]
     for name in found:
         if name not in names:
+            import difflib
+
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(f"{home.config}: {name!r} is not known: there are {', '.join(names)}{hint}")
@@ -64,11 +64,14 @@ def read_file(home: Home) -> dict[str, Any]:
     Raises:
         UsageError: it is no TOML, or cannot be read.
     """
+    if not home.config.exists():
+        return {}
+    # Not at the top: most users have no such file, and the first frame does not wait for what it does not need.
+    import tomllib
+
     try:
         with home.config.open("rb") as file:
             return tomllib.load(file)
-    except FileNotFoundError:
-        return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{home.config} is not TOML: {error}") from error
     except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
 from console.formatting import clean
@@ -40,6 +39,8 @@ def parse_filter(text: str) -> Callable[[Run, float], bool]:
         if not colon:
             tests.append(lambda run, _now, word=word: word in haystack(run))  # type: ignore[misc]
         elif key not in KEYS:
+            import difflib
+
             near = difflib.get_close_matches(key, KEYS, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(f"filter key {key!r} is not known: there are {', '.join(KEYS)}{hint}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -69,6 +68,8 @@ def find_metric(name: str) -> Metric:
         UsageError: there is none; the text lists those there are.
     """
     if name not in METRICS:
+        import difflib
+
         near = difflib.get_close_matches(name, METRICS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UsageError(f"metric {name!r} is not known: there are {', '.join(METRICS)}{hint}")

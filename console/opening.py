@@ -6,7 +6,7 @@ import sys
 
 from console.config import read_config
 from console.output import narrate
-from engine import client
+from engine.paths import find_home
 
 
 def open_console() -> int:
@@ -17,7 +17,7 @@ def open_console() -> int:
     """
     from console.app import ConsoleApp
 
-    home = client.open_home()
+    home = find_home().create()
     app = ConsoleApp(home, read_config(home))
     app.run()
     app.feed.close()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from console.formatting import byte_size, duration
-from engine import launch
-from engine.devices import GpuReading, HostReading, read_gpus, read_host
 from engine.errors import DepthscopeError, EngineUnreachable, UsageError
-from engine.paths import Home
-from engine.protocol import Greeting
+
+if TYPE_CHECKING:
+    from engine.devices import GpuReading, HostReading
+    from engine.paths import Home
+    from engine.protocol import Greeting
 
 PATIENCE_SECONDS = 1.0
 SECONDS_BETWEEN_PULSES = 1.5
@@ -41,12 +43,16 @@ class Pulse:
 
 def take_pulse(home: Home) -> Pulse:
     """Ask engine and devices; takes up to `PATIENCE_SECONDS`."""
+    # In the thread that asks: the first frame does not wait for NVML's bindings and what starts an engine.
+    from engine import launch
+    from engine.devices import read_gpus, read_host
+
     gpus = read_gpus()
     host = None if gpus else read_host()
     try:
         greeting = launch.greet(home, patience_seconds=PATIENCE_SECONDS)
         if greeting is None:
-            down = "no engine serves: nothing is queued or watched until one starts (key e)"
+            down = "no engine serves: nothing is queued or watched until one starts (key E)"
             return Pulse(EngineState.DOWN, trouble=down, gpus=gpus, host=host)
         launch.check_version(greeting)
     except EngineUnreachable:

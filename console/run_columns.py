@@ -11,7 +11,7 @@ from console.states import SIGNS, SIGNS_IN_ASCII, left, loss, rate, seconds_left
 from engine.run import Run
 
 BAR_CELLS = 8
-NAME_CELLS = 19
+NAME_CELLS = 17
 """Least that a name takes; it gets what the other columns leave."""
 
 
@@ -58,7 +58,7 @@ COLUMNS = (
     Column(
         "epoch",
         "epoch",
-        9,
+        7,
         True,
         3,
         lambda run, _now, _unicode: f"{run.epoch}/{run.spec.recipe.epochs}",

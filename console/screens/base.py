@@ -8,11 +8,11 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from console.feed import CurvesChanged, RunsChanged
 from console.widgets.banner import Banner
 from console.widgets.headline import Headline
+from console.widgets.key_bar import KeyBar
 
 if TYPE_CHECKING:
     from console.app import ConsoleApp
@@ -33,7 +33,7 @@ class ConsoleScreen(Screen[None]):
         yield Headline(unicode=self.console_app.has_unicode)
         yield Banner()
         yield from self.compose_body()
-        yield Footer(show_command_palette=True)
+        yield KeyBar()
 
     def compose_body(self) -> ComposeResult:
         """What is between the headline and the footer."""

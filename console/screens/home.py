@@ -79,15 +79,17 @@ class HomeScreen(RunActions, ConsoleScreen):
     def on_mount(self) -> None:
         self.query_one("#filter", Input).display = False
         self.query_one(RunTable).focus()
-        self.run_worker(self.prepare_charts())
+        self.call_after_refresh(self.run_worker, self.prepare_charts())
 
     async def prepare_charts(self) -> None:
         """Load what draws, behind the first frame and off the UI thread; then draw for the first time."""
         await asyncio.to_thread(importlib.import_module, "console.overlay")
-        self._charts_ready = True
-        self.draw_charts()
+        self.charts_ready = True
+        self.console_app.feed.watch(self.watched_runs())
+        self.show_curves()
 
-    _charts_ready = False
+    charts_ready = False
+    """Whether what draws is loaded."""
 
     # What is shown
 
@@ -116,7 +118,8 @@ class HomeScreen(RunActions, ConsoleScreen):
         return alike
 
     def watched_runs(self) -> list[str]:
-        return [run.id for run in self.drawn_runs()]
+        # Nothing is read for charts before there are any, and with them before the first frame.
+        return [run.id for run in self.drawn_runs()] if self.charts_ready else []
 
     def drawn_looks(self) -> dict[str, Look]:
         return looks(self.drawn_runs(), self.console_app.curve_colours)
@@ -140,7 +143,7 @@ class HomeScreen(RunActions, ConsoleScreen):
             marked=frozenset(view.marked),
             sorted_by=view.sort,
         )
-        table.border_title = self.table_title(len(runs))
+        table.say_title(self.table_title(len(runs)))
         self.query_one("#no-runs", Static).display = not app.feed.runs
         table.display = bool(app.feed.runs)
         self.say_remark()
@@ -158,7 +161,7 @@ class HomeScreen(RunActions, ConsoleScreen):
 
     def draw_charts(self) -> None:
         """Draw both charts, once what draws is loaded."""
-        if not self._charts_ready:
+        if not self.charts_ready:
             return
         from console.overlay import overlay
 

@@ -60,6 +60,8 @@ class Chart(Widget, can_focus=True):
         self._canvas: Canvas | None = None
         self._crosshair: float | None = None
         self._is_ready = False
+        self._labels = ("", "")
+        self._base_style = Style.null()
 
     def show(self, series: Sequence[Series], options: Options, *, title: str, crosshair: float | None = None) -> None:
         """Draw other curves, or the same ones after they have grown."""
@@ -110,20 +112,28 @@ class Chart(Widget, can_focus=True):
             self.refresh(*(changed_region(index, before[index], self._lines[index], width) for index in changed))
 
     def label_border(self) -> None:
-        """What is drawn, and what the crosshair reads."""
-        room = max(self.size.width - 4, 8)
-        title = f"{self._title} · {self._options.words()}"
-        self.border_title = plain(cut(title, room, unicode=self._unicode), unicode=self._unicode)
+        """Say what is drawn, and what the crosshair reads; the same words again would repaint everything."""
+        labels = self.title_words(), self.reading_words()
+        if labels != self._labels:
+            self._labels = labels
+            self.border_title, self.border_subtitle = (plain(label, unicode=self._unicode) for label in labels)
+
+    def title_words(self) -> str:
+        return self.within_border(f"{self._title} · {self._options.words()}")
+
+    def within_border(self, text: str) -> str:
+        return cut(text, max(self.size.width - 4, 8), unicode=self._unicode)
+
+    def reading_words(self) -> str:
+        """The value of every curve at the crosshair; empty where there is none."""
         if self._crosshair is None:
-            self.border_subtitle = ""
-            return
+            return ""
         from console.overlay import readings
 
         found = readings(self._series, self._crosshair)
         unit = self._options.axis.label
         at = f"{unit} {found[0][1]:g}: " if found else f"{unit} {self._crosshair:g}"
-        words = at + "  ".join(f"{one.marker} {y:.4g}" for one, _, y in found)
-        self.border_subtitle = plain(cut(words, room, unicode=self._unicode), unicode=self._unicode)
+        return self.within_border(at + "  ".join(f"{one.marker} {y:.4g}" for one, _, y in found))
 
     def zoomed(self, factor: float) -> tuple[float, float] | None:
         """The part of the x axis to show instead of the present one: None for all of it.
@@ -150,17 +160,22 @@ class Chart(Widget, can_focus=True):
             return None
         return self._canvas.left + self._canvas.column_of(self._crosshair)
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        # Textual works it out anew at every look, and every line of the chart wants it.
+        self._base_style = self.rich_style
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         width = self.content_size.width
         if y >= len(self._lines):
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self._base_style)
         strip = Strip(segments(self._lines[y])).adjust_cell_length(width)
         column, canvas = self.crosshair_column(), self._canvas
         if column is not None and canvas is not None and canvas.top <= y < canvas.top + canvas.rows:
             parts = [strip.crop(0, column), strip.crop(column, column + 1), strip.crop(column + 1, width)]
             parts[1] = parts[1].apply_style(CROSSHAIR)
             strip = Strip.join(parts)
-        return strip.apply_style(self.rich_style)
+        return strip.apply_style(self._base_style)
 
     def on_resize(self) -> None:
         self._lines = []

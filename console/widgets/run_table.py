@@ -86,7 +86,10 @@ class RunTable(ScrollView, can_focus=True):
         self._marked: frozenset[str] = frozenset()
         self._row = 0
         self._columns: list[tuple[Column, int]] = []
+        self._columns_width = -1
+        self._base_style = Style.null()
         self._sorted_by = ""
+        self._title = ""
         self._shown: dict[str, tuple[object, ...]] = {}
 
     @property
@@ -133,6 +136,12 @@ class RunTable(ScrollView, can_focus=True):
             self.scroll_to_cursor()
             self.post_message(self.Moved())
 
+    def say_title(self, text: str) -> None:
+        """Name the table; the same name again would repaint everything."""
+        if text != self._title:
+            self._title = text
+            self.border_title = text
+
     def row_of(self, run: str | None) -> int:
         """The row of a run, or the nearest row to where the cursor was that has one."""
         if run in self._lines:
@@ -147,7 +156,7 @@ class RunTable(ScrollView, can_focus=True):
     def visible_rows(self) -> range:
         """Rows that are on screen, the last of them perhaps in part."""
         top = self.scroll_offset.y
-        return range(top, min(top + self.size.height, len(self._lines)))
+        return range(top, min(top + self.size.height - HEADER_LINES, len(self._lines)))
 
     def repaint_changed(self) -> None:
         """Repaint lines whose run, look, mark or cursor differs from what is painted."""
@@ -195,11 +204,16 @@ class RunTable(ScrollView, can_focus=True):
         """Move the cursor by what is on screen."""
         self.go(self._row + pages * max(self.size.height - HEADER_LINES, 1))
 
+    def columns(self) -> list[tuple[Column, int]]:
+        """The columns that fit, and their widths."""
+        if self._columns_width != self.size.width:
+            self._columns_width = self.size.width
+            self._columns = fitting(self.size.width - PREFIX_CELLS)
+        return self._columns
+
     def on_resize(self) -> None:
-        self._columns = fitting(self.size.width - PREFIX_CELLS)
         self.virtual_size = Size(self.size.width, len(self._lines) + HEADER_LINES)
         self.call_after_refresh(self.scroll_to_cursor)
-        self.refresh()
 
     def on_click(self, event: events.Click) -> None:
         at = event.get_content_offset(self)
@@ -218,26 +232,31 @@ class RunTable(ScrollView, can_focus=True):
     def column_at(self, x: int) -> str | None:
         """The key of the column under a cell of the header."""
         left = PREFIX_CELLS
-        for column, width in self._columns:
+        for column, width in self.columns():
             if left <= x < left + width:
                 return column.key
             left += width + 1
         return None
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        # Textual works it out anew at every look, and every line of the table wants it.
+        self._base_style = self.rich_style
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         row = y - HEADER_LINES + self.scroll_offset.y
         if y < HEADER_LINES:
-            return self.header().adjust_cell_length(width, self.header_style).apply_style(self.rich_style)
+            return self.header().adjust_cell_length(width, self.header_style).apply_style(self._base_style)
         if row >= len(self._lines):
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self._base_style)
         line = self._lines[row]
         if isinstance(line, str):
             self._shown[line] = self.look_of(line)
-            return self.run_line(line, is_cursor=row == self._row).apply_style(self.rich_style)
+            return self.run_line(line, is_cursor=row == self._row).apply_style(self._base_style)
         style = self.get_component_rich_style("run-table--group")
         text = cut(f"{clean(line[0])}  {line[1]}", width, unicode=self._unicode)
-        return Strip([Segment(aligned(text, width, "<"), style)]).apply_style(self.rich_style)
+        return Strip([Segment(aligned(text, width, "<"), style)]).apply_style(self._base_style)
 
     @property
     def header_style(self) -> Style:
@@ -247,7 +266,7 @@ class RunTable(ScrollView, can_focus=True):
         """The titles; the one that is sorted by has a sign."""
         sign = "▾" if self._unicode else "v"
         texts = [" " * PREFIX_CELLS]
-        for column, width in self._columns:
+        for column, width in self.columns():
             title = f"{column.title}{sign}" if column.key == self._sorted_by else column.title
             texts.append(aligned(cut(title, width, unicode=self._unicode), width, ">" if column.right else "<") + " ")
         return Strip([Segment("".join(texts), self.header_style)])
@@ -272,7 +291,7 @@ class RunTable(ScrollView, can_focus=True):
                 width,
                 ">" if column.right else "<",
             )
-            for column, width in self._columns
+            for column, width in self.columns()
         ]
         return Strip(
             [

@@ -1,0 +1,65 @@
+"""The console over an index that nobody changes, at a fixed time of day, on a machine that does nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import console.app
+from console.app import ConsoleApp
+from console.config import Config
+from console.pulse import EngineState, Pulse
+from engine.devices import HostReading
+from engine.paths import Home
+from engine.protocol import Greeting
+from tests import samples
+
+UP = Pulse(
+    EngineState.UP,
+    greeting=Greeting(id="", pid=1, uptime_seconds=7980.0),
+    host=HostReading(cpu_percent=41.0, used_bytes=9 << 30, total_bytes=24 << 30),
+)
+
+
+@pytest.fixture
+def still_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The samples' own time of day, in UTC."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    monkeypatch.setattr(time, "time", lambda: samples.NOW)
+
+
+@pytest.fixture
+def terminal_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that shows Unicode and colours, wherever the tests run."""
+    for name in ("LC_ALL", "LC_CTYPE", "NO_COLOR", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LANG", "C.UTF-8")
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
+@pytest.fixture
+def pulses(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the engine and the devices answer; a test may put another pulse under "now"."""
+    answer: dict[str, Any] = {"now": UP}
+    monkeypatch.setattr(console.app, "take_pulse", lambda _home: answer["now"])
+    return answer
+
+
+@pytest.fixture
+def make_app(
+    tmp_path: Path, still_time: None, terminal_words: None, pulses: dict[str, Any]
+) -> Callable[..., ConsoleApp]:
+    """Makes the app over the small sample, or over what `fill` puts into the home."""
+
+    def make(fill: Callable[[Home], None] | None = samples.fill_small, config: Config | None = None) -> ConsoleApp:
+        home = Home(tmp_path / "home").create()
+        if fill is not None and not home.database.exists():
+            fill(home)
+        return ConsoleApp(home, config or Config(), starts_engine=False)
+
+    return make

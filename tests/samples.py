@@ -1,0 +1,171 @@
+"""Homes with runs in their index that nobody trained: for screens, and for figures of speed. No number is a result."""
+
+from __future__ import annotations
+
+import math
+
+from engine.journal import Epoch, Started, Step
+from engine.paths import Home
+from engine.recipes import recipe
+from engine.run import RunOutcome, RunStatus
+from engine.run_directory import Labels
+from engine.spec import DataSpec, RunSpec
+from engine.store import Store
+from models.catalog import model_spec
+
+NOW = 1_790_000_000.0
+"""When these runs are looked at, seconds since 1970."""
+STEPS_PER_EPOCH = 391
+
+
+def sample_spec(architecture: str, depth: int, *, seed: int = 0, epochs: int = 164) -> RunSpec:
+    return RunSpec(
+        model=model_spec(architecture, depth),
+        data=DataSpec(name="cifar10"),
+        recipe=recipe("reference", epochs=epochs),
+        seed=seed,
+        device="cpu",
+    )
+
+
+def sample_epoch(epoch: int, *, floor: float, at: float) -> Epoch:
+    """A smooth fall towards a floor, with a ripple, so that curves cross as real ones do."""
+    fall = math.exp(-epoch / 25)
+    ripple = 0.05 * math.sin(epoch * 1.7) * fall
+    return Epoch(
+        epoch=epoch,
+        step=epoch * STEPS_PER_EPOCH,
+        at=at,
+        train_loss=0.01 * floor + 2.2 * fall + ripple,
+        train_error_percent=0.5 * floor + 80 * fall,
+        test_loss=0.03 * floor + 2.2 * fall + 2 * ripple,
+        test_error_percent=floor + (85 - floor / 2) * fall + 20 * ripple,
+        learning_rate=0.1 * 0.1 ** (2 * epoch > 164),
+        images_per_second=1000.0 + 7 * epoch % 50,
+        seconds=51.0,
+        peak_memory_bytes=600 << 20,
+    )
+
+
+def add_sample(
+    store: Store,
+    number: int,
+    architecture: str,
+    depth: int,
+    *,
+    experiment: str,
+    epochs_done: int,
+    status: RunStatus = RunStatus.FINISHED,
+    outcome: RunOutcome | None = RunOutcome.SUCCEEDED,
+    floor: float = 8.0,
+    error: str | None = None,
+    seed: int = 0,
+    total: int = 164,
+) -> str:
+    """Enter one run with its epochs; returns its id."""
+    run = f"{number:010x}"
+    spec = sample_spec(architecture, depth, seed=seed, epochs=total)
+    labels = Labels(
+        name=f"{architecture}{depth}-s{seed}", experiment=experiment, position=number, created_at=NOW - 9000 + number
+    )
+    store.add_run(run, spec, labels)
+    begun = NOW - 8600
+    events: list[Started | Epoch | Step] = []
+    if epochs_done or status is RunStatus.RUNNING:
+        events.append(
+            Started(
+                seq=0,
+                at=begun,
+                pid=4711,
+                host="box",
+                device="cpu",
+                device_name="a processor",
+                torch="2.10.0",
+                num_threads=2,
+                num_parameters=272_474,
+                num_train=50_000,
+                num_test=10_000,
+                total_steps=total * STEPS_PER_EPOCH,
+                data_sha256="0" * 64,
+                synthetic=False,
+            )
+        )
+    for epoch in range(1, epochs_done + 1):
+        events.append(sample_epoch(epoch, floor=floor, at=begun + 51 * epoch))
+    store.ingest(run, events, [], end=0)
+    if status is RunStatus.RUNNING:
+        store.set_running(run, "cpu", started_at=begun)
+        store.ingest(run, [sample_step(epochs_done * STEPS_PER_EPOCH + 100, epochs_done + 1, at=NOW - 1)], [], end=0)
+    else:
+        finished_at = begun + 51 * epochs_done if status is RunStatus.FINISHED else None
+        store.set_status(run, status, outcome=outcome, error=error, finished_at=finished_at)
+    return run
+
+
+def sample_step(step: int, epoch: int, *, at: float) -> Step:
+    return Step(
+        step=step,
+        epoch=epoch,
+        at=at,
+        train_loss=0.4 + 0.3 * math.sin(step / 300),
+        train_error_percent=12.0,
+        learning_rate=0.1,
+        images_per_second=1012.0,
+    )
+
+
+def fill_small(home: Home) -> None:
+    """A dozen runs in every state that there is."""
+    store = Store(home.database)
+    with store.transaction():
+        finished = (("he-resnet", 20, 8.1), ("he-plain", 20, 8.9), ("he-resnet", 56, 7.0), ("he-plain", 56, 13.4))
+        for number, (architecture, depth, floor) in enumerate(finished, 1):
+            add_sample(store, number, architecture, depth, experiment="depths", epochs_done=164, floor=floor)
+        for seed in (1, 2):
+            add_sample(
+                store,
+                4 + seed,
+                "he-resnet",
+                20,
+                experiment="depths",
+                epochs_done=164,
+                floor=8.1 + 0.2 * seed,
+                seed=seed,
+            )
+        common = {"experiment": "deep", "outcome": None}
+        running = {**common, "status": RunStatus.RUNNING}
+        add_sample(store, 7, "resnet", 110, epochs_done=82, floor=7.9, **running)
+        add_sample(store, 8, "plain", 110, epochs_done=41, floor=80.0, **running)
+        add_sample(store, 9, "preact", 110, epochs_done=0, status=RunStatus.QUEUED, **common)
+        add_sample(store, 10, "plain", 152, epochs_done=12, status=RunStatus.PAUSED, floor=60.0, **common)
+        ended = {"experiment": "broken", "epochs_done": 3, "floor": 50.0}
+        add_sample(store, 11, "plain", 56, outcome=RunOutcome.DIVERGED, **ended)
+        add_sample(
+            store,
+            12,
+            "resnet",
+            56,
+            outcome=RunOutcome.FAILED,
+            error="Traceback\nRuntimeError: CUDA out of memory: [red]2.00 GiB[/red] \x1b[31mwanted",
+            **ended,
+        )
+        add_sample(store, 13, "resnet", 18, outcome=RunOutcome.CANCELLED, **ended)
+    store.close()
+
+
+def fill_large(home: Home, *, num_runs: int = 1000, epochs: int = 164) -> None:
+    """Many finished runs, in experiments of six."""
+    store = Store(home.database)
+    with store.transaction():
+        for number in range(num_runs):
+            add_sample(
+                store,
+                number,
+                ("resnet", "plain")[number % 2],
+                (20, 56, 110)[number % 3],
+                experiment=f"exp{number // 6}",
+                epochs_done=epochs,
+                floor=8.0 + number % 7,
+                seed=number // 6,
+            )
+    store.close()

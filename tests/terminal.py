@@ -1,0 +1,108 @@
+"""A program on a terminal of its own, and what it wrote there, with times."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import termios
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+
+class Terminal:
+    """A child on a pseudo-terminal.
+
+    Args:
+        command: Program and arguments.
+        env: Its whole environment.
+        columns: Width of the terminal.
+        lines: Height of the terminal.
+    """
+
+    def __init__(self, command: list[str], env: dict[str, str], *, columns: int = 120, lines: int = 36) -> None:
+        self.output = b""
+        self.began = time.perf_counter()
+        self.pid, self.descriptor = pty.fork()
+        if self.pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.execvpe(command[0], command, env)
+        fcntl.ioctl(self.descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.status: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        self.close()
+
+    def read(self, seconds: float) -> bytes:
+        """What is written within so many seconds, as soon as there is something."""
+        ready, _, _ = select.select([self.descriptor], [], [], max(seconds, 0))
+        if not ready:
+            return b""
+        try:
+            content = os.read(self.descriptor, 1 << 16)
+        except OSError:
+            content = b""
+        self.output += content
+        return content
+
+    def read_until(self, is_there: Callable[[bytes], bool], *, patience_seconds: float = 30.0) -> float:
+        """Read until what came since this call fits; returns the seconds that it took.
+
+        Raises:
+            TimeoutError: it never did.
+        """
+        began, seen = time.perf_counter(), b""
+        while not is_there(seen):
+            left = patience_seconds - (time.perf_counter() - began)
+            if left <= 0:
+                raise TimeoutError(f"waited {patience_seconds:g} s for the terminal; it wrote {seen[-2000:]!r}")
+            seen += self.read(left)
+        return time.perf_counter() - began
+
+    def drain(self, seconds: float) -> int:
+        """Read for so many seconds; returns how many bytes came."""
+        deadline, num_bytes = time.perf_counter() + seconds, 0
+        while (left := deadline - time.perf_counter()) > 0:
+            num_bytes += len(self.read(left))
+        return num_bytes
+
+    def type(self, keys: bytes) -> None:
+        os.write(self.descriptor, keys)
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def close(self) -> None:
+        """Hang up, as a dropped connection does."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def wait(self, *, patience_seconds: float = 10.0) -> int | None:
+        """The status with which the child ends; None where it does not in time."""
+        deadline = time.perf_counter() + patience_seconds
+        while self.status is None and time.perf_counter() < deadline:
+            if self.descriptor >= 0:
+                self.read(0.02)
+            else:
+                time.sleep(0.02)
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.status = os.waitstatus_to_exitcode(status)
+        return self.status
+
+    def kill(self) -> None:
+        if self.status is None and self.wait(patience_seconds=0.05) is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.wait()
