@@ -28,7 +28,7 @@ KEYS: dict[str, Callable[[Run, float], str]] = {
 def parse_filter(text: str) -> Callable[[Run, float], bool]:
     """What a run must be to be shown: `arch:plain,he-plain depth:56 status:running word`.
 
-    A comma means or; a space means and; a bare word is looked for in id, name, experiment and network.
+    A comma means or; a space means and; a bare word is looked for in id, name, experiment, network and status.
 
     Raises:
         UsageError: a key is not known; the text lists those there are.
@@ -37,7 +37,7 @@ def parse_filter(text: str) -> Callable[[Run, float], bool]:
     for word in text.lower().split():
         key, colon, value = word.partition(":")
         if not colon:
-            tests.append(lambda run, _now, word=word: word in haystack(run))  # type: ignore[misc]
+            tests.append(lambda run, now, word=word: word in haystack(run, now))  # type: ignore[misc]
         elif key not in KEYS:
             import difflib
 
@@ -53,9 +53,11 @@ def parse_filter(text: str) -> Callable[[Run, float], bool]:
     return lambda run, now: all(test(run, now) for test in tests)
 
 
-def haystack(run: Run) -> str:
+def haystack(run: Run, now: float) -> str:
     """Where a bare word is looked for."""
-    return f"{run.id} {clean(run.name)} {clean(run.experiment)} {catalog.label(run.spec.model)}".lower()
+    return (
+        f"{run.id} {clean(run.name)} {clean(run.experiment)} {catalog.label(run.spec.model)} {state(run, now)}".lower()
+    )
 
 
 def fits(value: str, wanted: str) -> bool:

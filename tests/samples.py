@@ -37,9 +37,9 @@ def sample_epoch(epoch: int, *, floor: float, at: float) -> Epoch:
         step=epoch * STEPS_PER_EPOCH,
         at=at,
         train_loss=0.01 * floor + 2.2 * fall + ripple,
-        train_error_percent=0.5 * floor + 80 * fall,
+        train_error_percent=min(0.5 * floor + 80 * fall, 90.0),
         test_loss=0.03 * floor + 2.2 * fall + 2 * ripple,
-        test_error_percent=floor + (85 - floor / 2) * fall + 20 * ripple,
+        test_error_percent=min(floor + (88 - floor) * fall + 20 * ripple, 90.0),
         learning_rate=0.1 * 0.1 ** (2 * epoch > 164),
         images_per_second=1000.0 + 7 * epoch % 50,
         seconds=51.0,
@@ -138,8 +138,8 @@ def fill_small(home: Home) -> None:
         add_sample(store, 8, "plain", 110, epochs_done=41, floor=80.0, **running)
         add_sample(store, 9, "preact", 110, epochs_done=0, status=RunStatus.QUEUED, **common)
         add_sample(store, 10, "plain", 152, epochs_done=12, status=RunStatus.PAUSED, floor=60.0, **common)
-        ended = {"experiment": "broken", "epochs_done": 3, "floor": 50.0}
-        add_sample(store, 11, "plain", 56, outcome=RunOutcome.DIVERGED, **ended)
+        ended = {"experiment": "broken"}
+        add_sample(store, 11, "plain", 56, outcome=RunOutcome.DIVERGED, epochs_done=9, floor=60.0, **ended)
         add_sample(
             store,
             12,
@@ -147,9 +147,11 @@ def fill_small(home: Home) -> None:
             56,
             outcome=RunOutcome.FAILED,
             error="Traceback\nRuntimeError: CUDA out of memory: [red]2.00 GiB[/red] \x1b[31mwanted",
+            epochs_done=5,
+            floor=30.0,
             **ended,
         )
-        add_sample(store, 13, "resnet", 18, outcome=RunOutcome.CANCELLED, **ended)
+        add_sample(store, 13, "resnet", 18, outcome=RunOutcome.CANCELLED, epochs_done=14, floor=20.0, **ended)
     store.close()
 
 

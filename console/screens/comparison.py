@@ -107,6 +107,11 @@ class ComparisonScreen(ConsoleScreen):
             series = overlay(runs, histories, metric, self._options, app.curve_colours, named=False)
             self.query_one(selector, Chart).show(series, self._options, title=metric.title, crosshair=self._crosshair)
 
+    @on(TabbedContent.TabActivated)
+    def focus_part(self, message: TabbedContent.TabActivated) -> None:
+        # The focus of a hidden chart would bring its tab back.
+        next(node for node in message.pane.query("*") if node.focusable).focus()
+
     @on(Chart.Pointed)
     def point(self, message: Chart.Pointed) -> None:
         self._crosshair = message.x

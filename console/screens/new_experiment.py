@@ -35,8 +35,8 @@ SECONDS_AFTER_TYPING = 0.15
 PLAN_COLUMNS = ("run", "parameters", "MACs", "memory", "time")
 TEXT_FIELDS = ("depths", "seeds", "train_images", "test_images", "width", "blocks", "device", "experiment")
 PLACEHOLDERS = {
-    "depths": "20,56,110",
-    "seeds": "0,1,2",
+    "depths": "such as 20,56,110",
+    "seeds": "0; more with 0,1,2",
     "train_images": "all",
     "test_images": "all",
     "width": "64; he-*: 16",
@@ -64,7 +64,7 @@ class NewExperimentScreen(ConsoleScreen):
     def __init__(self, spec: RunSpec | None = None) -> None:
         super().__init__()
         self._filled = Filled(fields={}) if spec is None else filled_from(spec)
-        self._planned: list[NewRun] = []
+        self.planned: list[NewRun] = []
         self._waiting: Timer | None = None
         self._offered: list[int] = []
 
@@ -191,7 +191,7 @@ class NewExperimentScreen(ConsoleScreen):
         """The runs that the form would make, or what is wrong with it."""
         table, trouble = self.query_one("#plan-table", DataTable), self.query_one("#new-trouble", Static)
         table.clear()
-        self._planned = []
+        self.planned = []
         filled = self.filled()
         try:
             planned = plan(self.console_app.home, filled)
@@ -200,13 +200,13 @@ class NewExperimentScreen(ConsoleScreen):
             trouble.update(str(error))
             trouble.set_class(bool(filled.architectures), "-wrong")
         else:
-            self._planned = planned
+            self.planned = planned
             more = f", the first {MANY_RUNS} shown" if len(planned) > MANY_RUNS else ""
             runs = "1 run" if len(planned) == 1 else f"{len(planned)} runs"
             trouble.update(f"{runs}{more}; memory and time are estimates (~)")
             trouble.remove_class("-wrong")
             table.add_rows(rows)
-        self.query_one("#start", Button).disabled = not self._planned
+        self.query_one("#start", Button).disabled = not self.planned
 
     @on(Button.Pressed, "#start")
     def start_pressed(self) -> None:
@@ -215,10 +215,10 @@ class NewExperimentScreen(ConsoleScreen):
     def action_start(self) -> None:
         """Queue what the form says as an experiment."""
         self.show_plan()
-        if not self._planned:
+        if not self.planned:
             self.notify(str(self.query_one("#new-trouble", Static).content), severity="error", markup=False)
             return
         name = self.query_one("#experiment", Input).value.strip() or None
-        runs = "1 run" if len(self._planned) == 1 else f"{len(self._planned)} runs"
-        self.console_app.request(Submit(runs=tuple(self._planned), experiment=name), f"{runs} queued")
+        runs = "1 run" if len(self.planned) == 1 else f"{len(self.planned)} runs"
+        self.console_app.request(Submit(runs=tuple(self.planned), experiment=name), f"{runs} queued")
         self.app.pop_screen()

@@ -184,10 +184,8 @@ class RunScreen(RunActions, ConsoleScreen):
 
     @on(TabbedContent.TabActivated)
     def focus_part(self, message: TabbedContent.TabActivated) -> None:
-        for node in message.pane.query("Chart, DataTable, LogView, VerticalScroll"):
-            if node.focusable:
-                node.focus()
-                return
+        # The focus of a hidden part would bring its tab back.
+        next(node for node in message.pane.query("*") if node.focusable).focus()
 
     def action_search(self) -> None:
         """Find words in the log."""

@@ -1,0 +1,474 @@
+"""The console driven by its keys: what a user does, and what stands on the screen, in the home and at the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.geometry import Size
+from textual.pilot import Pilot
+from textual.widgets import DataTable, Input, Static, TabbedContent
+
+import console.app
+from console.app import ConsoleApp
+from console.config import Config
+from console.pulse import EngineState, Pulse
+from console.screens.comparison import ComparisonScreen
+from console.screens.home import HomeScreen
+from console.screens.new_experiment import NewExperimentScreen
+from console.screens.run import RunScreen
+from console.widgets.banner import Banner
+from console.widgets.chart import Chart
+from console.widgets.run_table import RunTable
+from engine.errors import EngineUnreachable
+from engine.paths import Home
+from engine.run import RunStatus
+from engine.spec import decode_spec
+from engine.store import Store
+from tests import samples
+from tests.console.test_screens import settle
+
+Asked = list[Any]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """Requests, as the engine would have got them."""
+    requests: Asked = []
+    monkeypatch.setattr(console.app, "ask_for", lambda _home, request: requests.append(request))
+    return requests
+
+
+async def press(pilot: Pilot[Any], *keys: str) -> None:
+    for key in keys:
+        await pilot.press(key)
+        await pilot.pause()
+
+
+async def until(pilot: Pilot[Any], condition: Callable[[], Any]) -> None:
+    """Wait on a condition; a test that waits in vain is ended by its time limit."""
+    while not condition():
+        await pilot.pause(0.01)
+
+
+def table(app: ConsoleApp) -> RunTable:
+    return app.screen_stack[0].query_one(RunTable)
+
+
+def told(app: ConsoleApp) -> str:
+    """All notifications."""
+    return "\n".join(notification.message for notification in app._notifications)
+
+
+async def test_cursor_moves_over_runs_and_not_over_heads_of_groups(make_app: Callable[..., ConsoleApp]):
+    """A group's head is no run, so nothing can be asked of it."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        seen = []
+        for _ in range(20):
+            seen.append(table(app).cursor_run)
+            await press(pilot, "down")
+
+        assert None not in seen
+        assert len(set(seen)) == 13
+
+
+async def test_marks_choose_what_is_drawn_and_survive_the_console(make_app: Callable[..., ConsoleApp]):
+    """Whoever comes back finds the same runs marked, the same filter and the same axes."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "space", "space", "y", "x")
+        marked = list(app.view.marked)
+        home = app.screen_stack[0]
+        assert isinstance(home, HomeScreen)
+        assert home.watched_runs() == marked
+        await press(pilot, "q")
+
+    again = make_app()
+    assert again.view.marked == marked
+    assert again.view.options.log_y
+    assert again.view.options.axis == "step"
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ("arch:plain", {"plain56-s0", "plain110-s0", "plain152-s0"}),
+        ("arch:plain depth:110,152", {"plain110-s0", "plain152-s0"}),
+        ("status:running", {"plain110-s0", "resnet110-s0"}),
+        ("exp:dep* seed:1", {"he-resnet20-s1"}),
+        ("nothing-like-this", set()),
+    ],
+)
+async def test_filter(words: str, names: set[str], make_app: Callable[..., ConsoleApp]):
+    """Words and key:value pairs, all of which must fit; escape shows all again."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "slash")
+        app.screen.query_one("#filter", Input).value = words
+        await pilot.pause()
+
+        assert {app.feed.runs[run].name for run in table(app).run_ids} == names
+        await press(pilot, "escape")
+        assert len(table(app).run_ids) == 13
+
+
+async def test_wrong_filter_key_is_named(make_app: Callable[..., ConsoleApp]):
+    """The runs stay, and the line below says which keys there are."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "slash")
+        app.screen.query_one("#filter", Input).value = "arc:plain"
+        await pilot.pause()
+
+        assert "did you mean arch?" in str(app.screen.query_one("#remark", Static).content)
+        assert len(table(app).run_ids) == 13
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "request_name"),
+    [
+        ("status:running", "p", "Pause"),
+        ("status:queued", "p", "Pause"),
+        ("status:running", "s", "Stop"),
+        ("status:paused", "r", "Resume"),
+        ("status:failed", "r", "Retry"),
+        ("status:succeeded", "d", "Remove"),
+    ],
+)
+async def test_action_asks_the_engine_for_the_run_under_the_cursor(
+    words: str, key: str, request_name: str, make_app: Callable[..., ConsoleApp], asked: Asked
+):
+    """One request with its id, and a word that it is done."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "slash")
+        app.screen.query_one("#filter", Input).value = words
+        await press(pilot, "enter")
+        chosen = table(app).cursor_run
+        await press(pilot, key)
+        await until(pilot, lambda: asked and told(app))
+
+        (request,) = asked
+        assert type(request).__name__ == request_name
+        assert request.runs == (chosen,)
+
+
+async def test_action_that_makes_no_sense_asks_for_nothing(make_app: Callable[..., ConsoleApp], asked: Asked):
+    """A run that succeeded cannot be paused; the console says so by itself."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "end", "p")
+        await until(pilot, lambda: told(app))
+
+        assert "succeeded" in told(app)
+        assert not asked
+
+
+async def test_engine_that_does_not_answer_is_told_and_nothing_is_lost(
+    make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch
+):
+    """The reason stands on the screen, and the console goes on."""
+
+    def fail(_home: Home, _request: Any) -> None:
+        raise EngineUnreachable("the engine does not respond (3 s)")
+
+    monkeypatch.setattr(console.app, "ask_for", fail)
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "slash", *"running", "enter", "p")
+        await until(pilot, lambda: told(app))
+
+        assert "does not respond" in told(app)
+
+
+async def test_form_makes_the_runs_it_shows(make_app: Callable[..., ConsoleApp], asked: Asked):
+    """Architectures by depths by seeds, with a changed recipe, as an experiment with a name."""
+    app = make_app()
+    async with app.run_test(size=(120, 50)) as pilot:
+        await settle(pilot)
+        await press(pilot, "n", "space", "down", "space")
+        screen = app.screen
+        for name, value in {
+            "depths": "18,20",
+            "seeds": "0,1",
+            "dataset": None,
+            "epochs": "3",
+            "width": "8",
+            "experiment": "mine",
+        }.items():
+            if value is not None:
+                screen.query_one(f"#{name}", Input).value = value
+        await until(pilot, lambda: screen.query_one("#plan-table", DataTable).row_count == 8)
+        await press(pilot, "ctrl+s")
+        await until(pilot, lambda: asked)
+
+        (request,) = asked
+        assert request.experiment == "mine"
+        specs = [run.spec for run in request.runs]
+        assert {(spec.model.architecture.value, spec.model.depth, spec.seed) for spec in specs} == {
+            (architecture, depth, seed) for architecture in ("resnet", "plain") for depth in (18, 20) for seed in (0, 1)
+        }
+        assert {(spec.recipe.epochs, spec.model.width) for spec in specs} == {(3, 8)}
+        assert isinstance(app.screen, HomeScreen)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("depths", "57", "depth 57 does not exist"),
+        ("width", "0", "width must be in 1..2048"),
+        ("batch_size", "60000", "batch_size must be at most 50000"),
+        ("epochs", "many", "epochs must be a whole number, got 'many'"),
+        ("device", "tpu", "device must be cpu or cuda:N"),
+    ],
+)
+async def test_form_says_what_is_wrong_in_the_words_of_the_command_line(
+    field: str, value: str, message: str, make_app: Callable[..., ConsoleApp], asked: Asked
+):
+    """In place, at once, and nothing is started."""
+    app = make_app()
+    async with app.run_test(size=(120, 50)) as pilot:
+        await settle(pilot)
+        await press(pilot, "n", "space")
+        app.screen.query_one("#depths", Input).value = "20"
+        app.screen.query_one(f"#{field}", Input).value = value
+        await until(pilot, lambda: message in str(app.screen.query_one("#new-trouble", Static).content))
+        await press(pilot, "ctrl+s")
+
+        assert isinstance(app.screen, NewExperimentScreen)
+        assert not asked
+
+
+async def test_clone_fills_the_form_as_the_run_was_asked_for(make_app: Callable[..., ConsoleApp]):
+    """Everything of it, so that one thing can be changed."""
+    app = make_app()
+    async with app.run_test(size=(120, 50)) as pilot:
+        await settle(pilot)
+        await press(pilot, "end")
+        run = app.feed.runs[table(app).cursor_run or ""]
+        await press(pilot, "a")
+        screen = app.screen
+        assert isinstance(screen, NewExperimentScreen)
+        await until(pilot, lambda: screen.query_one("#plan-table", DataTable).row_count == 1)
+
+        (planned,) = screen.planned
+        assert planned.spec == run.spec
+
+
+async def test_run_screen_goes_through_its_parts(make_app: Callable[..., ConsoleApp]):
+    """Epochs by row, the specification word for word, and what happened."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "end", "enter", "2")
+        assert isinstance(app.screen, RunScreen)
+        assert app.screen.query_one("#run-epochs", DataTable).row_count == 164
+        await press(pilot, "3")
+        run = app.screen.current_runs()[0]
+        shown = str(app.screen.query_one("#run-spec", Static).content)
+        assert decode_spec(shown.encode()) == run.spec
+        await press(pilot, "5")
+        assert app.screen.query_one("#run-events", DataTable).row_count == 1
+        await press(pilot, "escape")
+        assert isinstance(app.screen, HomeScreen)
+
+
+async def test_log_follows_and_finds(make_app: Callable[..., ConsoleApp]):
+    """What the worker appends appears; control characters in it do nothing."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        log = app.home.runs / (table(app).cursor_run or "") / "worker.log"
+        log.parent.mkdir(mode=0o700)
+        log.write_text("first line\n\x1b[31msecond\x1b[0m [bold]line[/bold]\u202e\nhalf a")
+        await press(pilot, "enter", "4")
+        view = app.screen.query_one("#run-log")
+        await until(pilot, lambda: view.content_text)
+        assert view.content_text == "first line\nsecond [bold]line[/bold]"
+        with log.open("a") as file:
+            file.write(" line\n")
+        await until(pilot, lambda: view.content_text.endswith("half a line"))
+        await press(pilot, "slash", *"second", "enter")
+        await until(pilot, lambda: "in 1 lines" in told(app))
+
+
+async def test_comparison_goes_from_depth_to_depth(make_app: Callable[..., ConsoleApp]):
+    """The pairs of each depth alone, and the verdict of the whole below."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "end", "c", "d")
+        screen = app.screen
+        assert isinstance(screen, ComparisonScreen)
+        depths = {app.feed.runs[run].spec.model.depth for run in screen.watched_runs()}
+        assert depths == {20}
+        await press(pilot, "d")
+        assert {app.feed.runs[run].spec.model.depth for run in screen.watched_runs()} == {56}
+        await press(pilot, "2")
+        await until(pilot, lambda: screen.query_one("#comparison-tabs", TabbedContent).active == "table")
+        assert "± 0.20 (n=3)" in str(screen.query_one("#comparison-table", Static).content)
+
+
+async def test_new_numbers_reach_the_table_and_the_charts(make_app: Callable[..., ConsoleApp]):
+    """What the engine commits is on the screen within the next looks, without a key."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "slash", *"resnet110", "enter")
+        chart = app.screen.query_one("#second-chart", Chart)
+        before = chart.as_lines(width=60, height=20, colour=False)
+        run = table(app).cursor_run or ""
+        store = Store(app.home.database)
+        with store.transaction():
+            store.ingest(run, [samples.sample_epoch(83, floor=60.0, at=samples.NOW)], [], end=0)
+        store.close()
+        await until(pilot, lambda: app.feed.runs[run].epoch == 83)
+        await until(pilot, lambda: chart.as_lines(width=60, height=20, colour=False) != before)
+        assert [row.epoch for row in app.feed.history(run).epochs] == list(range(1, 84))
+
+
+async def test_damaged_database_is_told_and_comes_back(make_app: Callable[..., ConsoleApp], tmp_path: Path):
+    """A banner while it cannot be read; the runs again when it can."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        kept = tmp_path / "kept.db"
+        app.home.database.rename(kept)
+        for suffix in ("-wal", "-shm"):
+            app.home.database.with_name(app.home.database.name + suffix).unlink(missing_ok=True)
+        app.home.database.write_bytes(b"no database at all, but long enough to be looked at" * 50)
+        banner = app.screen.query_one(Banner)
+        await until(pilot, lambda: banner.display and "damaged" in str(banner.content))
+        app.home.database.unlink()
+        samples.fill_small(app.home)
+        await until(pilot, lambda: not banner.display)
+        assert len(app.feed.runs) == 13
+
+
+async def test_database_that_appears_later_is_read(make_app: Callable[..., ConsoleApp]):
+    """The first run of a home that had none."""
+    app = make_app(fill=None)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        assert app.screen.query_one("#no-runs").display
+        samples.fill_small(app.home)
+        await until(pilot, lambda: len(table(app).run_ids) == 13)
+        assert not app.screen.query_one("#no-runs").display
+
+
+async def test_engine_trouble_comes_and_goes(make_app: Callable[..., ConsoleApp], pulses: dict[str, Any]):
+    """The banner is there as long as the trouble is."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        banner = app.screen.query_one(Banner)
+        up = pulses["now"]
+        pulses["now"] = Pulse(EngineState.SILENT, trouble="the engine is not responding")
+        await until(pilot, lambda: banner.display)
+        pulses["now"] = up
+        await until(pilot, lambda: not banner.display)
+
+
+async def test_chart_is_saved_as_picture_and_as_text(make_app: Callable[..., ConsoleApp]):
+    """Both in the home, and the console says where."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "end", "w")
+        (as_text,) = app.home.saved_charts.glob("*.txt")
+        (as_svg,) = app.home.saved_charts.glob("*.svg")
+        assert "Training loss" in as_text.read_text()
+        assert as_svg.read_text().startswith("<svg")
+        assert str(as_svg) in told(app)
+
+
+async def test_keys_can_be_given_others(make_app: Callable[..., ConsoleApp]):
+    """By the id that `depthscope config keys` shows."""
+    app = make_app(config=Config(keys={"home.new": "ctrl+e"}))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "n")
+        assert isinstance(app.screen, HomeScreen)
+        await press(pilot, "ctrl+e")
+        assert isinstance(app.screen, NewExperimentScreen)
+
+
+async def test_every_key_with_an_id_is_in_the_palette(make_app: Callable[..., ConsoleApp]):
+    """What a key does can be found by its name."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        wanted = {active.binding.description for active in app.screen.active_bindings.values() if active.binding.id}
+        assert {command.title for command in app.get_system_commands(app.screen)} == wanted
+        assert {"new", "mark", "compare", "pause", "smoothing", "save chart", "group by experiment"} <= wanted
+
+
+async def test_mouse_moves_sorts_opens_and_presses_keys(make_app: Callable[..., ConsoleApp]):
+    """A click on a run, on a title, on a key of the bottom line; two clicks open."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await pilot.click(RunTable, offset=(6, 4))
+        assert table(app).cursor_run == table(app).run_ids[1]
+        await pilot.click(RunTable, offset=(40, 1))
+        assert app.view.sort != "submitted"
+        await pilot.click("KeyBar", offset=(2, 0))
+        assert isinstance(app.screen, NewExperimentScreen)
+        await press(pilot, "escape")
+        await pilot.click(RunTable, offset=(6, 4), times=2)
+        await until(pilot, lambda: isinstance(app.screen, RunScreen))
+
+
+async def test_crosshair_reads_every_curve(make_app: Callable[..., ConsoleApp]):
+    """By key and by click, in both charts; zoom goes around it."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "end")
+        await pilot.click("#first-chart", offset=(30, 8))
+        await until(pilot, lambda: app.view.crosshair is not None)
+        chart = app.screen.query_one("#second-chart", Chart)
+        assert chart.reading_words().count("●") + chart.reading_words().count("○") >= 2
+        await press(pilot, "z")
+        window = app.view.options.window
+        assert window is not None
+        assert window[0] <= (app.view.crosshair or 0) <= window[1]
+        await press(pilot, "escape")
+        assert app.view.options.window is None
+        assert app.view.crosshair is None
+
+
+@pytest.mark.parametrize("size", [(20, 5), (1, 1), (300, 90)])
+async def test_any_size_of_terminal(size: tuple[int, int], make_app: Callable[..., ConsoleApp]):
+    """From what no terminal has to what few have, and back, on every screen."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        for keys in ((), ("enter",), ("escape", "c"), ("escape", "n")):
+            await press(pilot, *keys)
+            await pilot.resize_terminal(*size)
+            await pilot.pause()
+            await pilot.resize_terminal(120, 36)
+            await pilot.pause()
+        assert app.size == Size(120, 36)
+
+
+async def test_parting_words_say_what_goes_on(make_app: Callable[..., ConsoleApp]):
+    """Nobody has to wonder whether closing the laptop stops anything."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        running = sum(run.status is RunStatus.RUNNING for run in app.feed.runs.values())
+
+        assert running == 2
+        assert app.parting_words().startswith("2 runs go on training, 1 in the queue")

@@ -1,0 +1,220 @@
+"""The console on real terminals: in tmux against an engine that trains, and its end when the terminal goes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.terminal import Terminal
+
+needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="no tmux on this machine")
+ENDS_WITHIN_SECONDS = 2.0
+SCRIPT = str(Path(sys.executable).with_name("depthscope"))
+
+
+class Tmux:
+    """A tmux server of its own with one window."""
+
+    def __init__(self, socket: Path, env: dict[str, str]) -> None:
+        self._socket = str(socket)
+        self._env = env
+
+    def __call__(self, *words: str) -> str:
+        done = subprocess.run(
+            ["tmux", "-S", self._socket, "-f", "/dev/null", *words],
+            env={**self._env, "TERM": "screen-256color"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    def open(self, command: str) -> None:
+        self("new-session", "-d", "-x", "80", "-y", "24", command)
+
+    def keys(self, *names: str) -> None:
+        for name in names:
+            self("send-keys", name)
+            time.sleep(0.05)
+
+    def screen(self) -> str:
+        return self("capture-pane", "-p")
+
+
+@pytest.fixture
+def tmux(home: Any, tmp_path: Path) -> Iterator[Tmux]:
+    """Closed with the test, with all that runs in it."""
+    env = {name: value for name, value in home.env.items() if name not in ("NO_COLOR", "TMUX", "LC_ALL", "LC_CTYPE")}
+    # The socket's path has to be short.
+    server = Tmux(Path(os.environ.get("TMPDIR", "/tmp")) / f"depthscope-{os.getpid()}.tmux", env)
+    yield server
+    subprocess.run(["tmux", "-S", server._socket, "kill-server"], capture_output=True)
+
+
+@needs_tmux
+@pytest.mark.long
+@pytest.mark.parametrize("words", ["LANG=C.UTF-8", "NO_COLOR=1 LANG=C.UTF-8", "LANG=C"])
+def test_a_session_from_the_form_to_the_comparison(words: str, home: Any, tmux: Tmux, wait_until: Callable[..., Any]):
+    """Start an experiment from the form, watch it grow, mark, stop, compare, quit, and come back to the same."""
+    tmux.open(f"env {words} {SCRIPT}; echo ENDED $?; sleep 600")
+    wait_until(lambda: "No runs yet" in tmux.screen() and "engine up" in tmux.screen())
+    tmux.keys("n")
+    wait_until(lambda: "Architectures" in tmux.screen())
+    # he-resnet and he-plain.
+    tmux.keys("Down", "Down", "Down", "Space", "Down", "Space", "Tab", "Tab")
+    tmux.keys("8", "Tab", "Tab")
+    choose_dataset(tmux, wait_until)
+    tmux.keys("Tab", "Tab")
+    tmux.keys(*"400", "Tab", *"20")
+    tmux.keys("Tab", "Tab", "Tab", "Tab", "Tab", "Tab", "Tab", "Tab", "4")
+    wait_until(lambda: "2 runs" in tmux.screen())
+    tmux.keys("C-s")
+    wait_until(lambda: "he-plain8" in tmux.screen() and "running" in tmux.screen())
+    wait_until(lambda: "Training loss" in tmux.screen())
+    if "LANG=C.UTF-8" not in words:
+        assert tmux.screen().isascii()
+    first = chart_of(wait_until(lambda: tmux.screen() if "2/400" in tmux.screen() else None))
+    wait_until(lambda: "/400" in tmux.screen() and chart_of(tmux.screen()) != first)
+
+    tmux.keys("Space")
+    wait_until(lambda: "1 marked" in tmux.screen())
+    tmux.keys("c")
+    wait_until(lambda: "exp1: 2 runs" in tmux.screen())
+    tmux.keys("Escape")
+    wait_until(lambda: "1 marked" in tmux.screen())
+    tmux.keys("U", "Down", "Up", "s")
+    wait_until(lambda: "cancelled" in tmux.screen())
+    tmux.keys("q")
+    wait_until(lambda: "ENDED 0" in tmux.screen())
+    left = tmux.screen()
+    assert "Traceback" not in left
+    runs = home.json("ls")["runs"]
+    assert "training" in left, left
+    tmux("send-keys", "C-c")
+
+    tmux("kill-session")
+    tmux.open(f"env {words} {SCRIPT}; echo ENDED $?; sleep 600")
+    wait_until(lambda: all(run["name"][:9] in tmux.screen() for run in runs) and "cancelled" in tmux.screen())
+
+
+def choose_dataset(tmux: Tmux, wait_until: Callable[..., Any]) -> None:
+    """Open the list under the cursor and take the tiny set, wherever in it that stands."""
+    if "tiny" not in field_line(tmux.screen(), "dataset"):
+        tmux.keys("Enter")
+        tmux.keys("t", "i")
+        wait_until(lambda: "tiny" in tmux.screen())
+        tmux.keys("Enter")
+    wait_until(lambda: "tiny" in field_line(tmux.screen(), "dataset"))
+
+
+def field_line(screen: str, name: str) -> str:
+    return next((line for line in screen.splitlines() if line.strip().startswith(name)), "")
+
+
+def chart_of(screen: str) -> list[str]:
+    """The lines of the chart: what is below its title."""
+    lines = screen.splitlines()
+    start = next(row for row, line in enumerate(lines) if "Training loss" in line)
+    return lines[start:]
+
+
+@pytest.fixture
+def training(home: Any, wait_until: Callable[..., Any]) -> str:
+    """A run under way."""
+    run = home.train("--epochs", "2000")
+    wait_until(lambda: home.json("show", run)["run"]["step"] > 0)
+    return str(run)
+
+
+def terminal_env(home: Any) -> dict[str, str]:
+    return {**home.env, "TERM": "xterm-256color", "LANG": "C.UTF-8"}
+
+
+def goes_on(home: Any, run: str, wait_until: Callable[..., Any]) -> None:
+    """The worker is the same, and trains."""
+    before = home.json("show", run)["run"]["step"]
+    wait_until(lambda: home.json("show", run)["run"]["step"] > before)
+    assert [event["kind"] for event in home.json("show", run)["events"]].count("started") == 1
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGHUP", "SIGHUP ignored", "pty closed", "pty closed, SIGHUP ignored"])
+def test_the_console_ends_with_its_terminal_and_training_goes_on(
+    how: str, home: Any, training: str, wait_until: Callable[..., Any]
+):
+    """Within two seconds, whatever became of SIGHUP; a terminal that is still there is restored."""
+    command = [SCRIPT]
+    if "ignored" in how:
+        command = ["sh", "-c", f"trap '' HUP; exec {SCRIPT}"]
+    with Terminal(command, terminal_env(home)) as terminal:
+        before = termios.tcgetattr(terminal.descriptor)
+        terminal.read_until(lambda seen: b"he-resnet8" in seen)
+        terminal.drain(1.0)
+        began = time.perf_counter()
+        if how == "SIGHUP ignored":
+            terminal.signal(signal.SIGHUP)
+            terminal.drain(0.5)
+            assert terminal.status is None
+            terminal.signal(signal.SIGTERM)
+            began = time.perf_counter()
+        elif how.startswith("SIG"):
+            terminal.signal(signal.Signals[how])
+        else:
+            terminal.close()
+        status = terminal.wait(patience_seconds=10)
+        taken = time.perf_counter() - began
+
+        assert status is not None
+        assert status != 0
+        assert b"Traceback" not in terminal.output
+        if how.startswith("SIG"):
+            # Out of the alternate screen, the cursor shown, the modes as they were.
+            assert b"\x1b[?1049l" in terminal.output
+            assert b"\x1b[?25h" in terminal.output
+            assert termios.tcgetattr(terminal.descriptor)[:4] == before[:4]
+        print(f"{how}: {taken:.2f} s")
+        assert taken < ENDS_WITHIN_SECONDS
+    goes_on(home, training, wait_until)
+
+
+def test_ctrl_c_leaves_the_console_alone(home: Any, training: str, wait_until: Callable[..., Any]):
+    """It is a way to quit, and says what goes on; it never touches training."""
+    with Terminal([SCRIPT], terminal_env(home)) as terminal:
+        terminal.read_until(lambda seen: b"he-resnet8" in seen)
+        terminal.type(b"\x03")
+        assert terminal.wait() == 0
+        assert b"goes on training" in terminal.output
+    goes_on(home, training, wait_until)
+
+
+def test_without_a_terminal_there_is_help(home: Any):
+    """A script that calls depthscope without a command is told which there are."""
+    done = subprocess.run(home.command(), env=home.env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+    assert "quickstart" in done.stdout + done.stderr
+    assert done.returncode in (0, 2)
+
+
+def test_engine_that_is_stopped_is_told_within_three_seconds(home: Any, training: str, wait_until: Callable[..., Any]):
+    """Not responding, never dead; and no second engine."""
+    engine = home.engine_pid()
+    with Terminal([SCRIPT], terminal_env(home)) as terminal:
+        terminal.read_until(lambda seen: b"engine up" in seen)
+        os.kill(engine, signal.SIGSTOP)
+        try:
+            taken = terminal.read_until(lambda seen: b"not responding" in seen)
+        finally:
+            os.kill(engine, signal.SIGCONT)
+        terminal.read_until(lambda seen: b"engine up" in seen)
+    print(f"told within {taken:.2f} s")
+    assert taken < 3.0
+    assert home.engine_pid() == engine
