@@ -76,7 +76,7 @@ def test_a_session_from_the_form_to_the_comparison(words: str, home: Any, tmux: 
     choose_dataset(tmux, wait_until)
     tmux.keys("Tab", "Tab")
     tmux.keys(*"400", "Tab", *"20")
-    tmux.keys("Tab", "Tab", "Tab", "Tab", "Tab", "Tab", "Tab", "Tab", "4")
+    tmux.keys(*["Tab"] * 9, "4")
     wait_until(lambda: "2 runs" in tmux.screen())
     tmux.keys("C-s")
     wait_until(lambda: "he-plain8" in tmux.screen() and "running" in tmux.screen())
@@ -100,7 +100,6 @@ def test_a_session_from_the_form_to_the_comparison(words: str, home: Any, tmux: 
     assert "Traceback" not in left
     runs = home.json("ls")["runs"]
     assert "training" in left, left
-    tmux("send-keys", "C-c")
 
     tmux("kill-session")
     tmux.open(f"env {words} {SCRIPT}; echo ENDED $?; sleep 600")
