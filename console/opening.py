@@ -18,7 +18,12 @@ def open_console() -> int:
     from console.app import ConsoleApp
 
     home = find_home().create()
-    app = ConsoleApp(home, read_config(home))
+    config = read_config(home)
+    if config.keys:
+        from console.keymap import check_keys
+
+        check_keys(home, config)
+    app = ConsoleApp(home, config)
     app.run()
     app.feed.close()
     if app.return_code == 0 and sys.stderr.isatty():

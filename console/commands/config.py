@@ -31,11 +31,14 @@ def keys(as_json: JsonOption = False) -> None:
     """Show every key of the console, and the id by which config.toml gives it another: [keys] with id = "key"."""
     from console.config import read_config
     from console.formatting import table
-    from console.keymap import all_keys
+    from console.keymap import all_keys, check_keys
     from console.output import print_json
     from engine.paths import find_home
 
-    rows = all_keys(read_config(find_home()))
+    home = find_home()
+    config = read_config(home)
+    check_keys(home, config)
+    rows = all_keys(config)
     if as_json:
         print_json({"keys": [{"id": id, "key": key, "does": does} for id, key, does in rows]})
     else:

@@ -1,0 +1,79 @@
+"""Renew the README's pictures, the recorded quickstart as the console draws it: `uv run python -m tests.pictures`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from console.app import ConsoleApp
+from console.config import Config
+from console.screens.home import HomeScreen
+from engine.devices import CPU
+from engine.launcher import LocalLauncher
+from engine.paths import Home
+from engine.queries import Reader
+from engine.store import Store
+from engine.supervisor import Supervisor
+from tests.quiet_engine import QuietEngine
+
+RECORDED = Path(__file__).with_name("recorded") / "quickstart"
+PICTURES = Path(__file__).parents[1] / ".github" / "pictures"
+SIZE = (120, 36)
+SCREENS = {
+    "home": ("right_square_bracket", *["left_square_bracket"] * 20),
+    "new": ("n", "down", "down", "down", "space", "down", "space", "tab", "space", "down", "down", "down", "space"),
+    "run": ("enter",),
+    "comparison": ("c",),
+}
+"""Keys that lead from the console as it opens to what is pictured."""
+PATIENCE_SECONDS = 0.5
+
+
+def recorded_home(root: Path) -> Home:
+    """A home with the recorded runs, its index built from their directories as an engine builds it."""
+    home = Home(root).create()
+    for run in RECORDED.iterdir():
+        shutil.copytree(run, home.runs / run.name)
+    store = Store(home.database)
+    reader = Reader(home.database)
+    Supervisor(home, store, reader, LocalLauncher(home), [CPU]).recover()
+    reader.close()
+    store.close()
+    return home
+
+
+async def picture(home: Home, name: str, keys: tuple[str, ...]) -> None:
+    """One screen as an SVG file."""
+    app = ConsoleApp(home, Config(), starts_engine=False)
+    async with app.run_test(size=SIZE) as pilot:
+        first = app.screen_stack[0]
+        assert isinstance(first, HomeScreen)
+        while not first.charts_ready:
+            await pilot.pause(0.01)
+        for key in keys:
+            await pilot.press(key)
+        # The form waits for the hand to rest, and the headline for its first pulse.
+        await pilot.pause(PATIENCE_SECONDS)
+        (PICTURES / f"{name}.svg").write_text(app.export_screenshot(title="depthscope"))
+    app.feed.close()
+
+
+def main() -> None:
+    os.environ.update(LANG="C.UTF-8", TERM="xterm-256color")
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        home = recorded_home(Path(folder) / "home")
+        with QuietEngine(home):
+            for name, keys in SCREENS.items():
+                home.view.unlink(missing_ok=True)
+                began = time.perf_counter()
+                asyncio.run(picture(home, name, keys))
+                print(f"{name}.svg  {time.perf_counter() - began:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
