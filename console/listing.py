@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from console.epoch_rows import EPOCH_COLUMNS, epoch_cells
 from console.following import SECONDS_BETWEEN_LOOKS, is_done
 from console.formatting import ago, clean, count, duration, percent, table
 from console.states import last_line, left, loss, state
@@ -79,21 +80,7 @@ def subset_words(run: Run) -> str:
 
 def epochs_table(epochs: Sequence[EpochRow]) -> str:
     """What was measured, a row an epoch."""
-    rows = [
-        [
-            str(row.epoch),
-            loss(row.train_loss),
-            percent(row.train_error_percent),
-            loss(row.test_loss),
-            percent(row.test_error_percent),
-            f"{row.learning_rate:.3g}",
-            f"{row.images_per_second:.0f}",
-            duration(row.seconds),
-        ]
-        for row in epochs
-    ]
-    header = ["epoch", "train loss", "train error", "test loss", "test error", "rate", "images/s", "time"]
-    return table(header, rows, align=">>>>>>>>")
+    return table(EPOCH_COLUMNS, [epoch_cells(row) for row in epochs], align=">" * len(EPOCH_COLUMNS))
 
 
 def event_line(event: EventRow) -> str:

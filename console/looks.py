@@ -46,6 +46,25 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             parts.append(f"{self.window[0]:g} to {self.window[1]:g}")
         return " · ".join(parts)
 
+    def with_other_scale(self) -> Options:
+        """Logarithmic instead of linear, or the other way round."""
+        return msgspec.structs.replace(self, log_y=not self.log_y)
+
+    def with_next_axis(self) -> Options:
+        """The next thing to the right, all of it, since a part of one axis means nothing on another."""
+        axes = list(Axis)
+        return msgspec.structs.replace(self, axis=axes[(axes.index(self.axis) + 1) % len(axes)], window=None)
+
+    def with_next_smoothing(self) -> Options:
+        """More of it, or none after the most."""
+        return msgspec.structs.replace(
+            self, smoothing=next((weight for weight in SMOOTHINGS if weight > self.smoothing), 0.0)
+        )
+
+    def with_window(self, window: tuple[float, float] | None) -> Options:
+        """A part of the x axis, or None for all."""
+        return msgspec.structs.replace(self, window=window)
+
 
 def looks(runs: Sequence[Run], colours: Sequence[int | str]) -> dict[str, Look]:
     """A marker by architecture, filled and hollow in turn, and a colour by place."""

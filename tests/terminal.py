@@ -30,7 +30,9 @@ class Terminal:
         self.began = time.perf_counter()
         self.pid, self.descriptor = pty.fork()
         if self.pid == 0:
+            # Also where the tests themselves were started with these ignored.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
             os.execvpe(command[0], command, env)
         fcntl.ioctl(self.descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.status: int | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -16,6 +15,7 @@ from console.formatting import clean
 from console.looks import MOST_CURVES, Options, looks
 from console.metrics import METRICS, Metric
 from console.screens.base import ConsoleScreen
+from console.screens.chart_actions import ChartActions
 from console.screens.run import say
 from console.widgets.chart import Chart
 from engine.run import Run
@@ -23,7 +23,7 @@ from engine.run import Run
 ALL = ("train-loss", "test-error")
 
 
-class ComparisonScreen(ConsoleScreen):
+class ComparisonScreen(ChartActions, ConsoleScreen):
     """The report's figures and its table, filling in while runs go on."""
 
     HELP = (
@@ -37,8 +37,7 @@ class ComparisonScreen(ConsoleScreen):
         Binding("2", "tab('table')", "table", id="comparison.table"),
         Binding("d", "depth(1)", "next depth", id="comparison.depth"),
         Binding("D", "depth(-1)", "depth before", show=False, id="comparison.depth-before"),
-        Binding("y", "log_y", "log y", id="comparison.log-y"),
-        Binding("w", "save", "save", id="comparison.save"),
+        *ChartActions.CHART_BINDINGS,
         Binding("Y", "copy", "copy table", show=False, id="comparison.copy"),
     ]
 
@@ -62,7 +61,7 @@ class ComparisonScreen(ConsoleScreen):
         yield Static("", id="remark", markup=False)
 
     def on_mount(self) -> None:
-        self._options = msgspec.structs.replace(self.console_app.view.options, window=None)
+        self._options = self.console_app.view.options.with_window(None)
         self.query_one("#comparison-loss", Chart).focus()
 
     def runs(self) -> list[Run]:
@@ -112,9 +111,14 @@ class ComparisonScreen(ConsoleScreen):
         # The focus of a hidden chart would bring its tab back.
         next(node for node in message.pane.query("*") if node.focusable).focus()
 
-    @on(Chart.Pointed)
-    def point(self, message: Chart.Pointed) -> None:
-        self._crosshair = message.x
+    def chart_options(self) -> Options:
+        return self._options
+
+    def crosshair(self) -> float | None:
+        return self._crosshair
+
+    def set_chart_options(self, options: Options, crosshair: float | None) -> None:
+        self._options, self._crosshair = options, crosshair
         self.show_curves()
 
     def action_tab(self, name: str) -> None:
@@ -129,11 +133,6 @@ class ComparisonScreen(ConsoleScreen):
         self.show_runs()
         self.show_curves()
 
-    def action_log_y(self) -> None:
-        """A logarithmic vertical axis, or a linear one."""
-        self._options = msgspec.structs.replace(self._options, log_y=not self._options.log_y)
-        self.show_curves()
-
     def action_save(self) -> None:
         """Write the chart with the focus, or the table where that is shown, to a file."""
         if self.query_one("#comparison-tabs", TabbedContent).active == "table":
@@ -141,10 +140,7 @@ class ComparisonScreen(ConsoleScreen):
             if path is not None:
                 self.notify(f"written: {path}", markup=False)
             return
-        focused = self.focused
-        self.console_app.save_chart(
-            focused if isinstance(focused, Chart) else self.query_one("#comparison-loss", Chart)
-        )
+        super().action_save()
 
     def action_copy(self) -> None:
         """Copy the table."""

@@ -7,7 +7,6 @@ import importlib
 import time
 from typing import ClassVar
 
-import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -16,11 +15,12 @@ from textual.widgets import Input, Static
 
 from console.filtering import parse_filter
 from console.formatting import cut
-from console.looks import MOST_CURVES, SMOOTHINGS, Look, looks
-from console.metrics import METRICS, Axis
+from console.looks import MOST_CURVES, Look, Options, looks
+from console.metrics import METRICS
 from console.run_columns import ORDERS, in_order
 from console.screens.actions import RunActions
 from console.screens.base import ConsoleScreen
+from console.screens.chart_actions import ChartActions
 from console.states import remark
 from console.view_state import save_view
 from console.widgets.chart import Chart
@@ -35,7 +35,7 @@ q    leave, and let `depthscope quickstart` train a first comparison in minutes
 ?    what every key does"""
 
 
-class HomeScreen(RunActions, ConsoleScreen):
+class HomeScreen(RunActions, ChartActions, ConsoleScreen):
     """Runs on the left, curves on the right; one above the other where it is narrow."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -45,17 +45,10 @@ class HomeScreen(RunActions, ConsoleScreen):
         Binding("c", "compare", "compare", id="home.compare"),
         *RunActions.RUN_BINDINGS,
         Binding("slash", "filter", "filter", key_display="/", id="home.filter"),
-        Binding("y", "log_y", "log y", id="chart.log-y"),
-        Binding("x", "x_axis", "x axis", id="chart.x-axis"),
+        *ChartActions.CHART_BINDINGS,
         Binding("m", "metric", "metric", show=False, id="chart.metric"),
         Binding("M", "other_metric", "lower chart's metric", show=False, id="chart.other-metric"),
-        Binding("e", "smooth", "smoothing", show=False, id="chart.smoothing"),
-        Binding("z", "zoom(0.5)", "zoom in", show=False, id="chart.zoom-in"),
-        Binding("Z", "zoom(2)", "zoom out", show=False, id="chart.zoom-out"),
-        Binding("left_square_bracket", "crosshair(-1)", "crosshair left", show=False, id="chart.crosshair-left"),
-        Binding("right_square_bracket", "crosshair(1)", "crosshair right", show=False, id="chart.crosshair-right"),
         Binding("v", "swap_charts", "swap charts", show=False, id="chart.swap"),
-        Binding("w", "save_chart", "save chart", show=False, id="chart.save"),
         Binding("Y", "copy", "copy", show=False, id="home.copy"),
         Binding("o", "sort", "sort", show=False, id="home.sort"),
         Binding("O", "reverse", "reverse order", show=False, id="home.reverse"),
@@ -271,47 +264,22 @@ class HomeScreen(RunActions, ConsoleScreen):
         if field.has_focus or view.filter:
             view.filter = field.value = ""
             field.display = False
-        view.options = msgspec.structs.replace(view.options, window=None)
+        view.options = view.options.with_window(None)
         view.crosshair = None
         self.query_one(RunTable).focus()
         self.look_again()
 
     # The charts
 
-    @on(Chart.Pointed)
-    def point(self, message: Chart.Pointed) -> None:
-        self.console_app.view.crosshair = message.x
-        self.draw_charts()
+    def chart_options(self) -> Options:
+        return self.console_app.view.options
 
-    def action_crosshair(self, columns: int) -> None:
-        """Move the crosshair of both charts."""
-        self.query_one("#first-chart", Chart).action_move_crosshair(columns)
+    def crosshair(self) -> float | None:
+        return self.console_app.view.crosshair
 
-    def set_options(self, **changes: object) -> None:
-        view = self.console_app.view
-        view.options = msgspec.structs.replace(view.options, **changes)
+    def set_chart_options(self, options: Options, crosshair: float | None) -> None:
+        self.console_app.view.options, self.console_app.view.crosshair = options, crosshair
         self.look_again()
-
-    def action_log_y(self) -> None:
-        """A logarithmic vertical axis, or a linear one."""
-        self.set_options(log_y=not self.console_app.view.options.log_y)
-
-    def action_x_axis(self) -> None:
-        """Epochs, steps or time to the right."""
-        axes = list(Axis)
-        axis = axes[(axes.index(self.console_app.view.options.axis) + 1) % len(axes)]
-        self.console_app.view.crosshair = None
-        self.set_options(axis=axis, window=None)
-
-    def action_smooth(self) -> None:
-        """Smooth the curves more, or not at all; the raw ones stay behind them."""
-        now = self.console_app.view.options.smoothing
-        self.set_options(smoothing=next((weight for weight in SMOOTHINGS if weight > now), 0.0))
-
-    def action_zoom(self, factor: float) -> None:
-        """Show a part of the range around the crosshair, or around its right end."""
-        chart = self.query_one("#first-chart", Chart)
-        self.set_options(window=chart.zoomed(factor))
 
     def action_metric(self) -> None:
         """Another metric in the upper chart."""
@@ -332,12 +300,6 @@ class HomeScreen(RunActions, ConsoleScreen):
         upper, lower = self.console_app.view.charts
         self.console_app.view.charts = (lower, upper)
         self.look_again()
-
-    def action_save_chart(self) -> None:
-        """Write the chart with the focus, or the upper one, as SVG and as text."""
-        focused = self.focused
-        chart = focused if isinstance(focused, Chart) else self.query_one("#first-chart", Chart)
-        self.console_app.save_chart(chart)
 
     def action_copy(self) -> None:
         """Copy the ids of the chosen runs."""

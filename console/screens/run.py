@@ -13,23 +13,24 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import DataTable, Input, Static, TabbedContent, TabPane
 
-from console.formatting import clean, duration, percent
-from console.looks import SMOOTHINGS, Options
-from console.metrics import METRICS, Axis
+from console.epoch_rows import EPOCH_COLUMNS, epoch_cells
+from console.formatting import clean
+from console.looks import Options
+from console.metrics import METRICS
 from console.screens.actions import RunActions
 from console.screens.base import ConsoleScreen
-from console.states import loss, remark
+from console.screens.chart_actions import ChartActions
+from console.states import remark
 from console.widgets.chart import Chart
 from console.widgets.log_view import LogView
-from engine.run import EpochRow, Run
+from engine.run import Run
 from engine.run_directory import RunDirectory
 
 TABS = ("curves", "epochs", "spec", "log", "events")
 CHARTS = (("#run-loss", ("train-loss", "test-loss")), ("#run-error", ("train-error", "test-error")))
-EPOCH_COLUMNS = ("epoch", "train loss", "train error", "test loss", "test error", "rate", "images/s", "time")
 
 
-class RunScreen(RunActions, ConsoleScreen):
+class RunScreen(RunActions, ChartActions, ConsoleScreen):
     """One run, in tabs."""
 
     HELP = "One run. The numbers 1 to 5 choose what of it is shown; p, s and r pause, stop and resume it."
@@ -40,10 +41,7 @@ class RunScreen(RunActions, ConsoleScreen):
         *RunActions.RUN_BINDINGS,
         Binding("c", "compare", "compare", id="run.compare"),
         Binding("slash", "search", "search log", key_display="/", show=False, id="run.search"),
-        Binding("y", "log_y", "log y", id="run.log-y"),
-        Binding("x", "x_axis", "x axis", show=False, id="run.x-axis"),
-        Binding("e", "smooth", "smoothing", show=False, id="run.smoothing"),
-        Binding("w", "save", "save", id="run.save"),
+        *ChartActions.CHART_BINDINGS,
         Binding("Y", "copy", "copy", show=False, id="run.copy"),
     ]
 
@@ -155,28 +153,15 @@ class RunScreen(RunActions, ConsoleScreen):
         empty = "" if log.content_text else "Nothing yet: a worker writes here only when something is worth a word."
         say(self.query_one("#run-log-empty", Static), empty)
 
-    @on(Chart.Pointed)
-    def point(self, message: Chart.Pointed) -> None:
-        self._crosshair = message.x
+    def chart_options(self) -> Options:
+        return self._options
+
+    def crosshair(self) -> float | None:
+        return self._crosshair
+
+    def set_chart_options(self, options: Options, crosshair: float | None) -> None:
+        self._options, self._crosshair = options, crosshair
         self.show_curves()
-
-    def set_options(self, **changes: object) -> None:
-        self._options = msgspec.structs.replace(self._options, **changes)
-        self.show_curves()
-
-    def action_log_y(self) -> None:
-        """A logarithmic vertical axis, or a linear one."""
-        self.set_options(log_y=not self._options.log_y)
-
-    def action_x_axis(self) -> None:
-        """Epochs, steps or time to the right."""
-        axes = list(Axis)
-        self._crosshair = None
-        self.set_options(axis=axes[(axes.index(self._options.axis) + 1) % len(axes)], window=None)
-
-    def action_smooth(self) -> None:
-        """Smooth the curves more, or not at all."""
-        self.set_options(smoothing=next((weight for weight in SMOOTHINGS if weight > self._options.smoothing), 0.0))
 
     def action_tab(self, name: str) -> None:
         """Show another part."""
@@ -215,8 +200,7 @@ class RunScreen(RunActions, ConsoleScreen):
             if path is not None:
                 self.notify(f"written: {path}", markup=False)
             return
-        upper = self.query_one("#run-loss", Chart)
-        self.console_app.save_chart(self.focused if isinstance(self.focused, Chart) else upper)
+        super().action_save()
 
     def action_copy(self) -> None:
         """Copy what is shown: the log, the specification, or the run's id."""
@@ -238,17 +222,3 @@ def say(line: Static, text: str) -> None:
 def spec_text(run: Run) -> str:
     """What was asked, as the run directory has it."""
     return msgspec.json.format(msgspec.json.encode(run.spec), indent=2).decode()
-
-
-def epoch_cells(row: EpochRow) -> list[str]:
-    """One epoch as the texts of a row."""
-    return [
-        str(row.epoch),
-        loss(row.train_loss),
-        percent(row.train_error_percent),
-        loss(row.test_loss),
-        percent(row.test_error_percent),
-        f"{row.learning_rate:.3g}",
-        f"{row.images_per_second:.0f}",
-        duration(row.seconds),
-    ]

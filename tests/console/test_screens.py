@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from console.app import ConsoleApp
 from console.feed import RunsChanged
@@ -34,6 +35,8 @@ def keys(*names: str) -> Callable[[Pilot[Any]], Any]:
         for name in names:
             await pilot.press(name)
             await pilot.pause()
+        for field in pilot.app.screen.query(Input):
+            field.cursor_blink = False
         # The form waits for the hand to rest before it plans.
         await pilot.pause(0.3)
         await settle(pilot)

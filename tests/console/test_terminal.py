@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.terminal import Terminal
@@ -39,6 +40,17 @@ class Tmux:
         )
         return done.stdout
 
+    def end(self) -> None:
+        """End the server, and wait until nothing that ran in it is left to start an engine again."""
+        try:
+            panes = [int(word) for word in self("list-panes", "-a", "-F", "#{pane_pid}").split()]
+        except subprocess.CalledProcessError:
+            return
+        running = [child for pane in panes for child in psutil.Process(pane).children(recursive=True)]
+        self("kill-server")
+        _, left = psutil.wait_procs(running, timeout=10)
+        assert not left, f"outlived their terminal: {left}"
+
     def open(self, command: str) -> None:
         self("new-session", "-d", "-x", "80", "-y", "24", command)
 
@@ -58,7 +70,7 @@ def tmux(home: Any, tmp_path: Path) -> Iterator[Tmux]:
     # The socket's path has to be short.
     server = Tmux(Path(os.environ.get("TMPDIR", "/tmp")) / f"depthscope-{os.getpid()}.tmux", env)
     yield server
-    subprocess.run(["tmux", "-S", server._socket, "kill-server"], capture_output=True)
+    server.end()
 
 
 @needs_tmux
@@ -72,10 +84,13 @@ def test_a_session_from_the_form_to_the_comparison(words: str, home: Any, tmux: 
     wait_until(lambda: "Architectures" in tmux.screen())
     # he-resnet and he-plain.
     tmux.keys("Down", "Down", "Down", "Space", "Down", "Space", "Tab", "Tab")
-    tmux.keys("8", "Tab", "Tab")
+    tmux.keys("8")
+    wait_until(lambda: "8" in field_line(tmux.screen(), "depths"))
+    tmux.keys("Tab", "Tab")
     choose_dataset(tmux, wait_until)
     tmux.keys("Tab", "Tab")
     tmux.keys(*"400", "Tab", *"20")
+    wait_until(lambda: "20" in field_line(tmux.screen(), "batch size"))
     tmux.keys(*["Tab"] * 9, "4")
     wait_until(lambda: "2 runs" in tmux.screen())
     tmux.keys("C-s")
@@ -107,13 +122,11 @@ def test_a_session_from_the_form_to_the_comparison(words: str, home: Any, tmux: 
 
 
 def choose_dataset(tmux: Tmux, wait_until: Callable[..., Any]) -> None:
-    """Open the list under the cursor and take the tiny set, wherever in it that stands."""
-    if "tiny" not in field_line(tmux.screen(), "dataset"):
-        tmux.keys("Enter")
-        tmux.keys("t", "i")
-        wait_until(lambda: "tiny" in tmux.screen())
-        tmux.keys("Enter")
-    wait_until(lambda: "tiny" in field_line(tmux.screen(), "dataset"))
+    """Take the tiny set, which is first in the list because it is here."""
+    tmux.keys("Enter")
+    wait_until(lambda: "cifar100" in tmux.screen())
+    tmux.keys("Home", "Enter")
+    wait_until(lambda: "cifar100" not in tmux.screen() and "tiny" in field_line(tmux.screen(), "dataset"))
 
 
 def field_line(screen: str, name: str) -> str:
