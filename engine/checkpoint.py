@@ -123,6 +123,9 @@ def load_checkpoint(current: Path, previous: Path, *, spec_digest: str) -> Loade
         elif state.get("spec") != spec_digest:
             damage.append(f"{path.name} belongs to a run with another specification")
         else:
+            if damage and path == previous:
+                # Else the next save would keep the damaged one in place of the last good one.
+                current.replace(current.with_name(f"{current.name}.damaged"))
             return LoadedCheckpoint(state, "; ".join(damage) or None)
     if damage:
         raise CheckpointDamaged("; ".join(damage))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from engine import launch
 from engine.connection import Connection
-from engine.errors import DepthscopeError, UsageError
+from engine.errors import DepthscopeError, EngineUnreachable, UsageError
 from engine.paths import Home, find_home
 from engine.protocol import AnyReply, AnyRequest, Done, NewRun, Refused, RunRequest, Submit
 from engine.queries import Reader
@@ -32,8 +32,12 @@ def read(home: Home) -> Reader:
 def read_fresh(home: Home) -> Reader:
     """A view of the index that somebody keeps up to date: an engine is started if runs train without one."""
     reader = Reader(home.database)
-    if reader.has_running() and not launch.is_serving(home):
-        launch.ensure_engine(home)
+    try:
+        if reader.has_running() and not launch.is_serving(home):
+            launch.ensure_engine(home)
+    except BaseException:
+        reader.close()
+        raise
     return reader
 
 
@@ -55,7 +59,12 @@ def change(home: Home, request: Submit | RunRequest) -> Done:
         EngineUnreachable: it cannot be started or does not answer.
     """
     launch.ensure_engine(home)
-    reply = ask(home, request)
+    try:
+        reply = ask(home, request)
+    except EngineUnreachable:
+        # It ended before it answered; the next one knows whether it did what was asked, by the request's id.
+        launch.ensure_engine(home)
+        reply = ask(home, request)
     assert isinstance(reply, Done), f"a change is answered by done, not {reply}"
     return reply
 

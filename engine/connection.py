@@ -7,14 +7,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from engine.errors import DepthscopeError, EngineUnreachable
+from engine.errors import EngineUnreachable
 from engine.protocol import AnyReply, AnyRequest, decode_reply, encode
 
 PATIENCE_SECONDS = 3.0
 """An engine that has not answered by then is said not to respond."""
 
 
-class NoEngine(DepthscopeError):
+class NoEngine(EngineUnreachable):
     """Nobody listens on the socket."""
 
 

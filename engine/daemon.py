@@ -77,7 +77,9 @@ class Engine:
         listening = listen(self._home.engine_socket)
         server = await asyncio.start_unix_server(self._converse, sock=listening, limit=MAX_LINE_BYTES)
         if ready is not None:
-            os.write(ready, b"ready\n")
+            # Whoever started us may have left meanwhile, which is no reason to leave too.
+            with contextlib.suppress(BrokenPipeError):
+                os.write(ready, b"ready\n")
             os.close(ready)
         log.info("serving %s, version %s, pid %d", self._home.root, VERSION, os.getpid())
         watching = asyncio.create_task(self._watch())
@@ -123,14 +125,14 @@ class Engine:
         """The reply to one request, as bytes; the one that it had before where it was asked before."""
         try:
             envelope = decode_envelope(line)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return encode(Refused(id="", text=f"not a request: {error}"))
         answered = self._supervisor.store.answered(envelope.id)
         if answered is not None:
             return answered
         try:
             request = decode_request(line)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             if envelope.protocol != PROTOCOL:
                 # A console of another version: enough for it to say so.
                 return encode(Greeting(id=envelope.id, pid=os.getpid()))
@@ -139,7 +141,7 @@ class Engine:
             reply: AnyReply = handle(request, self._supervisor, started_at=self._started_at)
         except UsageError as error:
             return encode(Refused(id=envelope.id, text=str(error)))
-        except DepthscopeError as error:
+        except (DepthscopeError, OSError) as error:
             return encode(Refused(id=envelope.id, text=str(error), usage=False))
         if isinstance(request, Shutdown):
             await self._shut_down(request)
@@ -191,7 +193,7 @@ def main() -> int:
     home.create()
     # Whoever starts us found nobody answering, so an engine that still holds the lock is on its way out.
     lock = open_private(home.engine_lock, os.O_RDWR | os.O_CREAT)
-    if not hold(lock, patience_seconds=0.0 if ready is None else LOCK_PATIENCE_SECONDS):
+    if not hold(lock, patience_seconds=1.0 if ready is None else LOCK_PATIENCE_SECONDS):
         return EXIT_LOCKED
     store = open_store(home)
     reader = Reader(home.database)

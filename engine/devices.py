@@ -59,8 +59,10 @@ def find_gpus() -> tuple[Device, ...]:
     except pynvml.NVMLError:
         return ()
     try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        uuids = [text(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+        handles = [told(pynvml.nvmlDeviceGetHandleByIndex, index) for index in range(pynvml.nvmlDeviceGetCount())]
+        # A card that has fallen off the bus answers nothing, and takes no other with it.
+        found = [told(pynvml.nvmlDeviceGetUUID, handle) for handle in handles if handle is not None]
+        uuids = [text(uuid) for uuid in found if uuid is not None]
     finally:
         pynvml.nvmlShutdown()
     return tuple(Device(f"cuda:{index}", uuid) for index, uuid in enumerate(allowed(uuids)))
@@ -102,14 +104,17 @@ def read_gpus() -> tuple[GpuReading, ...]:
     except pynvml.NVMLError:
         return ()
     try:
-        return tuple(read_gpu(device) for device in find_gpus())
+        readings = [read_gpu(device) for device in find_gpus()]
+        return tuple(reading for reading in readings if reading is not None)
     finally:
         pynvml.nvmlShutdown()
 
 
-def read_gpu(device: Device) -> GpuReading:
+def read_gpu(device: Device) -> GpuReading | None:
     """One GPU by its UUID, between nvmlInit and nvmlShutdown; some cards and containers hide a part of it."""
-    handle = pynvml.nvmlDeviceGetHandleByUUID(device.visible)
+    handle = told(pynvml.nvmlDeviceGetHandleByUUID, device.visible)
+    if handle is None:
+        return None
     memory = told(pynvml.nvmlDeviceGetMemoryInfo, handle)
     rates = told(pynvml.nvmlDeviceGetUtilizationRates, handle)
     power = told(pynvml.nvmlDeviceGetPowerUsage, handle)

@@ -50,7 +50,7 @@ def handle(request: AnyRequest, supervisor: Supervisor, *, started_at: float) ->
         case Hello():
             return greet(request, supervisor, started_at=started_at)
         case Shutdown():
-            supervisor.drain()
+            supervisor.drain(stop_workers=not request.keep_training)
             return Done(id=request.id)
         case Submit():
             return submit(request, supervisor)
@@ -95,8 +95,14 @@ def submit(request: Submit, supervisor: Supervisor) -> Done:
     if request.experiment is not None:
         check_label(request.experiment, "an experiment's name")
     store = supervisor.store
-    experiment = request.experiment or f"exp{store.next_experiment_number()}"
-    first = store.next_position()
+    begun = supervisor.directory(run_id(request.id, 0))
+    if begun.spec_file.exists():
+        # An engine began on this very request and did not live to answer it.
+        labels = begun.read_labels()
+        experiment, first = labels.experiment, labels.position
+    else:
+        experiment = request.experiment or f"exp{store.next_experiment_number()}"
+        first = store.next_position()
     entered: list[tuple[str, NewRun, Labels]] = []
     for index, new in enumerate(request.runs):
         run = run_id(request.id, index)
@@ -141,6 +147,9 @@ class Change:
 def change(request: str, words: Sequence[str], supervisor: Supervisor, decide: Callable[[Run], Change]) -> Done:
     """Change some runs, or none of them where one of them may not be changed so."""
     runs = [supervisor.reader.find(word) for word in words]
+    for run in runs:
+        if run.deleted_at is not None and decide not in (restore, remove):
+            raise UsageError(f"{run.id} ({run.name}) is removed: `depthscope restore {run.id}` first")
     decided = [(run, decide(run)) for run in runs]
     reply = Done(id=request, runs=tuple(run.id for run in runs))
     with supervisor.store.transaction():

@@ -152,7 +152,7 @@ def read_journal(path: Path, start: int = 0, *, limit: int = READ_LIMIT_BYTES) -
     for line in content[: end - start].splitlines(keepends=True):
         try:
             events.append(_decoder.decode(line))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             garbage.append(Garbage(offset, str(error)))
         offset += len(line)
     return Reading(events, garbage, end)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from engine.connection import PATIENCE_SECONDS, Connection, NoEngine
 from engine.errors import EngineUnreachable, UsageError
-from engine.locks import is_held
+from engine.locks import is_held, read_pid
 from engine.paths import Home, open_private
 from engine.protocol import Greeting, Hello, Shutdown
 from engine.version import PROTOCOL, VERSION
@@ -139,6 +139,11 @@ def stop(home: Home, *, keep_training: bool = False) -> Greeting | None:
     """
     greeting = greet(home)
     if greeting is None:
+        if is_serving(home):
+            pid = read_pid(home.engine_lock)
+            raise EngineUnreachable(
+                f"an engine (pid {pid}) holds {home.engine_lock} and does not listen: is it starting?"
+            )
         return None
     with Connection(home.engine_socket, patience_seconds=STOP_PATIENCE_SECONDS) as connection:
         connection.ask(Shutdown(keep_training=keep_training))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from engine.devices import Device
+from engine.errors import DepthscopeError
 from engine.locks import hold, read_pid, write_pid
 from engine.paths import open_private
 from engine.run_directory import RunDirectory
@@ -38,6 +40,10 @@ class Launcher(Protocol):
         """How a worker ended that left no record, in words; None where that cannot be known."""
 
 
+class WorkerHolds(DepthscopeError):
+    """A worker of this run lives already."""
+
+
 class LocalLauncher:
     """Workers as processes of this machine, each in a session of its own, alive for as long as they hold run.lock.
 
@@ -50,13 +56,13 @@ class LocalLauncher:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, directory: RunDirectory, device: Device) -> None:
-        directory.clear_exit()
         lock = directory.open_lock()
         log = open_private(directory.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             # The worker inherits the lock held, so that there is no instant at which it lives without it.
             if not hold(lock, patience_seconds=0.0):
-                raise BlockingIOError(f"a worker holds {directory.lock_file}")
+                raise WorkerHolds(f"a worker holds {directory.lock_file}")
+            directory.clear_exit()
             child = subprocess.Popen(
                 [sys.executable, "-P", "-m", "engine.worker", str(directory.path)],
                 stdin=subprocess.DEVNULL,
@@ -73,9 +79,11 @@ class LocalLauncher:
                 pass_fds=(lock,),
                 start_new_session=True,
             )
-            # Known from the first instant, long before the worker has loaded torch and writes it itself.
-            write_pid(lock, child.pid)
             self._children[directory.id] = child
+            # Known from the first instant, long before the worker has loaded torch and writes it itself; for display,
+            # so a full disk does not matter here.
+            with contextlib.suppress(OSError):
+                write_pid(lock, child.pid)
         finally:
             os.close(lock)
             os.close(log)
@@ -96,13 +104,21 @@ class LocalLauncher:
             return None
         del self._children[directory.id]
         if status < 0:
-            return f"killed by {signal.Signals(-status).name}"
+            return f"killed by {signal_name(-status)}"
         return f"left with status {status}"
 
     def _reap(self, directory: RunDirectory) -> int | None:
         """Collect the exit status of a child that has ended, so that it does not stay as a zombie."""
         child = self._children.get(directory.id)
         return None if child is None else child.poll()
+
+
+def signal_name(number: int) -> str:
+    """SIGKILL and its like; a number where it has no name, as real-time signals."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def signal_holder(directory: RunDirectory, number: signal.Signals) -> None:

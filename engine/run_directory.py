@@ -104,8 +104,9 @@ class RunDirectory:
     def create(self, spec: RunSpec, labels: Labels) -> None:
         """Make the directory; one that exists with the same spec is left as it is, so doing it twice does it once."""
         create_private_directory(self.path)
-        write_atomically(self.labels_file, msgspec.json.encode(labels))
         if not self.spec_file.exists():
+            write_atomically(self.labels_file, msgspec.json.encode(labels))
+            # Last: a directory without it is no run yet.
             write_atomically(self.spec_file, encode_spec(spec))
         sync_directory(self.path.parent)
 
@@ -125,7 +126,7 @@ class RunDirectory:
         """Name, experiment and the rest; the id serves as name where the file is missing or damaged."""
         try:
             return msgspec.json.decode(self.labels_file.read_bytes(), type=Labels)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return Labels(name=self.id, experiment="recovered", position=0, created_at=self.path.stat().st_mtime)
 
     def write_labels(self, labels: Labels) -> None:
@@ -135,7 +136,7 @@ class RunDirectory:
         """How the worker ended by itself; None while it lives, or where it was killed."""
         try:
             return msgspec.json.decode(self.exit_file.read_bytes(), type=ExitRecord)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             return None
 
     def write_exit(self, reason: ExitReason, *, step: int, error: str | None = None) -> None:
@@ -145,9 +146,6 @@ class RunDirectory:
     def clear_exit(self) -> None:
         """Forget how the last worker ended, before the next one starts."""
         self.exit_file.unlink(missing_ok=True)
-
-    def has_checkpoint(self) -> bool:
-        return self.checkpoint.exists() or self.previous_checkpoint.exists()
 
     def open_lock(self) -> int:
         """A descriptor of run.lock, made where there is none."""

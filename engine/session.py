@@ -13,12 +13,22 @@ import torch
 
 from engine.augmentation import EpochDraws
 from engine.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from engine.errors import DatasetError
 from engine.journal import Checkpointed, Epoch, JournalWriter, Notice
 from engine.progress import ProgressMeter, finite
 from engine.run_directory import ExitReason, RunDirectory
 from engine.schedule import learning_rate_at
 from engine.spec import RunSpec, digest
-from engine.training import DeviceData, MetricSums, TrainingState, diverged_at, evaluate, train_step, training_batch
+from engine.training import (
+    DeviceData,
+    MetricSums,
+    TrainingState,
+    diverged_at,
+    evaluate,
+    has_finite_weights,
+    train_step,
+    training_batch,
+)
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
@@ -32,6 +42,8 @@ class Session:
     data: DeviceData
     state: TrainingState
     journal: JournalWriter
+    data_sha256: str
+    """Of the dataset: a run never goes on with other images than it began with."""
     meter: ProgressMeter = field(default_factory=ProgressMeter.start)
     train_seconds: float = 0.0
     """Spent on training in the epoch under way, evaluation and checkpoints left out."""
@@ -95,8 +107,8 @@ def train_epoch(session: Session, should_stop: Callable[[], bool]) -> ExitReason
     for index in range(done, session.steps_per_epoch):
         stopping = should_stop()
         if stopping or time.monotonic() - session.saved_at >= SECONDS_BETWEEN_CHECKPOINTS:
-            if (step := diverged_at(state)) is not None:
-                return note_divergence(session, step)
+            if (step := diverged_at(state)) is not None or not has_finite_weights(state):
+                return note_divergence(session, state.next_step if step is None else step)
             session.count_time(training=True)
             save(session)
             if stopping:
@@ -110,8 +122,8 @@ def train_epoch(session: Session, should_stop: Callable[[], bool]) -> ExitReason
             return note_divergence(session, step)
         if is_due and (progress := session.meter.read(state, epoch=epoch + 1, learning_rate=rate)) is not None:
             session.journal.step(progress)
-    if (step := diverged_at(state)) is not None:
-        return note_divergence(session, step)
+    if (step := diverged_at(state)) is not None or not has_finite_weights(state):
+        return note_divergence(session, state.next_step if step is None else step)
     session.count_time(training=True)
     return None
 
@@ -180,6 +192,7 @@ def checkpoint_state(session: Session, pending: list[bytes]) -> dict[str, Any]:
     state = session.state
     return {
         "spec": digest(session.spec),
+        "data": session.data_sha256,
         "next_step": state.next_step,
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
@@ -201,12 +214,18 @@ def restore(session: Session) -> bool:
 
     Raises:
         CheckpointDamaged: there are checkpoints and none can be read.
+        DatasetError: the images are not those that the run began with.
     """
     directory, state = session.directory, session.state
     loaded = load_checkpoint(directory.checkpoint, directory.previous_checkpoint, spec_digest=digest(session.spec))
     if loaded is None:
         return False
     saved = loaded.state
+    if saved["data"] != session.data_sha256:
+        raise DatasetError(
+            f"{session.spec.data.name} has changed since this run began (was {saved['data'][:12]}, is"
+            f" {session.data_sha256[:12]}): import it again as it was, or train a new run"
+        )
     state.model.load_state_dict(saved["model"])
     state.optimizer.load_state_dict(saved["optimizer"])
     state.next_step = saved["next_step"]

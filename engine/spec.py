@@ -76,7 +76,7 @@ def decode_spec(content: bytes) -> RunSpec:
     """
     try:
         return msgspec.json.decode(content, type=RunSpec)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"not a run specification: {error}") from error
 
 

@@ -30,6 +30,10 @@ WRITE_PATIENCE_SECONDS = 5.0
 REQUESTS_KEPT_SECONDS = 7 * 86_400.0
 
 
+class IndexNotWritten(DepthscopeError):
+    """The disk is full or the database locked; nothing of the change stands, and it can be made later."""
+
+
 class DatabaseUnusable(DepthscopeError):
     """The database is damaged, or of a schema that this version does not read."""
 
@@ -68,21 +72,41 @@ class Store:
                 with self.transaction():
                     self._connection.execute(CREATE)
                     self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
+            elif version == SCHEMA_VERSION:
+                self._check()
+            else:
                 raise DatabaseUnusable(f"{path} has schema version {version}, this depthscope uses {SCHEMA_VERSION}")
         except (apsw.NotADBError, apsw.CorruptError) as error:
+            self._connection.close()
             raise DatabaseUnusable(f"{path} is damaged: {error}") from error
+        except DatabaseUnusable:
+            self._connection.close()
+            raise
+
+    def _check(self) -> None:
+        """Read every page once, so that damage is found now, when the index can be built anew, and not in mid-run.
+
+        Raises:
+            DatabaseUnusable: a page is damaged.
+        """
+        found = str(self._value("PRAGMA quick_check(1)"))
+        if found != "ok":
+            raise DatabaseUnusable(f"the database is damaged: {found}")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing, and the write lock from the start."""
-        self._connection.execute("BEGIN IMMEDIATE")
         try:
+            self._connection.execute("BEGIN IMMEDIATE")
             yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            # A full disk makes SQLite roll back by itself.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            if isinstance(error, apsw.BusyError | apsw.FullError | apsw.IOError | apsw.ReadOnlyError):
+                raise IndexNotWritten(f"the database could not be written: {error}") from error
             raise
-        self._connection.execute("COMMIT")
 
     def close(self) -> None:
         self._connection.close()

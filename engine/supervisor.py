@@ -15,7 +15,7 @@ import msgspec
 from engine.devices import CPU, Device
 from engine.errors import DepthscopeError
 from engine.journal import read_journal
-from engine.launcher import Launcher
+from engine.launcher import Launcher, WorkerHolds
 from engine.paths import Home
 from engine.queries import Reader
 from engine.run import TRANSITIONS, Intent, Run, RunOutcome, RunStatus
@@ -54,6 +54,8 @@ class Supervisor:
         self._start_again_at = 0.0
         self.is_draining = False
         """Whether nothing is to be started any more."""
+        self._trouble: dict[str, str] = {}
+        """The last error of each run, so that it is not told at every tick."""
 
     def directory(self, run: str) -> RunDirectory:
         return RunDirectory(self.home.runs / run)
@@ -71,6 +73,9 @@ class Supervisor:
         for run in self.reader.unfinished_runs():
             if run.status is RunStatus.RUNNING:
                 self._running[run.id] = run.device or CPU.name
+                if run.intent is not Intent.RUN:
+                    # Acknowledged by an engine that did not live to ask the worker.
+                    self._stop_asked_at[run.id] = time.monotonic()
                 if self._launcher.is_alive(self.directory(run.id)):
                     with self.store.transaction():
                         self.store.add_event(run.id, "adopted", "by an engine that was started after its worker")
@@ -83,15 +88,14 @@ class Supervisor:
         except DepthscopeError as error:
             log.warning("passed over: %s", error)
             return
+        record = directory.read_exit()
+        # Entered and set where it stands at once: a run that is known and queued for an instant would be trained again.
         with self.store.transaction():
             self.store.add_run(directory.id, spec, labels)
-        self._ingest(directory.id)
-        record = directory.read_exit()
-        with self.store.transaction():
             self.store.add_event(directory.id, "recovered", "from its run directory")
             if self._launcher.is_alive(directory):
-                device = self.reader.run(directory.id).device or CPU.name
-                self.store.set_running(directory.id, device, started_at=labels.created_at)
+                # Its journal says on which device, as soon as it is read.
+                self.store.set_running(directory.id, CPU.name, started_at=labels.created_at)
             elif record is not None and record.reason is not ExitReason.STOPPED:
                 outcome = RunOutcome(record.reason.value)
                 self.store.set_status(
@@ -99,12 +103,28 @@ class Supervisor:
                 )
             else:
                 self._rest(directory.id, labels.intent)
+        self._ingest(directory.id)
 
     def tick(self) -> None:
         """Look once at every worker, and start what can be started."""
         for run in list(self._running):
-            self._watch(run)
-        self._start_waiting()
+            try:
+                self._watch(run)
+            except (OSError, DepthscopeError) as error:
+                # One run's trouble is not the others', and not the engine's end; the next tick looks again.
+                self._note_trouble(run, error)
+        try:
+            self._start_waiting()
+        except DepthscopeError as error:
+            self._start_again_at = time.monotonic() + START_RETRY_SECONDS
+            self._note_trouble("queue", error)
+
+    def _note_trouble(self, run: str, error: Exception) -> None:
+        """Say in the log what went wrong with a run, once for each new trouble."""
+        text = f"{type(error).__name__}: {error}"
+        if self._trouble.get(run) != text:
+            self._trouble[run] = text
+            log.error("%s: %s", run, text)
 
     def _watch(self, run: str) -> None:
         directory = self.directory(run)
@@ -123,8 +143,13 @@ class Supervisor:
     def _ingest(self, run: str) -> None:
         """Bring what is new in a run's journal into the index, each piece in one transaction with its offset."""
         offset = self.store.journal_offset(run)
+        journal = self.directory(run).journal
+        if offset and journal.exists() and journal.stat().st_size < offset:
+            # A power cut took lines that the index had seen: read from the start, where rows replace each other.
+            log.warning("%s: the journal is shorter than what was read of it; read again", run)
+            offset = 0
         while True:
-            reading = read_journal(self.directory(run).journal, offset)
+            reading = read_journal(journal, offset)
             if reading.end == offset:
                 return
             with self.store.transaction():
@@ -195,27 +220,41 @@ class Supervisor:
             device = choose_device(run, free, self.devices)
             if run.status is not RunStatus.QUEUED or device is None:
                 continue
-            if not self._start(run, device):
-                return
-            free.remove(device)
-            if not free:
+            if self._start(run, device):
+                free.remove(device)
+            if not free or time.monotonic() < self._start_again_at:
                 return
 
     def _start(self, run: Run, device: Device) -> bool:
-        """Start one run; False where no process can be made just now."""
+        """Start one run; whether its device is taken now. Where no process can be made, nothing is tried for a while."""
         with self.store.transaction():
             self.store.set_running(run.id, device.name, started_at=time.time())
         try:
             self._launcher.start(self.directory(run.id), device)
+        except WorkerHolds:
+            # Somebody started one by hand; what it writes is read like any other's.
+            log.warning("%s: adopted a worker that this engine did not start", run.id)
+        except FileNotFoundError as error:
+            self._lose(run.id, f"its run directory is gone: {error.filename}")
+            return False
         except OSError as error:
-            log.error("%s could not be started: %s", run.id, error)
             self._start_again_at = time.monotonic() + START_RETRY_SECONDS
             with self.store.transaction():
                 self.store.set_status(run.id, RunStatus.QUEUED)
-                self.store.add_event(run.id, "notice", f"could not be started, tried again soon: {error}")
+                if self._trouble.get(run.id) != str(error):
+                    self.store.add_event(run.id, "notice", f"could not be started, tried again soon: {error}")
+            self._note_trouble(run.id, error)
             return False
         self._running[run.id] = device.name
         return True
+
+    def _lose(self, run: str, error: str) -> None:
+        """A run whose directory is gone cannot go on, and stands in nobody's way."""
+        with self.store.transaction():
+            self.store.set_status(
+                run, RunStatus.FINISHED, outcome=RunOutcome.LOST, error=error, finished_at=time.time()
+            )
+            self.store.add_event(run, "finished", f"lost: {error}")
 
     def needs_ticks(self) -> bool:
         """Whether something is under way that has to be looked at again and again."""
@@ -256,11 +295,17 @@ class Supervisor:
         """Forget a run's crashes, in the caller's transaction: somebody has asked to try it again."""
         self.store.set_crashes(run, 0, None)
 
-    def drain(self) -> None:
-        """Start nothing more, and ask every worker to save and leave; their runs go back to the queue."""
+    def drain(self, *, stop_workers: bool) -> None:
+        """Start nothing more.
+
+        Args:
+            stop_workers: Ask every worker to save and leave, so that their runs go back to the queue; else they are
+                left alone, for the next engine to adopt.
+        """
         self.is_draining = True
-        for run in self._running:
-            self._stop_asked_at.setdefault(run, time.monotonic())
+        if stop_workers:
+            for run in self._running:
+                self._stop_asked_at.setdefault(run, time.monotonic())
 
 
 def choose_device(run: Run, free: Sequence[Device], devices: Sequence[Device]) -> Device | None:

@@ -200,6 +200,13 @@ def diverged_at(state: TrainingState) -> int | None:
 
 
 @torch.no_grad()
+def has_finite_weights(state: TrainingState) -> bool:
+    """Whether no weight is NaN or infinite: the last update may have broken what the loss before it did not show."""
+    parameters = [parameter.detach() for parameter in state.model.parameters()]
+    return bool(torch.stack([torch.isfinite(parameter).all() for parameter in parameters]).all())
+
+
+@torch.no_grad()
 def evaluate(
     model: nn.Module,
     data: DeviceData,

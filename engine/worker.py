@@ -20,13 +20,13 @@ from types import FrameType
 import torch
 
 from engine import datasets
-from engine.errors import DepthscopeError
+from engine.errors import DepthscopeError, UsageError
 from engine.journal import JournalWriter, Notice, Resumed, Started
 from engine.locks import hold
 from engine.paths import Home, find_home
 from engine.run_directory import ExitReason, RunDirectory
 from engine.session import Session, restore, train
-from engine.spec import RunSpec
+from engine.spec import RunSpec, check_fits_data
 from engine.training import load_to_device, start_training
 
 EXIT_LOCKED = 75
@@ -52,8 +52,9 @@ class StopSignal:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def _receive(self, _number: int, _frame: FrameType | None) -> None:
-        self.is_set = True
-        if not self.has_state:
+        is_first, self.is_set = not self.is_set, True
+        # Once: the engine signals until we are gone, and the second must not interrupt what the first began.
+        if is_first and not self.has_state:
             raise StopRequested
 
     def __call__(self) -> bool:
@@ -110,8 +111,13 @@ def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWr
     device = torch_device(assigned_device())
     datasets.prepare(home, spec.data.name, report=lambda text: journal.append(Notice(text=text)))
     dataset = datasets.load(home, spec.data.name)
+    info = dataset.info
+    try:
+        check_fits_data(spec, num_train=info.num_train, num_test=info.num_test, num_classes=len(info.classes))
+    except ValueError as error:
+        raise UsageError(f"{spec.data.name} is not what it was when the run was queued: {error}") from error
     data = load_to_device(dataset, spec, device)
-    session = Session(directory, spec, data, start_training(spec, device), journal)
+    session = Session(directory, spec, data, start_training(spec, device), journal, data_sha256=info.digest())
     pid, host, gpu_or_cpu = os.getpid(), socket.gethostname(), device_name(device)
     restored = restore(session)
     num_threads = torch.get_num_threads()

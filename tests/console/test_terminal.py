@@ -85,7 +85,7 @@ def test_a_session_from_the_form_to_the_comparison(words: str, home: Any, tmux: 
     # he-resnet and he-plain.
     tmux.keys("Down", "Down", "Down", "Space", "Down", "Space", "Tab", "Tab")
     tmux.keys("8")
-    wait_until(lambda: "8" in field_line(tmux.screen(), "depths"))
+    wait_until(lambda: "8" in field_line(tmux.screen(), "depths "))
     tmux.keys("Tab", "Tab")
     choose_dataset(tmux, wait_until)
     tmux.keys("Tab", "Tab")

@@ -1,0 +1,161 @@
+"""What goes wrong around an engine, and what of it reaches the runs: nothing for which to train again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from engine.run import RunOutcome, RunStatus
+from engine.training import has_finite_weights
+
+LONG = ("--epochs", "2000")
+
+
+def run_of(home: Any, run: str) -> Any:
+    with home.reader() as reader:
+        return reader.run(run)
+
+
+def begin(home: Any, wait_until: Callable[..., Any], *words: str) -> str:
+    run = str(home.train(*LONG, *words))
+    wait_until(lambda: run_of(home, run).step > 0)
+    return run
+
+
+def kill_engine(home: Any, wait_until: Callable[..., Any]) -> None:
+    home.kill(home.engine_pid())
+    wait_until(lambda: home.engine_pid() is None)
+
+
+def test_an_engine_that_is_told_to_leave_its_workers_alone_does(home: Any, wait_until: Callable[..., Any]):
+    """However often it looks at them before it ends."""
+    run = begin(home, wait_until)
+    worker = home.worker_pid(run)
+    for _ in range(3):
+        home.cli("engine", "stop", "--keep-training")
+        assert home.engine_pid() is None
+        before = run_of(home, run).step
+        home.cli("ls")
+        wait_until(lambda step=before: run_of(home, run).step > step)
+
+    assert home.worker_pid(run) == worker
+
+
+def test_a_stop_that_was_acknowledged_outlives_the_engine(home: Any, wait_until: Callable[..., Any]):
+    """The next engine asks the worker that the one before did not come to ask."""
+    run = begin(home, wait_until)
+    worker = home.worker_pid(run)
+    os.kill(worker, signal.SIGSTOP)
+    home.cli("stop", run)
+    kill_engine(home, wait_until)
+    os.kill(worker, signal.SIGCONT)
+    # The signal of the first engine may have reached it; one that was lost is sent again by the second.
+    home.cli("engine", "start")
+
+    wait_until(lambda: run_of(home, run).is_finished)
+    assert run_of(home, run).outcome is RunOutcome.CANCELLED
+
+
+def test_bytes_that_are_no_text_are_garbage_and_not_the_end(home: Any, wait_until: Callable[..., Any]):
+    """A line that a disk has spoilt is told with its place; the engine and the run go on."""
+    run = begin(home, wait_until)
+    home.cli("pause", run)
+    wait_until(lambda: run_of(home, run).status is RunStatus.PAUSED)
+    with home.directory(run).journal.open("ab") as file:
+        file.write(b'{"kind":"notice","seq":1,"at":0,"text":"\xff\xfe"}\n')
+    home.cli("resume", run)
+    step = run_of(home, run).step
+
+    wait_until(lambda: run_of(home, run).step > step)
+    assert "garbage" in {event["kind"] for event in home.json("show", run)["events"]}
+
+
+def test_a_run_whose_directory_is_gone_is_lost_and_blocks_nobody(home: Any, wait_until: Callable[..., Any]):
+    """The queue goes on behind it."""
+    first = begin(home, wait_until)
+    gone = home.train("--epochs", "1", "--seed", "1")
+    behind = home.train("--epochs", "1", "--seed", "2")
+    shutil.rmtree(home.directory(gone).path)
+    home.cli("stop", first)
+
+    home.cli("wait", behind)
+    assert run_of(home, gone).outcome is RunOutcome.LOST
+    assert "gone" in run_of(home, gone).error
+
+
+def test_a_database_with_a_spoilt_page_is_built_again(home: Any, wait_until: Callable[..., Any]):
+    """Not its first page, so that it opens; no run is lost, and none is trained again."""
+    done = home.train("--epochs", "1")
+    home.cli("wait", done)
+    stopped = begin(home, wait_until, "--seed", "1")
+    home.cli("stop", stopped)
+    wait_until(lambda: run_of(home, stopped).is_finished)
+    home.cli("engine", "stop")
+    database = home.home.database
+    size = database.stat().st_size
+    with database.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(size - 4096))
+    home.cli("engine", "start")
+
+    runs = {run["id"]: run["outcome"] for run in home.json("ls")["runs"]}
+    assert runs == {done: "succeeded", stopped: "cancelled"}
+    assert list(database.parent.glob("depthscope.db.*.old"))
+
+
+def test_a_run_never_goes_on_with_other_images(home: Any, wait_until: Callable[..., Any]):
+    """A dataset that was replaced under its name is refused, both checksums named."""
+    run = begin(home, wait_until)
+    home.cli("pause", run)
+    wait_until(lambda: run_of(home, run).status is RunStatus.PAUSED)
+    shutil.rmtree(home.home.data / "tiny")
+    home.add_tiny(num_train=240)
+    home.cli("resume", run)
+
+    wait_until(lambda: run_of(home, run).is_finished)
+    assert run_of(home, run).outcome is RunOutcome.FAILED
+    assert "tiny has changed since this run began" in run_of(home, run).error
+
+
+def test_a_removed_run_is_not_queued_where_nobody_sees_it(home: Any, wait_until: Callable[..., Any]):
+    """It has to be brought back first, and the message says how."""
+    run = begin(home, wait_until)
+    home.cli("stop", run)
+    wait_until(lambda: run_of(home, run).is_finished)
+    home.cli("rm", run)
+
+    assert f"`depthscope restore {run}` first" in home.cli("retry", run, status=2)
+
+
+def test_an_engine_that_does_not_listen_is_not_said_to_be_none(home: Any):
+    """Its socket was swept away, or it has not come to listen yet."""
+    home.cli("engine", "start")
+    engine = home.engine_pid()
+    os.kill(engine, signal.SIGSTOP)
+    try:
+        home.home.engine_socket.unlink()
+        began = time.monotonic()
+        assert f"pid {engine}" in home.cli("engine", "stop", status=3)
+        assert time.monotonic() - began < 30
+    finally:
+        os.kill(engine, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(("value", "finite"), [(1.0, True), (float("nan"), False), (float("inf"), False)])
+def test_weights_that_the_last_update_broke_are_seen(value: float, finite: bool):
+    """The loss before that update was a number, so it alone would not tell."""
+
+    class State:
+        model = torch.nn.Linear(3, 2)
+
+    with torch.no_grad():
+        State.model.weight[1, 2] = value
+
+    assert has_finite_weights(State) is finite  # type: ignore[arg-type]
