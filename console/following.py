@@ -73,16 +73,20 @@ class Watch:
 
     def look(self) -> list[Run] | None:
         """The runs as they stand now, or None where nothing has changed since the last look."""
-        now = time.monotonic()
-        if now - self._checked_at >= SECONDS_BETWEEN_ENGINE_CHECKS:
-            self._checked_at = now
-            if not launch.is_serving(self._home):
-                launch.ensure_engine(self._home)
+        self.keep_engine()
         version = self._reader.data_version()
         if version == self._version:
             return None
         self._version = version
         return [self._reader.run(run) for run in self._ids]
+
+    def keep_engine(self) -> None:
+        """Start the engine again where it is gone, asked now and then."""
+        now = time.monotonic()
+        if now - self._checked_at >= SECONDS_BETWEEN_ENGINE_CHECKS:
+            self._checked_at = now
+            if not launch.is_serving(self._home):
+                launch.ensure_engine(self._home)
 
     def pause(self) -> None:
         """Until the next look."""

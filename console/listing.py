@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import select
 import sys
 import time
 from collections.abc import Sequence
 
 from console.epoch_rows import EPOCH_COLUMNS, epoch_cells
-from console.following import SECONDS_BETWEEN_LOOKS, is_done
+from console.following import Watch, is_done
 from console.formatting import ago, clean, count, duration, percent, table
 from console.states import last_line, left, loss, state
 from engine.errors import UsageError
@@ -109,7 +108,7 @@ def find_all(reader: Reader, words: Sequence[str]) -> list[Run]:
 
 def print_log(home: Home, reader: Reader, run: Run, *, follow: bool) -> None:
     """Print events and the worker's own output; with `follow` what comes, until the run is done."""
-    told = 0
+    watch, told = Watch(home, reader, [run.id]), 0
     log = RunDirectory(home.runs / run.id).log
     offset = 0
     while True:
@@ -130,4 +129,5 @@ def print_log(home: Home, reader: Reader, run: Run, *, follow: bool) -> None:
         sys.stdout.flush()
         if done or not follow:
             return
-        select.select([], [], [], SECONDS_BETWEEN_LOOKS)
+        watch.keep_engine()
+        watch.pause()

@@ -226,7 +226,7 @@ class Supervisor:
                 return
 
     def _start(self, run: Run, device: Device) -> bool:
-        """Start one run; whether its device is taken now. Where no process can be made, nothing is tried for a while."""
+        """Start one run; whether its device is taken now. Where no process can be made, all wait for a while."""
         with self.store.transaction():
             self.store.set_running(run.id, device.name, started_at=time.time())
         try:

@@ -18,6 +18,7 @@ def list_runs(
     from console import documents, listing
     from console.output import narrate, print_json
     from engine import client
+    from engine.errors import UsageError
     from engine.paths import find_home
 
     with client.read_fresh(find_home()) as reader:
@@ -26,6 +27,8 @@ def list_runs(
         print_json({"runs": [documents.run_document(run) for run in runs]})
     elif runs:
         typer.echo(listing.runs_table(runs))
+    elif experiment is not None:
+        raise UsageError(f"no experiment is called {experiment!r}: `depthscope ls` shows their names")
     else:
         narrate("no runs yet: `depthscope quickstart` trains a first comparison in minutes")
 
