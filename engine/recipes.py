@@ -18,6 +18,13 @@ class Schedule(StrEnum):
     ONE_CYCLE = "one-cycle"
 
 
+class Precision(StrEnum):
+    """In which numbers the forward and backward passes are computed; weights and updates are float32 in each."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How one network is trained; the defaults are those of He et al. 2015, section 4.2."""
 
@@ -43,6 +50,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """On every parameter, as in the sources."""
     augment: bool = True
     """Random crop with 4 pixels of zero padding, and horizontal flip."""
+    precision: Precision = Precision.FP32
+    """`fp32` computes what the sources compute; `bf16` is torch's autocast, for hardware that has it."""
 
     def __post_init__(self) -> None:
         for name, smallest in (("epochs", 1), ("batch_size", 1), ("warmup_steps", 0)):
@@ -80,9 +89,10 @@ def recipe(name: str, **overrides: Any) -> Recipe:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"recipe {name!r} is not known: there are {', '.join(RECIPES)}{hint}")
     given = {field: value for field, value in overrides.items() if value is not None}
-    if "schedule" in given:
-        try:
-            given["schedule"] = Schedule(given["schedule"])
-        except ValueError:
-            raise ValueError(f"schedule must be one of {', '.join(Schedule)}, got {given['schedule']!r}") from None
+    for field, words in (("schedule", Schedule), ("precision", Precision)):
+        if field in given:
+            try:
+                given[field] = words(given[field])
+            except ValueError:
+                raise ValueError(f"{field} must be one of {', '.join(words)}, got {given[field]!r}") from None
     return msgspec.structs.replace(RECIPES[name], **given)

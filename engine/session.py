@@ -140,7 +140,7 @@ def finish_epoch(session: Session, should_stop: Callable[[], bool]) -> ExitReaso
     state = session.state
     loss, wrong = state.sums.read()
     num_images = state.sums.num_images
-    measured = evaluate(state.model, session.data, should_stop=should_stop)
+    measured = evaluate(state.model, session.data, precision=state.precision, should_stop=should_stop)
     session.count_time(training=False)
     if measured is None:
         save(session)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from engine.augmentation import EpochDraws, crop_and_flip, normalise
 from engine.datasets import Dataset, balanced_subset
-from engine.recipes import Recipe
+from engine.recipes import Precision, Recipe
 from engine.spec import RunSpec
 from models.build import build_model
 
@@ -99,6 +99,7 @@ class TrainingState:
     frozen_steps: Tensor
     """float32 scalar on the device: steps taken since."""
     next_step: int = 0
+    precision: Precision = Precision.FP32
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
@@ -119,6 +120,7 @@ def start_training(spec: RunSpec, device: torch.device, *, dtype: torch.dtype = 
         sums=MetricSums.zeros(device),
         frozen=torch.zeros((), device=device),
         frozen_steps=torch.zeros((), device=device),
+        precision=spec.recipe.precision,
         device=device,
     )
 
@@ -175,7 +177,7 @@ def train_step(state: TrainingState, batch: Batch, *, learning_rate: float) -> N
     state.model.train()
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
-    logits = state.model(batch.images)  # [B, num_classes]
+    logits = forward(state.model, batch.images, state.precision)  # [B, num_classes]
     loss = F.cross_entropy(logits, batch.labels)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -191,6 +193,16 @@ def train_step(state: TrainingState, batch: Batch, *, learning_rate: float) -> N
         # On a CPU the flag can be read at no cost, and the update is to the last bit that of torch's default SGD.
         state.optimizer.step()
     state.next_step += 1
+
+
+def forward(model: nn.Module, images: Tensor, precision: Precision) -> Tensor:
+    """Logits [B, num_classes] of images [B, 3, 32, 32]; float32 logits also where the network computed in bfloat16."""
+    if precision is Precision.FP32:
+        logits: Tensor = model(images)
+        return logits
+    with torch.autocast(images.device.type, torch.bfloat16):
+        logits = model(images)
+    return logits.float()
 
 
 def diverged_at(state: TrainingState) -> int | None:
@@ -213,6 +225,7 @@ def evaluate(
     *,
     batch_size: int = EVALUATION_BATCH_SIZE,
     dtype: torch.dtype = torch.float32,
+    precision: Precision = Precision.FP32,
     should_stop: Callable[[], bool] | None = None,
 ) -> tuple[float, float] | None:
     """Mean cross entropy and error on the test set, without augmentation; synchronises once.
@@ -222,6 +235,7 @@ def evaluate(
         data: Images on the model's device.
         batch_size: Images a forward pass.
         dtype: Of the model.
+        precision: Of the forward pass.
         should_stop: Asked before every batch; None never stops.
 
     Returns:
@@ -233,7 +247,7 @@ def evaluate(
         if should_stop is not None and should_stop():
             return None
         images, labels = data.test_images[first : first + batch_size], data.test_labels[first : first + batch_size]
-        logits = model(normalise(images, data.mean, data.std, dtype=dtype))  # [B, num_classes]
+        logits = forward(model, normalise(images, data.mean, data.std, dtype=dtype), precision)  # [B, num_classes]
         sums.add(F.cross_entropy(logits, labels), logits, labels)
     loss, wrong = sums.read()
     return loss / sums.num_images, 100 * wrong / sums.num_images

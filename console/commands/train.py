@@ -42,6 +42,7 @@ def train(
     momentum: Annotated[float | None, typer.Option(help="Of SGD.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="On every parameter.")] = None,
     augment: Annotated[bool | None, typer.Option("--augment/--no-augment", help="Random crop and flip.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, or bf16 where the hardware has it.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, or a GPU such as cuda:1; the first free one else.")] = None,
     experiment: Annotated[
         str | None, typer.Option("-e", "--experiment", help="Its name; one that exists gets the runs added.")
@@ -81,6 +82,7 @@ def train(
             "momentum": momentum,
             "weight_decay": weight_decay,
             "augment": augment,
+            "precision": precision,
         },
         device=device,
     )

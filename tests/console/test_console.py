@@ -230,6 +230,7 @@ async def test_form_makes_the_runs_it_shows(make_app: Callable[..., ConsoleApp],
         ("batch_size", "60000", "batch_size must be at most 50000"),
         ("epochs", "many", "epochs must be a whole number, got 'many'"),
         ("device", "tpu", "device must be cpu or cuda:N"),
+        ("precision", "fp8", "precision must be one of fp32, bf16, got 'fp8'"),
     ],
 )
 async def test_form_says_what_is_wrong_in_the_words_of_the_command_line(
@@ -410,7 +411,7 @@ async def test_every_key_with_an_id_is_in_the_palette(make_app: Callable[..., Co
         await settle(pilot)
         wanted = {active.binding.description for active in app.screen.active_bindings.values() if active.binding.id}
         assert {command.title for command in app.get_system_commands(app.screen)} == wanted
-        assert {"new", "mark", "compare", "pause", "smoothing", "save chart", "group by experiment"} <= wanted
+        assert {"new", "mark", "compare", "pause", "smoothing", "save", "group by experiment"} <= wanted
 
 
 async def test_mouse_moves_sorts_opens_and_presses_keys(make_app: Callable[..., ConsoleApp]):

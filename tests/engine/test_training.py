@@ -158,6 +158,22 @@ def test_a_wrong_augmentation_would_be_seen():
     assert losses[0] != pytest.approx(losses[1], rel=1e-9)
 
 
+def test_bfloat16_computes_nearly_the_same_with_float32_weights():
+    """Rounding to eight bits shows in the loss, and only there: what is kept and updated stays float32."""
+    spec, data = a_spec("he-resnet", 8), random_data()
+    batch = training_batch(data, EpochDraws.draw(spec.seed, 0, NUM_TRAIN), 0, spec.recipe)
+    losses = []
+    for precision in ("fp32", "bf16"):
+        chosen = msgspec.structs.replace(spec, recipe=recipe("reference", batch_size=BATCH_SIZE, precision=precision))
+        state = start_training(chosen, torch.device("cpu"))
+        train_step(state, batch, learning_rate=0.1)
+        losses.append(state.sums.read()[0])
+        assert {parameter.dtype for parameter in state.model.parameters()} == {torch.float32}
+
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
 def test_the_last_partial_batch_is_trained_on():
     """50,000 images are 390 batches of 128 and one of 80; here 150 are nine of 16 and one of 6."""
     spec, data = a_spec("he-resnet", 8), random_data()
