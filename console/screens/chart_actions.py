@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ChartActions:
-    """Keys for scale, axis, smoothing, zoom, crosshair and saving; a screen says where its options are kept."""
+    """Keys for scale, axis, smoothing, zoom, crosshair and saving; a screen may keep the options elsewhere."""
 
     CHART_BINDINGS: ClassVar[list[Binding]] = [
         Binding("y", "log_y", "log y", id="chart.log-y"),
@@ -29,16 +29,24 @@ class ChartActions:
         Binding("w", "save", "save", show=False, id="chart.save"),
     ]
 
+    _options = Options()
+    _crosshair: float | None = None
+
     def chart_options(self) -> Options:
         """How the charts are drawn now."""
-        raise NotImplementedError
-
-    def set_chart_options(self, options: Options, crosshair: float | None) -> None:
-        """Draw the charts so, with the crosshair there."""
-        raise NotImplementedError
+        return self._options
 
     def crosshair(self) -> float | None:
         """Where on the x axis the crosshair is; None where there is none."""
+        return self._crosshair
+
+    def set_chart_options(self, options: Options, crosshair: float | None) -> None:
+        """Draw the charts so, with the crosshair there."""
+        self._options, self._crosshair = options, crosshair
+        self.show_curves()
+
+    def show_curves(self) -> None:
+        """Draw the charts again."""
         raise NotImplementedError
 
     @property

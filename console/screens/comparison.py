@@ -12,7 +12,7 @@ from textual.widgets import Static, TabbedContent, TabPane
 
 from console import report
 from console.formatting import clean
-from console.looks import MOST_CURVES, Options, looks
+from console.looks import MOST_CURVES, looks
 from console.metrics import METRICS, Metric
 from console.screens.base import ConsoleScreen
 from console.screens.chart_actions import ChartActions
@@ -44,8 +44,6 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
     def __init__(self, experiment: str) -> None:
         super().__init__()
         self._experiment = experiment
-        self._options = Options()
-        self._crosshair: float | None = None
         self._depth: int | None = None
 
     def compose_body(self) -> ComposeResult:
@@ -110,16 +108,6 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
     def focus_part(self, message: TabbedContent.TabActivated) -> None:
         # The focus of a hidden chart would bring its tab back.
         next(node for node in message.pane.query("*") if node.focusable).focus()
-
-    def chart_options(self) -> Options:
-        return self._options
-
-    def crosshair(self) -> float | None:
-        return self._crosshair
-
-    def set_chart_options(self, options: Options, crosshair: float | None) -> None:
-        self._options, self._crosshair = options, crosshair
-        self.show_curves()
 
     def action_tab(self, name: str) -> None:
         """Figures or table."""

@@ -15,7 +15,6 @@ from textual.widgets import DataTable, Input, Static, TabbedContent, TabPane
 
 from console.epoch_rows import EPOCH_COLUMNS, epoch_cells
 from console.formatting import clean
-from console.looks import Options
 from console.metrics import METRICS
 from console.screens.actions import RunActions
 from console.screens.base import ConsoleScreen
@@ -48,8 +47,6 @@ class RunScreen(RunActions, ChartActions, ConsoleScreen):
     def __init__(self, run: str) -> None:
         super().__init__()
         self._run_id = run
-        self._options = Options()
-        self._crosshair: float | None = None
         self._num_epochs = 0
         self._num_events = 0
 
@@ -152,16 +149,6 @@ class RunScreen(RunActions, ChartActions, ConsoleScreen):
         log.read_more()
         empty = "" if log.content_text else "Nothing yet: a worker writes here only when something is worth a word."
         say(self.query_one("#run-log-empty", Static), empty)
-
-    def chart_options(self) -> Options:
-        return self._options
-
-    def crosshair(self) -> float | None:
-        return self._crosshair
-
-    def set_chart_options(self, options: Options, crosshair: float | None) -> None:
-        self._options, self._crosshair = options, crosshair
-        self.show_curves()
 
     def action_tab(self, name: str) -> None:
         """Show another part."""

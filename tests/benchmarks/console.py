@@ -1,4 +1,4 @@
-"""How fast and how quiet the console is: `uv run python tests/benchmarks/console.py [--json] [--trials N]`.
+"""How fast and how quiet the console is: `uv run python -m tests.benchmarks.console [--json] [--trials N]`.
 
 All of it on a real pseudo-terminal of 120x36, against an index of 1,000 runs of 164 epochs, and beside a bare Textual
 app with one empty table. The four runs that report are written into the index twice a second, as an engine would.

@@ -63,3 +63,11 @@ def make_app(
         return ConsoleApp(home, config or Config(), starts_engine=False)
 
     return make
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Requests, as the engine would have got them."""
+    requests: list[Any] = []
+    monkeypatch.setattr(console.app, "ask_for", lambda _home, request: requests.append(request))
+    return requests

@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 from textual.geometry import Size
-from textual.pilot import Pilot
-from textual.widgets import DataTable, Input, Static, TabbedContent
+from textual.widgets import Input, Static
 
 import console.app
 from console.app import ConsoleApp
 from console.config import Config
 from console.pulse import EngineState, Pulse
-from console.screens.comparison import ComparisonScreen
 from console.screens.home import HomeScreen
 from console.screens.new_experiment import NewExperimentScreen
 from console.screens.run import RunScreen
@@ -25,41 +23,11 @@ from console.widgets.run_table import RunTable
 from engine.errors import EngineUnreachable
 from engine.paths import Home
 from engine.run import RunStatus
-from engine.spec import decode_spec
 from engine.store import Store
 from tests import samples
-from tests.console.test_screens import settle
+from tests.console.driving import press, settle, table, told, until
 
 Asked = list[Any]
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """Requests, as the engine would have got them."""
-    requests: Asked = []
-    monkeypatch.setattr(console.app, "ask_for", lambda _home, request: requests.append(request))
-    return requests
-
-
-async def press(pilot: Pilot[Any], *keys: str) -> None:
-    for key in keys:
-        await pilot.press(key)
-        await pilot.pause()
-
-
-async def until(pilot: Pilot[Any], condition: Callable[[], Any]) -> None:
-    """Wait on a condition; a test that waits in vain is ended by its time limit."""
-    while not condition():
-        await pilot.pause(0.01)
-
-
-def table(app: ConsoleApp) -> RunTable:
-    return app.screen_stack[0].query_one(RunTable)
-
-
-def told(app: ConsoleApp) -> str:
-    """All notifications."""
-    return "\n".join(notification.message for notification in app._notifications)
 
 
 async def test_cursor_moves_over_runs_and_not_over_heads_of_groups(make_app: Callable[..., ConsoleApp]):
@@ -189,135 +157,6 @@ async def test_engine_that_does_not_answer_is_told_and_nothing_is_lost(
         await until(pilot, lambda: told(app))
 
         assert "does not respond" in told(app)
-
-
-async def test_form_makes_the_runs_it_shows(make_app: Callable[..., ConsoleApp], asked: Asked):
-    """Architectures by depths by seeds, with a changed recipe, as an experiment with a name."""
-    app = make_app()
-    async with app.run_test(size=(120, 50)) as pilot:
-        await settle(pilot)
-        await press(pilot, "n", "space", "down", "space")
-        screen = app.screen
-        for name, value in {
-            "depths": "18,20",
-            "seeds": "0,1",
-            "dataset": None,
-            "epochs": "3",
-            "width": "8",
-            "experiment": "mine",
-        }.items():
-            if value is not None:
-                screen.query_one(f"#{name}", Input).value = value
-        await until(pilot, lambda: screen.query_one("#plan-table", DataTable).row_count == 8)
-        await press(pilot, "ctrl+s")
-        await until(pilot, lambda: asked)
-
-        (request,) = asked
-        assert request.experiment == "mine"
-        specs = [run.spec for run in request.runs]
-        assert {(spec.model.architecture.value, spec.model.depth, spec.seed) for spec in specs} == {
-            (architecture, depth, seed) for architecture in ("resnet", "plain") for depth in (18, 20) for seed in (0, 1)
-        }
-        assert {(spec.recipe.epochs, spec.model.width) for spec in specs} == {(3, 8)}
-        assert isinstance(app.screen, HomeScreen)
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("depths", "57", "depth 57 does not exist"),
-        ("width", "0", "width must be in 1..2048"),
-        ("batch_size", "60000", "batch_size must be at most 50000"),
-        ("epochs", "many", "epochs must be a whole number, got 'many'"),
-        ("device", "tpu", "device must be cpu or cuda:N"),
-        ("precision", "fp8", "precision must be one of fp32, bf16, got 'fp8'"),
-    ],
-)
-async def test_form_says_what_is_wrong_in_the_words_of_the_command_line(
-    field: str, value: str, message: str, make_app: Callable[..., ConsoleApp], asked: Asked
-):
-    """In place, at once, and nothing is started."""
-    app = make_app()
-    async with app.run_test(size=(120, 50)) as pilot:
-        await settle(pilot)
-        await press(pilot, "n", "space")
-        app.screen.query_one("#depths", Input).value = "20"
-        app.screen.query_one(f"#{field}", Input).value = value
-        await until(pilot, lambda: message in str(app.screen.query_one("#new-trouble", Static).content))
-        await press(pilot, "ctrl+s")
-
-        assert isinstance(app.screen, NewExperimentScreen)
-        assert not asked
-
-
-async def test_clone_fills_the_form_as_the_run_was_asked_for(make_app: Callable[..., ConsoleApp]):
-    """Everything of it, so that one thing can be changed."""
-    app = make_app()
-    async with app.run_test(size=(120, 50)) as pilot:
-        await settle(pilot)
-        await press(pilot, "end")
-        run = app.feed.runs[table(app).cursor_run or ""]
-        await press(pilot, "a")
-        screen = app.screen
-        assert isinstance(screen, NewExperimentScreen)
-        await until(pilot, lambda: screen.query_one("#plan-table", DataTable).row_count == 1)
-
-        (planned,) = screen.planned
-        assert planned.spec == run.spec
-
-
-async def test_run_screen_goes_through_its_parts(make_app: Callable[..., ConsoleApp]):
-    """Epochs by row, the specification word for word, and what happened."""
-    app = make_app()
-    async with app.run_test(size=(120, 36)) as pilot:
-        await settle(pilot)
-        await press(pilot, "end", "enter", "2")
-        assert isinstance(app.screen, RunScreen)
-        assert app.screen.query_one("#run-epochs", DataTable).row_count == 164
-        await press(pilot, "3")
-        run = app.screen.current_runs()[0]
-        shown = str(app.screen.query_one("#run-spec", Static).content)
-        assert decode_spec(shown.encode()) == run.spec
-        await press(pilot, "5")
-        assert app.screen.query_one("#run-events", DataTable).row_count == 1
-        await press(pilot, "escape")
-        assert isinstance(app.screen, HomeScreen)
-
-
-async def test_log_follows_and_finds(make_app: Callable[..., ConsoleApp]):
-    """What the worker appends appears; control characters in it do nothing."""
-    app = make_app()
-    async with app.run_test(size=(120, 36)) as pilot:
-        await settle(pilot)
-        log = app.home.runs / (table(app).cursor_run or "") / "worker.log"
-        log.parent.mkdir(mode=0o700)
-        log.write_text("first line\n\x1b[31msecond\x1b[0m [bold]line[/bold]\u202e\nhalf a")
-        await press(pilot, "enter", "4")
-        view = app.screen.query_one("#run-log")
-        await until(pilot, lambda: view.content_text)
-        assert view.content_text == "first line\nsecond [bold]line[/bold]"
-        with log.open("a") as file:
-            file.write(" line\n")
-        await until(pilot, lambda: view.content_text.endswith("half a line"))
-        await press(pilot, "slash", *"second", "enter")
-        await until(pilot, lambda: "in 1 lines" in told(app))
-
-
-async def test_comparison_goes_from_depth_to_depth(make_app: Callable[..., ConsoleApp]):
-    """The pairs of each depth alone, and the verdict of the whole below."""
-    app = make_app()
-    async with app.run_test(size=(120, 36)) as pilot:
-        await settle(pilot)
-        await press(pilot, "end", "c", "d")
-        screen = app.screen
-        assert isinstance(screen, ComparisonScreen)
-        depths = {app.feed.runs[run].spec.model.depth for run in screen.watched_runs()}
-        assert depths == {20}
-        await press(pilot, "d")
-        assert {app.feed.runs[run].spec.model.depth for run in screen.watched_runs()} == {56}
-        await press(pilot, "2")
-        await until(pilot, lambda: screen.query_one("#comparison-tabs", TabbedContent).active == "table")
-        assert "± 0.20 (n=3)" in str(screen.query_one("#comparison-table", Static).content)
 
 
 async def test_new_numbers_reach_the_table_and_the_charts(make_app: Callable[..., ConsoleApp]):

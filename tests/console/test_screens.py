@@ -12,19 +12,9 @@ from textual.widgets import Input
 from console.app import ConsoleApp
 from console.feed import RunsChanged
 from console.pulse import EngineState, Pulse
-from console.screens.home import HomeScreen
+from tests.console.driving import settle
 
 SIZES = [(80, 24), (120, 36), (200, 50)]
-
-
-async def settle(pilot: Pilot[Any]) -> None:
-    """Until the charts are loaded and nothing is left to be done."""
-    home = pilot.app.screen_stack[0]
-    assert isinstance(home, HomeScreen)
-    while not home.charts_ready:
-        await pilot.pause(0.01)
-    await pilot.pause()
-    await pilot.pause()
 
 
 def keys(*names: str) -> Callable[[Pilot[Any]], Any]:

@@ -46,7 +46,7 @@ class Tmux:
             panes = [int(word) for word in self("list-panes", "-a", "-F", "#{pane_pid}").split()]
         except subprocess.CalledProcessError:
             return
-        running = [child for pane in panes for child in psutil.Process(pane).children(recursive=True)]
+        running = [child for pane in panes for child in psutil.Process(pane).children()]
         self("kill-server")
         _, left = psutil.wait_procs(running, timeout=10)
         assert not left, f"outlived their terminal: {left}"
@@ -91,7 +91,7 @@ def test_a_session_from_the_form_to_the_comparison(words: str, home: Any, tmux: 
     tmux.keys("Tab", "Tab")
     tmux.keys(*"400", "Tab", *"20")
     wait_until(lambda: "20" in field_line(tmux.screen(), "batch size"))
-    tmux.keys(*["Tab"] * 9, "4")
+    tmux.keys(*["Tab"] * 10, "4")
     wait_until(lambda: "2 runs" in tmux.screen())
     tmux.keys("C-s")
     wait_until(lambda: "he-plain8" in tmux.screen() and "running" in tmux.screen())

@@ -1,0 +1,148 @@
+"""The form, one run and the comparison, driven by keys: what stands on the screen and what the engine is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from textual.widgets import DataTable, Input, Static, TabbedContent
+
+from console.app import ConsoleApp
+from console.screens.comparison import ComparisonScreen
+from console.screens.home import HomeScreen
+from console.screens.new_experiment import NewExperimentScreen
+from console.screens.run import RunScreen
+from engine.spec import decode_spec
+from tests.console.driving import press, settle, table, told, until
+
+Asked = list[Any]
+
+
+async def test_form_makes_the_runs_it_shows(make_app: Callable[..., ConsoleApp], asked: Asked):
+    """Architectures by depths by seeds, with a changed recipe, as an experiment with a name."""
+    app = make_app()
+    async with app.run_test(size=(120, 50)) as pilot:
+        await settle(pilot)
+        await press(pilot, "n", "space", "down", "space")
+        screen = app.screen
+        for name, value in {
+            "depths": "18,20",
+            "seeds": "0,1",
+            "dataset": None,
+            "epochs": "3",
+            "width": "8",
+            "experiment": "mine",
+        }.items():
+            if value is not None:
+                screen.query_one(f"#{name}", Input).value = value
+        await until(pilot, lambda: screen.query_one("#plan-table", DataTable).row_count == 8)
+        await press(pilot, "ctrl+s")
+        await until(pilot, lambda: asked)
+
+        (request,) = asked
+        assert request.experiment == "mine"
+        specs = [run.spec for run in request.runs]
+        assert {(spec.model.architecture.value, spec.model.depth, spec.seed) for spec in specs} == {
+            (architecture, depth, seed) for architecture in ("resnet", "plain") for depth in (18, 20) for seed in (0, 1)
+        }
+        assert {(spec.recipe.epochs, spec.model.width) for spec in specs} == {(3, 8)}
+        assert isinstance(app.screen, HomeScreen)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("depths", "57", "depth 57 does not exist"),
+        ("width", "0", "width must be in 1..2048"),
+        ("batch_size", "60000", "batch_size must be at most 50000"),
+        ("epochs", "many", "epochs must be a whole number, got 'many'"),
+        ("device", "tpu", "device must be cpu or cuda:N"),
+        ("precision", "fp8", "precision must be one of fp32, bf16, got 'fp8'"),
+    ],
+)
+async def test_form_says_what_is_wrong_in_the_words_of_the_command_line(
+    field: str, value: str, message: str, make_app: Callable[..., ConsoleApp], asked: Asked
+):
+    """In place, at once, and nothing is started."""
+    app = make_app()
+    async with app.run_test(size=(120, 50)) as pilot:
+        await settle(pilot)
+        await press(pilot, "n", "space")
+        app.screen.query_one("#depths", Input).value = "20"
+        app.screen.query_one(f"#{field}", Input).value = value
+        await until(pilot, lambda: message in str(app.screen.query_one("#new-trouble", Static).content))
+        await press(pilot, "ctrl+s")
+
+        assert isinstance(app.screen, NewExperimentScreen)
+        assert not asked
+
+
+async def test_clone_fills_the_form_as_the_run_was_asked_for(make_app: Callable[..., ConsoleApp]):
+    """Everything of it, so that one thing can be changed."""
+    app = make_app()
+    async with app.run_test(size=(120, 50)) as pilot:
+        await settle(pilot)
+        await press(pilot, "end")
+        run = app.feed.runs[table(app).cursor_run or ""]
+        await press(pilot, "a")
+        screen = app.screen
+        assert isinstance(screen, NewExperimentScreen)
+        await until(pilot, lambda: screen.query_one("#plan-table", DataTable).row_count == 1)
+
+        (planned,) = screen.planned
+        assert planned.spec == run.spec
+
+
+async def test_run_screen_goes_through_its_parts(make_app: Callable[..., ConsoleApp]):
+    """Epochs by row, the specification word for word, and what happened."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "end", "enter", "2")
+        assert isinstance(app.screen, RunScreen)
+        assert app.screen.query_one("#run-epochs", DataTable).row_count == 164
+        await press(pilot, "3")
+        run = app.screen.current_runs()[0]
+        shown = str(app.screen.query_one("#run-spec", Static).content)
+        assert decode_spec(shown.encode()) == run.spec
+        await press(pilot, "5")
+        assert app.screen.query_one("#run-events", DataTable).row_count == 1
+        await press(pilot, "escape")
+        assert isinstance(app.screen, HomeScreen)
+
+
+async def test_log_follows_and_finds(make_app: Callable[..., ConsoleApp]):
+    """What the worker appends appears; control characters in it do nothing."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        log = app.home.runs / (table(app).cursor_run or "") / "worker.log"
+        log.parent.mkdir(mode=0o700)
+        log.write_text("first line\n\x1b[31msecond\x1b[0m [bold]line[/bold]\u202e\nhalf a")
+        await press(pilot, "enter", "4")
+        view = app.screen.query_one("#run-log")
+        await until(pilot, lambda: view.content_text)
+        assert view.content_text == "first line\nsecond [bold]line[/bold]"
+        with log.open("a") as file:
+            file.write(" line\n")
+        await until(pilot, lambda: view.content_text.endswith("half a line"))
+        await press(pilot, "slash", *"second", "enter")
+        await until(pilot, lambda: "in 1 lines" in told(app))
+
+
+async def test_comparison_goes_from_depth_to_depth(make_app: Callable[..., ConsoleApp]):
+    """The pairs of each depth alone, and the verdict of the whole below."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "end", "c", "d")
+        screen = app.screen
+        assert isinstance(screen, ComparisonScreen)
+        depths = {app.feed.runs[run].spec.model.depth for run in screen.watched_runs()}
+        assert depths == {20}
+        await press(pilot, "d")
+        assert {app.feed.runs[run].spec.model.depth for run in screen.watched_runs()} == {56}
+        await press(pilot, "2")
+        await until(pilot, lambda: screen.query_one("#comparison-tabs", TabbedContent).active == "table")
+        assert "± 0.20 (n=3)" in str(screen.query_one("#comparison-table", Static).content)
