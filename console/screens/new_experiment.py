@@ -58,7 +58,9 @@ class NewExperimentScreen(ConsoleScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "start", "start training", priority=True, id="new.start"),
         Binding("escape", "app.pop_screen", "back", id="new.back"),
-        Binding("tab", "app.focus_next", "next field", show=True, id="new.next"),
+        # With priority they act before the next key is handed to a field: typed ahead, every letter lands in its own.
+        Binding("tab", "app.focus_next", "next field", priority=True, id="new.next"),
+        Binding("shift+tab", "app.focus_previous", "field before", show=False, priority=True, id="new.previous"),
     ]
 
     def __init__(self, spec: RunSpec | None = None) -> None:
@@ -122,7 +124,8 @@ class NewExperimentScreen(ConsoleScreen):
         self.query_one("#new-plan").border_title = "Runs"
         self.show_placeholders()
         self.offer_depths()
-        self.query_one("#architectures").focus()
+        # At once, where `focus` would wait its turn: the first keys may be here before the first frame.
+        self.set_focus(self.query_one("#architectures"))
         self.show_plan()
 
     def filled(self) -> Filled:

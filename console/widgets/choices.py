@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from rich.segment import Segment
+from textual.events import Key
 from textual.strip import Strip
 from textual.widgets import SelectionList
 
@@ -15,6 +16,26 @@ CELLS_OF_A_BUTTON = 3
 
 class Choices(SelectionList[Value]):
     """Textual's SelectionList with [x] and [ ] for its buttons, which it tells apart by colour alone."""
+
+    def on_key(self, event: Key) -> None:
+        """Act on the keys of the list here. As bindings they would travel to the app and come back to whatever has the
+        focus by then: typed ahead of a tab, they would be lost."""
+        act = {
+            "up": self.action_cursor_up,
+            "down": self.action_cursor_down,
+            "space": self.action_select,
+            "enter": self.action_select,
+        }.get(event.key)
+        if act is not None:
+            event.stop()
+            event.prevent_default()
+            act()
+
+    def action_select(self) -> None:
+        """Turn the highlighted one at once; Textual's own turns whichever is highlighted a message later, so that of
+        "down space down space" typed ahead the last would be turned twice."""
+        if self.highlighted is not None:
+            self.toggle(self.get_option_at_index(self.highlighted))
 
     def render_line(self, y: int) -> Strip:
         parts = list(super().render_line(y))

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from textual.widgets import DataTable, Input, Static, TabbedContent
+from textual.events import Key
+from textual.widgets import DataTable, Input, SelectionList, Static, TabbedContent
 
 from console.app import ConsoleApp
 from console.screens.comparison import ComparisonScreen
@@ -48,6 +49,22 @@ async def test_form_makes_the_runs_it_shows(make_app: Callable[..., ConsoleApp],
         }
         assert {(spec.recipe.epochs, spec.model.width) for spec in specs} == {(3, 8)}
         assert isinstance(app.screen, HomeScreen)
+
+
+async def test_keys_typed_ahead_of_a_busy_form_all_count(make_app: Callable[..., ConsoleApp]):
+    """On a machine that trains, several keys wait by the time the form comes to read them."""
+    app = make_app()
+    async with app.run_test(size=(120, 50)) as pilot:
+        await settle(pilot)
+        await press(pilot, "n")
+        for key in ("down", "down", "down", "space", "down", "space", "tab", "tab", "8", "tab", "3"):
+            app.post_message(Key(key, key if len(key) == 1 else " " if key == "space" else None))
+        screen = app.screen
+        await until(pilot, lambda: screen.query_one("#seeds", Input).value)
+        await settle(pilot)
+
+        assert screen.query_one("#architectures", SelectionList).selected == ["he-resnet", "he-plain"]
+        assert [screen.query_one(f"#{name}", Input).value for name in ("depths", "seeds")] == ["8", "3"]
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,14 @@ class Tmux:
     def screen(self) -> str:
         return self("capture-pane", "-p")
 
+    def shows(self, condition: Callable[[str], Any], *, patience_seconds: float = 60.0) -> str:
+        """The first screen of which a condition holds; fails the test, with the last screen, where none comes."""
+        deadline = time.monotonic() + patience_seconds
+        while not condition(screen := self.screen()):
+            if time.monotonic() > deadline:
+                pytest.fail(f"waited {patience_seconds:g} s in vain before this screen:\n{screen}")
+        return screen
+
 
 @pytest.fixture
 def tmux(home: Any, tmp_path: Path) -> Iterator[Tmux]:
@@ -76,57 +84,57 @@ def tmux(home: Any, tmp_path: Path) -> Iterator[Tmux]:
 @needs_tmux
 @pytest.mark.long
 @pytest.mark.parametrize("words", ["LANG=C.UTF-8", "NO_COLOR=1 LANG=C.UTF-8", "LANG=C"])
-def test_a_session_from_the_form_to_the_comparison(words: str, home: Any, tmux: Tmux, wait_until: Callable[..., Any]):
+def test_a_session_from_the_form_to_the_comparison(words: str, home: Any, tmux: Tmux):
     """Start an experiment from the form, watch it grow, mark, stop, compare, quit, and come back to the same."""
     tmux.open(f"env {words} {SCRIPT}; echo ENDED $?; sleep 600")
-    wait_until(lambda: "No runs yet" in tmux.screen() and "engine up" in tmux.screen())
+    tmux.shows(lambda screen: "No runs yet" in screen and "engine up" in screen)
     tmux.keys("n")
-    wait_until(lambda: "Architectures" in tmux.screen())
+    tmux.shows(lambda screen: "Architectures" in screen)
     # he-resnet and he-plain.
-    tmux.keys("Down", "Down", "Down", "Space", "Down", "Space", "Tab", "Tab")
-    tmux.keys("8")
-    wait_until(lambda: "8" in field_line(tmux.screen(), "depths "))
+    tmux.keys("Down", "Down", "Down", "Space", "Down", "Space")
+    tmux.shows(lambda screen: screen.count("[x]") == 2)
+    tmux.keys("Tab", "Tab", "8")
+    tmux.shows(lambda screen: "8" in field_line(screen, "depths "))
     tmux.keys("Tab", "Tab")
-    choose_dataset(tmux, wait_until)
+    choose_dataset(tmux)
     tmux.keys("Tab", "Tab")
     tmux.keys(*"400", "Tab", *"20")
-    wait_until(lambda: "20" in field_line(tmux.screen(), "batch size"))
+    tmux.shows(lambda screen: "20" in field_line(screen, "batch size"))
     tmux.keys(*["Tab"] * 10, "4")
-    wait_until(lambda: "2 runs" in tmux.screen())
+    tmux.shows(lambda screen: "2 runs" in screen)
     tmux.keys("C-s")
-    wait_until(lambda: "he-plain8" in tmux.screen() and "running" in tmux.screen())
-    wait_until(lambda: "Training loss" in tmux.screen())
+    tmux.shows(lambda screen: "he-plain8" in screen and "running" in screen)
+    tmux.shows(lambda screen: "Training loss" in screen)
     if "LANG=C.UTF-8" not in words:
         assert tmux.screen().isascii()
-    first = chart_of(wait_until(lambda: tmux.screen() if "2/400" in tmux.screen() else None))
-    wait_until(lambda: "/400" in tmux.screen() and chart_of(tmux.screen()) != first)
+    first = chart_of(tmux.shows(lambda screen: "2/400" in screen))
+    tmux.shows(lambda screen: "/400" in screen and chart_of(screen) != first)
 
     tmux.keys("Space")
-    wait_until(lambda: "1 marked" in tmux.screen())
+    tmux.shows(lambda screen: "1 marked" in screen)
     tmux.keys("c")
-    wait_until(lambda: "exp1: 2 runs" in tmux.screen())
+    tmux.shows(lambda screen: "exp1: 2 runs" in screen)
     tmux.keys("Escape")
-    wait_until(lambda: "1 marked" in tmux.screen())
+    tmux.shows(lambda screen: "1 marked" in screen)
     tmux.keys("U", "Down", "Up", "s")
-    wait_until(lambda: "cancelled" in tmux.screen())
+    tmux.shows(lambda screen: "cancelled" in screen)
     tmux.keys("q")
-    wait_until(lambda: "ENDED 0" in tmux.screen())
+    tmux.shows(lambda screen: "ENDED 0" in screen)
     left = tmux.screen()
     assert "Traceback" not in left
     runs = home.json("ls")["runs"]
     assert "training" in left, left
 
-    tmux("kill-session")
-    tmux.open(f"env {words} {SCRIPT}; echo ENDED $?; sleep 600")
-    wait_until(lambda: all(run["name"][:9] in tmux.screen() for run in runs) and "cancelled" in tmux.screen())
+    tmux("respawn-pane", "-k", f"env {words} {SCRIPT}; echo ENDED $?; sleep 600")
+    tmux.shows(lambda screen: all(run["name"][:9] in screen for run in runs) and "cancelled" in screen)
 
 
-def choose_dataset(tmux: Tmux, wait_until: Callable[..., Any]) -> None:
+def choose_dataset(tmux: Tmux) -> None:
     """Take the tiny set, which is first in the list because it is here."""
     tmux.keys("Enter")
-    wait_until(lambda: "cifar100" in tmux.screen())
+    tmux.shows(lambda screen: "cifar100" in screen)
     tmux.keys("Home", "Enter")
-    wait_until(lambda: "cifar100" not in tmux.screen() and "tiny" in field_line(tmux.screen(), "dataset"))
+    tmux.shows(lambda screen: "cifar100" not in screen and "tiny" in field_line(screen, "dataset"))
 
 
 def field_line(screen: str, name: str) -> str:
