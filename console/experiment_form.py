@@ -21,6 +21,7 @@ from models.catalog import Architecture, known_depths
 
 WHOLE = ("epochs", "batch_size", "warmup_steps")
 REAL = ("learning_rate", "warmup_rate", "momentum", "weight_decay")
+YES_OR_NO = ("augment", "deterministic", "checkpoint_activations")
 RECIPE_FIELDS = tuple(field.name for field in msgspec.structs.fields(Recipe) if field.name != "name")
 
 
@@ -100,9 +101,9 @@ def recipe_value(name: str, word: str) -> object:
             raise UsageError(f"{name} must be a number, got {word!r}") from None
     if name == "drops":
         return planning.fractions(word)
-    if name == "augment":
+    if name in YES_OR_NO:
         if word not in ("yes", "no"):
-            raise UsageError(f"augment must be yes or no, got {word!r}")
+            raise UsageError(f"{name} must be yes or no, got {word!r}")
         return word == "yes"
     return word
 

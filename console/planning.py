@@ -9,6 +9,7 @@ from typing import Any
 
 from console.formatting import count, table
 from engine import datasets, spec
+from engine.devices import check_device, find_devices
 from engine.errors import DatasetError, UsageError
 from engine.paths import Home
 from engine.protocol import NewRun
@@ -48,6 +49,7 @@ def plan_runs(home: Home, asked: Asked) -> list[NewRun]:
     if not asked.depths and asked.blocks is None:
         raise UsageError("a depth is needed: -d 20,56,110, or --blocks 3,4,6,3")
     num_train, num_test, num_classes = datasets.describe(home, asked.dataset)
+    here = find_devices()
     try:
         chosen = recipe(asked.recipe, **asked.overrides)
         data = spec.DataSpec(name=asked.dataset, train_images=asked.train_images, test_images=asked.test_images)
@@ -66,6 +68,7 @@ def plan_runs(home: Home, asked: Asked) -> list[NewRun]:
             )
             run = spec.RunSpec(model=model, data=data, recipe=chosen, seed=seed, device=asked.device)
             spec.check_fits_data(run, num_train=num_train, num_test=num_test, num_classes=num_classes)
+            check_device(run, here)
             planned.append(NewRun(name=f"{catalog.label(model)}-s{seed}", spec=run))
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -21,7 +21,7 @@ from torch import nn
 from engine.errors import CheckpointDamaged
 from engine.paths import open_private, sync_directory, write_atomically
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 MAGIC = b"depthscope-checkpoint"
 MAX_HEADER_BYTES = 256
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 import psutil
 import pynvml
+
+from engine.errors import UsageError
+from engine.precision import AMPERE, Precision, of_cpu, of_gpu, resolve
+from engine.spec import RunSpec
 
 
 class Device(msgspec.Struct, frozen=True):
@@ -18,6 +22,17 @@ class Device(msgspec.Struct, frozen=True):
     """`cuda:N`, numbered as the engine may use them, or `cpu`."""
     visible: str
     """What CUDA_VISIBLE_DEVICES must be for a worker there; empty hides every GPU."""
+    capability: tuple[int, int] | None = None
+    """CUDA compute capability; None of the CPU, or where the driver does not tell."""
+    memory_bytes: int | None = None
+    """All that the GPU has; None of the CPU, or where the driver does not tell."""
+
+    @property
+    def native(self) -> tuple[Precision, ...]:
+        """Precisions that it does natively, the preferred first; of a GPU that does not tell, any may be tried."""
+        if not self.visible:
+            return of_cpu()
+        return of_gpu(AMPERE if self.capability is None else self.capability)
 
 
 CPU = Device("cpu", "")
@@ -61,11 +76,53 @@ def find_gpus() -> tuple[Device, ...]:
     try:
         handles = [told(pynvml.nvmlDeviceGetHandleByIndex, index) for index in range(pynvml.nvmlDeviceGetCount())]
         # A card that has fallen off the bus answers nothing, and takes no other with it.
-        found = [told(pynvml.nvmlDeviceGetUUID, handle) for handle in handles if handle is not None]
-        uuids = [text(uuid) for uuid in found if uuid is not None]
+        found = {told(pynvml.nvmlDeviceGetUUID, handle): handle for handle in handles if handle is not None}
+        handle_of = {text(uuid): handle for uuid, handle in found.items() if uuid is not None}
+        return tuple(gpu(f"cuda:{index}", uuid, handle_of[uuid]) for index, uuid in enumerate(allowed(list(handle_of))))
     finally:
         pynvml.nvmlShutdown()
-    return tuple(Device(f"cuda:{index}", uuid) for index, uuid in enumerate(allowed(uuids)))
+
+
+def gpu(name: str, uuid: str, handle: Any) -> Device:
+    """One GPU with what its driver tells of it, between nvmlInit and nvmlShutdown."""
+    capability = told(pynvml.nvmlDeviceGetCudaComputeCapability, handle)
+    memory = told(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    return Device(
+        name, uuid, None if capability is None else tuple(capability), None if memory is None else memory.total
+    )
+
+
+def candidates(asked: str | None, devices: Sequence[Device]) -> tuple[Device, ...]:
+    """The devices that a run may go to: the one it asks for, else every GPU, else the CPU where there is none.
+
+    Raises:
+        UsageError: it asks for one that is not there.
+    """
+    if asked is not None:
+        if found := tuple(device for device in devices if device.name == asked):
+            return found
+        raise UsageError(f"device must be one of {', '.join(device.name for device in devices)}, got {asked}")
+    return tuple(device for device in devices if device != CPU) or (CPU,)
+
+
+def check_device(spec: RunSpec, devices: Sequence[Device]) -> None:
+    """Refuse a run for which there is no device here.
+
+    Raises:
+        UsageError: the device that it asks for is not there, or none that it may go to does its precision natively.
+    """
+    possible = candidates(spec.device, devices)
+    if not any(can_compute(device, spec.recipe.precision) for device in possible):
+        first = possible[0]
+        try:
+            resolve(spec.recipe.precision, first.native, first.name)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+
+def can_compute(device: Device, precision: Precision) -> bool:
+    """Whether a device does a precision natively."""
+    return precision is Precision.AUTO or precision in device.native
 
 
 def allowed(uuids: list[str]) -> list[str]:

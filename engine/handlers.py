@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
+from engine.devices import check_device
 from engine.errors import UsageError
 from engine.protocol import (
     AnyReply,
@@ -87,11 +88,9 @@ def submit(request: Submit, supervisor: Supervisor) -> Done:
     """Make run directories and queue them; ids follow from the request's, so that a repetition means the same runs."""
     if not request.runs:
         raise UsageError("an experiment needs at least one run")
-    known_devices = [device.name for device in supervisor.devices]
     for new in request.runs:
         check_label(new.name, "a run's name")
-        if new.spec.device is not None and new.spec.device not in known_devices:
-            raise UsageError(f"device must be one of {', '.join(known_devices)}, got {new.spec.device}")
+        check_device(new.spec, supervisor.devices)
     if request.experiment is not None:
         check_label(request.experiment, "an experiment's name")
     store = supervisor.store

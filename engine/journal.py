@@ -16,6 +16,7 @@ from typing import Self
 import msgspec
 
 from engine.paths import open_private
+from engine.precision import Precision
 
 READ_LIMIT_BYTES = 8 << 20
 """Most that one reading takes, so that a long journal is ingested in several transactions."""
@@ -44,6 +45,8 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
     total_steps: int
     data_sha256: str
     synthetic: bool
+    precision: Precision = Precision.FP32
+    """What it is computed in, whatever was asked for."""
 
 
 class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):
@@ -57,6 +60,7 @@ class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):
     num_threads: int
     step: int
     total_steps: int
+    precision: Precision = Precision.FP32
 
 
 class Step(Event, frozen=True, kw_only=True, tag="step"):

@@ -18,7 +18,7 @@ from engine.store import open_connection
 RUN_COLUMNS = (
     "id, name, experiment, spec, status, outcome, intent, position, device, error, created_at, started_at,"
     " finished_at, deleted_at, last_event_at, step, total_steps, epoch, train_loss, train_error, test_loss,"
-    " test_error, best_test_error, images_per_second, seconds, synthetic"
+    " test_error, best_test_error, images_per_second, seconds, synthetic, precision"
 )
 
 REBUILD = "`depthscope engine restart` builds it anew from the run directories and keeps the old file"

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from engine.precision import Precision
+
 
 class Schedule(StrEnum):
     """How the learning rate moves over a run."""
@@ -16,13 +18,6 @@ class Schedule(StrEnum):
     STEP = "step"
     CONSTANT = "constant"
     ONE_CYCLE = "one-cycle"
-
-
-class Precision(StrEnum):
-    """In which numbers the forward and backward passes are computed; weights and updates are float32 in each."""
-
-    FP32 = "fp32"
-    BF16 = "bf16"
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -50,8 +45,13 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """On every parameter, as in the sources."""
     augment: bool = True
     """Random crop with 4 pixels of zero padding, and horizontal flip."""
-    precision: Precision = Precision.FP32
-    """`fp32` computes what the sources compute; `bf16` is torch's autocast, for hardware that has it."""
+    precision: Precision = Precision.AUTO
+    """`fp32` computes what the sources compute; `auto` is the fastest that the device does natively."""
+    deterministic: bool = False
+    """Whether a GPU has to repeat itself to the last bit, at some cost; the CPU always does."""
+    checkpoint_activations: bool = False
+    """Whether a block's activations are computed again in the backward pass rather than kept: less memory, more time,
+    the same numbers."""
 
     def __post_init__(self) -> None:
         for name, smallest in (("epochs", 1), ("batch_size", 1), ("warmup_steps", 0)):
@@ -89,6 +89,7 @@ def recipe(name: str, **overrides: Any) -> Recipe:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"recipe {name!r} is not known: there are {', '.join(RECIPES)}{hint}")
     given = {field: value for field, value in overrides.items() if value is not None}
+    words: type[StrEnum]
     for field, words in (("schedule", Schedule), ("precision", Precision)):
         if field in given:
             try:

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from engine.precision import Precision
 from engine.spec import RunSpec
 
 
@@ -84,6 +85,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Of training so far, summed over the epochs."""
     synthetic: bool
     """Whether the images were procedural, so that no number says anything of CIFAR."""
+    precision: Precision | None
+    """What it is computed in; None until a worker has looked what its device does natively."""
 
     @property
     def is_finished(self) -> bool:

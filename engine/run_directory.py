@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from dataclasses import dataclass
@@ -121,6 +122,13 @@ class RunDirectory:
             return decode_spec(self.spec_file.read_bytes())
         except FileNotFoundError as error:
             raise DamagedRunDirectory(f"{self.path} is no run directory: spec.json is missing") from error
+
+    def spec_digest(self) -> str:
+        """SHA-256 of spec.json in hexadecimal; a checkpoint carries it to be told from another run's.
+
+        Of the bytes, not of what they mean: a later depthscope that knows more fields goes on with the run.
+        """
+        return hashlib.sha256(self.spec_file.read_bytes()).hexdigest()
 
     def read_labels(self) -> Labels:
         """Name, experiment and the rest; the id serves as name where the file is missing or damaged."""

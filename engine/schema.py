@@ -1,7 +1,7 @@
 """The tables of the index. Each change of a run gives it a revision above all others, so that a console reads no more
 than what has changed since it last looked."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """In PRAGMA user_version; a database of another version is put aside and built again from the run directories."""
 
 CREATE = """
@@ -35,6 +35,7 @@ CREATE TABLE runs (
   images_per_second REAL,
   seconds         REAL,
   synthetic       INTEGER NOT NULL DEFAULT 0,
+  precision       TEXT,
   journal_offset  INTEGER NOT NULL DEFAULT 0,
   checkpoint_step INTEGER,
   crashes         INTEGER NOT NULL DEFAULT 0,

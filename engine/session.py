@@ -15,10 +15,12 @@ from engine.augmentation import EpochDraws
 from engine.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from engine.errors import DatasetError
 from engine.journal import Checkpointed, Epoch, JournalWriter, Notice
+from engine.loss_scaling import LossScale
+from engine.precision import Precision
 from engine.progress import ProgressMeter, finite
 from engine.run_directory import ExitReason, RunDirectory
 from engine.schedule import learning_rate_at
-from engine.spec import RunSpec, digest
+from engine.spec import RunSpec
 from engine.training import (
     DeviceData,
     MetricSums,
@@ -191,7 +193,7 @@ def checkpoint_state(session: Session, pending: list[bytes]) -> dict[str, Any]:
     """Everything that `restore` needs; draws and learning rate follow from the seed and the step."""
     state = session.state
     return {
-        "spec": digest(session.spec),
+        "spec": session.directory.spec_digest(),
         "data": session.data_sha256,
         "next_step": state.next_step,
         "model": state.model.state_dict(),
@@ -199,6 +201,8 @@ def checkpoint_state(session: Session, pending: list[bytes]) -> dict[str, Any]:
         "loss_sum": state.sums.loss,
         "wrong_sum": state.sums.wrong,
         "num_images": state.sums.num_images,
+        "precision": state.precision.value,
+        "loss_scale": None if state.loss_scale is None else [state.loss_scale.factor, state.loss_scale.good_steps],
         "train_seconds": session.train_seconds,
         "epoch_seconds": session.epoch_seconds,
         "journal_offset_bytes": session.journal.offset_bytes,
@@ -217,7 +221,7 @@ def restore(session: Session) -> bool:
         DatasetError: the images are not those that the run began with.
     """
     directory, state = session.directory, session.state
-    loaded = load_checkpoint(directory.checkpoint, directory.previous_checkpoint, spec_digest=digest(session.spec))
+    loaded = load_checkpoint(directory.checkpoint, directory.previous_checkpoint, spec_digest=directory.spec_digest())
     if loaded is None:
         return False
     saved = loaded.state
@@ -232,6 +236,10 @@ def restore(session: Session) -> bool:
     state.sums = MetricSums(
         saved["loss_sum"].to(state.device), saved["wrong_sum"].to(state.device), saved["num_images"]
     )
+    # A run ends in the precision it began in, wherever it goes on.
+    state.precision = Precision(saved["precision"])
+    if saved["loss_scale"] is not None:
+        state.loss_scale = LossScale(*(tensor.to(state.device) for tensor in saved["loss_scale"]))
     session.train_seconds, session.epoch_seconds = saved["train_seconds"], saved["epoch_seconds"]
     if state.device.type == "cpu":
         torch.set_num_threads(saved["num_threads"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import msgspec
 
 from engine.errors import UsageError
@@ -78,11 +76,6 @@ def decode_spec(content: bytes) -> RunSpec:
         return msgspec.json.decode(content, type=RunSpec)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"not a run specification: {error}") from error
-
-
-def digest(spec: RunSpec) -> str:
-    """SHA-256 of the canonical JSON, in hexadecimal; a checkpoint carries it to be told from another run's."""
-    return hashlib.sha256(encode_spec(spec)).hexdigest()
 
 
 def check_fits_data(spec: RunSpec, *, num_train: int, num_test: int, num_classes: int) -> None:

@@ -265,14 +265,14 @@ class Store:
             case Started():
                 execute(
                     "UPDATE runs SET step = 0, total_steps = ?, started_at = coalesce(started_at, ?), synthetic = ?,"
-                    " device = ? WHERE id = ?",
-                    (event.total_steps, event.at, event.synthetic, event.device, run),
+                    " device = ?, precision = ? WHERE id = ?",
+                    (event.total_steps, event.at, event.synthetic, event.device, event.precision.value, run),
                 )
-                self.add_event(run, "started", f"on {event.device_name}, pid {event.pid}", event)
+                self.add_event(run, "started", f"on {event.device_name} in {event.precision}, pid {event.pid}", event)
             case Resumed():
                 execute(
-                    "UPDATE runs SET step = ?, total_steps = ?, device = ? WHERE id = ?",
-                    (event.step, event.total_steps, event.device, run),
+                    "UPDATE runs SET step = ?, total_steps = ?, device = ?, precision = ? WHERE id = ?",
+                    (event.step, event.total_steps, event.device, event.precision.value, run),
                 )
                 self.add_event(run, "resumed", f"from step {event.step} on {event.device_name}, pid {event.pid}", event)
             case Checkpointed():

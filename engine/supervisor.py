@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from engine.devices import CPU, Device
-from engine.errors import DepthscopeError
+from engine.devices import CPU, Device, can_compute, candidates
+from engine.errors import DepthscopeError, UsageError
 from engine.journal import read_journal
 from engine.launcher import Launcher, WorkerHolds
 from engine.paths import Home
@@ -309,15 +309,17 @@ class Supervisor:
 
 
 def choose_device(run: Run, free: Sequence[Device], devices: Sequence[Device]) -> Device | None:
-    """The free device for a run: the one it asks for, else any GPU, else the CPU where there is no GPU at all.
+    """The first free device that a run may go to, and that does its precision natively; None where it has to wait.
 
     Args:
         run: Names the device it wants, or None.
         free: Devices on which nothing runs.
         devices: All of them.
     """
-    has_gpus = any(device != CPU for device in devices)
-    for device in free:
-        if device.name == run.spec.device or (run.spec.device is None and (device != CPU or not has_gpus)):
-            return device
-    return None
+    try:
+        possible = candidates(run.spec.device, devices)
+    except UsageError:
+        # A GPU that was here when it was queued, and may come back.
+        return None
+    precision = run.spec.recipe.precision
+    return next((device for device in possible if device in free and can_compute(device, precision)), None)

@@ -17,7 +17,11 @@ from torch import Tensor, nn
 
 from engine.augmentation import EpochDraws, crop_and_flip, normalise
 from engine.datasets import Dataset, balanced_subset
-from engine.recipes import Precision, Recipe
+from engine.loss_scaling import LossScale
+from engine.memory import checkpoint_blocks
+from engine.numerics import computing, memory_format, resolve
+from engine.precision import Precision
+from engine.recipes import Recipe
 from engine.spec import RunSpec
 from models.build import build_model
 
@@ -67,6 +71,7 @@ class MetricSums:
     wrong: Tensor
     """int64 scalar: images whose most likely class is not theirs."""
     num_images: int = 0
+    """Counted by the host: it knows without asking the device."""
 
     @classmethod
     def zeros(cls, device: torch.device) -> MetricSums:
@@ -75,10 +80,9 @@ class MetricSums:
         )
 
     def add(self, mean_loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count one batch: its mean loss, logits [B, num_classes] and labels [B]."""
+        """Add one batch on the device: its mean loss, logits [B, num_classes] and labels [B]; `num_images` is not."""
         self.loss += mean_loss.double() * len(labels)
         self.wrong += (logits.argmax(1) != labels).sum()
-        self.num_images += len(labels)
 
     def read(self) -> tuple[float, int]:
         """Summed loss and number of wrong images; synchronises with the device, once."""
@@ -100,39 +104,59 @@ class TrainingState:
     """float32 scalar on the device: steps taken since."""
     next_step: int = 0
     precision: Precision = Precision.FP32
+    """What it is computed in: never AUTO."""
+    loss_scale: LossScale | None = None
+    """Of float16; None in every other precision."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
-def start_training(spec: RunSpec, device: torch.device, *, dtype: torch.dtype = torch.float32) -> TrainingState:
+def start_training(
+    spec: RunSpec, device: torch.device, *, dtype: torch.dtype = torch.float32, precision: Precision | None = None
+) -> TrainingState:
     """The state before the first step; equal for equal seeds on every device.
 
     Args:
         spec: Names the network, the recipe and the seed.
         device: Where it trains.
-        dtype: Of parameters and activations.
+        dtype: Of parameters, and of activations that no precision makes smaller.
+        precision: What it is computed in; None resolves what the recipe asks for.
+
+    Raises:
+        ValueError: the device does not do the precision natively.
     """
+    used = resolve(spec.recipe.precision, device) if precision is None else precision
     torch.manual_seed(spec.seed)
     # Built on the CPU, whose random numbers do not depend on the machine.
-    model = build_model(spec.model).to(device=device, dtype=dtype)
+    model = build_model(spec.model).to(device=device, dtype=dtype).to(memory_format=memory_format(used))
+    if spec.recipe.checkpoint_activations:
+        checkpoint_blocks(model)
     return TrainingState(
         model=model,
-        optimizer=sgd(model, spec.recipe, device),
+        optimizer=sgd(model, spec.recipe, fused=device.type == "cuda" or used is not Precision.FP32),
         sums=MetricSums.zeros(device),
         frozen=torch.zeros((), device=device),
         frozen_steps=torch.zeros((), device=device),
-        precision=spec.recipe.precision,
+        precision=used,
+        loss_scale=LossScale.start(device) if used is Precision.FP16 else None,
         device=device,
     )
 
 
-def sgd(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.SGD:
-    """Stochastic gradient descent over all parameters; fused on a GPU, where it can be told to leave an update out."""
+def sgd(model: nn.Module, recipe: Recipe, *, fused: bool) -> torch.optim.SGD:
+    """Stochastic gradient descent over all parameters.
+
+    Args:
+        model: Whose parameters.
+        recipe: Momentum and weight decay.
+        fused: One kernel for all, which on a GPU can be told to leave an update out; it rounds differently from
+            torch's default on a CPU.
+    """
     return torch.optim.SGD(
         model.parameters(),
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
-        fused=device.type == "cuda",
+        fused=fused,
     )
 
 
@@ -177,32 +201,40 @@ def train_step(state: TrainingState, batch: Batch, *, learning_rate: float) -> N
     state.model.train()
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
+    update(state, batch)
+    state.next_step += 1
+    state.sums.num_images += len(batch.labels)
+
+
+def update(state: TrainingState, batch: Batch) -> None:
+    """The part of a step that happens on the device: it reads nothing back, so that a CUDA graph can hold it."""
     logits = forward(state.model, batch.images, state.precision)  # [B, num_classes]
     loss = F.cross_entropy(logits, batch.labels)
     state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    scaled = loss if state.loss_scale is None else state.loss_scale.scale(loss)
+    scaled.backward()  # type: ignore[no-untyped-call]
     with torch.no_grad():
         state.sums.add(loss.detach(), logits, batch.labels)
         state.frozen.copy_(torch.maximum(state.frozen, (~torch.isfinite(loss)).float()))
         state.frozen_steps += state.frozen
+        skipped = state.frozen
+        if state.loss_scale is not None:
+            overflowed = state.loss_scale.unscale(parameter.grad for parameter in state.model.parameters())
+            skipped = torch.maximum(skipped, overflowed)
     if state.device.type == "cuda":
         # The fused kernels skip their update where this is 1: the way by which torch.amp.GradScaler tells them.
-        state.optimizer.found_inf = state.frozen  # type: ignore[attr-defined]
+        state.optimizer.found_inf = skipped  # type: ignore[attr-defined]
         state.optimizer.step()
-    elif not state.frozen:
-        # On a CPU the flag can be read at no cost, and the update is to the last bit that of torch's default SGD.
+    elif not skipped:
+        # On a CPU the flag can be read at no cost.
         state.optimizer.step()
-    state.next_step += 1
 
 
 def forward(model: nn.Module, images: Tensor, precision: Precision) -> Tensor:
-    """Logits [B, num_classes] of images [B, 3, 32, 32]; float32 logits also where the network computed in bfloat16."""
-    if precision is Precision.FP32:
+    """Logits [B, num_classes] of images [B, 3, 32, 32], in the images' type whatever the network computed in."""
+    with computing(precision, images.device):
         logits: Tensor = model(images)
-        return logits
-    with torch.autocast(images.device.type, torch.bfloat16):
-        logits = model(images)
-    return logits.float()
+    return logits.to(images.dtype)
 
 
 def diverged_at(state: TrainingState) -> int | None:
@@ -249,5 +281,6 @@ def evaluate(
         images, labels = data.test_images[first : first + batch_size], data.test_labels[first : first + batch_size]
         logits = forward(model, normalise(images, data.mean, data.std, dtype=dtype), precision)  # [B, num_classes]
         sums.add(F.cross_entropy(logits, labels), logits, labels)
+        sums.num_images += len(labels)
     loss, wrong = sums.read()
     return loss / sums.num_images, 100 * wrong / sums.num_images

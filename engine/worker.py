@@ -19,7 +19,7 @@ from types import FrameType
 
 import torch
 
-from engine import datasets
+from engine import datasets, numerics
 from engine.errors import DepthscopeError, UsageError
 from engine.journal import JournalWriter, Notice, Resumed, Started
 from engine.locks import hold
@@ -89,8 +89,6 @@ def torch_device(assigned: str) -> torch.device:
         raise DepthscopeError(
             f"torch {torch.__version__} cannot use the GPU: install a build for your driver, or train with --device cpu"
         )
-    # float32 is meant as float32: torch would let cuDNN round the factors of a convolution to 10 bits (TF32).
-    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
     return torch.device("cuda", 0)
 
 
@@ -121,6 +119,8 @@ def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWr
     pid, host, gpu_or_cpu = os.getpid(), socket.gethostname(), device_name(device)
     restored = restore(session)
     num_threads = torch.get_num_threads()
+    precision = session.state.precision
+    numerics.configure(device, precision, deterministic=spec.recipe.deterministic)
     if restored:
         journal.append(
             Resumed(
@@ -130,6 +130,7 @@ def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWr
                 device_name=gpu_or_cpu,
                 torch=str(torch.__version__),
                 num_threads=num_threads,
+                precision=precision,
                 step=session.state.next_step,
                 total_steps=session.total_steps,
             )
@@ -143,6 +144,7 @@ def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWr
                 device_name=gpu_or_cpu,
                 torch=str(torch.__version__),
                 num_threads=num_threads,
+                precision=precision,
                 num_parameters=sum(parameter.numel() for parameter in session.state.model.parameters()),
                 num_train=len(data.train_labels),
                 num_test=len(data.test_labels),

@@ -42,7 +42,16 @@ def train(
     momentum: Annotated[float | None, typer.Option(help="Of SGD.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="On every parameter.")] = None,
     augment: Annotated[bool | None, typer.Option("--augment/--no-augment", help="Random crop and flip.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32, or bf16 where the hardware has it.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, fp32, tf32, bf16 or fp16; auto is the fastest native one.")
+    ] = None,
+    deterministic: Annotated[
+        bool | None, typer.Option("--deterministic/--no-deterministic", help="A GPU repeats itself to the last bit.")
+    ] = None,
+    checkpoint_activations: Annotated[
+        bool | None,
+        typer.Option("--checkpoint-activations/--keep-activations", help="Less memory, more time, the same numbers."),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, or a GPU such as cuda:1; the first free one else.")] = None,
     experiment: Annotated[
         str | None, typer.Option("-e", "--experiment", help="Its name; one that exists gets the runs added.")
@@ -83,6 +92,8 @@ def train(
             "weight_decay": weight_decay,
             "augment": augment,
             "precision": precision,
+            "deterministic": deterministic,
+            "checkpoint_activations": checkpoint_activations,
         },
         device=device,
     )

@@ -75,7 +75,7 @@ async def test_keys_typed_ahead_of_a_busy_form_all_count(make_app: Callable[...,
         ("batch_size", "60000", "batch_size must be at most 50000"),
         ("epochs", "many", "epochs must be a whole number, got 'many'"),
         ("device", "tpu", "device must be cpu or cuda:N"),
-        ("precision", "fp8", "precision must be one of fp32, bf16, got 'fp8'"),
+        ("precision", "fp8", "precision must be one of auto, fp32, tf32, bf16, fp16, got 'fp8'"),
     ],
 )
 async def test_form_says_what_is_wrong_in_the_words_of_the_command_line(

@@ -43,7 +43,7 @@ def random_data(device: str = "cpu") -> DeviceData:
 def a_spec(architecture: str, depth: int, **changes: object) -> RunSpec:
     spec = RunSpec(
         model=model_spec(architecture, depth, width=4),
-        recipe=recipe("reference", epochs=2, batch_size=BATCH_SIZE),
+        recipe=recipe("reference", epochs=2, batch_size=BATCH_SIZE, precision="fp32"),
         seed=3,
     )
     return msgspec.structs.replace(spec, **changes)
@@ -190,7 +190,10 @@ def test_the_last_partial_batch_is_trained_on():
 
 def test_without_augmentation_the_images_are_as_they_are():
     """The recipe's augment turns crop and flip off, and nothing else."""
-    spec, data = a_spec("he-resnet", 8, recipe=recipe("reference", augment=False, batch_size=4)), random_data()
+    spec, data = (
+        a_spec("he-resnet", 8, recipe=recipe("reference", augment=False, batch_size=4, precision="fp32")),
+        random_data(),
+    )
     draws = EpochDraws.draw(spec.seed, 0, NUM_TRAIN)
 
     batch = training_batch(data, draws, 0, spec.recipe)

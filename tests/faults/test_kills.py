@@ -189,7 +189,10 @@ def test_a_worker_that_keeps_dying_without_progress_fails_and_the_queue_goes_on(
     home: Any, wait_until: Callable[..., Any]
 ):
     """Three crashes with no new checkpoint in between; the reason names the signal."""
-    run = home.train("--epochs", "500", "--width", "64")
+    # So deep that no epoch ends, and no checkpoint is written, before the kill, however slow the test is.
+    deep = ("-a", "he-resnet", "-d", "110", "--width", "64", "--data", "tiny", "--batch-size", "20")
+    (asked,) = home.json("train", *deep, "--detach")["runs"]
+    run = asked["id"]
     other = home.train("--epochs", "1")
     killed: set[int] = set()
     for _ in range(3):
