@@ -171,6 +171,8 @@ class JournalWriter:
         self.last_step = last_step
         """Highest step that a line of kind `step` has reported: one trained again is not reported again."""
         self.offset_bytes = offset_bytes
+        self._held: list[bytes] | None = None
+        """Lines that wait for `release`; None where lines are written at once."""
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -199,11 +201,27 @@ class JournalWriter:
     def append_lines(self, lines: Iterable[bytes]) -> None:
         """Write lines that `stamp` made."""
         for line in lines:
+            if self._held is not None:
+                self._held.append(line)
+                self.next_seq += 1
+                continue
             written = os.write(self._descriptor, line)
             if written != len(line):
                 raise OSError(f"journal: wrote {written} of {len(line)} bytes")
             self.next_seq += 1
             self.offset_bytes += len(line)
+
+    def hold(self, lines: Iterable[bytes]) -> None:
+        """Take lines that `stamp` made, and all that are appended after them, but write none before `release`."""
+        assert self._held is None, "held already"
+        self._held = []
+        self.append_lines(lines)
+
+    def release(self) -> None:
+        """Write what was held, in order; does nothing where nothing is."""
+        held, self._held = self._held or [], None
+        self.next_seq -= len(held)
+        self.append_lines(held)
 
     def step(self, event: Step) -> None:
         """Append progress, unless an earlier worker reported that step already."""

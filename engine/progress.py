@@ -1,10 +1,12 @@
-"""How fast a run goes: what is read twice a second, turned into lines of the journal."""
+"""How fast a run goes: what is read twice a second, without the device waiting for it, as lines of the journal."""
 
 from __future__ import annotations
 
 import math
 import time
 from dataclasses import dataclass
+
+import torch
 
 from engine.journal import Step
 from engine.training import TrainingState
@@ -17,44 +19,87 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The sums of an epoch under way, as they were behind one step."""
+
+    at: float
+    """When they were asked for, by the monotonic clock in seconds."""
+    step: int
+    """Steps taken then."""
+    num_images: int
+    loss: float
+    wrong: int
+    frozen_steps: int
+
+    @property
+    def diverged_at(self) -> int | None:
+        """The step whose loss was not finite, counted from 0; None where all were."""
+        return self.step - self.frozen_steps if self.frozen_steps else None
+
+
 class ProgressMeter:
-    """Means over the images since the last reading, and the clock that says when the next is due."""
+    """Asks for the sums when they are due, and takes the answer when it is there.
 
-    read_at: float
-    """By the monotonic clock, in seconds."""
-    num_images: int = 0
-    """In the epoch's sums at the last reading."""
-    loss: float = 0.0
-    wrong: int = 0
+    On a GPU the numbers travel to pinned memory behind the step that made them, and nobody waits: they are taken once
+    the copy is done, some steps later. On a CPU they are there at once.
+    """
 
-    @classmethod
-    def start(cls) -> ProgressMeter:
-        return cls(read_at=time.monotonic())
-
-    def is_due(self) -> bool:
-        return time.monotonic() - self.read_at >= SECONDS_BETWEEN_READINGS
+    def __init__(self, device: torch.device) -> None:
+        on_gpu = device.type == "cuda"
+        self._host = torch.zeros(3, dtype=torch.float64, pin_memory=on_gpu)
+        self._arrived = torch.cuda.Event() if on_gpu else None  # type: ignore[no-untyped-call]
+        self._asked: tuple[float, int, int] | None = None
+        """When, at which step and after how many images; None while no answer is awaited."""
+        self._last = Reading(time.monotonic(), 0, 0, 0.0, 0, 0)
 
     def restart(self, state: TrainingState) -> None:
         """Begin anew behind something that was no training: an evaluation, a checkpoint, an epoch's end."""
-        self.loss, self.wrong = state.sums.read()
-        self.num_images = state.sums.num_images
-        self.read_at = time.monotonic()
+        self._ask(state)
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        self._last = self._take() or self._last
 
-    def read(self, state: TrainingState, *, epoch: int, learning_rate: float) -> Step | None:
-        """Progress since the last reading, or None where no image was trained on; synchronises with the device."""
-        loss, wrong = state.sums.read()
-        now = time.monotonic()
-        images = state.sums.num_images - self.num_images
-        if images == 0:
+    def turn(self, state: TrainingState) -> Reading | None:
+        """Called behind every step: the newest sums where some have just arrived, else None."""
+        if self._asked is None and time.monotonic() - self._last.at >= SECONDS_BETWEEN_READINGS:
+            self._ask(state)
+        if self._asked is not None and (self._arrived is None or self._arrived.query()):  # type: ignore[no-untyped-call]
+            return self._take()
+        return None
+
+    def progress(self, reading: Reading, *, epoch: int, learning_rate: float) -> Step | None:
+        """Means over the images since the reading before, or None where there were none.
+
+        Args:
+            reading: As `turn` gave it.
+            epoch: Under way, counted from 1.
+            learning_rate: Of the reading's last step.
+        """
+        last, self._last = self._last, reading
+        images = reading.num_images - last.num_images
+        if images <= 0:
             return None
-        step = Step(
-            step=state.next_step,
+        return Step(
+            step=reading.step,
             epoch=epoch,
-            train_loss=finite((loss - self.loss) / images),
-            train_error_percent=100 * (wrong - self.wrong) / images,
+            train_loss=finite((reading.loss - last.loss) / images),
+            train_error_percent=100 * (reading.wrong - last.wrong) / images,
             learning_rate=learning_rate,
-            images_per_second=images / max(now - self.read_at, 1e-9),
+            images_per_second=images / max(reading.at - last.at, 1e-9),
         )
-        self.read_at, self.num_images, self.loss, self.wrong = now, state.sums.num_images, loss, wrong
-        return step
+
+    def _ask(self, state: TrainingState) -> None:
+        sums = state.sums
+        newest = torch.stack([sums.loss, sums.wrong.double(), state.frozen_steps.double()])
+        self._host.copy_(newest, non_blocking=True)
+        if self._arrived is not None:
+            self._arrived.record()
+        self._asked = time.monotonic(), state.next_step, sums.num_images
+
+    def _take(self) -> Reading | None:
+        if self._asked is None:
+            return None
+        (at, step, num_images), self._asked = self._asked, None
+        loss, wrong, frozen_steps = self._host.tolist()
+        return Reading(at, step, num_images, loss, int(wrong), int(frozen_steps))

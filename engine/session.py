@@ -1,38 +1,41 @@
-"""One run under way in a worker: its state, what is written of it, and the loop that carries it from step to step."""
+"""One run under way in a worker, and how it is kept: written so that a kill at any instant loses nothing.
+
+A checkpoint carries the row of the epoch that it ends, because neither may be there without the other: a worker killed
+between the two leaves the row to the next one to append. A row appended first would be measured and appended again by
+a worker that goes on from before it.
+"""
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
-from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from engine.augmentation import EpochDraws
-from engine.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from engine.checkpoint import load_checkpoint, save_checkpoint
 from engine.errors import DatasetError
+from engine.host_copy import HostCopy
 from engine.journal import Checkpointed, Epoch, JournalWriter, Notice
 from engine.loss_scaling import LossScale
 from engine.precision import Precision
-from engine.progress import ProgressMeter, finite
-from engine.run_directory import ExitReason, RunDirectory
-from engine.schedule import learning_rate_at
+from engine.progress import ProgressMeter
+from engine.run_directory import RunDirectory
 from engine.spec import RunSpec
-from engine.training import (
-    DeviceData,
-    MetricSums,
-    TrainingState,
-    diverged_at,
-    evaluate,
-    has_finite_weights,
-    train_step,
-    training_batch,
-)
+from engine.steps import EagerSteps, Steps
+from engine.training import DeviceData, TrainingState
 
-SECONDS_BETWEEN_CHECKPOINTS = 60.0
+
+@dataclass(frozen=True, slots=True)
+class PendingSave:
+    """A checkpoint that is being written while training goes on."""
+
+    step: int
+    began: float
+    """By the monotonic clock, in seconds."""
+    written: Future[int]
+    """The size of the file in bytes."""
 
 
 @dataclass(slots=True)
@@ -46,7 +49,11 @@ class Session:
     journal: JournalWriter
     data_sha256: str
     """Of the dataset: a run never goes on with other images than it began with."""
-    meter: ProgressMeter = field(default_factory=ProgressMeter.start)
+    steps: Steps = field(init=False)
+    """Launched one by one, until somebody records them."""
+    meter: ProgressMeter = field(init=False)
+    saves_beside: bool = field(init=False)
+    """Whether checkpoints are written while training goes on: on a GPU, which a waiting host would leave idle."""
     train_seconds: float = 0.0
     """Spent on training in the epoch under way, evaluation and checkpoints left out."""
     epoch_seconds: float = 0.0
@@ -56,6 +63,15 @@ class Session:
     saved_at: float = field(default_factory=time.monotonic)
     saved_step: int | None = None
     """The step of the newest checkpoint; None before the first."""
+    saving: PendingSave | None = None
+    """None while nothing is being written."""
+    host_copy: HostCopy = field(default_factory=HostCopy)
+    writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "checkpoint"))
+
+    def __post_init__(self) -> None:
+        self.steps = EagerSteps(self.state, self.data, self.spec.recipe)
+        self.meter = ProgressMeter(self.state.device)
+        self.saves_beside = self.state.device.type == "cuda"
 
     @property
     def steps_per_epoch(self) -> int:
@@ -78,115 +94,55 @@ class Session:
         self.timed_at = now
 
 
-def train(session: Session, should_stop: Callable[[], bool]) -> ExitReason:
-    """Carry a run from where it stands to its end, or to the next step after a stop was asked for.
-
-    Args:
-        session: A run at its beginning or as `restore` left it.
-        should_stop: Asked between steps; True saves a checkpoint and returns.
-
-    Returns:
-        How it ended; a diverged run keeps its last good checkpoint.
-    """
-    while True:
-        if session.is_epoch_complete():
-            ended = finish_epoch(session, should_stop)
-        elif session.state.next_step < session.total_steps:
-            ended = train_epoch(session, should_stop)
-        else:
-            save_weights(session.directory.weights, session.state.model)
-            return ExitReason.SUCCEEDED
-        if ended is not None:
-            return ended
-
-
-def train_epoch(session: Session, should_stop: Callable[[], bool]) -> ExitReason | None:
-    """Train on the batches of the epoch under way that are still to come; None when all are done."""
-    state, recipe = session.state, session.spec.recipe
-    epoch, done = divmod(state.next_step, session.steps_per_epoch)
-    draws = EpochDraws.draw(session.spec.seed, epoch, len(session.data.train_labels)).to(state.device)
-    session.meter.restart(state)
-    for index in range(done, session.steps_per_epoch):
-        stopping = should_stop()
-        if stopping or time.monotonic() - session.saved_at >= SECONDS_BETWEEN_CHECKPOINTS:
-            if (step := diverged_at(state)) is not None or not has_finite_weights(state):
-                return note_divergence(session, state.next_step if step is None else step)
-            session.count_time(training=True)
-            save(session)
-            if stopping:
-                return ExitReason.STOPPED
-            session.meter.restart(state)
-        rate = learning_rate_at(state.next_step, recipe, total_steps=session.total_steps)
-        train_step(state, training_batch(session.data, draws, index * recipe.batch_size, recipe), learning_rate=rate)
-        is_due = session.meter.is_due()
-        # Reading the flag costs nothing on a CPU; on a GPU it would wait for the step, so it is read with the rest.
-        if (is_due or state.device.type == "cpu") and (step := diverged_at(state)) is not None:
-            return note_divergence(session, step)
-        if is_due and (progress := session.meter.read(state, epoch=epoch + 1, learning_rate=rate)) is not None:
-            session.journal.step(progress)
-    if (step := diverged_at(state)) is not None or not has_finite_weights(state):
-        return note_divergence(session, state.next_step if step is None else step)
-    session.count_time(training=True)
-    return None
-
-
-def note_divergence(session: Session, step: int) -> ExitReason:
-    """Say at which step the loss stopped being a number; the last good checkpoint stays as it is."""
-    epoch = step // session.steps_per_epoch + 1
-    session.journal.append(Notice(text=f"the loss was not finite at step {step} (epoch {epoch}): stopped before it"))
-    return ExitReason.DIVERGED
-
-
-def finish_epoch(session: Session, should_stop: Callable[[], bool]) -> ExitReason | None:
-    """Evaluate a complete epoch, save it, report it; None when that is done."""
-    state = session.state
-    loss, wrong = state.sums.read()
-    num_images = state.sums.num_images
-    measured = evaluate(state.model, session.data, precision=state.precision, should_stop=should_stop)
-    session.count_time(training=False)
-    if measured is None:
-        save(session)
-        return ExitReason.STOPPED
-    test_loss, test_error_percent = measured
-    last_step = state.next_step - 1
-    row = Epoch(
-        epoch=state.next_step // session.steps_per_epoch,
-        step=state.next_step,
-        train_loss=finite(loss / num_images),
-        train_error_percent=100 * wrong / num_images,
-        test_loss=finite(test_loss),
-        test_error_percent=test_error_percent,
-        learning_rate=learning_rate_at(last_step, session.spec.recipe, total_steps=session.total_steps),
-        images_per_second=num_images / max(session.train_seconds, 1e-9),
-        seconds=session.epoch_seconds,
-        peak_memory_bytes=peak_memory_bytes(state.device),
-    )
-    state.sums = MetricSums.zeros(state.device)
-    session.train_seconds = session.epoch_seconds = 0.0
-    save(session, row)
-    return None
-
-
 def save(session: Session, row: Epoch | None = None) -> None:
-    """Save a checkpoint and then append an epoch's row, so that neither can be there without the other.
+    """Save a checkpoint, and an epoch's row with it.
 
-    The checkpoint carries the row: a worker killed between the two leaves it to the next one to append. A row
-    appended first would be measured and appended again by a worker that goes on from before it.
+    Where that happens beside training, lines of the journal wait until the checkpoint is on disk, so that the order of
+    both is the same as if training had waited.
     """
+    settle_save(session)
     if row is None and session.saved_step == session.state.next_step:
         return
     began = time.monotonic()
     pending = session.journal.stamp([row]) if row is not None else []
-    session.journal.sync()
-    size = save_checkpoint(
-        session.directory.checkpoint, session.directory.previous_checkpoint, checkpoint_state(session, pending)
-    )
-    session.journal.append_lines(pending)
-    session.saved_at, session.saved_step = time.monotonic(), session.state.next_step
-    session.journal.append(
-        Checkpointed(step=session.state.next_step, size_bytes=size, seconds=session.saved_at - began)
-    )
+    state = checkpoint_state(session, pending)
+    if session.saves_beside:
+        written = session.writer.submit(write_checkpoint, session, session.host_copy.take(state))
+    else:
+        written = Future()
+        written.set_result(write_checkpoint(session, state))
+    session.journal.hold(pending)
+    session.saving = PendingSave(session.state.next_step, began, written)
+    if not session.saves_beside:
+        settle_save(session)
     session.timed_at = time.monotonic()
+
+
+def write_checkpoint(session: Session, state: dict[str, Any]) -> int:
+    """Bring a state to disk behind the journal that it counts on; returns its size in bytes."""
+    session.host_copy.wait()
+    session.journal.sync()
+    return save_checkpoint(session.directory.checkpoint, session.directory.previous_checkpoint, state)
+
+
+def is_saved(session: Session) -> bool:
+    """Whether a checkpoint that was written beside training waits to be settled."""
+    return session.saving is not None and session.saving.written.done()
+
+
+def settle_save(session: Session) -> None:
+    """Wait for the checkpoint that is being written, and journal what waited for it; nothing where none is.
+
+    Raises:
+        OSError: it could not be written; what waited for it is not journalled either.
+    """
+    if session.saving is None:
+        return
+    saving, session.saving = session.saving, None
+    size = saving.written.result()
+    session.journal.release()
+    session.saved_at, session.saved_step = time.monotonic(), saving.step
+    session.journal.append(Checkpointed(step=saving.step, size_bytes=size, seconds=session.saved_at - saving.began))
 
 
 def checkpoint_state(session: Session, pending: list[bytes]) -> dict[str, Any]:
@@ -196,7 +152,7 @@ def checkpoint_state(session: Session, pending: list[bytes]) -> dict[str, Any]:
         "spec": session.directory.spec_digest(),
         "data": session.data_sha256,
         "next_step": state.next_step,
-        "model": state.model.state_dict(),
+        "model": dict(state.model.state_dict()),
         "optimizer": state.optimizer.state_dict(),
         "loss_sum": state.sums.loss,
         "wrong_sum": state.sums.wrong,
@@ -231,11 +187,11 @@ def restore(session: Session) -> bool:
             f" {session.data_sha256[:12]}): import it again as it was, or train a new run"
         )
     state.model.load_state_dict(saved["model"])
-    state.optimizer.load_state_dict(saved["optimizer"])
+    # Momentum alone: rates and kernels are chosen anew, by the recipe and by the device.
+    groups = state.optimizer.state_dict()["param_groups"]
+    state.optimizer.load_state_dict({"state": saved["optimizer"]["state"], "param_groups": groups})
     state.next_step = saved["next_step"]
-    state.sums = MetricSums(
-        saved["loss_sum"].to(state.device), saved["wrong_sum"].to(state.device), saved["num_images"]
-    )
+    state.sums.set(saved["loss_sum"], saved["wrong_sum"], saved["num_images"])
     # A run ends in the precision it began in, wherever it goes on.
     state.precision = Precision(saved["precision"])
     if saved["loss_scale"] is not None:
@@ -249,11 +205,3 @@ def restore(session: Session) -> bool:
         session.journal.append_lines(line.encode() for line in saved["pending_lines"])
     session.saved_step = state.next_step if loaded.damage is None else None
     return True
-
-
-def peak_memory_bytes(device: torch.device) -> int:
-    """The most that was allocated on a GPU, or the most that this process held on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -84,6 +84,22 @@ class MetricSums:
         self.loss += mean_loss.double() * len(labels)
         self.wrong += (logits.argmax(1) != labels).sum()
 
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """What lies on the device, at addresses that never change: a CUDA graph knows them."""
+        return self.loss, self.wrong
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.loss.zero_()
+        self.wrong.zero_()
+        self.num_images = 0
+
+    def set(self, loss: Tensor, wrong: Tensor, num_images: int) -> None:
+        """Go on from sums that were read from elsewhere."""
+        self.loss.copy_(loss)
+        self.wrong.copy_(wrong)
+        self.num_images = num_images
+
     def read(self) -> tuple[float, int]:
         """Summed loss and number of wrong images; synchronises with the device, once."""
         loss, wrong = torch.stack([self.loss, self.wrong.double()]).tolist()
@@ -108,6 +124,15 @@ class TrainingState:
     loss_scale: LossScale | None = None
     """Of float16; None in every other precision."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def tensors(self) -> list[Tensor]:
+        """All that a step changes on the device: weights, statistics, momentum, sums, flags and the loss scale."""
+        momentum = [
+            kept["momentum_buffer"] for kept in self.optimizer.state.values() if kept.get("momentum_buffer") is not None
+        ]
+        scale = [] if self.loss_scale is None else [self.loss_scale.factor, self.loss_scale.good_steps]
+        flags = [self.frozen, self.frozen_steps]
+        return [*self.model.parameters(), *self.model.buffers(), *momentum, *self.sums.tensors(), *flags, *scale]
 
 
 def start_training(

@@ -23,10 +23,12 @@ from engine import datasets, numerics
 from engine.errors import DepthscopeError, UsageError
 from engine.journal import JournalWriter, Notice, Resumed, Started
 from engine.locks import hold
+from engine.loop import train
 from engine.paths import Home, find_home
 from engine.run_directory import ExitReason, RunDirectory
-from engine.session import Session, restore, train
+from engine.session import Session, restore
 from engine.spec import RunSpec, check_fits_data
+from engine.steps import steps_for
 from engine.training import load_to_device, start_training
 
 EXIT_LOCKED = 75
@@ -121,6 +123,7 @@ def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWr
     num_threads = torch.get_num_threads()
     precision = session.state.precision
     numerics.configure(device, precision, deterministic=spec.recipe.deterministic)
+    session.steps = steps_for(session.state, data, spec.recipe, lambda text: journal.append(Notice(text=text)))
     if restored:
         journal.append(
             Resumed(

@@ -1,0 +1,235 @@
+"""Training steps as CUDA graphs: recorded once, replayed with one launch each, so that the GPU never waits for Python.
+
+A graph repeats the same kernels on the same addresses. So everything that differs from step to step lies on the
+device at a fixed address: an epoch's order, offsets, flips and learning rates, and a counter that each step moves on.
+
+Source: NVIDIA's CUDA graphs as torch.cuda.graph exposes them; warm-up and shared pool after torch's notes on CUDA
+semantics, "whole-network capture".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engine.augmentation import EpochDraws, crop_and_flip, normalise
+from engine.recipes import Recipe
+from engine.training import (
+    EVALUATION_BATCH_SIZE,
+    Batch,
+    DeviceData,
+    MetricSums,
+    TrainingState,
+    forward,
+    update,
+)
+
+WARM_UP_STEPS = 3
+"""Before a recording, so that cuDNN has chosen its algorithms and every lazy part of torch is there; as torch says."""
+STEPS_AHEAD = 8
+"""Steps that the host may have launched before the device has done them: enough to hide a pause of Python's, and few
+enough that a stop is obeyed at once."""
+
+
+@dataclass(slots=True)
+class EpochBuffers:
+    """One epoch at fixed addresses on the device."""
+
+    permutation: Tensor
+    """int64, [N]."""
+    offsets: Tensor
+    """int64, [N, 2]."""
+    flips: Tensor
+    """bool, [N]."""
+    rates: Tensor
+    """float32, [steps per epoch]: the learning rate of each step."""
+    index: Tensor
+    """int64, [1]: the step that is next; every step adds one."""
+
+    @classmethod
+    def empty(cls, num_images: int, steps_per_epoch: int, device: torch.device) -> Self:
+        """Buffers that hold a valid epoch, in which every image is the first: good enough for dry steps."""
+        return cls(
+            permutation=torch.zeros(num_images, dtype=torch.int64, device=device),
+            offsets=torch.zeros(num_images, 2, dtype=torch.int64, device=device),
+            flips=torch.zeros(num_images, dtype=torch.bool, device=device),
+            rates=torch.zeros(steps_per_epoch, device=device),
+            index=torch.zeros(1, dtype=torch.int64, device=device),
+        )
+
+    def fill(self, draws: EpochDraws, rates: Sequence[float], done: int) -> None:
+        """Copy an epoch in, in the order of the device's other work."""
+        self.permutation.copy_(draws.permutation)
+        self.offsets.copy_(draws.offsets)
+        self.flips.copy_(draws.flips)
+        self.rates.copy_(torch.tensor(rates))
+        self.index.fill_(done)
+
+
+class DeviceSteps:
+    """What a step and an evaluation do when all they need lies on the device; reads nothing back.
+
+    Args:
+        state: Is given an optimizer whose rate is a tensor and whose momentum is there from the start.
+        data: Images on its device.
+        recipe: Of the run.
+    """
+
+    def __init__(self, state: TrainingState, data: DeviceData, recipe: Recipe) -> None:
+        num_images = len(data.train_labels)
+        self.state = state
+        self.data = data
+        self.recipe = recipe
+        self.buffers = EpochBuffers.empty(num_images, -(-num_images // recipe.batch_size), state.device)
+        self.test_sums = MetricSums.zeros(state.device)
+        self.test_first = torch.zeros(1, dtype=torch.int64, device=state.device)
+        """int64, [1]: the test image that is next."""
+        self._rate = torch.zeros((), device=state.device)
+        for group in state.optimizer.param_groups:
+            group["lr"] = self._rate
+            for parameter in group["params"]:
+                # As torch makes it at the first step: 0.9 times nothing and the gradient. A step that made it while
+                # it is recorded would make it anew at every replay.
+                kept = state.optimizer.state[parameter]
+                if recipe.momentum and kept.get("momentum_buffer") is None:
+                    kept["momentum_buffer"] = torch.zeros_like(parameter)
+
+    def step(self, size: int) -> None:
+        """One update by the next batch of the epoch, of so many images."""
+        buffers, data = self.buffers, self.data
+        positions = buffers.index * self.recipe.batch_size + torch.arange(size, device=self.state.device)
+        chosen = buffers.permutation.index_select(0, positions)
+        images = data.train_images.index_select(0, chosen)
+        if self.recipe.augment:
+            images = crop_and_flip(
+                images, buffers.offsets.index_select(0, positions), buffers.flips.index_select(0, positions)
+            )
+        self._rate.copy_(buffers.rates.index_select(0, buffers.index)[0])
+        labels = data.train_labels.index_select(0, chosen)
+        update(self.state, Batch(normalise(images, data.mean, data.std), labels))
+        buffers.index.add_(1)
+
+    @torch.no_grad()
+    def test(self, size: int) -> None:
+        """Add the next so many test images to the sums of an evaluation."""
+        data = self.data
+        positions = self.test_first + torch.arange(size, device=self.state.device)
+        images = data.test_images.index_select(0, positions)
+        labels = data.test_labels.index_select(0, positions)
+        logits = forward(self.state.model, normalise(images, data.mean, data.std), self.state.precision)
+        self.test_sums.add(F.cross_entropy(logits, labels), logits, labels)
+        self.test_first.add_(size)
+
+    @contextmanager
+    def leaving_no_trace(self) -> Iterator[None]:
+        """Steps whose every effect on the device is undone at the end."""
+        tensors = [*self.state.tensors(), *self.test_sums.tensors(), self.test_first, self.buffers.index, self._rate]
+        kept = [tensor.detach().clone() for tensor in tensors]
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for tensor, was in zip(tensors, kept, strict=True):
+                    tensor.copy_(was)
+
+
+class CapturedSteps:
+    """Steps and evaluations as recorded graphs, one for each size of batch; made by `record`."""
+
+    def __init__(self, device_steps: DeviceSteps) -> None:
+        self._steps = device_steps
+        self._pool = torch.cuda.graph_pool_handle()
+        self._training: dict[int, torch.cuda.CUDAGraph] = {}
+        self._testing: dict[int, torch.cuda.CUDAGraph] = {}
+        self._test_stream = torch.cuda.Stream(device_steps.state.device)  # type: ignore[no-untyped-call]
+        self._done = [torch.cuda.Event() for _ in range(STEPS_AHEAD)]  # type: ignore[no-untyped-call]
+        self._num_launched = 0
+
+    @classmethod
+    def record(cls, state: TrainingState, data: DeviceData, recipe: Recipe) -> Self:
+        """Take dry steps, which leave no trace, and record one of each size.
+
+        Raises:
+            torch.OutOfMemoryError: they do not fit on the device.
+            RuntimeError: this GPU or its driver cannot record them.
+        """
+        made = cls(DeviceSteps(state, data, recipe))
+        training = batch_sizes(len(data.train_labels), recipe.batch_size)
+        testing = batch_sizes(len(data.test_labels), EVALUATION_BATCH_SIZE)
+        steps = made._steps
+        with steps.leaving_no_trace():
+            state.model.train()
+            made._warm_up(steps.step, training)
+            state.model.eval()
+            made._warm_up(steps.test, testing)
+        state.model.train()
+        made._training = {size: made._recorded(steps.step, size) for size in training}
+        state.model.eval()
+        made._testing = {size: made._recorded(steps.test, size) for size in testing}
+        torch.cuda.synchronize(state.device)
+        return made
+
+    def _warm_up(self, act: Callable[[int], None], sizes: Sequence[int]) -> None:
+        """Do it a few times beside the main stream, as torch asks for before a recording."""
+        main, side = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(main)
+        with torch.cuda.stream(side):
+            for size in sizes:
+                for _ in range(WARM_UP_STEPS):
+                    # Back to the beginning: a batch of every size has to lie within the set.
+                    self._steps.buffers.index.zero_()
+                    self._steps.test_first.zero_()
+                    act(size)
+        main.wait_stream(side)
+
+    def _recorded(self, act: Callable[[int], None], size: int) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            act(size)
+        return graph
+
+    def begin_epoch(self, draws: EpochDraws, rates: Sequence[float], *, done: int) -> None:
+        self._steps.buffers.fill(draws, rates, done)
+
+    def take(self, index: int) -> None:
+        state, recipe = self._steps.state, self._steps.recipe
+        size = min(recipe.batch_size, len(self._steps.data.train_labels) - index * recipe.batch_size)
+        self._training[size].replay()
+        state.next_step += 1
+        state.sums.num_images += size
+        slot = self._num_launched % STEPS_AHEAD
+        if self._num_launched >= STEPS_AHEAD:
+            # The host waits for a step of long ago; the device has newer ones to go on with.
+            self._done[slot].synchronize()
+        self._done[slot].record()
+        self._num_launched += 1
+
+    def evaluate(self, should_stop: Callable[[], bool] | None = None) -> tuple[float, float] | None:
+        steps = self._steps
+        num_images = len(steps.data.test_labels)
+        main = torch.cuda.current_stream()
+        self._test_stream.wait_stream(main)
+        try:
+            with torch.cuda.stream(self._test_stream):
+                steps.test_sums.reset()
+                steps.test_first.zero_()
+                for first in range(0, num_images, EVALUATION_BATCH_SIZE):
+                    if should_stop is not None and should_stop():
+                        return None
+                    self._testing[min(EVALUATION_BATCH_SIZE, num_images - first)].replay()
+                loss, wrong = steps.test_sums.read()
+        finally:
+            main.wait_stream(self._test_stream)
+        return loss / num_images, 100 * wrong / num_images
+
+
+def batch_sizes(num_images: int, batch_size: int) -> tuple[int, ...]:
+    """The sizes of batches that a set is cut into, the larger first: that of a full one, and of the remainder."""
+    full, remainder = divmod(num_images, batch_size)
+    return ((batch_size,) if full else ()) + ((remainder,) if remainder else ())

@@ -1,0 +1,130 @@
+"""The loop that carries a run from step to step: explicit calls, in the order in which things happen."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+from engine.augmentation import EpochDraws
+from engine.checkpoint import save_weights
+from engine.journal import Epoch, Notice
+from engine.progress import finite
+from engine.run_directory import ExitReason
+from engine.schedule import learning_rate_at
+from engine.session import Session, is_saved, save, settle_save
+from engine.training import diverged_at, has_finite_weights
+
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
+
+
+def train(session: Session, should_stop: Callable[[], bool]) -> ExitReason:
+    """Carry a run from where it stands to its end, or to the next step after a stop was asked for.
+
+    Args:
+        session: A run at its beginning or as `restore` left it.
+        should_stop: Asked between steps; True saves a checkpoint and returns.
+
+    Returns:
+        How it ended; a diverged run keeps its last good checkpoint.
+    """
+    while True:
+        if session.is_epoch_complete():
+            ended = finish_epoch(session, should_stop)
+        elif session.state.next_step < session.total_steps:
+            ended = train_epoch(session, should_stop)
+        else:
+            save_weights(session.directory.weights, session.state.model)
+            ended = ExitReason.SUCCEEDED
+        if ended is not None:
+            settle_save(session)
+            return ended
+
+
+def train_epoch(session: Session, should_stop: Callable[[], bool]) -> ExitReason | None:
+    """Train on the batches of the epoch under way that are still to come; None when all are done."""
+    state, spec, total_steps = session.state, session.spec, session.total_steps
+    epoch, done = divmod(state.next_step, session.steps_per_epoch)
+    first = epoch * session.steps_per_epoch
+    rates = [
+        learning_rate_at(step, spec.recipe, total_steps=total_steps)
+        for step in range(first, first + session.steps_per_epoch)
+    ]
+    draws = EpochDraws.draw(spec.seed, epoch, len(session.data.train_labels))
+    session.steps.begin_epoch(draws, rates, done=done)
+    session.meter.restart(state)
+    for index in range(done, session.steps_per_epoch):
+        if is_saved(session):
+            settle_save(session)
+        stopping = should_stop()
+        due = session.saving is None and time.monotonic() - session.saved_at >= SECONDS_BETWEEN_CHECKPOINTS
+        if stopping or due:
+            if (step := diverged_at(state)) is not None or not has_finite_weights(state):
+                return note_divergence(session, state.next_step if step is None else step)
+            session.count_time(training=True)
+            save(session)
+            if stopping:
+                return ExitReason.STOPPED
+            session.meter.restart(state)
+        session.steps.take(index)
+        # Reading the flag costs nothing on a CPU; on a GPU it would wait for the step, so it is read with the rest.
+        if state.device.type == "cpu" and (step := diverged_at(state)) is not None:
+            return note_divergence(session, step)
+        if (reading := session.meter.turn(state)) is not None:
+            if reading.diverged_at is not None:
+                return note_divergence(session, reading.diverged_at)
+            rate = rates[reading.step - first - 1]
+            if (progress := session.meter.progress(reading, epoch=epoch + 1, learning_rate=rate)) is not None:
+                session.journal.step(progress)
+    if (step := diverged_at(state)) is not None or not has_finite_weights(state):
+        return note_divergence(session, state.next_step if step is None else step)
+    session.count_time(training=True)
+    return None
+
+
+def note_divergence(session: Session, step: int) -> ExitReason:
+    """Say at which step the loss stopped being a number; the last good checkpoint stays as it is."""
+    epoch = step // session.steps_per_epoch + 1
+    session.journal.append(Notice(text=f"the loss was not finite at step {step} (epoch {epoch}): stopped before it"))
+    return ExitReason.DIVERGED
+
+
+def finish_epoch(session: Session, should_stop: Callable[[], bool]) -> ExitReason | None:
+    """Evaluate a complete epoch, save it, report it; None when that is done."""
+    state = session.state
+    loss, wrong = state.sums.read()
+    num_images = state.sums.num_images
+    measured = session.steps.evaluate(should_stop)
+    session.count_time(training=False)
+    if measured is None:
+        save(session)
+        return ExitReason.STOPPED
+    test_loss, test_error_percent = measured
+    last_step = state.next_step - 1
+    row = Epoch(
+        epoch=state.next_step // session.steps_per_epoch,
+        step=state.next_step,
+        train_loss=finite(loss / num_images),
+        train_error_percent=100 * wrong / num_images,
+        test_loss=finite(test_loss),
+        test_error_percent=test_error_percent,
+        learning_rate=learning_rate_at(last_step, session.spec.recipe, total_steps=session.total_steps),
+        images_per_second=num_images / max(session.train_seconds, 1e-9),
+        seconds=session.epoch_seconds,
+        peak_memory_bytes=peak_memory_bytes(state.device),
+    )
+    state.sums.reset()
+    session.train_seconds = session.epoch_seconds = 0.0
+    save(session, row)
+    return None
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most that was allocated on a GPU, or the most that this process held on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,124 @@
+"""A run kept beside training is kept as one that waits: the same journal, the same weights, nothing lost between."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.augmentation import EpochDraws
+from engine.journal import Checkpointed, Epoch, JournalWriter, Notice, Step, read_journal
+from engine.loop import train
+from engine.recipes import recipe
+from engine.run_directory import ExitReason, Labels, RunDirectory
+from engine.session import Session, restore, save
+from engine.spec import RunSpec
+from engine.training import start_training
+from models.catalog import model_spec
+from tests.engine.test_training import random_data
+
+SPEC = RunSpec(model=model_spec("he-resnet", 8, width=4), recipe=recipe("quick", epochs=3, batch_size=50), seed=1)
+
+
+def a_session(path: Path, *, saves_beside: bool) -> Session:
+    directory = RunDirectory(path)
+    directory.create(SPEC, Labels(name="a", experiment="b", position=0, created_at=0.0))
+    state = start_training(SPEC, torch.device("cpu"))
+    session = Session(directory, SPEC, random_data(), state, JournalWriter.open(directory.journal), data_sha256="d")
+    session.saves_beside = saves_beside
+    return session
+
+
+def kinds(session: Session) -> list[str]:
+    """The kinds of line in order; progress depends on the clock and is left out."""
+    events = read_journal(session.directory.journal).events
+    return [type(event).__name__ for event in events if not isinstance(event, Step)]
+
+
+def test_checkpoints_written_beside_training_leave_the_same_run(tmp_path: Path):
+    """Rows, their order and numbers, and the final weights to the last bit."""
+    waiting, beside = (a_session(tmp_path / name, saves_beside=name == "beside") for name in ("waiting", "beside"))
+    assert train(waiting, lambda: False) is train(beside, lambda: False) is ExitReason.SUCCEEDED
+
+    assert kinds(beside) == kinds(waiting) == ["Epoch", "Checkpointed"] * 3
+    events = read_journal(beside.directory.journal).events
+    assert [event.seq for event in events] == list(range(len(events)))
+    ours, theirs = (session.state.model.state_dict() for session in (beside, waiting))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    saved, expected = (session.directory.checkpoint.read_bytes() for session in (beside, waiting))
+    assert len(saved) == len(expected)
+
+
+def test_a_checkpoint_is_of_the_step_that_asked_for_it(tmp_path: Path):
+    """What training changes meanwhile does not reach the file."""
+    session = a_session(tmp_path / "run", saves_beside=True)
+    session.steps.begin_epoch(draws(), [0.1] * 3, done=0)
+    session.steps.take(0)
+    kept = {name: tensor.clone() for name, tensor in session.state.model.state_dict().items()}
+    held: Future[None] = Future()
+    session.writer.submit(held.result)
+    save(session)
+    session.steps.take(1)
+    held.set_result(None)
+    save(session)
+    successor = a_session(tmp_path / "run", saves_beside=True)
+    # The second save is of step 2, the one before it of step 1.
+    successor.directory.checkpoint.unlink()
+
+    assert restore(successor)
+    assert successor.state.next_step == 1
+    found = successor.state.model.state_dict()
+    assert all(torch.equal(found[name], kept[name]) for name in kept)
+
+
+def test_lines_wait_for_the_checkpoint_that_carries_the_row(tmp_path: Path):
+    """A worker killed before they were written leaves a journal that the next one completes from the checkpoint."""
+    session = a_session(tmp_path / "run", saves_beside=True)
+    session.steps.begin_epoch(draws(), [0.1] * 3, done=0)
+    for index in range(3):
+        session.steps.take(index)
+    save(session, an_epoch())
+    session.journal.append(Notice(text="behind the row"))
+    assert session.saving is not None
+    session.saving.written.result()
+    assert kinds(session) == []
+    successor = a_session(tmp_path / "run", saves_beside=True)
+
+    assert restore(successor)
+    assert kinds(successor) == ["Epoch"]
+    successor.journal.append(Notice(text="goes on"))
+    assert [event.seq for event in read_journal(session.directory.journal).events] == [0, 1]
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_and_leaves_no_row(tmp_path: Path):
+    """The epoch is trained again by the next worker, so its row must not be there already."""
+    session = a_session(tmp_path / "run", saves_beside=True)
+    session.steps.begin_epoch(draws(), [0.1] * 3, done=0)
+    session.steps.take(0)
+    session.directory.checkpoint.with_name(".checkpoint.pt.tmp").mkdir()
+    save(session, an_epoch())
+
+    with pytest.raises(OSError, match=r"checkpoint\.pt\.tmp"):
+        save(session)
+    assert not any(isinstance(event, Epoch | Checkpointed) for event in read_journal(session.directory.journal).events)
+
+
+def draws() -> EpochDraws:
+    return EpochDraws.draw(1, 0, 150)
+
+
+def an_epoch() -> Epoch:
+    return Epoch(
+        epoch=1,
+        step=3,
+        train_loss=1.0,
+        train_error_percent=1.0,
+        test_loss=1.0,
+        test_error_percent=1.0,
+        learning_rate=0.1,
+        images_per_second=1.0,
+        seconds=1.0,
+        peak_memory_bytes=1,
+    )
