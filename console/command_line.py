@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from console.commands import config, data, doctor, engine, manage, quickstart, results, runs, train
+from console.commands import bench, config, data, doctor, engine, manage, quickstart, results, runs, train
 from engine.version import VERSION
 
 app = typer.Typer(
@@ -53,6 +53,7 @@ app.command("rm")(manage.remove)
 app.command()(manage.restore)
 app.command()(results.plot)
 app.command()(results.compare)
+app.command()(bench.bench)
 app.add_typer(data.data_app, name="data")
 app.add_typer(engine.engine_app, name="engine")
 app.add_typer(config.config_app, name="config")

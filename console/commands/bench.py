@@ -1,0 +1,62 @@
+"""`depthscope bench`: our training loop and the textbook's, side by side."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from console.commands.options import JsonOption
+
+Words = list[str]
+
+
+def bench(
+    architectures: Annotated[Words | None, typer.Option("-a", "--arch", help="he-resnet if left out.")] = None,
+    depths: Annotated[Words | None, typer.Option("-d", "--depth", help="20 if left out.")] = None,
+    width: Annotated[int | None, typer.Option(help="Planes of the first stage (64; he-*: 16).")] = None,
+    block: Annotated[str | None, typer.Option(help="basic or bottleneck; the depth decides where left out.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images an update (128).")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Of our loop: auto if left out; the textbook's is fp32.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, or a GPU such as cuda:1; the first GPU else.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Turns of each loop.")] = 3,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of a turn.")] = 8.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Time depthscope's loop and a textbook loop (DataLoader, float32, loss.item()) in turns, on random images."""
+    from console import benching, planning
+    from console.output import narrate, print_json
+    from engine import devices, launch
+    from engine.paths import find_home
+    from models import catalog
+
+    home = find_home()
+    asked = planning.Asked(
+        architectures=planning.split_words(architectures or ["he-resnet"]),
+        depths=planning.whole_numbers(depths or ["20"], "depth"),
+        block=block,
+        width=width,
+        dataset="synthetic",
+        overrides={"batch_size": batch_size, "precision": precision},
+        device=device,
+    )
+    planned = planning.plan_runs(home, asked)
+    chosen = devices.candidates(device, devices.find_devices())[0]
+    greeting = launch.greet(home)
+    if greeting is not None and greeting.num_running:
+        narrate(f"{greeting.num_running} runs are training: figures beside them are too low; `depthscope pause` first")
+    results = [
+        benching.bench_network(
+            catalog.label(run.spec.model), run.spec, chosen, trials=trials, seconds=seconds, report=narrate
+        )
+        for run in planned
+    ]
+    if as_json:
+        print_json(benching.bench_document(results, trials=trials, seconds=seconds))
+    else:
+        typer.echo(benching.conditions(results, trials=trials, seconds=seconds))
+        typer.echo(benching.bench_table(results))
+    if any(result.ratio is None for result in results):
+        raise typer.Exit(1)

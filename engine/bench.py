@@ -1,0 +1,153 @@
+"""One loop of `depthscope bench`: `python -P -m engine.bench`, told what to do by lines on standard input."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+import psutil
+import torch
+import torchvision
+
+from engine import numerics
+from engine.augmentation import EpochDraws
+from engine.bench_protocol import Failed, Loop, Measured, Ready, Task
+from engine.loop import peak_memory_bytes
+from engine.precision import Precision
+from engine.steps import steps_for
+from engine.textbook import NUM_LOADER_WORKERS, TextbookLoop
+from engine.training import DeviceData, start_training
+from engine.worker import assigned_device, device_name, torch_device
+from models.build import build_model
+
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
+MATRIX_SIDE = {"cuda": 8192, "cpu": 2048}
+PREFETCHED = 2 * NUM_LOADER_WORKERS
+"""Batches that a loader has ready when it was left alone for a while (its prefetch_factor is 2)."""
+UNTIMED_SECONDS = 3.0
+
+Act = Callable[[], float]
+"""Does one step, and says how much that was."""
+
+
+def random_images(num: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images [N, 32, 32, 3] and labels [N] of noise: a step costs the same whatever they show."""
+    generator = np.random.default_rng(0)
+    return generator.integers(0, 256, (num, 32, 32, 3), dtype=np.uint8), generator.integers(0, 10, num)
+
+
+def depthscope_loop(task: Task, device: torch.device, notices: list[str]) -> tuple[Act, Precision]:
+    """Our steps, as a worker takes them."""
+    images, labels = random_images(task.num_images)
+    on_device = torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
+    data = DeviceData(*on_device, *on_device, mean=MEAN, std=STD)
+    spec, num_steps = task.spec, task.spec.steps_per_epoch(task.num_images)
+    state = start_training(spec, device)
+    numerics.configure(device, state.precision, deterministic=spec.recipe.deterministic)
+    steps = steps_for(state, data, spec.recipe, notices.append)
+
+    def step() -> float:
+        epoch, index = divmod(state.next_step, num_steps)
+        if index == 0:
+            draws = EpochDraws.draw(spec.seed, epoch, task.num_images)
+            steps.begin_epoch(draws, [spec.recipe.learning_rate] * num_steps, done=0)
+        before = state.sums.num_images
+        steps.take(index)
+        return state.sums.num_images - before
+
+    return step, state.precision
+
+
+def textbook_loop(task: Task, device: torch.device) -> tuple[Act, Precision]:
+    """The loop that everybody writes, without what a worker sets."""
+    torch.manual_seed(task.spec.seed)
+    loop = TextbookLoop(build_model(task.spec.model), task.spec.recipe, *random_images(task.num_images), device)
+    return loop.step, Precision.FP32
+
+
+def matmul_loop(task: Task, device: torch.device) -> tuple[Act, Precision]:
+    """Products of square matrices in a run's precision."""
+    used = numerics.resolve(task.spec.recipe.precision, device)
+    numerics.configure(device, used, deterministic=False)
+    side = MATRIX_SIDE[device.type]
+    kind = numerics.AUTOCAST_TYPES.get(used, torch.float32)
+    left, right = (torch.randn(side, side, device=device).to(kind) for _ in range(2))
+    product = torch.empty(side, side, device=device, dtype=kind)
+
+    def multiply() -> float:
+        torch.mm(left, right, out=product)
+        return float(side**3)
+
+    return multiply, used
+
+
+def wait_for(device: torch.device) -> None:
+    """Return when the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def measure(act: Act, seconds: float, device: torch.device, *, untimed: int) -> Measured:
+    """Go on for a while, behind some steps that are not timed."""
+    began = time.perf_counter()
+    for _ in range(untimed):
+        act()
+        if time.perf_counter() - began > UNTIMED_SECONDS:
+            break
+    wait_for(device)
+    began, amount = time.perf_counter(), 0.0
+    while time.perf_counter() - began < seconds:
+        amount += act()
+    wait_for(device)
+    taken = time.perf_counter() - began
+    return Measured(amount=amount, seconds=taken, peak_memory_bytes=peak_memory_bytes(device))
+
+
+def serve(task: Task) -> None:
+    """Build the loop, say that it is ready, and go on for as long as each line says."""
+    device, notices = torch_device(assigned_device()), list[str]()
+    match task.loop:
+        case Loop.DEPTHSCOPE:
+            act, used = depthscope_loop(task, device, notices)
+        case Loop.TEXTBOOK:
+            act, used = textbook_loop(task, device)
+        case Loop.MATMUL:
+            act, used = matmul_loop(task, device)
+    act()
+    wait_for(device)
+    say(
+        Ready(
+            device_name=device_name(device),
+            precision=used,
+            torch=str(torch.__version__),
+            torchvision=torchvision.__version__,
+            cuda=torch.version.cuda,
+            num_threads=torch.get_num_threads(),
+            seconds_to_first_step=time.time() - psutil.Process(os.getpid()).create_time(),
+            notices=tuple(notices),
+        )
+    )
+    untimed = PREFETCHED if task.loop is Loop.TEXTBOOK else 1
+    for line in sys.stdin:
+        say(measure(act, float(line), device, untimed=untimed))
+
+
+def say(answer: msgspec.Struct) -> None:
+    """One line to whoever asked."""
+    print(msgspec.json.encode(answer).decode(), flush=True)
+
+
+def main() -> None:
+    """Entry point; what goes wrong is an answer too."""
+    try:
+        serve(msgspec.json.decode(sys.stdin.readline(), type=Task))
+    except (RuntimeError, ValueError, MemoryError) as error:
+        say(Failed(error=f"{type(error).__name__}: {error}"))
+
+
+if __name__ == "__main__":
+    main()

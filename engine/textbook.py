@@ -1,0 +1,107 @@
+"""The loop that everybody writes, as the measure of ours: `depthscope bench` and the parity tests run it.
+
+It does what pytorch-cifar's main.py does, written anew: torchvision transforms image by image in two DataLoader
+workers, float32 images with the channels outermost, torch.optim.SGD as it comes, and `loss.item()` at every step.
+Nothing of depthscope's training path is used, so that neither can hide a fault of the other.
+
+Source: github.com/kuangliu/pytorch-cifar, main.py, for what is done and in which order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from engine.recipes import Recipe
+
+NUM_LOADER_WORKERS = 2
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+
+
+class ImageDataset(Dataset[tuple[Tensor, int]]):
+    """Images as torchvision's CIFAR10 hands them out: PIL, through the transforms, one by one.
+
+    Args:
+        images: uint8, [N, 32, 32, 3].
+        labels: int64, [N].
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
+        self._images = images
+        self._labels = labels
+        self._transform = transforms.Compose(
+            [
+                transforms.RandomCrop(32, padding=4),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(MEAN, STD),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image: Tensor = self._transform(Image.fromarray(self._images[index]))
+        return image, int(self._labels[index])
+
+
+class TextbookLoop:
+    """Training that goes on for as many steps as it is asked for.
+
+    Args:
+        model: Any classifier of [B, 3, 32, 32] images; moved to the device.
+        recipe: Gives batch size, learning rate, momentum and weight decay; the rate stays what it is.
+        images: uint8, [N, 32, 32, 3].
+        labels: int64, [N].
+        device: Where to train.
+    """
+
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, images: np.ndarray, labels: np.ndarray, device: torch.device
+    ) -> None:
+        self._device = device
+        self._model = model.to(device)
+        # As the original does: the fastest convolution of each shape is looked for, where there is a cuDNN.
+        torch.backends.cudnn.benchmark = True
+        self._criterion = nn.CrossEntropyLoss()
+        self._optimizer = torch.optim.SGD(
+            model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        )
+        self._loader = DataLoader(
+            ImageDataset(images, labels), batch_size=recipe.batch_size, shuffle=True, num_workers=NUM_LOADER_WORKERS
+        )
+        self._batches: Iterator[tuple[Tensor, Tensor]] = iter(())
+        self.train_loss = 0.0
+        """Of the last step, in nats."""
+        self.correct = 0
+        """Images classified rightly so far."""
+
+    def next_batch(self) -> tuple[Tensor, Tensor]:
+        """The next batch of the epoch, or the first of the next."""
+        try:
+            return next(self._batches)
+        except StopIteration:
+            self._batches = iter(self._loader)
+            return next(self._batches)
+
+    def step(self) -> int:
+        """One update; returns the number of images in it."""
+        self._model.train()
+        images, labels = self.next_batch()
+        images, labels = images.to(self._device), labels.to(self._device)
+        self._optimizer.zero_grad()
+        outputs = self._model(images)
+        loss = self._criterion(outputs, labels)
+        loss.backward()
+        self._optimizer.step()
+        self.train_loss = loss.item()
+        _, predicted = outputs.max(1)
+        self.correct += predicted.eq(labels).sum().item()
+        return len(labels)
