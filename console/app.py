@@ -191,6 +191,9 @@ class ConsoleApp(App[None]):
         """Write a chart as text and as SVG, and say where."""
         from console.saving import chart_as_svg
 
+        if chart.is_empty:
+            self.notify("nothing to save: the chart has no curves yet", severity="warning")
+            return
         width, height = max(chart.size.width, 60), max(chart.size.height, 16)
         stem = time.strftime("chart-%Y%m%d-%H%M%S")
         as_text = self.save_text(f"{stem}.txt", "\n".join(chart.as_lines(width=width, height=height, colour=False)))

@@ -138,6 +138,7 @@ def draw(
     unicode: bool = True,
     x_range: Range | None = None,
     y_range: Range | None = None,
+    named: bool = True,
 ) -> Drawing:
     """Curves in a box of text, for any floats and any size; the same call gives the same text.
 
@@ -152,13 +153,14 @@ def draw(
         unicode: Braille dots; without, the text is ASCII, and so are markers and labels.
         x_range: Least and greatest x to show; None, or a bound that is not finite, takes the data's.
         y_range: The same of y, in the data's unit also where the axis is logarithmic.
+        named: Whether there is a legend.
     """
     style = BRAILLE if unicode else ASCII
     width, height = max(width, 0), max(height, 0)
     markers = [one.marker if unicode else ascii_marker(one.marker, index) for index, one in enumerate(series)]
     head = heading(
         outside(title, unicode=unicode),
-        legend(series, markers, width, colour=colour, unicode=unicode),
+        legend(series, markers, width, colour=colour, unicode=unicode) if named else [],
         width,
         height,
         unicode=unicode,
@@ -169,9 +171,12 @@ def draw(
         positive_only = log_y and any(np.isfinite(np.asarray(one.y, np.float64)).any() for one in series)
         why = "nothing above 0 for a log axis" if positive_only else "no data yet"
         return Drawing(boxed(notice(head, why, width, height), height), None)
+    shown = curves
     if x_range is not None:
-        curves = [within(curve, x_limits) for curve in curves]
-    y_limits = limits([curve.y for curve in curves], log_range(y_range) if log_y else y_range)
+        shown = [within(curve, x_limits) for curve in curves]
+        # With the next point on either side, whose line leads into the window.
+        curves = [within(curve, x_limits, beyond=1) for curve in curves]
+    y_limits = limits([curve.y for curve in shown], log_range(y_range) if log_y else y_range)
     if y_limits is None:
         return Drawing(boxed(notice(head, "no data in this range", width, height), height), None)
 
@@ -225,9 +230,10 @@ def log_range(wanted: Range | None) -> Range | None:
     return low, high
 
 
-def within(curve: Curve, x_limits: Range) -> Curve:
-    """The part of a curve between two x, which is one slice because x is sorted."""
-    first, end = np.searchsorted(curve.x, x_limits[0], "left"), np.searchsorted(curve.x, x_limits[1], "right")
+def within(curve: Curve, x_limits: Range, *, beyond: int = 0) -> Curve:
+    """The part of a curve between two x and so many points beyond, which is one slice because x is sorted."""
+    first = max(int(np.searchsorted(curve.x, x_limits[0], "left")) - beyond, 0)
+    end = int(np.searchsorted(curve.x, x_limits[1], "right")) + beyond
     return Curve(curve.x[first:end], curve.y[first:end], curve.starts[first:end])
 
 

@@ -42,8 +42,8 @@ def parse_filter(text: str) -> Callable[[Run, float], bool]:
             import difflib
 
             near = difflib.get_close_matches(key, KEYS, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"filter key {key!r} is not known: there are {', '.join(KEYS)}{hint}")
+            hint = f"did you mean {near[0]}? Keys are" if near else "keys are"
+            raise UsageError(f"filter key {key!r} is not known: {hint} {', '.join(KEYS)}")
         elif value:
             wanted = tuple(part for part in value.split(",") if part)
             look = KEYS[key]

@@ -43,7 +43,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         if self.smoothing:
             parts.append(f"smooth {self.smoothing:g}")
         if self.window is not None:
-            parts.append(f"{self.window[0]:g} to {self.window[1]:g}")
+            parts.append(f"{self.window[0]:.4g} to {self.window[1]:.4g}")
         return " · ".join(parts)
 
     def with_other_scale(self) -> Options:

@@ -15,6 +15,9 @@ from engine.run import Run
 
 ROUND_SHARES = (0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 """Of a power of ten: the limits of an axis move in such steps, so that a growing curve does not redraw the chart."""
+STEPS_OF_A_RANGE = 8
+SLACK_OF_A_READING = 0.02
+"""Of the whole range: a curve that ends no further from the crosshair is still read."""
 
 
 def overlay(
@@ -23,8 +26,6 @@ def overlay(
     metric: Metric,
     options: Options,
     colours: Sequence[int | str],
-    *,
-    named: bool = True,
 ) -> list[Series]:
     """A curve a run; a smoothed one has its raw values faint behind it.
 
@@ -34,14 +35,13 @@ def overlay(
         metric: What is drawn.
         options: Axis and smoothing.
         colours: Names, or numbers of the 256 colours.
-        named: Whether the legend names the curves.
     """
     drawn: list[Series] = []
     look_of = looks(runs, colours)
     for run in runs:
         look = look_of[run.id]
         x, y = points(run, histories.get(run.id, History()), metric, options.axis)
-        label = clean(run.name) if named else ""
+        label = clean(run.name)
         if options.smoothing and metric.name != "learning-rate":
             drawn.append(Series("", x, y, marker=look.marker, colour=look.colour, faint=True))
             drawn.append(Series(label, x, smooth(y, options.smoothing), marker=look.marker, colour=look.colour))
@@ -60,6 +60,8 @@ def draw_overlay(
     unicode: bool,
     title: str = "",
     steady: bool = False,
+    x_range: Range | None = None,
+    named: bool = True,
 ) -> Drawing:
     """The chart of an overlay.
 
@@ -72,11 +74,13 @@ def draw_overlay(
         unicode: Braille dots rather than ASCII.
         title: Above the chart, beside the legend.
         steady: Let the limits move in round steps, for a chart that is drawn again and again while it grows.
+        x_range: What is shown where there is no window; None takes the data's.
+        named: Whether there is a legend.
     """
-    window = options.window
+    window = options.window or x_range
     y_range = None
     if steady:
-        window = window or round_limits([one.x for one in series], whole=options.axis is not Axis.TIME)
+        window = window or common_range(series, options)
         y_range = None if options.log_y or options.window else round_limits([one.y for one in series])
     return draw(
         series,
@@ -89,24 +93,38 @@ def draw_overlay(
         unicode=unicode,
         x_range=window,
         y_range=y_range,
+        named=named,
     )
 
 
-def round_limits(values: Sequence[Sequence[float] | np.ndarray], *, whole: bool = False) -> Range | None:
-    """Least and greatest of all values, the greatest rounded up, so that it changes seldom while values are added.
+def common_range(series: Sequence[Series], options: Options) -> Range | None:
+    """From 0 to the greatest x of all curves, rounded up, so that it changes seldom while they grow.
+
+    Args:
+        series: Of one chart, or of several that are to share their x axis.
+        options: Names the axis; epochs and steps are counts, of which at least 2 are shown.
+    """
+    greatest = [float(xs[np.isfinite(xs)].max(initial=0.0)) for xs in (np.asarray(one.x, np.float64) for one in series)]
+    if not greatest or not 0 < max(greatest) < 1e300:
+        return None
+    return 0.0, max(round_up(max(greatest)), 0.0 if options.axis is Axis.TIME else 2.0)
+
+
+def round_limits(values: Sequence[Sequence[float] | np.ndarray]) -> Range | None:
+    """Least and greatest of all values, rounded outwards to a step that is a part of their distance.
 
     Args:
         values: Sequences of numbers; what is not finite counts for nothing.
-        whole: Whether the values are counts, whose limit is at least 2.
     """
     finite = [array[np.isfinite(array)] for array in (np.asarray(one, np.float64) for one in values)]
     finite = [one for one in finite if len(one)]
     if not finite:
         return None
     low, high = min(float(one.min()) for one in finite), max(float(one.max()) for one in finite)
-    if not 0 <= low <= high < 1e300:
+    if not 0 <= low < high < 1e300 or high - low < 1e-12 * high:
         return None
-    return (low if whole else round_down(low)), max(round_up(high), 2.0 if whole else 0.0)
+    step = round_up((high - low) / STEPS_OF_A_RANGE)
+    return math.floor(low / step) * step, math.ceil(high / step) * step
 
 
 def round_up(value: float) -> float:
@@ -117,21 +135,17 @@ def round_up(value: float) -> float:
     return next((share * power for share in ROUND_SHARES if share * power >= value * (1 - 1e-12)), power * 10)
 
 
-def round_down(value: float) -> float:
-    """The last of 1, 3, 4, 5, 6, 8 times a power of ten; 0 for what is below all that matters."""
-    if value <= 1e-12:
-        return 0.0
-    power = 10.0 ** math.floor(math.log10(value)) * 10
-    return next((share * power for share in reversed(ROUND_SHARES) if share * power <= value), power / 10)
-
-
 def readings(series: Sequence[Series], x: float) -> list[tuple[Series, float, float]]:
-    """Of every curve that is not faint, the point nearest to an x: the curve, its x and its y."""
+    """Of every curve that is not faint and reaches as far, the point nearest to an x: the curve, its x and its y."""
     found = []
+    ends = [float(np.max(one.x)) for one in series if len(one.x)]
+    slack = SLACK_OF_A_READING * max(ends, default=0.0)
     for one in series:
         xs, ys = np.asarray(one.x, np.float64), np.asarray(one.y, np.float64)
         shown = np.isfinite(xs) & np.isfinite(ys)
         if not one.faint and shown.any():
             nearest = int(np.argmin(np.abs(xs[shown] - x)))
+            if not xs[shown].min() - slack <= x <= xs[shown].max() + slack:
+                continue
             found.append((one, float(xs[shown][nearest]), float(ys[shown][nearest])))
     return found

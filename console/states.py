@@ -72,8 +72,11 @@ def remark(run: Run, epochs: list[EpochRow], now: float) -> str:
         return f"{name}: {run.outcome} at epoch {run.epoch}: {why}"
     if run.status is RunStatus.QUEUED and not run.epoch:
         return f"{name}: waits in the queue"
-    if not epochs:
-        doing = "in its first epoch" if run.status is RunStatus.RUNNING else f"{state(run, now)}, no epoch done"
+    if not epochs and not run.epoch:
+        doing = f"{state(run, now)}, no epoch done"
+        if run.status is RunStatus.RUNNING:
+            share = min(1.0, run.fraction_done * run.spec.recipe.epochs)
+            doing = f"in its first epoch, {percent(100 * share, 0)} of it done" if share else "in its first epoch"
         return f"{name}: {doing}"
     parts = [f"epoch {run.epoch} of {run.spec.recipe.epochs}" if not run.succeeded else f"{run.epoch} epochs"]
     parts.append(f"training loss {loss(run.train_loss)}{guessing(run, epochs)}")

@@ -52,8 +52,8 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
         with TabbedContent(id="comparison-tabs"):
             with TabPane("1 Figures", id="figures"), Vertical():
                 yield Static("", id="comparison-legend", markup=False)
-                yield Chart(unicode=app.has_unicode, colour=app.has_colour, id="comparison-loss")
-                yield Chart(unicode=app.has_unicode, colour=app.has_colour, id="comparison-error")
+                yield Chart(unicode=app.has_unicode, colour=app.has_colour, named=False, id="comparison-loss")
+                yield Chart(unicode=app.has_unicode, colour=app.has_colour, named=False, id="comparison-error")
             with TabPane("2 Table", id="table"), VerticalScroll(can_focus=True):
                 yield Static("", id="comparison-table", markup=False)
         yield Static("", id="remark", markup=False)
@@ -101,7 +101,7 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
         self.query_one("#comparison-legend", Static).update(legend)
         for selector, name in zip(("#comparison-loss", "#comparison-error"), ALL, strict=True):
             metric: Metric = METRICS[name]
-            series = overlay(runs, histories, metric, self._options, app.curve_colours, named=False)
+            series = overlay(runs, histories, metric, self._options, app.curve_colours)
             self.query_one(selector, Chart).show(series, self._options, title=metric.title, crosshair=self._crosshair)
 
     @on(TabbedContent.TabActivated)

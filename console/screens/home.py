@@ -24,15 +24,18 @@ from console.screens.chart_actions import ChartActions
 from console.states import remark
 from console.view_state import save_view
 from console.widgets.chart import Chart
+from console.widgets.field import Field
 from console.widgets.run_table import Line, RunTable
 from engine.errors import UsageError
 from engine.run import Run, RunStatus
 
 NO_RUNS = """No runs yet.
 
-n    choose architectures and depths, and train them
-q    leave, and let `depthscope quickstart` train a first comparison in minutes
-?    what every key does"""
+n   choose architectures and depths,
+    and train them
+q   leave; `depthscope quickstart` then
+    trains a first comparison
+?   what every key does"""
 
 
 class HomeScreen(RunActions, ChartActions, ConsoleScreen):
@@ -44,7 +47,8 @@ class HomeScreen(RunActions, ChartActions, ConsoleScreen):
         Binding("enter", "open", "open", key_display="enter", id="home.open"),
         Binding("c", "compare", "compare", id="home.compare"),
         *RunActions.RUN_BINDINGS,
-        Binding("slash", "filter", "filter", key_display="/", id="home.filter"),
+        # Before all others, so that letters typed right behind it reach the filter, not the table.
+        Binding("slash", "filter", "filter", key_display="/", priority=True, id="home.filter"),
         *ChartActions.CHART_BINDINGS,
         Binding("m", "metric", "metric", show=False, id="chart.metric"),
         Binding("M", "other_metric", "lower chart's metric", show=False, id="chart.other-metric"),
@@ -64,9 +68,10 @@ class HomeScreen(RunActions, ChartActions, ConsoleScreen):
                 yield RunTable(unicode=app.has_unicode, id="runs")
                 yield Static(NO_RUNS, id="no-runs", markup=False)
             with Vertical(id="home-charts"):
-                yield Chart(unicode=app.has_unicode, colour=app.has_colour, id="first-chart")
-                yield Chart(unicode=app.has_unicode, colour=app.has_colour, id="second-chart")
-        yield Input(placeholder="words, arch:plain depth:20,56 status:running exp:exp1", id="filter", compact=True)
+                # The table beside them is their legend.
+                yield Chart(unicode=app.has_unicode, colour=app.has_colour, named=False, id="first-chart")
+                yield Chart(unicode=app.has_unicode, colour=app.has_colour, named=False, id="second-chart")
+        yield Field(placeholder="words, arch:plain depth:20,56 status:running exp:exp1", id="filter", compact=True)
         yield Static("", id="remark", markup=False)
 
     def on_mount(self) -> None:
@@ -112,7 +117,10 @@ class HomeScreen(RunActions, ChartActions, ConsoleScreen):
 
     def watched_runs(self) -> list[str]:
         # Nothing is read for charts before there are any, and with them before the first frame.
-        return [run.id for run in self.drawn_runs()] if self.charts_ready else []
+        if not self.charts_ready:
+            return []
+        # The run under the cursor too, of which the remark speaks.
+        return list({run.id: None for run in (*self.drawn_runs(), *self.current_runs())})
 
     def drawn_looks(self) -> dict[str, Look]:
         return looks(self.drawn_runs(), self.console_app.curve_colours)
@@ -156,14 +164,17 @@ class HomeScreen(RunActions, ChartActions, ConsoleScreen):
         """Draw both charts, once what draws is loaded."""
         if not self.charts_ready:
             return
-        from console.overlay import overlay
+        from console.overlay import common_range, overlay
 
         app, view, runs = self.console_app, self.console_app.view, self.drawn_runs()
         histories = {run.id: app.feed.history(run.id) for run in runs}
-        for id, name in zip(("#first-chart", "#second-chart"), view.charts, strict=True):
-            metric = METRICS[name]
-            series = overlay(runs, histories, metric, view.options, app.curve_colours, named=False)
-            self.query_one(id, Chart).show(series, view.options, title=metric.title, crosshair=view.crosshair)
+        metrics = [METRICS[name] for name in view.charts]
+        drawn = [overlay(runs, histories, metric, view.options, app.curve_colours) for metric in metrics]
+        x_range = common_range([one for series in drawn for one in series], view.options)
+        for id, metric, series in zip(("#first-chart", "#second-chart"), metrics, drawn, strict=True):
+            self.query_one(id, Chart).show(
+                series, view.options, title=metric.title, crosshair=view.crosshair, x_range=x_range
+            )
 
     def say_remark(self) -> None:
         app = self.console_app
@@ -235,12 +246,18 @@ class HomeScreen(RunActions, ChartActions, ConsoleScreen):
 
     # The filter
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        del parameters
+        # In the filter itself a slash is a letter.
+        return not (action == "filter" and isinstance(self.focused, Input))
+
     def action_filter(self) -> None:
         """Show only runs that fit words and key:value pairs."""
         field = self.query_one("#filter", Input)
         field.display = True
         field.value = self.console_app.view.filter
-        field.focus()
+        # At once: `focus` waits for a turn of the message loop, and letters typed ahead would go to the table.
+        self.set_focus(field)
 
     @on(Input.Changed, "#filter")
     def filter_changed(self, message: Input.Changed) -> None:

@@ -24,6 +24,7 @@ from console.experiment_form import (
 from console.planning import split_words
 from console.screens.base import ConsoleScreen
 from console.widgets.choices import Choices
+from console.widgets.field import Field
 from engine.errors import DepthscopeError
 from engine.protocol import NewRun, Submit
 from engine.recipes import RECIPES
@@ -111,7 +112,7 @@ class NewExperimentScreen(ConsoleScreen):
         """A line of the form: a name and an input with the default in it."""
         with Horizontal(classes="field"):
             yield Label(name.replace("_", " "))
-            yield Input(value, placeholder=PLACEHOLDERS.get(name, ""), id=name, compact=True)
+            yield Field(value, placeholder=PLACEHOLDERS.get(name, ""), id=name, compact=True)
 
     def choice(self, name: str, options: list[str], value: str) -> ComposeResult:
         """A line of the form: a name and one of several."""

@@ -21,6 +21,7 @@ from console.screens.base import ConsoleScreen
 from console.screens.chart_actions import ChartActions
 from console.states import remark
 from console.widgets.chart import Chart
+from console.widgets.field import Field
 from console.widgets.log_view import LogView
 from engine.run import Run
 from engine.run_directory import RunDirectory
@@ -56,8 +57,9 @@ class RunScreen(RunActions, ChartActions, ConsoleScreen):
         yield Static("", id="run-title", markup=False)
         with TabbedContent(id="run-tabs"):
             with TabPane("1 Curves", id="curves"), Vertical():
-                yield Chart(unicode=app.has_unicode, colour=app.has_colour, id="run-loss")
-                yield Chart(unicode=app.has_unicode, colour=app.has_colour, id="run-error")
+                # Their titles are their legends.
+                yield Chart(unicode=app.has_unicode, colour=app.has_colour, named=False, id="run-loss")
+                yield Chart(unicode=app.has_unicode, colour=app.has_colour, named=False, id="run-error")
             with TabPane("2 Epochs", id="epochs"):
                 yield DataTable[str](id="run-epochs", cursor_type="row", zebra_stripes=True)
             with TabPane("3 Spec", id="spec"), VerticalScroll():
@@ -65,7 +67,7 @@ class RunScreen(RunActions, ChartActions, ConsoleScreen):
             with TabPane("4 Log", id="log"):
                 yield Static("", id="run-log-empty", markup=False)
                 yield LogView(directory.log, id="run-log")
-                yield Input(placeholder="words to find in the log", id="run-search", compact=True)
+                yield Field(placeholder="words to find in the log", id="run-search", compact=True)
             with TabPane("5 Events", id="events"):
                 yield DataTable[str](id="run-events", cursor_type="row")
         yield Static("", id="remark", markup=False)
@@ -111,8 +113,8 @@ class RunScreen(RunActions, ChartActions, ConsoleScreen):
         ):
             series = []
             for name, marker, colour in zip(names, "○●", app.curve_colours, strict=False):
-                for one in overlay(runs, histories, METRICS[name], self._options, [colour], named=False):
-                    series.append(replace(one, marker=marker))
+                for one in overlay(runs, histories, METRICS[name], self._options, [colour]):
+                    series.append(replace(one, marker=marker, label=METRICS[name].title if one.label else ""))
             title = f"○ {METRICS[names[0]].title}  ● {METRICS[names[1]].title}"
             self.query_one(selector, Chart).show(series, self._options, title=title, crosshair=self._crosshair)
         self.show_epochs()

@@ -49,9 +49,13 @@ class Chart(Widget, can_focus=True):
             super().__init__()
             self.x = x
 
-    def __init__(self, *, unicode: bool, colour: bool, id: str | None = None, classes: str | None = None) -> None:
+    def __init__(
+        self, *, unicode: bool, colour: bool, named: bool = True, id: str | None = None, classes: str | None = None
+    ) -> None:
         super().__init__(id=id, classes=classes)
         self._unicode = unicode
+        self._named = named
+        self._x_range: tuple[float, float] | None = None
         self._colour = colour
         self._series: Sequence[Series] = ()
         self._options = Options()
@@ -63,8 +67,22 @@ class Chart(Widget, can_focus=True):
         self._labels = ("", "")
         self._base_style = Style.null()
 
-    def show(self, series: Sequence[Series], options: Options, *, title: str, crosshair: float | None = None) -> None:
-        """Draw other curves, or the same ones after they have grown."""
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no point of any curve yet."""
+        return not any(len(one.x) for one in self._series)
+
+    def show(
+        self,
+        series: Sequence[Series],
+        options: Options,
+        *,
+        title: str,
+        crosshair: float | None = None,
+        x_range: tuple[float, float] | None = None,
+    ) -> None:
+        """Draw other curves, or the same ones after they have grown; over a range that other charts may share."""
+        self._x_range = x_range
         self._series, self._options, self._title, self._crosshair = series, options, title, crosshair
         self._is_ready = True
         self.redraw()
@@ -99,6 +117,8 @@ class Chart(Widget, can_focus=True):
             colour=self._colour,
             unicode=self._unicode,
             steady=True,
+            x_range=self._x_range,
+            named=self._named,
         )
         before, self._lines = self._lines, drawing.lines
         column_before = self.crosshair_column()
@@ -132,7 +152,8 @@ class Chart(Widget, can_focus=True):
 
         found = readings(self._series, self._crosshair)
         unit = self._options.axis.label
-        at = f"{unit} {found[0][1]:g}: " if found else f"{unit} {self._crosshair:g}"
+        at = f"{unit} {found[0][1]:.4g}: " if found else f"{unit} {self._crosshair:.4g}"
+        at += "smoothed " if found and self._options.smoothing else ""
         return self.within_border(at + "  ".join(f"{one.marker} {y:.4g}" for one, _, y in found))
 
     def zoomed(self, factor: float) -> tuple[float, float] | None:

@@ -22,7 +22,9 @@ class Choices(SelectionList[Value]):
         focus by then: typed ahead of a tab, they would be lost."""
         act = {
             "up": self.action_cursor_up,
+            "k": self.action_cursor_up,
             "down": self.action_cursor_down,
+            "j": self.action_cursor_down,
             "space": self.action_select,
             "enter": self.action_select,
         }.get(event.key)

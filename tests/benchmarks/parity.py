@@ -1,4 +1,4 @@
-"""Whether the fast precision trains to the same error: `uv run python -m tests.benchmarks.parity [--data NAME] [--json]`.
+"""Whether the fast precision trains to the same error: `uv run python -m tests.benchmarks.parity [--data NAME]`.
 
 Trains a small residual and a small plain network in fp32 and in what `auto` takes here, with the same seeds, and holds
 the difference of the mean final test errors against its standard error. Run it where `auto` is not fp32.

@@ -1,0 +1,70 @@
+"""Keys that come in a burst, as over a slow line, act in their order and where they were meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from textual.events import Key
+from textual.widgets import Input
+
+from console.app import ConsoleApp
+from console.screens.home import HomeScreen
+from tests.console.driving import press, settle, told, until
+
+
+def burst(app: ConsoleApp, *keys: str) -> None:
+    """All at once, before any of them was read."""
+    for key in keys:
+        app.post_message(Key({"/": "slash", ":": "colon"}.get(key, key), key if len(key) == 1 else None))
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (("backspace", "1", "2"), "12"),
+        (("1", "2", "backspace", "3"), "13"),
+        (("9", "8", "home", "7"), "798"),
+        (("4", "5", "left", "left", "delete", "6"), "65"),
+    ],
+)
+async def test_editing_keys_keep_their_place_among_letters(
+    keys: tuple[str, ...], expected: str, make_app: Callable[..., ConsoleApp]
+):
+    """A backspace takes away what stood there when it was typed."""
+    app = make_app()
+    async with app.run_test(size=(120, 50)) as pilot:
+        await settle(pilot)
+        await press(pilot, "n")
+        field = app.screen.query_one("#epochs", Input)
+        app.screen.set_focus(field)
+        field.value = "2"
+        field.select_all()
+        await pilot.pause()
+        burst(app, *keys)
+        await until(pilot, lambda: field.value == expected)
+
+
+async def test_a_filter_typed_at_once_filters_and_does_nothing_else(make_app: Callable[..., ConsoleApp]):
+    """Its letters are commands to the table: p pauses, s stops, d removes."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        burst(app, "/", *"arch:plain", "enter")
+        await until(pilot, lambda: app.view.filter == "arch:plain")
+        await settle(pilot)
+
+        assert isinstance(app.screen, HomeScreen)
+        assert app.screen.focused is not None
+        assert app.screen.focused.id == "runs"
+        assert told(app) == ""
+
+
+async def test_a_slash_within_the_filter_is_a_letter(make_app: Callable[..., ConsoleApp]):
+    """The key that opens the filter does not swallow what is written in it."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "slash", "a", "slash", "b")
+
+        assert app.screen.query_one("#filter", Input).value == "a/b"
