@@ -23,6 +23,11 @@ ASCII_MARKERS = {
     "◇": "+",
     "○": "O",
     "▶": ">",
+    "▪": "n",
+    "▴": "/",
+    "◈": "=",
+    "•": "c",
+    "▾": "w",
 }
 FRAME_IN_ASCII = str.maketrans("─│┌┐└┘├┤┬┴┼", "-|+++++++++")
 ROWS_A_LEGEND_ROW = 6

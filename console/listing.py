@@ -53,7 +53,7 @@ def run_page(run: Run, epochs: Sequence[EpochRow], events: Sequence[EventRow]) -
         ("progress", f"epoch {run.epoch}/{recipe.epochs}, step {run.step}/{run.total_steps or '?'}"),
         ("test error", percent(run.test_error_percent)),
         ("best", f"{percent(run.best_test_error_percent)} (selected on the test set: not a result)"),
-        ("trained for", duration(run.seconds) if run.seconds else "no epoch yet"),
+        ("trained for", duration(run.seconds) if run.seconds else "less than an epoch"),
     ]
     if run.error:
         facts.append(("error", last_line(run.error)))

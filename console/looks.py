@@ -9,6 +9,7 @@ import msgspec
 
 from console.metrics import MARKERS, Axis
 from engine.run import Run
+from models import catalog
 
 COLOURS_ON_DARK = (75, 208, 78, 213, 227, 203, 45, 250)
 COLOURS_ON_LIGHT = (25, 166, 28, 162, 94, 124, 30, 240)
@@ -67,13 +68,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def looks(runs: Sequence[Run], colours: Sequence[int | str]) -> dict[str, Look]:
-    """A marker by architecture, filled and hollow in turn, and a colour by place."""
+    """A marker by architecture and, among its depths here, by depth; a colour by place, which tells seeds apart."""
+    depths: dict[str, list[str]] = {}
     found: dict[str, Look] = {}
-    seen: dict[str, int] = {}
     for index, run in enumerate(runs):
-        architecture = run.spec.model.architecture
-        markers = MARKERS[architecture]
-        alike = seen.get(architecture, 0)
-        seen[architecture] = alike + 1
-        found[run.id] = Look(markers[alike % len(markers)], colours[index % len(colours)])
+        model = run.spec.model
+        seen = depths.setdefault(model.architecture, [])
+        if (depth := catalog.label(model)) not in seen:
+            seen.append(depth)
+        markers = MARKERS[model.architecture]
+        found[run.id] = Look(markers[seen.index(depth) % len(markers)], colours[index % len(colours)])
     return found

@@ -40,13 +40,14 @@ METRICS = {
 }
 
 MARKERS = {
-    Architecture.RESNET: "■□",
-    Architecture.PLAIN: "▲△",
-    Architecture.PREACT: "◆◇",
-    Architecture.HE_RESNET: "●○",
-    Architecture.HE_PLAIN: "▼▽",
+    Architecture.RESNET: "■□▪",
+    Architecture.PLAIN: "▲△▴",
+    Architecture.PREACT: "◆◇◈",
+    Architecture.HE_RESNET: "●○•",
+    Architecture.HE_PLAIN: "▼▽▾",
 }
-"""An architecture is told by its marker, so that no colour is needed for it; filled and hollow in turn by run."""
+"""Architecture and depth are told by the marker, so that no colour is needed for them: filled, hollow, small in turn by
+depth."""
 
 
 class Axis(StrEnum):

@@ -157,7 +157,8 @@ def verdict(groups: Sequence[Group]) -> str | None:
         with_shortcuts = (residual[-1].mean("train_error_percent") or 0.0) - (
             residual[0].mean("train_error_percent") or 0.0
         )
-        line += f"; with shortcuts {residual[-1].label} against {residual[0].label}: {with_shortcuts:+.1f} points"
+        pair = f"{residual[-1].label} against {residual[0].label}"
+        line += f"; with shortcuts {pair}: training error {with_shortcuts:+.1f} points"
     return line + ("; one seed shows no spread" if num == 1 else "")
 
 

@@ -78,7 +78,7 @@ def remark(run: Run, epochs: list[EpochRow], now: float) -> str:
             share = min(1.0, run.fraction_done * run.spec.recipe.epochs)
             doing = f"in its first epoch, {percent(100 * share, 0)} of it done" if share else "in its first epoch"
         return f"{name}: {doing}"
-    parts = [f"epoch {run.epoch} of {run.spec.recipe.epochs}" if not run.succeeded else f"{run.epoch} epochs"]
+    parts = [f"epoch {run.epoch} of {run.spec.recipe.epochs}" if not run.succeeded else counted(run.epoch, "epoch")]
     parts.append(f"training loss {loss(run.train_loss)}{guessing(run, epochs)}")
     parts.append(f"test error {percent(run.test_error_percent)}")
     best = min((row for row in epochs if row.test_error_percent is not None), key=test_error, default=None)
@@ -89,6 +89,11 @@ def remark(run: Run, epochs: list[EpochRow], now: float) -> str:
     elif run.seconds:
         parts.append(f"trained for {duration(run.seconds)}")
     return f"{name}: {', '.join(parts)}"
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things, as they are said: 1 epoch, 2 epochs."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def test_error(row: EpochRow) -> float:

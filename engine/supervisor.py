@@ -168,7 +168,8 @@ class Supervisor:
                 self.store.set_status(
                     run, RunStatus.FINISHED, outcome=outcome, error=record.error, finished_at=record.at
                 )
-                self.store.add_event(run, "finished", outcome.value)
+                why = (record.error or "").strip().splitlines()
+                self.store.add_event(run, "finished", f"{outcome.value}: {why[-1]}" if why else outcome.value)
             elif record is None and intent is Intent.RUN and run not in self._stop_asked_at:
                 self._settle_crash(run, status or "ended without a word")
             else:

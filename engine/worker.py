@@ -175,6 +175,8 @@ def work(directory: RunDirectory, stop: StopSignal) -> ExitReason:
         error = f"out of memory on the GPU: a smaller --batch-size or --width needs less ({failure})"
     except DepthscopeError as failure:
         reason, error = ExitReason.FAILED, str(failure)
+        # In its log too, where people look for a reason.
+        print(f"depthscope: {failure}", file=sys.stderr)
     except Exception:
         traceback.print_exc()
         reason, error = ExitReason.FAILED, traceback.format_exc()

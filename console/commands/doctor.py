@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 from console.commands.options import JsonOption
@@ -10,8 +12,10 @@ from console.commands.options import JsonOption
 def doctor(as_json: JsonOption = False) -> None:
     """Check Python, torch, GPU, terminal, home and datasets; status 1 if something has to be mended."""
     from console import checkup
-    from console.output import print_json
+    from console.output import narrate, print_json
 
+    if sys.stderr.isatty():
+        narrate("asking torch what it finds: some seconds")
     findings = checkup.examine()
     if as_json:
         print_json({"findings": [checkup.finding_document(finding) for finding in findings]})

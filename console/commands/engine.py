@@ -38,10 +38,11 @@ def stop(
         return
     with client.read(home) as reader:
         unfinished = [run.status for run in reader.unfinished_runs()]
-    typer.echo(
-        f"the engine (pid {ended.pid}) has ended; for the next one wait {unfinished.count(RunStatus.QUEUED)} queued"
-        f" and {unfinished.count(RunStatus.RUNNING)} running runs"
-    )
+    left = [
+        f"{number} {status}" for status in (RunStatus.QUEUED, RunStatus.RUNNING) if (number := unfinished.count(status))
+    ]
+    waiting = f"; left for the next one: {' and '.join(left)}" if left else ""
+    typer.echo(f"the engine (pid {ended.pid}) has ended{waiting}")
 
 
 @engine_app.command()

@@ -57,6 +57,8 @@ class ConsoleScreen(Screen[None]):
 
     @on(RunsChanged)
     def look_at_runs(self) -> None:
+        # Runs come and go by other hands too.
+        self.console_app.feed.watch(self.watched_runs())
         self.show_runs()
         self.show_pulse()
 

@@ -88,6 +88,8 @@ class HomeScreen(RunActions, ChartActions, ConsoleScreen):
 
     charts_ready = False
     """Whether what draws is loaded."""
+    _drawn: list[str] = []  # noqa: RUF012
+    """Ids of the runs whose curves are on screen; replaced, never changed."""
 
     # What is shown
 
@@ -147,6 +149,8 @@ class HomeScreen(RunActions, ChartActions, ConsoleScreen):
         table.say_title(self.table_title(len(runs)))
         self.query_one("#no-runs", Static).display = not app.feed.runs
         table.display = bool(app.feed.runs)
+        if [run.id for run in self.drawn_runs()] != self._drawn:
+            self.draw_charts()
         self.say_remark()
 
     def table_title(self, num_shown: int) -> str:
@@ -167,6 +171,7 @@ class HomeScreen(RunActions, ChartActions, ConsoleScreen):
         from console.overlay import common_range, overlay
 
         app, view, runs = self.console_app, self.console_app.view, self.drawn_runs()
+        self._drawn = [run.id for run in runs]
         histories = {run.id: app.feed.history(run.id) for run in runs}
         metrics = [METRICS[name] for name in view.charts]
         drawn = [overlay(runs, histories, metric, view.options, app.curve_colours) for metric in metrics]
@@ -175,6 +180,9 @@ class HomeScreen(RunActions, ChartActions, ConsoleScreen):
             self.query_one(id, Chart).show(
                 series, view.options, title=metric.title, crosshair=view.crosshair, x_range=x_range
             )
+
+    def on_resize(self) -> None:
+        self.say_remark()
 
     def say_remark(self) -> None:
         app = self.console_app

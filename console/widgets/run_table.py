@@ -174,12 +174,13 @@ class RunTable(ScrollView, can_focus=True):
             self.go(self._lines.index(run))
 
     def go(self, row: int) -> None:
-        """Put the cursor on a row, or the next one in that direction that holds a run."""
+        """Put the cursor on a row, or on the next one that holds a run: in that direction, or back from the end."""
         step = 1 if row >= self._row else -1
-        row = min(max(row, 0), len(self._lines) - 1)
-        while 0 <= row < len(self._lines) and not isinstance(self._lines[row], str):
-            row += step
-        if not 0 <= row < len(self._lines) or row == self._row:
+        wanted = min(max(row, 0), len(self._lines) - 1)
+        onwards = range(wanted, len(self._lines)) if step > 0 else range(wanted, -1, -1)
+        back = range(wanted, self._row, -step)
+        row = next((at for at in (*onwards, *back) if isinstance(self._lines[at], str)), self._row)
+        if row == self._row:
             self.scroll_to_cursor()
             return
         self._row = row

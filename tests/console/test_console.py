@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from textual.geometry import Size
 from textual.widgets import Input, Static
@@ -23,6 +24,7 @@ from console.widgets.run_table import RunTable
 from engine.errors import EngineUnreachable
 from engine.paths import Home
 from engine.run import RunStatus
+from engine.run_directory import Labels
 from engine.store import Store
 from tests import samples
 from tests.console.driving import press, settle, table, told, until
@@ -312,3 +314,35 @@ async def test_parting_words_say_what_goes_on(make_app: Callable[..., ConsoleApp
 
         assert running == 2
         assert app.parting_words().startswith("2 runs go on training, 1 in the queue")
+
+
+async def test_first_and_last_reach_runs_in_a_grouped_table(make_app: Callable[..., ConsoleApp]):
+    """The uppermost line is the head of a group, which cannot be chosen."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        runs = table(app).run_ids
+        await press(pilot, "end")
+        assert table(app).cursor_run == runs[-1]
+        await press(pilot, "home")
+        assert table(app).cursor_run == runs[0]
+
+
+async def test_a_run_that_another_hand_takes_away_leaves_the_charts(make_app: Callable[..., ConsoleApp]):
+    """And comes back to them when it is restored, wherever the cursor is."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "home")
+        home = app.screen_stack[0]
+        assert isinstance(home, HomeScreen)
+        drawn = [run.id for run in home.drawn_runs()]
+        store = Store(app.home.database)
+        gone = next(run for run in drawn if run != table(app).cursor_run)
+        labels = Labels(name="gone", experiment=app.feed.runs[gone].experiment, position=1, created_at=samples.NOW)
+        for deleted_at in (samples.NOW, None):
+            with store.transaction():
+                store.set_labels(gone, msgspec.structs.replace(labels, deleted_at=deleted_at))
+            shown = [run for run in drawn if deleted_at is None or run != gone]
+            await until(pilot, lambda shown=shown: sorted(home._drawn) == sorted(shown))
+        store.close()
