@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -13,37 +12,14 @@ from textual.widgets import Static
 from console.app import ConsoleApp
 from console.config import Config
 from console.states import state
-from engine.protocol import Greeting, Hold, Move, Release, SetQueue
+from engine.protocol import Hold, Move, Release, SetQueue
 from engine.queue import QueueState
-from engine.run_directory import Labels
-from engine.store import Store
 from tests import samples
-from tests.console.driving import press, settle, table, told, until
-
-QUEUED = f"{9:010x}"
-"""The one run of the small sample that waits."""
+from tests.console.driving import QUEUED, hold_queue, hold_run, press, settle, table, told, until
 
 
 def without_id(request: Any) -> Any:
     return msgspec.structs.replace(request, id="")
-
-
-def hold_in_index(app: ConsoleApp) -> None:
-    """As the engine does when it is asked to."""
-    run = app.feed.runs[QUEUED]
-    store = Store(app.home.database)
-    with store.transaction():
-        labels = Labels(
-            name=run.name, experiment=run.experiment, position=run.position, created_at=run.created_at, held=True
-        )
-        store.set_labels(run.id, labels)
-    store.close()
-
-
-def with_queue(pulses: dict[str, Any], queue: QueueState) -> None:
-    """An engine that answers so from now on."""
-    greeting = Greeting(id="", pid=1, uptime_seconds=7980.0, queue=queue)
-    pulses["now"] = dataclasses.replace(pulses["now"], greeting=greeting)
 
 
 async def choose(pilot: Any, words: str) -> None:
@@ -75,7 +51,7 @@ async def test_a_held_run_says_so_and_is_released_by_the_same_key(
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
-        hold_in_index(app)
+        hold_run(app.home)
         await until(pilot, lambda: app.feed.runs[QUEUED].held)
         await choose(pilot, "status:held")
         assert table(app).run_ids == [QUEUED]
@@ -119,7 +95,7 @@ async def test_the_whole_queue_is_held_drained_and_released(
     pulses: dict[str, Any],
 ):
     """One key each, there and back, by what the engine says of the queue."""
-    with_queue(pulses, before)
+    hold_queue(pulses, before)
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -140,7 +116,7 @@ async def test_the_headline_says_that_nothing_is_started(
         await settle(pilot)
         line = app.screen.query_one("#headline-engine", Static)
         await until(pilot, lambda: str(line.content).endswith("1 queued"))
-        with_queue(pulses, queue)
+        hold_queue(pulses, queue)
         await until(pilot, lambda: str(line.content).endswith(f"1 queued, {queue}"))
 
         shown = "".join(segment.text for segment in line.render_line(0))
