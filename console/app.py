@@ -24,12 +24,13 @@ from console.screens.home import HomeScreen
 from console.themes import OWN_THEMES, curve_colours
 from console.view_state import load_view, save_view
 from engine.errors import DepthscopeError, EngineUnreachable
+from engine.queue import QueueState
 from engine.run import RunStatus
 
 if TYPE_CHECKING:
     from console.widgets.chart import Chart
     from engine.paths import Home
-    from engine.protocol import RunRequest, Submit
+    from engine.protocol import ChangeRequest
     from engine.spec import RunSpec
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -154,11 +155,17 @@ class ConsoleApp(App[None]):
 
     # What is asked for
 
-    def request(self, request: Submit | RunRequest, done: str) -> None:
+    @property
+    def queue_state(self) -> QueueState:
+        """How the queue as a whole is, as the engine said last."""
+        greeting = self.pulse.greeting
+        return QueueState.OPEN if greeting is None else greeting.queue
+
+    def request(self, request: ChangeRequest, done: str) -> None:
         """Ask the engine for a change, off the UI thread, and say how it went."""
         self.run_worker(self._request(request, done))
 
-    async def _request(self, request: Submit | RunRequest, done: str) -> None:
+    async def _request(self, request: ChangeRequest, done: str) -> None:
         try:
             await asyncio.to_thread(ask_for, self.home, request)
         except EngineUnreachable as error:
@@ -168,6 +175,9 @@ class ConsoleApp(App[None]):
         else:
             self.notify(done, markup=False, timeout=3)
             self.look()
+            # At once: what the next key does may depend on how the queue is now.
+            self.pulse = await asyncio.to_thread(take_pulse, self.home)
+            self.show_pulse()
 
     def copy(self, text: str, what: str) -> None:
         """Copy to the terminal's clipboard (OSC 52), and to a file, since many terminals keep the first from us."""
@@ -283,7 +293,7 @@ def ensure_engine(home: Home) -> None:
     launch.ensure_engine(home)
 
 
-def ask_for(home: Home, request: Submit | RunRequest) -> None:
+def ask_for(home: Home, request: ChangeRequest) -> None:
     """A change by the engine, which is started where there is none."""
     from engine import client
 

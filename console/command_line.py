@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from console.commands import bench, config, data, doctor, engine, manage, quickstart, results, runs, train
+from console.commands import bench, config, data, doctor, engine, manage, queue, quickstart, results, runs, train
 from engine.version import VERSION
 
 app = typer.Typer(
@@ -51,6 +51,7 @@ app.command()(manage.resume)
 app.command()(manage.retry)
 app.command("rm")(manage.remove)
 app.command()(manage.restore)
+app.add_typer(queue.queue_app, name="queue")
 app.command()(results.plot)
 app.command()(results.compare)
 app.command()(bench.bench)

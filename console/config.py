@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
 from console.metrics import METRICS, Axis
 from engine.errors import UsageError
 from engine.paths import Home
+from engine.settings import read_file, slots_of
 
 THEMES = ("depthscope-dark", "depthscope-light", "high-contrast")
 MAX_SMOOTHING = 0.99
@@ -26,6 +26,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     log_y: bool = False
     smoothing: float = 0.0
     """Weight of the past in the moving average, 0 for none."""
+    slots: dict[str, int] = {}
+    """Most workers at a time by device; the engine reads them for itself."""
     keys: dict[str, str] = {}
     """Keys by the id of what they do, such as `home.new = "a"`; ids are shown by `depthscope config keys`."""
 
@@ -52,30 +54,11 @@ def read_config(home: Home) -> Config:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(f"{home.config}: {name!r} is not known: there are {', '.join(names)}{hint}")
+    slots_of(home, found)
     try:
         return msgspec.convert(found, Config)
     except (msgspec.ValidationError, ValueError) as error:
         raise UsageError(f"{home.config}: {error}") from error
-
-
-def read_file(home: Home) -> dict[str, Any]:
-    """config.toml as it stands; empty where there is none.
-
-    Raises:
-        UsageError: it is no TOML, or cannot be read.
-    """
-    if not home.config.exists():
-        return {}
-    # Not at the top: most users have no such file, and the first frame does not wait for what it does not need.
-    import tomllib
-
-    try:
-        with home.config.open("rb") as file:
-            return tomllib.load(file)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{home.config} is not TOML: {error}") from error
-    except OSError as error:
-        raise UsageError(f"{home.config} cannot be read: {error.strerror}") from error
 
 
 def explain(home: Home, environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
@@ -90,7 +73,9 @@ def explain(home: Home, environ: Mapping[str, str]) -> list[tuple[str, str, str]
     for field in msgspec.structs.fields(Config):
         value = getattr(config, field.name)
         source = "config.toml" if field.encode_name in in_file else "default"
-        if isinstance(value, dict):
+        if field.name == "slots":
+            rows += explain_slots(config)
+        elif isinstance(value, dict):
             rows += [(f"{field.encode_name}.{id}", key, source) for id, key in value.items()]
         else:
             shown = ", ".join(value) if isinstance(value, tuple) else str(value).lower() if value in (0, 1) else value
@@ -99,3 +84,15 @@ def explain(home: Home, environ: Mapping[str, str]) -> list[tuple[str, str, str]
     rows.append(("colour", "no" if environ.get("NO_COLOR") else "yes", colour))
     rows.append(("terminal", environ.get("TERM", "none"), "TERM"))
     return rows
+
+
+def explain_slots(config: Config) -> list[tuple[str, str, str]]:
+    """How many workers each device takes: those that are here, and those that config.toml names beside them."""
+    # Not at the top: the console's first frame does not wait for NVML's bindings.
+    from engine.devices import find_devices
+
+    names = dict.fromkeys([*(device.name for device in find_devices()), *config.slots])
+    return [
+        (f"slots.{name}", str(config.slots.get(name, 1)), "config.toml" if name in config.slots else "default")
+        for name in names
+    ]

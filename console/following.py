@@ -11,11 +11,12 @@ import typer
 
 from console.formatting import clean, duration, percent, progress_bar, table
 from console.output import narrate
-from console.states import last_line, left, loss, rate
+from console.states import last_line, left, loss, queue_sentence, rate
 from engine import launch
 from engine.client import read
 from engine.paths import Home
 from engine.queries import Reader
+from engine.queue import read_queue
 from engine.run import EpochRow, Run, RunStatus
 
 SECONDS_BETWEEN_LOOKS = 0.25
@@ -36,6 +37,8 @@ def follow_until_done(home: Home, runs: Sequence[str], *, name: str, quiet: bool
     Raises:
         typer.Exit: the user left with Ctrl-C (status 130).
     """
+    if not quiet and (words := queue_sentence(read_queue(home).state)):
+        narrate(words)
     try:
         with read(home) as reader:
             if quiet:

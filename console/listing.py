@@ -13,7 +13,7 @@ from console.states import last_line, left, loss, state
 from engine.errors import UsageError
 from engine.paths import Home
 from engine.queries import Reader
-from engine.run import EpochRow, EventRow, Run
+from engine.run import EpochRow, EventRow, Run, RunStatus
 from engine.run_directory import RunDirectory
 from models import catalog, cost
 
@@ -37,6 +37,29 @@ def runs_table(runs: Sequence[Run]) -> str:
     ]
     header = ["id", "experiment", "run", "status", "epoch", "train loss", "test error", "data", "left or since"]
     return table(header, rows, align="<<<<>>><>")
+
+
+def in_queue_order(unfinished: Sequence[Run]) -> list[tuple[int | None, Run]]:
+    """Running runs first, without a number; then those that wait, numbered from 1, in the order of their places."""
+    running: list[tuple[int | None, Run]] = [(None, run) for run in unfinished if run.status is RunStatus.RUNNING]
+    return [*running, *enumerate((run for run in unfinished if run.status is RunStatus.QUEUED), 1)]
+
+
+def queue_table(numbered: Sequence[tuple[int | None, Run]]) -> str:
+    """The queue, a row a run."""
+    now = time.time()
+    rows = [
+        [
+            "" if number is None else str(number),
+            run.id,
+            clean(run.experiment),
+            clean(run.name),
+            run.spec.device or "any",
+            state(run, now) + (f" on {run.device}" if number is None else ""),
+        ]
+        for number, run in numbered
+    ]
+    return table(["place", "id", "experiment", "run", "device", "status"], rows, align="><<<<<")
 
 
 def run_page(run: Run, epochs: Sequence[EpochRow], events: Sequence[EventRow]) -> str:

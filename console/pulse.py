@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from console.formatting import byte_size, duration
 from engine.errors import DepthscopeError, EngineUnreachable, UsageError
+from engine.queue import QueueState
 
 if TYPE_CHECKING:
     from engine.devices import GpuReading, HostReading
@@ -71,6 +72,13 @@ def engine_words(pulse: Pulse) -> str:
         return f"engine {pulse.engine}"
     minutes = pulse.greeting.uptime_seconds // 60
     return f"engine up {duration(minutes * 60) if minutes else '< 1m'}"
+
+
+def queue_words(pulse: Pulse) -> str:
+    """Says behind the number of queued runs that none of them is started just now."""
+    if pulse.greeting is None or pulse.greeting.queue is QueueState.OPEN:
+        return ""
+    return f", {pulse.greeting.queue}"
 
 
 def host_words(host: HostReading) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from console.formatting import UNKNOWN, clean, duration, percent
+from engine.queue import QueueState
 from engine.run import EpochRow, Run, RunOutcome, RunStatus
 
 MIN_STALL_SECONDS = 60.0
@@ -15,6 +16,7 @@ GUESSING_SHARE = 0.01
 
 SIGNS = {
     "queued": "·",
+    "held": "⊘",
     "running": "▶",
     "stalled": "!",
     "paused": "‖",
@@ -25,6 +27,7 @@ SIGNS = {
     "lost": "?",
 }
 SIGNS_IN_ASCII = {**SIGNS, "queued": ".", "running": ">", "paused": "=", "succeeded": "+", "diverged": "~"} | {
+    "held": "%",
     "failed": "x",
     "cancelled": "-",
 }
@@ -37,7 +40,20 @@ def state(run: Run, now: float) -> str:
     silent_since = run.last_event_at or run.started_at
     if run.status is RunStatus.RUNNING and silent_since is not None and now - silent_since > MIN_STALL_SECONDS:
         return "stalled"
+    if run.status is RunStatus.QUEUED and run.held:
+        return "held"
     return run.status.value
+
+
+def queue_sentence(state: QueueState) -> str:
+    """What a queue does that does not start every run in its turn; empty of one that does."""
+    match state:
+        case QueueState.OPEN:
+            return ""
+        case QueueState.HELD:
+            return "the queue is held: what runs goes on, nothing is started until `depthscope queue release`"
+        case QueueState.DRAINING:
+            return "the queue drains: what ran is finished, nothing else is started until `depthscope queue release`"
 
 
 def last_line(text: str) -> str:
@@ -71,7 +87,7 @@ def remark(run: Run, epochs: list[EpochRow], now: float) -> str:
         )
         return f"{name}: {run.outcome} at epoch {run.epoch}: {why}"
     if run.status is RunStatus.QUEUED and not run.epoch:
-        return f"{name}: waits in the queue"
+        return f"{name}: {'held in the queue until it is released' if run.held else 'waits in the queue'}"
     if not epochs and not run.epoch:
         doing = f"{state(run, now)}, no epoch done"
         if run.status is RunStatus.RUNNING:

@@ -8,7 +8,7 @@ from engine import launch
 from engine.connection import Connection
 from engine.errors import DepthscopeError, EngineUnreachable, UsageError
 from engine.paths import Home, find_home
-from engine.protocol import AnyReply, AnyRequest, Done, NewRun, Refused, RunRequest, Submit
+from engine.protocol import AnyReply, AnyRequest, ChangeRequest, Done, NewRun, Refused, Submit
 from engine.queries import Reader
 
 CHANGE_PATIENCE_SECONDS = 60.0
@@ -51,7 +51,7 @@ def submit(home: Home, runs: Sequence[NewRun], *, experiment: str | None) -> Don
     return change(home, Submit(runs=tuple(runs), experiment=experiment))
 
 
-def change(home: Home, request: Submit | RunRequest) -> Done:
+def change(home: Home, request: ChangeRequest) -> Done:
     """Ask for a change, starting the engine where there is none; safe to repeat with the same request.
 
     Raises:

@@ -36,6 +36,7 @@ from engine.protocol import (
     encode,
 )
 from engine.queries import Reader
+from engine.settings import Settings, read_settings
 from engine.store import DatabaseUnusable, Store, put_aside
 from engine.supervisor import Supervisor
 from engine.version import PROTOCOL, VERSION
@@ -181,6 +182,15 @@ def open_store(home: Home) -> Store:
         return Store(home.database)
 
 
+def settings_or_defaults(home: Home) -> Settings:
+    """What config.toml says; a mistake in it leaves no run unwatched."""
+    try:
+        return read_settings(home)
+    except UsageError as error:
+        log.error("%s; one worker a device until that is mended and `depthscope engine restart`", error)
+        return Settings()
+
+
 def main() -> int:
     """Entry point."""
     os.umask(0o077)
@@ -197,7 +207,7 @@ def main() -> int:
         return EXIT_LOCKED
     store = open_store(home)
     reader = Reader(home.database)
-    supervisor = Supervisor(home, store, reader, LocalLauncher(home.root), find_devices())
+    supervisor = Supervisor(home, store, reader, LocalLauncher(home.root), find_devices(), settings_or_defaults(home))
     supervisor.recover()
     try:
         asyncio.run(Engine(home, supervisor).serve(ready))

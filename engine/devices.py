@@ -53,6 +53,13 @@ class GpuReading(msgspec.Struct, frozen=True, kw_only=True):
     """Processes of other users that compute on it."""
 
 
+class MemoryReading(msgspec.Struct, frozen=True, kw_only=True):
+    """The memory of a device just now; None where its driver does not tell."""
+
+    free_bytes: int | None
+    total_bytes: int | None
+
+
 class HostReading(msgspec.Struct, frozen=True, kw_only=True):
     """What the processor and its memory do just now."""
 
@@ -152,6 +159,24 @@ def read_host() -> HostReading:
     return HostReading(
         cpu_percent=psutil.cpu_percent(), used_bytes=memory.total - memory.available, total_bytes=memory.total
     )
+
+
+def read_memory(device: Device) -> MemoryReading:
+    """How much memory a device has free and in all: a GPU by NVML, the CPU by psutil."""
+    if not device.visible:
+        host = psutil.virtual_memory()
+        return MemoryReading(free_bytes=host.available, total_bytes=host.total)
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return MemoryReading(free_bytes=None, total_bytes=device.memory_bytes)
+    try:
+        handle = told(pynvml.nvmlDeviceGetHandleByUUID, device.visible)
+        memory = None if handle is None else told(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    finally:
+        pynvml.nvmlShutdown()
+    free = None if memory is None else memory.free
+    return MemoryReading(free_bytes=free, total_bytes=device.memory_bytes)
 
 
 def read_gpus() -> tuple[GpuReading, ...]:

@@ -18,17 +18,22 @@ from engine.protocol import (
     Done,
     Greeting,
     Hello,
+    Hold,
+    Move,
     NewRun,
     Pause,
+    Release,
     Remove,
     Restore,
     Resume,
     Retry,
+    SetQueue,
     Shutdown,
     Stop,
     Submit,
     encode,
 )
+from engine.queue import new_places
 from engine.run import Intent, Run, RunOutcome, RunStatus
 from engine.run_directory import Labels
 from engine.supervisor import Supervisor
@@ -51,7 +56,7 @@ def handle(request: AnyRequest, supervisor: Supervisor, *, started_at: float) ->
         case Hello():
             return greet(request, supervisor, started_at=started_at)
         case Shutdown():
-            supervisor.drain(stop_workers=not request.keep_training)
+            supervisor.leave(stop_workers=not request.keep_training)
             return Done(id=request.id)
         case Submit():
             return submit(request, supervisor)
@@ -67,6 +72,14 @@ def handle(request: AnyRequest, supervisor: Supervisor, *, started_at: float) ->
             return change(request.id, request.runs, supervisor, remove)
         case Restore():
             return change(request.id, request.runs, supervisor, restore)
+        case Hold():
+            return change(request.id, request.runs, supervisor, hold)
+        case Release():
+            return change(request.id, request.runs, supervisor, release)
+        case Move():
+            return move(request, supervisor)
+        case SetQueue():
+            return set_queue(request, supervisor)
         case _:
             assert_never(request)
 
@@ -81,6 +94,8 @@ def greet(request: Hello, supervisor: Supervisor, *, started_at: float) -> Greet
         num_running=supervisor.num_running,
         num_queued=len(supervisor.reader.unfinished_runs()) - supervisor.num_running,
         devices=tuple(device.name for device in supervisor.devices),
+        slots=tuple(map(supervisor.slots.num, supervisor.devices)),
+        queue=supervisor.queue.state,
     )
 
 
@@ -98,14 +113,20 @@ def submit(request: Submit, supervisor: Supervisor) -> Done:
     if begun.spec_file.exists():
         # An engine began on this very request and did not live to answer it.
         labels = begun.read_labels()
-        experiment, first = labels.experiment, labels.position
+        experiment, first, place = labels.experiment, labels.position, labels.queue_place
     else:
         experiment = request.experiment or f"exp{store.next_experiment_number()}"
-        first = store.next_position()
+        first, place = store.next_position(), store.next_place()
     entered: list[tuple[str, NewRun, Labels]] = []
     for index, new in enumerate(request.runs):
         run = run_id(request.id, index)
-        labels = Labels(name=new.name, experiment=experiment, position=first + index, created_at=time.time())
+        labels = Labels(
+            name=new.name,
+            experiment=experiment,
+            position=first + index,
+            place=place + index,
+            created_at=time.time(),
+        )
         supervisor.directory(run).create(new.spec, labels)
         entered.append((run, new, labels))
     reply = Done(id=request.id, runs=tuple(run for run, _, _ in entered), experiment=experiment)
@@ -141,6 +162,7 @@ class Change:
     intent: Intent | None = None
     forgives_crashes: bool = False
     hidden: bool | None = None
+    held: bool | None = None
 
 
 def change(request: str, words: Sequence[str], supervisor: Supervisor, decide: Callable[[Run], Change]) -> Done:
@@ -158,7 +180,9 @@ def change(request: str, words: Sequence[str], supervisor: Supervisor, decide: C
             if wanted.intent is not None:
                 supervisor.want(run, wanted.intent)
             if wanted.hidden is not None:
-                supervisor.relabel(run, deleted_at=time.time() if wanted.hidden else None)
+                supervisor.relabel(run.id, deleted_at=time.time() if wanted.hidden else None)
+            if wanted.held is not None:
+                supervisor.relabel(run.id, held=wanted.held)
         supervisor.store.remember_answer(request, encode(reply))
     return reply
 
@@ -204,3 +228,65 @@ def remove(run: Run) -> Change:
 def restore(_run: Run) -> Change:
     """Show a hidden run again."""
     return Change(hidden=False)
+
+
+def hold(run: Run) -> Change:
+    """Keep a queued run from being started, at the place that it has."""
+    check_queued(run, "held")
+    return Change(held=True)
+
+
+def release(run: Run) -> Change:
+    """Let a held run be started; one that is not held stays so, wherever it stands."""
+    return Change(held=False) if run.held else Change()
+
+
+def check_queued(run: Run, what: str) -> None:
+    """Refuse what can be done in the queue alone.
+
+    Raises:
+        UsageError: the run is not queued.
+    """
+    if run.status is not RunStatus.QUEUED:
+        state = run.outcome if run.is_finished else run.status
+        remedy = f"; `depthscope pause {run.id}` lets it rest" if run.status is RunStatus.RUNNING else ""
+        raise UsageError(f"{run.id} ({run.name}) is {state}: only queued runs can be {what}{remedy}")
+
+
+def move(request: Move, supervisor: Supervisor) -> Done:
+    """Give runs other places in the queue, next to each other and in the order in which they are named."""
+    moved = list({run.id: run for run in map(supervisor.reader.find, request.runs)}.values())
+    if not moved:
+        raise UsageError("name the runs that are to be moved")
+    for run in moved:
+        check_queued(run, "moved")
+    ids = [run.id for run in moved]
+    others = [run for run in supervisor.reader.unfinished_runs() if run.id not in ids]
+    index = len(others) if request.last else 0
+    if request.before is not None:
+        target = supervisor.reader.find(request.before)
+        check_queued(target, "moved before")
+        if target.id in ids:
+            raise UsageError(f"{target.id} ({target.name}) cannot be moved before itself")
+        index = [run.id for run in others].index(target.id)
+    places = new_places([run.place for run in others], index, len(moved), last=supervisor.store.next_place())
+    if places is not None:
+        placed = dict(zip(ids, places, strict=True))
+    else:
+        order = [run.id for run in (*others[:index], *moved, *others[index:])]
+        placed = {id: others[0].place + number for number, id in enumerate(order)}
+    reply = Done(id=request.id, runs=tuple(ids))
+    with supervisor.store.transaction():
+        for id, place in placed.items():
+            supervisor.relabel(id, place=place)
+        supervisor.store.remember_answer(request.id, encode(reply))
+    return reply
+
+
+def set_queue(request: SetQueue, supervisor: Supervisor) -> Done:
+    """Hold, drain or open the queue as a whole."""
+    reply = Done(id=request.id)
+    with supervisor.store.transaction():
+        supervisor.set_queue(request.state)
+        supervisor.store.remember_answer(request.id, encode(reply))
+    return reply

@@ -17,6 +17,7 @@ from engine.errors import EngineUnreachable, UsageError
 from engine.locks import is_held, read_pid
 from engine.paths import Home, open_private
 from engine.protocol import Greeting, Hello, Shutdown
+from engine.settings import read_settings
 from engine.version import PROTOCOL, VERSION
 
 START_PATIENCE_SECONDS = 30.0
@@ -44,11 +45,13 @@ def ensure_engine(home: Home) -> Greeting:
 
     Raises:
         EngineUnreachable: it could not be started, or does not answer.
-        UsageError: one of another version serves; the text says how to replace it.
+        UsageError: one of another version serves, or config.toml makes no sense; the text says what to do.
     """
     greeting = greet(home)
     if greeting is None:
         home.create()
+        # Refused here, where somebody reads it: an engine has to live with what it finds.
+        read_settings(home)
         with launch_lock(home):
             greeting = greet(home) or start(home)
     check_version(greeting)

@@ -28,8 +28,13 @@ to the kernel and takes fresh pages at every step, whose zeroing costs a wide ne
 class Launcher(Protocol):
     """Starts a worker for a run directory, says whether one lives there, and asks it to leave."""
 
-    def start(self, directory: RunDirectory, device: Device) -> None:
+    def start(self, directory: RunDirectory, device: Device, num_threads: int | None) -> None:
         """Start a worker; it is alive from the return of this on.
+
+        Args:
+            directory: Of its run.
+            device: Where it trains.
+            num_threads: CPU threads that it may use; None leaves the choice to torch.
 
         Raises:
             OSError: no process could be made.
@@ -63,7 +68,7 @@ class LocalLauncher:
         self._home = home
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, directory: RunDirectory, device: Device) -> None:
+    def start(self, directory: RunDirectory, device: Device, num_threads: int | None) -> None:
         lock = directory.open_lock()
         log = open_private(directory.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
@@ -71,6 +76,7 @@ class LocalLauncher:
             if not hold(lock, patience_seconds=0.0):
                 raise WorkerHolds(f"a worker holds {directory.lock_file}")
             directory.clear_exit()
+            threads = {} if num_threads is None else {"DEPTHSCOPE_NUM_THREADS": str(num_threads)}
             child = subprocess.Popen(
                 [sys.executable, "-P", "-m", "engine.worker", str(directory.path)],
                 stdin=subprocess.DEVNULL,
@@ -80,6 +86,7 @@ class LocalLauncher:
                 env={
                     **os.environ,
                     **KEEP_FREED_MEMORY,
+                    **threads,
                     "DEPTHSCOPE_HOME": str(self._home),
                     "DEPTHSCOPE_DEVICE": device.name,
                     "DEPTHSCOPE_LOCK_FD": str(lock),

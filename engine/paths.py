@@ -45,6 +45,11 @@ class Home:
         return self.root / "console.json"
 
     @property
+    def queue(self) -> Path:
+        """Whether the queue as a whole is held or drains."""
+        return self.root / "queue.json"
+
+    @property
     def saved_charts(self) -> Path:
         """Where the console writes charts and logs that a user saves."""
         return self.root / "saved"

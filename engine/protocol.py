@@ -10,6 +10,7 @@ import secrets
 
 import msgspec
 
+from engine.queue import QueueState
 from engine.spec import RunSpec
 from engine.version import PROTOCOL, VERSION
 
@@ -79,6 +80,34 @@ class Restore(Request, frozen=True, tag="restore"):
     runs: tuple[str, ...]
 
 
+class Hold(Request, frozen=True, tag="hold"):
+    """Do not start queued runs until they are released; they keep their places."""
+
+    runs: tuple[str, ...]
+
+
+class Release(Request, frozen=True, tag="release"):
+    """Let held runs be started again."""
+
+    runs: tuple[str, ...]
+
+
+class Move(Request, frozen=True, tag="move"):
+    """Give queued runs other places, in the order in which they are named."""
+
+    runs: tuple[str, ...]
+    before: str | None = None
+    """The queued run that they go before; None moves them to an end."""
+    last: bool = False
+    """Whether that end is the last place rather than the first."""
+
+
+class SetQueue(Request, frozen=True, tag="queue"):
+    """Hold the whole queue, let it drain, or open it again."""
+
+    state: QueueState
+
+
 class Shutdown(Request, frozen=True, tag="shutdown"):
     """End the engine. Understood in every version."""
 
@@ -86,8 +115,11 @@ class Shutdown(Request, frozen=True, tag="shutdown"):
     """True leaves the workers alone; False lets them save a checkpoint and puts their runs back into the queue."""
 
 
-RunRequest = Stop | Pause | Resume | Retry | Remove | Restore
-AnyRequest = Hello | Submit | RunRequest | Shutdown
+RunRequest = Stop | Pause | Resume | Retry | Remove | Restore | Hold | Release
+"""What is asked of runs alone."""
+ChangeRequest = Submit | RunRequest | Move | SetQueue
+"""What is answered by Done."""
+AnyRequest = Hello | ChangeRequest | Shutdown
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, tag_field="reply"):
@@ -107,6 +139,9 @@ class Greeting(Reply, frozen=True, tag="greeting"):
     num_running: int = 0
     num_queued: int = 0
     devices: tuple[str, ...] = ()
+    slots: tuple[int, ...] = ()
+    """Most workers at a time on each of the devices."""
+    queue: QueueState = QueueState.OPEN
 
 
 class Done(Reply, frozen=True, tag="done"):

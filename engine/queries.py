@@ -16,7 +16,7 @@ from engine.spec import RunSpec
 from engine.store import open_connection
 
 RUN_COLUMNS = (
-    "id, name, experiment, spec, status, outcome, intent, position, device, error, created_at, started_at,"
+    "id, name, experiment, spec, status, outcome, intent, position, place, held, device, error, created_at, started_at,"
     " finished_at, deleted_at, last_event_at, step, total_steps, epoch, train_loss, train_error, test_loss,"
     " test_error, best_test_error, images_per_second, seconds, synthetic, precision"
 )
@@ -94,7 +94,7 @@ class Reader:
 
     def unfinished_runs(self) -> list[Run]:
         """Queued and running runs, in queue order."""
-        return self._runs("WHERE status IN ('queued', 'running') AND deleted_at IS NULL")
+        return self._runs("WHERE status IN ('queued', 'running') AND deleted_at IS NULL", order="place, position, id")
 
     def has_running(self) -> bool:
         """Whether the index says that a run is being trained."""
@@ -153,8 +153,8 @@ class Reader:
         rows = self._rows("SELECT at, kind, text FROM events WHERE run = ? ORDER BY at, id", run)
         return [EventRow(at=at, kind=kind, text=text) for at, kind, text in rows]
 
-    def _runs(self, where: str, *parameters: Any) -> list[Run]:
-        rows = self._rows(f"SELECT {RUN_COLUMNS} FROM runs {where} ORDER BY position, id", *parameters)
+    def _runs(self, where: str, *parameters: Any, order: str = "position, id") -> list[Run]:
+        rows = self._rows(f"SELECT {RUN_COLUMNS} FROM runs {where} ORDER BY {order}", *parameters)
         return [_run(row) for row in rows]
 
     def _rows(self, query: str, *parameters: Any) -> list[Any]:
@@ -182,6 +182,7 @@ def _run(row: tuple[Any, ...]) -> Run:
             "status": RunStatus(fields["status"]),
             "outcome": None if outcome is None else RunOutcome(outcome),
             "intent": Intent(fields["intent"]),
+            "held": bool(fields["held"]),
             "synthetic": bool(fields["synthetic"]),
         }
     )

@@ -56,7 +56,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     outcome: RunOutcome | None
     intent: Intent
     position: int
-    """Order in the queue, and of submission: lower is earlier."""
+    """Order of submission: lower is earlier."""
+    place: float
+    """Order in the queue: lower is earlier."""
+    held: bool
+    """Whether it is queued and not to be started until it is released."""
     device: str | None
     """Where it runs or last ran."""
     error: str | None

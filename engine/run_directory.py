@@ -38,18 +38,39 @@ class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What went wrong, for a person; None where nothing did."""
 
 
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the engine has sent a run's newest worker."""
+
+    device: str
+    """`cuda:N` or `cpu`, as the engine counted then."""
+    visible: str
+    """Which GPU that was, for an engine that counts otherwise; empty is the CPU."""
+    at: float
+
+
 class Labels(msgspec.Struct, frozen=True, kw_only=True):
     """The content of labels.json: what may change about a run; written by the engine alone."""
 
     name: str
     experiment: str
     position: int
-    """Order in the queue and of submission."""
+    """Order of submission."""
+    place: float | None = None
+    """Order in the queue; None is that of submission."""
+    held: bool = False
+    """Whether it is not to be started until it is released."""
+    assigned: Assignment | None = None
+    """Where its newest worker was sent; None before the first, and where somebody else started it."""
     created_at: float
     intent: Intent = Intent.RUN
     tags: tuple[str, ...] = ()
     notes: str = ""
     deleted_at: float | None = None
+
+    @property
+    def queue_place(self) -> float:
+        """Order in the queue."""
+        return float(self.position) if self.place is None else self.place
 
 
 class DamagedRunDirectory(DepthscopeError):

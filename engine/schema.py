@@ -1,7 +1,7 @@
 """The tables of the index. Each change of a run gives it a revision above all others, so that a console reads no more
 than what has changed since it last looked."""
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """In PRAGMA user_version; a database of another version is put aside and built again from the run directories."""
 
 CREATE = """
@@ -17,6 +17,8 @@ CREATE TABLE runs (
   outcome         TEXT,
   intent          TEXT NOT NULL,
   position        INTEGER NOT NULL,
+  place           REAL NOT NULL,
+  held            INTEGER NOT NULL DEFAULT 0,
   device          TEXT,
   error           TEXT,
   created_at      REAL NOT NULL,
@@ -43,7 +45,7 @@ CREATE TABLE runs (
   revision        INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX runs_by_experiment ON runs (experiment);
-CREATE INDEX runs_by_status ON runs (status, position);
+CREATE INDEX runs_by_status ON runs (status, place);
 CREATE INDEX runs_by_revision ON runs (revision);
 CREATE TRIGGER runs_added AFTER INSERT ON runs BEGIN
   UPDATE runs SET revision = (SELECT max(revision) + 1 FROM runs) WHERE id = new.id;

@@ -119,6 +119,10 @@ class Store:
     def next_position(self) -> int:
         return int(self._value("SELECT coalesce(max(position), 0) + 1 FROM runs"))
 
+    def next_place(self) -> float:
+        """A place in the queue behind every run that there is."""
+        return float(self._value("SELECT CAST(coalesce(max(place), 0) AS INTEGER) + 1 FROM runs"))
+
     def next_experiment_number(self) -> int:
         """One more than the highest N among experiments called expN."""
         return int(
@@ -132,7 +136,7 @@ class Store:
         """Enter a queued run; one that is known stays as it is."""
         self._connection.execute(
             "INSERT INTO runs (id, name, experiment, spec, architecture, depth, seed, status, intent, position,"
-            " created_at, deleted_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
+            " place, held, created_at, deleted_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
             (
                 run,
                 labels.name,
@@ -144,6 +148,8 @@ class Store:
                 RunStatus.QUEUED.value,
                 labels.intent.value,
                 labels.position,
+                labels.queue_place,
+                labels.held,
                 labels.created_at,
                 labels.deleted_at,
             ),
@@ -151,8 +157,18 @@ class Store:
 
     def set_labels(self, run: str, labels: Labels) -> None:
         self._connection.execute(
-            "UPDATE runs SET name = ?, experiment = ?, intent = ?, position = ?, deleted_at = ? WHERE id = ?",
-            (labels.name, labels.experiment, labels.intent.value, labels.position, labels.deleted_at, run),
+            "UPDATE runs SET name = ?, experiment = ?, intent = ?, position = ?, place = ?, held = ?, deleted_at = ?"
+            " WHERE id = ?",
+            (
+                labels.name,
+                labels.experiment,
+                labels.intent.value,
+                labels.position,
+                labels.queue_place,
+                labels.held,
+                labels.deleted_at,
+                run,
+            ),
         )
 
     def set_status(
@@ -176,6 +192,10 @@ class Store:
             " started_at = coalesce(started_at, ?) WHERE id = ?",
             (RunStatus.RUNNING.value, device, started_at, run),
         )
+
+    def set_device(self, run: str, device: str) -> None:
+        """Where a run's worker is; a row that says so already is left alone."""
+        self._connection.execute("UPDATE runs SET device = ?1 WHERE id = ?2 AND device IS NOT ?1", (device, run))
 
     def set_crashes(self, run: str, crashes: int, checkpoint_step: int | None) -> None:
         """Crashes since the checkpoint of that step."""

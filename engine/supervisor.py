@@ -8,27 +8,39 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
-from engine.devices import CPU, Device, can_compute, candidates
-from engine.errors import DepthscopeError, UsageError
-from engine.journal import read_journal
+from engine.devices import CPU, Device, MemoryReading, read_memory
+from engine.errors import DepthscopeError
+from engine.journal import Resumed, Started, read_journal
 from engine.launcher import Launcher, WorkerHolds
 from engine.paths import Home
 from engine.queries import Reader
-from engine.run import TRANSITIONS, Intent, Run, RunOutcome, RunStatus
-from engine.run_directory import ExitReason, Labels, RunDirectory
+from engine.queue import Queue, QueueState, read_queue, write_queue
+from engine.run import TRANSITIONS, Intent, Run, RunStatus
+from engine.run_directory import Assignment, ExitReason, Labels, RunDirectory
+from engine.settings import Settings
+from engine.settling import finish, lose, rest, settle_crash
+from engine.slots import MemoryShort, Occupant, Slots
 from engine.store import Store
 
 log = logging.getLogger(__name__)
 
-MAX_CRASHES = 3
-"""In a row, with no new checkpoint in between; then a run has failed."""
 STOP_PATIENCE_SECONDS = 120.0
 """A worker that was asked to leave and has not is killed after this."""
 START_RETRY_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Worker:
+    """A worker that lives, or did when it was last looked at."""
+
+    device: str
+    first_step: int
+    """Where its run stood when we first saw it; what it needs in memory it has once the run stands further."""
 
 
 class Supervisor:
@@ -40,25 +52,41 @@ class Supervisor:
         reader: A view of the same index.
         launcher: Starts and watches workers.
         devices: Where to train, at least the CPU.
+        settings: How many workers a device takes.
+        read_memory: What tells how much memory a device has free.
     """
 
-    def __init__(self, home: Home, store: Store, reader: Reader, launcher: Launcher, devices: Sequence[Device]) -> None:
+    def __init__(
+        self,
+        home: Home,
+        store: Store,
+        reader: Reader,
+        launcher: Launcher,
+        devices: Sequence[Device],
+        settings: Settings | None = None,
+        read_memory: Callable[[Device], MemoryReading] = read_memory,
+    ) -> None:
         self.home = home
         self.store = store
         self.reader = reader
-        self.devices = tuple(devices)
+        self.slots = Slots(home, devices, settings or Settings(), read_memory)
+        self.queue = read_queue(home)
         self._launcher = launcher
-        self._running: dict[str, str] = {}
-        """Device by run id."""
+        self._running: dict[str, Worker] = {}
+        """By run id."""
         self._stop_asked_at: dict[str, float] = {}
         self._start_again_at = 0.0
-        self.is_draining = False
-        """Whether nothing is to be started any more."""
+        self.is_leaving = False
+        """Whether this engine ends, and starts nothing any more."""
         self._trouble: dict[str, str] = {}
         """The last error of each run, so that it is not told at every tick."""
 
     def directory(self, run: str) -> RunDirectory:
         return RunDirectory(self.home.runs / run)
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        return self.slots.devices
 
     @property
     def num_running(self) -> int:
@@ -71,14 +99,16 @@ class Supervisor:
             if path.is_dir() and path.name not in known:
                 self._enter(RunDirectory(path))
         for run in self.reader.unfinished_runs():
-            if run.status is RunStatus.RUNNING:
-                self._running[run.id] = run.device or CPU.name
-                if run.intent is not Intent.RUN:
-                    # Acknowledged by an engine that did not live to ask the worker.
-                    self._stop_asked_at[run.id] = time.monotonic()
-                if self._launcher.is_alive(self.directory(run.id)):
-                    with self.store.transaction():
-                        self.store.add_event(run.id, "adopted", "by an engine that was started after its worker")
+            if run.status is not RunStatus.RUNNING:
+                continue
+            if run.id not in self._running:
+                self._take_over(run, None)
+            if run.intent is not Intent.RUN:
+                # Acknowledged by an engine that did not live to ask the worker.
+                self._stop_asked_at[run.id] = time.monotonic()
+            if self._launcher.is_alive(self.directory(run.id)):
+                with self.store.transaction():
+                    self.store.add_event(run.id, "adopted", "by an engine that was started after its worker")
         self.tick()
 
     def _enter(self, directory: RunDirectory) -> None:
@@ -89,21 +119,28 @@ class Supervisor:
             log.warning("passed over: %s", error)
             return
         record = directory.read_exit()
+        alive = self._launcher.is_alive(directory)
         # Entered and set where it stands at once: a run that is known and queued for an instant would be trained again.
         with self.store.transaction():
             self.store.add_run(directory.id, spec, labels)
             self.store.add_event(directory.id, "recovered", "from its run directory")
-            if self._launcher.is_alive(directory):
-                # Its journal says on which device, as soon as it is read.
+            if alive:
                 self.store.set_running(directory.id, CPU.name, started_at=labels.created_at)
             elif record is not None and record.reason is not ExitReason.STOPPED:
-                outcome = RunOutcome(record.reason.value)
-                self.store.set_status(
-                    directory.id, RunStatus.FINISHED, outcome=outcome, error=record.error, finished_at=record.at
-                )
+                finish(self.store, directory.id, record)
             else:
-                self._rest(directory.id, labels.intent)
-        self._ingest(directory.id)
+                rest(self.store, directory.id, labels.intent)
+        said = self._ingest(directory.id)
+        if alive:
+            self._take_over(self.reader.run(directory.id), said)
+
+    def _take_over(self, run: Run, said: Started | Resumed | None) -> None:
+        """Count the worker of another engine where it is, before anything is started beside it."""
+        self._running[run.id] = Worker(run.device or CPU.name, run.step)
+        try:
+            self._locate(run.id, said)
+        except (OSError, DepthscopeError) as error:
+            self._note_trouble(run.id, error)
 
     def tick(self) -> None:
         """Look once at every worker, and start what can be started."""
@@ -130,7 +167,9 @@ class Supervisor:
         directory = self.directory(run)
         # Asked before the journal is read: a worker that is gone now has written all that it ever will.
         alive = self._launcher.is_alive(directory)
-        self._ingest(run)
+        said = self._ingest(run)
+        if said is not None:
+            self._locate(run, said)
         if not alive:
             self._settle(run)
         elif run in self._stop_asked_at:
@@ -140,8 +179,32 @@ class Supervisor:
             else:
                 self._launcher.stop(directory)
 
-    def _ingest(self, run: str) -> None:
-        """Bring what is new in a run's journal into the index, each piece in one transaction with its offset."""
+    def _locate(self, run: str, said: Started | Resumed | None) -> None:
+        """Note on which device a worker is: where it was sent, unless it says since then that it is elsewhere.
+
+        Args:
+            run: Whose worker.
+            said: The newest line of its journal that names a device; None where no new one has come.
+        """
+        assigned = self.directory(run).read_labels().assigned
+        if said is not None and (assigned is None or (said.at >= assigned.at and said.device != assigned.device)):
+            # Started by somebody else: the next engine is to go by the journal too.
+            device, assigned = said.device, None
+            with self.store.transaction():
+                self.relabel(run, assigned=None)
+        else:
+            device = self._running[run].device if assigned is None else self.slots.name_now(assigned)
+        self._running[run].device = device
+        with self.store.transaction():
+            self.store.set_device(run, device)
+
+    def _ingest(self, run: str) -> Started | Resumed | None:
+        """Bring what is new in a run's journal into the index, each piece in one transaction with its offset.
+
+        Returns:
+            The newest line among it by which a worker says where it is.
+        """
+        said: Started | Resumed | None = None
         offset = self.store.journal_offset(run)
         journal = self.directory(run).journal
         if offset and journal.exists() and journal.stat().st_size < offset:
@@ -151,10 +214,11 @@ class Supervisor:
         while True:
             reading = read_journal(journal, offset)
             if reading.end == offset:
-                return
+                return said
             with self.store.transaction():
                 self.store.ingest(run, reading.events, reading.garbage, end=reading.end)
             offset = reading.end
+            said = next((event for event in reversed(reading.events) if isinstance(event, Started | Resumed)), said)
 
     def _settle(self, run: str) -> None:
         """A worker is gone: what it left behind, and what was wanted of the run, say where the run stands now."""
@@ -164,79 +228,69 @@ class Supervisor:
         intent = self.reader.run(run).intent
         with self.store.transaction():
             if record is not None and record.reason is not ExitReason.STOPPED:
-                outcome = RunOutcome(record.reason.value)
-                self.store.set_status(
-                    run, RunStatus.FINISHED, outcome=outcome, error=record.error, finished_at=record.at
-                )
+                outcome = finish(self.store, run, record).value
                 why = (record.error or "").strip().splitlines()
-                self.store.add_event(run, "finished", f"{outcome.value}: {why[-1]}" if why else outcome.value)
+                self.store.add_event(run, "finished", f"{outcome}: {why[-1]}" if why else outcome)
             elif record is None and intent is Intent.RUN and run not in self._stop_asked_at:
-                self._settle_crash(run, status or "ended without a word")
+                step = self.reader.run(run).step
+                settle_crash(self.store, directory, status or "ended without a word", step=step)
             else:
-                self._rest(run, intent)
+                rest(self.store, run, intent)
         del self._running[run]
         self._stop_asked_at.pop(run, None)
 
-    def _settle_crash(self, run: str, status: str) -> None:
-        """Queue a crashed run again, unless it keeps crashing without getting any further."""
-        crashes, crash_step, checkpoint_step = self.store.crashes(run)
-        crashes = crashes + 1 if crash_step == checkpoint_step else 1
-        self.store.set_crashes(run, crashes, checkpoint_step)
-        self.store.add_event(run, "crashed", f"its worker {status}")
-        if crashes < MAX_CRASHES:
-            self._rest(run, Intent.RUN)
-            return
-        tail = self.directory(run).log_tail()
-        error = f"its worker {status}, {crashes} times without a new checkpoint in between"
-        error_and_log = f"{error}\n{tail}".strip()
-        # The worker could not say how it ended; without this the run would begin again if the index were lost.
-        self.directory(run).write_exit(ExitReason.FAILED, step=self.reader.run(run).step, error=error_and_log)
-        self.store.set_status(
-            run, RunStatus.FINISHED, outcome=RunOutcome.FAILED, error=error_and_log, finished_at=time.time()
-        )
-        self.store.add_event(run, "finished", f"failed: {error}")
-
-    def _rest(self, run: str, intent: Intent) -> None:
-        """Where a run without a worker belongs, by what is wanted of it."""
-        match intent:
-            case Intent.RUN:
-                self.store.set_status(run, RunStatus.QUEUED)
-                self.store.add_event(run, "queued", "")
-            case Intent.PAUSE:
-                self.store.set_status(run, RunStatus.PAUSED)
-                self.store.add_event(run, "paused", "")
-            case Intent.STOP:
-                self.store.set_status(run, RunStatus.FINISHED, outcome=RunOutcome.CANCELLED, finished_at=time.time())
-                self.store.add_event(run, "finished", "cancelled")
-
     def _start_waiting(self) -> None:
-        """Start queued runs in order, each on the first free device that it may use."""
-        if self.is_draining or time.monotonic() < self._start_again_at:
+        """Start queued runs in order, each where there is a place and memory for it."""
+        if self.is_leaving or time.monotonic() < self._start_again_at:
             return
-        busy = set(self._running.values())
-        free = [device for device in self.devices if device.name not in busy]
-        if not free:
+        if not self.slots.any_free(worker.device for worker in self._running.values()):
             return
-        for run in self.reader.unfinished_runs():
-            device = choose_device(run, free, self.devices)
-            if run.status is not RunStatus.QUEUED or device is None:
+        unfinished = self.reader.unfinished_runs()
+        occupied: dict[str, list[Occupant]] = {}
+        for run in unfinished:
+            if (worker := self._running.get(run.id)) is not None:
+                is_growing = run.step <= worker.first_step
+                occupied.setdefault(worker.device, []).append(Occupant(run, is_growing))
+        closed: frozenset[str] = frozenset()
+        for run in unfinished:
+            if run.status is not RunStatus.QUEUED or run.held or not self.queue.starts(run.id):
                 continue
-            if self._start(run, device):
-                free.remove(device)
-            if not free or time.monotonic() < self._start_again_at:
+            choice = self.slots.choose(run, occupied, closed)
+            if isinstance(choice, MemoryShort):
+                # Else small runs from behind would take every place that it waits for.
+                closed |= set(choice.devices)
+                self._note_wait(run.id, choice)
+            elif choice is not None and self._start(run, choice):
+                occupied.setdefault(choice.name, []).append(Occupant(run, is_growing=True))
+            if time.monotonic() < self._start_again_at:
                 return
 
+    def _note_wait(self, run: str, short: MemoryShort) -> None:
+        """Say once what a run waits for, where `depthscope show` tells it."""
+        text = str(short)
+        if self._trouble.get(run) != text:
+            self._trouble[run] = text
+            with self.store.transaction():
+                self.store.add_event(run, "notice", text)
+
     def _start(self, run: Run, device: Device) -> bool:
-        """Start one run; whether its device is taken now. Where no process can be made, all wait for a while."""
-        with self.store.transaction():
-            self.store.set_running(run.id, device.name, started_at=time.time())
+        """Start one run; whether it takes its place now. Where no process can be made, all wait for a while."""
         try:
-            self._launcher.start(self.directory(run.id), device)
+            with self.store.transaction():
+                # In the run directory too: a worker says where it is only after seconds, and an engine may be gone
+                # by then, and its index.
+                assigned = Assignment(device=device.name, visible=device.visible, at=time.time())
+                self.relabel(run.id, assigned=assigned)
+                self.store.set_running(run.id, device.name, started_at=time.time())
+            self._launcher.start(self.directory(run.id), device, self.slots.num_threads(device))
         except WorkerHolds:
             # Somebody started one by hand; what it writes is read like any other's.
             log.warning("%s: adopted a worker that this engine did not start", run.id)
+            with self.store.transaction():
+                self.relabel(run.id, assigned=None)
         except FileNotFoundError as error:
-            self._lose(run.id, f"its run directory is gone: {error.filename}")
+            with self.store.transaction():
+                lose(self.store, run.id, f"its run directory is gone: {error.filename}")
             return False
         except OSError as error:
             self._start_again_at = time.monotonic() + START_RETRY_SECONDS
@@ -246,16 +300,8 @@ class Supervisor:
                     self.store.add_event(run.id, "notice", f"could not be started, tried again soon: {error}")
             self._note_trouble(run.id, error)
             return False
-        self._running[run.id] = device.name
+        self._running[run.id] = Worker(device.name, run.step)
         return True
-
-    def _lose(self, run: str, error: str) -> None:
-        """A run whose directory is gone cannot go on, and stands in nobody's way."""
-        with self.store.transaction():
-            self.store.set_status(
-                run, RunStatus.FINISHED, outcome=RunOutcome.LOST, error=error, finished_at=time.time()
-            )
-            self.store.add_event(run, "finished", f"lost: {error}")
 
     def needs_ticks(self) -> bool:
         """Whether something is under way that has to be looked at again and again."""
@@ -272,55 +318,50 @@ class Supervisor:
             run: As it stands in the index.
             intent: What is wanted from now on.
         """
-        self.relabel(run, intent=intent)
+        # Held is what waits in the queue: a run that leaves it comes back like any other.
+        self.relabel(run.id, intent=intent, held=run.held and intent is Intent.RUN)
         if run.status is not RunStatus.RUNNING:
             wanted = {Intent.RUN: RunStatus.QUEUED, Intent.PAUSE: RunStatus.PAUSED, Intent.STOP: RunStatus.FINISHED}
             assert wanted[intent] in TRANSITIONS[run.status], f"{run.status} to {intent} was not checked"
             if intent is Intent.RUN:
                 # How it ended the last time is no longer how it ended.
                 self.directory(run.id).clear_exit()
-            self._rest(run.id, intent)
+            rest(self.store, run.id, intent)
         elif intent is Intent.RUN:
             self._stop_asked_at.pop(run.id, None)
         else:
             self._stop_asked_at.setdefault(run.id, time.monotonic())
 
-    def relabel(self, run: Run, **changes: object) -> None:
+    def relabel(self, run: str, **changes: object) -> None:
         """Change labels in the run directory and in the index, in the caller's transaction."""
-        directory = self.directory(run.id)
+        directory = self.directory(run)
         labels = msgspec.structs.replace(directory.read_labels(), **changes)
         directory.write_labels(labels)
-        self.store.set_labels(run.id, labels)
+        self.store.set_labels(run, labels)
 
     def forgive(self, run: str) -> None:
         """Forget a run's crashes, in the caller's transaction: somebody has asked to try it again."""
         self.store.set_crashes(run, 0, None)
 
-    def drain(self, *, stop_workers: bool) -> None:
+    def set_queue(self, state: QueueState) -> None:
+        """Hold the queue as a whole, let it drain, or open it, for every engine to come."""
+        to_finish: tuple[str, ...] = ()
+        if state is QueueState.DRAINING:
+            # One that crashed a moment ago and was to be finished still is.
+            before = self.queue.to_finish if self.queue.state is QueueState.DRAINING else ()
+            to_finish = tuple(dict.fromkeys((*before, *self._running)))
+        queue = Queue(state=state, to_finish=to_finish)
+        write_queue(self.home, queue)
+        self.queue = queue
+
+    def leave(self, *, stop_workers: bool) -> None:
         """Start nothing more.
 
         Args:
             stop_workers: Ask every worker to save and leave, so that their runs go back to the queue; else they are
                 left alone, for the next engine to adopt.
         """
-        self.is_draining = True
+        self.is_leaving = True
         if stop_workers:
             for run in self._running:
                 self._stop_asked_at.setdefault(run, time.monotonic())
-
-
-def choose_device(run: Run, free: Sequence[Device], devices: Sequence[Device]) -> Device | None:
-    """The first free device that a run may go to, and that does its precision natively; None where it has to wait.
-
-    Args:
-        run: Names the device it wants, or None.
-        free: Devices on which nothing runs.
-        devices: All of them.
-    """
-    try:
-        possible = candidates(run.spec.device, devices)
-    except UsageError:
-        # A GPU that was here when it was queued, and may come back.
-        return None
-    precision = run.spec.recipe.precision
-    return next((device for device in possible if device in free and can_compute(device, precision)), None)

@@ -2,8 +2,9 @@
 
 It writes into its run directory and nowhere else (but for the dataset cache), and never opens the database. SIGTERM
 asks it to save a checkpoint and leave. From the environment it takes DEPTHSCOPE_HOME, the home with the datasets;
-DEPTHSCOPE_DEVICE, `cpu` or `cuda:N` as the engine counts (CUDA_VISIBLE_DEVICES leaves it that GPU alone); and
-DEPTHSCOPE_LOCK_FD, a descriptor that already holds run.lock.
+DEPTHSCOPE_DEVICE, `cpu` or `cuda:N` as the engine counts (CUDA_VISIBLE_DEVICES leaves it that GPU alone);
+DEPTHSCOPE_NUM_THREADS, its share of the CPU where others train beside it; and DEPTHSCOPE_LOCK_FD, a descriptor that
+already holds run.lock.
 """
 
 from __future__ import annotations
@@ -77,6 +78,13 @@ def hold_lock(directory: RunDirectory) -> bool:
 def assigned_device() -> str:
     """The device as the engine calls it; a worker started by hand takes the CPU."""
     return os.environ.get("DEPTHSCOPE_DEVICE", "cpu")
+
+
+def divide_threads() -> None:
+    """Take the share of the CPU that the engine gives; a run that goes on from a checkpoint keeps the number it has."""
+    share = os.environ.get("DEPTHSCOPE_NUM_THREADS")
+    if share is not None:
+        torch.set_num_threads(int(share))
 
 
 def torch_device(assigned: str) -> torch.device:
@@ -195,6 +203,7 @@ def main() -> int:
     if not hold_lock(directory):
         print(f"{directory.id}: another worker holds this run", file=sys.stderr)
         return EXIT_LOCKED
+    divide_threads()
     try:
         reason = work(directory, stop)
     except StopRequested:

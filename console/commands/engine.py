@@ -47,10 +47,13 @@ def stop(
 
 @engine_app.command()
 def restart() -> None:
-    """Replace the engine by one of this version; training goes on meanwhile."""
+    """Replace the engine by one of this version that reads config.toml anew; training goes on meanwhile."""
     from engine import client, launch
+    from engine.settings import read_settings
 
     home = client.open_home()
+    # Before the one that serves is ended: the next could not be started.
+    read_settings(home)
     launch.stop(home, keep_training=True)
     greeting = launch.ensure_engine(home)
     typer.echo(f"the engine serves {greeting.home} (pid {greeting.pid}, version {greeting.version})")
@@ -62,7 +65,8 @@ def status(as_json: JsonOption = False) -> None:
     import msgspec
 
     from console.formatting import duration
-    from console.output import print_json
+    from console.output import narrate, print_json
+    from console.states import queue_sentence
     from engine import launch
     from engine.paths import find_home
 
@@ -76,10 +80,17 @@ def status(as_json: JsonOption = False) -> None:
     elif greeting is None:
         typer.echo(f"no engine serves {home.root}; the next command that needs one starts it")
     else:
+        # An engine of before there were slots tells of none.
+        slots = greeting.slots or (1,) * len(greeting.devices)
+        devices = [
+            name if num == 1 else f"{name} ({num} slots)" for name, num in zip(greeting.devices, slots, strict=True)
+        ]
         typer.echo(
             f"version {greeting.version}, pid {greeting.pid}, up {duration(greeting.uptime_seconds)}:"
-            f" {greeting.num_running} running, {greeting.num_queued} queued on {', '.join(greeting.devices)}"
+            f" {greeting.num_running} running, {greeting.num_queued} queued on {', '.join(devices)}"
         )
+        if words := queue_sentence(greeting.queue):
+            narrate(words)
 
 
 @engine_app.command()

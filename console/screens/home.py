@@ -21,6 +21,7 @@ from console.run_columns import ORDERS, in_order
 from console.screens.actions import RunActions
 from console.screens.base import ConsoleScreen
 from console.screens.chart_actions import ChartActions
+from console.screens.queue_actions import QueueActions
 from console.states import remark
 from console.view_state import save_view
 from console.widgets.chart import Chart
@@ -38,7 +39,7 @@ q   leave; `depthscope quickstart` then
 ?   what every key does"""
 
 
-class HomeScreen(RunActions, ChartActions, ConsoleScreen):
+class HomeScreen(RunActions, QueueActions, ChartActions, ConsoleScreen):
     """Runs on the left, curves on the right; one above the other where it is narrow."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -47,6 +48,7 @@ class HomeScreen(RunActions, ChartActions, ConsoleScreen):
         Binding("enter", "open", "open", key_display="enter", id="home.open"),
         Binding("c", "compare", "compare", id="home.compare"),
         *RunActions.RUN_BINDINGS,
+        *QueueActions.QUEUE_BINDINGS,
         # Before all others, so that letters typed right behind it reach the filter, not the table.
         Binding("slash", "filter", "filter", key_display="/", priority=True, id="home.filter"),
         *ChartActions.CHART_BINDINGS,

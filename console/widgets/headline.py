@@ -6,7 +6,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Static
 
-from console.pulse import EngineState, Pulse, engine_words, gpu_words, host_words
+from console.pulse import EngineState, Pulse, engine_words, gpu_words, host_words, queue_words
 from engine.run import Run, RunStatus
 
 MAX_GPU_LINES = 8
@@ -28,7 +28,8 @@ class Headline(Horizontal):
     def show(self, pulse: Pulse, runs: list[Run]) -> None:
         """Show another pulse, or other runs."""
         num = {status: sum(run.status is status for run in runs) for status in RunStatus}
-        parts = [engine_words(pulse), f"{num[RunStatus.RUNNING]} running", f"{num[RunStatus.QUEUED]} queued"]
+        queued = f"{num[RunStatus.QUEUED]} queued{queue_words(pulse)}"
+        parts = [engine_words(pulse), f"{num[RunStatus.RUNNING]} running", queued]
         self.say("headline-engine", (" · " if self._unicode else " | ").join(parts))
         devices = [gpu_words(gpu) for gpu in pulse.gpus[:MAX_GPU_LINES]]
         if not devices and pulse.host is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,32 @@ from textual.pilot import Pilot
 from console.app import ConsoleApp
 from console.screens.home import HomeScreen
 from console.widgets.run_table import RunTable
+from engine.paths import Home
+from engine.protocol import Greeting
+from engine.queries import Reader
+from engine.queue import QueueState
+from engine.run_directory import Labels
+from engine.store import Store
+
+QUEUED = f"{9:010x}"
+"""The one run of the small sample that waits."""
+
+
+def hold_run(home: Home) -> None:
+    """Hold it, as the engine does when it is asked to."""
+    with Reader(home.database) as reader:
+        run = reader.run(QUEUED)
+    labels = Labels(name=run.name, experiment=run.experiment, position=run.position, created_at=0.0, held=True)
+    store = Store(home.database)
+    with store.transaction():
+        store.set_labels(run.id, labels)
+    store.close()
+
+
+def hold_queue(pulses: dict[str, Any], queue: QueueState) -> None:
+    """From now on the engine answers that its queue is so."""
+    greeting = Greeting(id="", pid=1, uptime_seconds=7980.0, queue=queue)
+    pulses["now"] = dataclasses.replace(pulses["now"], greeting=greeting)
 
 
 async def settle(pilot: Pilot[Any]) -> None:

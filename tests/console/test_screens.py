@@ -12,7 +12,8 @@ from textual.widgets import Input
 from console.app import ConsoleApp
 from console.feed import RunsChanged
 from console.pulse import EngineState, Pulse
-from tests.console.driving import settle
+from engine.queue import QueueState
+from tests.console.driving import hold_queue, hold_run, settle
 
 SIZES = [(80, 24), (120, 36), (200, 50)]
 
@@ -94,6 +95,15 @@ def test_engine_trouble(pulse: Pulse, make_app: Callable[..., ConsoleApp], pulse
     pulses["now"] = pulse
 
     assert snap_compare(make_app(), terminal_size=(80, 24), run_before=keys())
+
+
+def test_held_queue(make_app: Callable[..., ConsoleApp], pulses: dict[str, Any], snap_compare: Any):
+    """A queue that starts nothing, and a run in it that is held by itself."""
+    hold_queue(pulses, QueueState.HELD)
+    app = make_app()
+    hold_run(app.home)
+
+    assert snap_compare(app, terminal_size=(80, 24), run_before=keys())
 
 
 def test_too_small(make_app: Callable[..., ConsoleApp], snap_compare: Any):

@@ -20,6 +20,7 @@ from engine.journal import Epoch, read_journal
 from engine.launch import ensure_engine
 from engine.protocol import Done, Hello, NewRun, Refused, Submit
 from engine.spec import DataSpec, RunSpec
+from engine.version import PROTOCOL
 from models.catalog import model_spec
 
 LONG = ("--epochs", "2000")
@@ -287,8 +288,8 @@ def test_files_and_socket_are_private_under_an_open_umask(home: Any):
         b"\n",
         b"garbage\n",
         b"[]\n",
-        b'{"request":"fly","id":"1","protocol":1}\n',
-        b'{"request":"stop","id":"2","protocol":1}\n',
+        b'{"request":"fly","id":"1","protocol":%d}\n' % PROTOCOL,
+        b'{"request":"stop","id":"2","protocol":%d}\n' % PROTOCOL,
     ],
 )
 def test_garbage_on_the_socket_is_refused_and_the_engine_goes_on(home: Any, line: bytes):

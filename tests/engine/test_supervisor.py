@@ -3,91 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from engine import devices
-from engine.devices import CPU, Device, allowed
-from engine.handlers import handle
+from engine.devices import CPU, allowed
 from engine.paths import Home
-from engine.protocol import Done, NewRun, Submit
-from engine.queries import Reader
-from engine.recipes import recipe
-from engine.run import Run
-from engine.run_directory import ExitReason, RunDirectory
-from engine.spec import RunSpec
-from engine.store import Store
-from engine.supervisor import MAX_CRASHES, Supervisor
-from models.catalog import model_spec
-
-GPUS = (Device("cuda:0", "GPU-a"), Device("cuda:1", "GPU-b"))
-
-
-class ScriptedLauncher:
-    """Workers live from `start` until the test lets them end."""
-
-    def __init__(self) -> None:
-        self.started: list[tuple[str, str]] = []
-        self.alive: set[str] = set()
-        self.asked_to_stop: list[str] = []
-
-    def start(self, directory: RunDirectory, device: Device) -> None:
-        directory.clear_exit()
-        self.started.append((directory.id, device.name))
-        self.alive.add(directory.id)
-
-    def is_alive(self, directory: RunDirectory) -> bool:
-        return directory.id in self.alive
-
-    def stop(self, directory: RunDirectory) -> None:
-        self.asked_to_stop.append(directory.id)
-
-    def kill(self, directory: RunDirectory) -> None:
-        self.alive.discard(directory.id)
-
-    def exit_status(self, directory: RunDirectory) -> str | None:
-        return "vanished"
-
-    def end(self, directory: RunDirectory, reason: ExitReason | None) -> None:
-        """The worker is gone; None leaves no record, as a kill does."""
-        if reason is not None:
-            directory.write_exit(reason, step=1)
-        self.alive.discard(directory.id)
-
-
-class Scene(SimpleNamespace):
-    """One engine's inside."""
-
-    home: Home
-    launcher: ScriptedLauncher
-    supervisor: Supervisor
-
-    def submit(self, *wanted: str | None) -> list[str]:
-        """Queue a run for each device that is asked for; None takes any."""
-        runs = tuple(
-            NewRun(
-                name=f"run{number}",
-                spec=RunSpec(model=model_spec("he-plain", 8), seed=number, device=device, recipe=recipe("quick")),
-            )
-            for number, device in enumerate(wanted)
-        )
-        reply = handle(Submit(runs=runs), self.supervisor, started_at=0.0)
-        assert isinstance(reply, Done)
-        self.supervisor.tick()
-        return list(reply.runs)
-
-    def end(self, run: str, reason: ExitReason | None) -> Run:
-        self.launcher.end(self.supervisor.directory(run), reason)
-        self.supervisor.tick()
-        return self.supervisor.reader.run(run)
-
-
-def scene(home: Home, found: tuple[Device, ...]) -> Scene:
-    store = Store(home.database)
-    launcher = ScriptedLauncher()
-    supervisor = Supervisor(home, store, Reader(home.database), launcher, found)
-    return Scene(home=home, launcher=launcher, supervisor=supervisor)
+from engine.run_directory import ExitReason
+from engine.settling import MAX_CRASHES
+from engine.supervisor import Supervisor
+from tests.engine.scripted import GPUS, Scene, scene
 
 
 @pytest.fixture

@@ -1,0 +1,124 @@
+"""`depthscope queue`: look at what waits, move it, hold it, and let the queue run dry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from console.commands.options import JsonOption, RunArguments
+
+if TYPE_CHECKING:
+    from engine.queue import QueueState
+
+queue_app = typer.Typer(help="What waits and in which order: ls, move, hold, release, drain.")
+
+SomeRuns = Annotated[
+    list[str] | None, typer.Argument(metavar="[RUN]...", help="Ids or names; left out: the queue as a whole.")
+]
+
+
+@queue_app.callback(invoke_without_command=True)
+def queue(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Show what runs and what waits, in the order in which it will be started."""
+    if context.invoked_subcommand is None:
+        list_queue(as_json)
+    elif as_json:
+        from engine.errors import UsageError
+
+        raise UsageError("--json comes after the command: `depthscope queue ls --json`")
+
+
+@queue_app.command("ls")
+def list_queue(as_json: JsonOption = False) -> None:
+    """Show what runs and what waits, in the order in which it will be started."""
+    from console import documents, listing
+    from console.output import narrate, print_json
+    from console.states import queue_sentence
+    from engine import client
+    from engine.paths import find_home
+    from engine.queue import read_queue
+
+    home = find_home()
+    with client.read_fresh(home) as reader:
+        runs = listing.in_queue_order(reader.unfinished_runs())
+    state = read_queue(home).state
+    if as_json:
+        rows = [{"place_in_queue": number, **documents.run_document(run)} for number, run in runs]
+        print_json({"queue": state.value, "runs": rows})
+        return
+    if runs:
+        typer.echo(listing.queue_table(runs))
+    if words := queue_sentence(state) or ("" if runs else "nothing runs, and nothing waits"):
+        narrate(words)
+
+
+@queue_app.command()
+def move(
+    runs: RunArguments,
+    first: Annotated[bool, typer.Option("--first", help="Before all others.")] = False,
+    last: Annotated[bool, typer.Option("--last", help="Behind all others.")] = False,
+    before: Annotated[str | None, typer.Option("--before", metavar="RUN", help="Before this one.")] = None,
+) -> None:
+    """Give queued runs another place, in the order in which they are named."""
+    from console.formatting import clean
+    from engine import client
+    from engine.errors import UsageError
+    from engine.paths import find_home
+    from engine.protocol import Move
+
+    if first + last + (before is not None) != 1:
+        raise UsageError("say where to: one of --first, --last and --before RUN")
+    home = find_home()
+    with client.read_fresh(home) as reader:
+        found = [reader.find(word) for word in runs]
+        target = None if before is None else reader.find(before)
+    client.change(
+        home, Move(runs=tuple(run.id for run in found), before=None if target is None else target.id, last=last)
+    )
+    where = f"before {target.id}" if target is not None else "last" if last else "first"
+    typer.echo("\n".join(f"{run.id}  {clean(run.name)}  {where}" for run in found))
+
+
+@queue_app.command()
+def hold(runs: SomeRuns = None) -> None:
+    """Start no more runs, or not these; they keep their places, and what runs goes on."""
+    from console.commands.manage import change
+    from engine.protocol import Hold
+    from engine.queue import QueueState
+
+    if runs:
+        change(Hold, runs, "held")
+    else:
+        set_queue(QueueState.HELD)
+
+
+@queue_app.command()
+def release(runs: SomeRuns = None) -> None:
+    """Start runs again after hold or drain; runs that are held by name are released by name."""
+    from console.commands.manage import change
+    from engine.protocol import Release
+    from engine.queue import QueueState
+
+    if runs:
+        change(Release, runs, "released")
+    else:
+        set_queue(QueueState.OPEN)
+
+
+@queue_app.command()
+def drain() -> None:
+    """Finish what runs, through crashes and restarts too, and start nothing else until `queue release`."""
+    from engine.queue import QueueState
+
+    set_queue(QueueState.DRAINING)
+
+
+def set_queue(state: QueueState) -> None:
+    """Ask for it, and say what that means."""
+    from console.states import queue_sentence
+    from engine import client
+    from engine.protocol import SetQueue
+
+    client.change(client.open_home(), SetQueue(state=state))
+    typer.echo(queue_sentence(state) or "the queue is open: runs are started in order")

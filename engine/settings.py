@@ -1,0 +1,72 @@
+"""What config.toml says to the engine; the console's own settings stand in the same file and are no concern of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from engine.errors import UsageError
+from engine.paths import Home
+from engine.spec import is_cuda_name
+
+MAX_SLOTS = 64
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The engine's part of config.toml."""
+
+    slots: dict[str, int] = {}
+    """Most workers at a time by device, `cpu` or `cuda:N`; a device that is not named takes one."""
+
+    def num_slots(self, device: str) -> int:
+        """Most workers at a time on a device."""
+        return self.slots.get(device, 1)
+
+
+def read_settings(home: Home) -> Settings:
+    """The engine's settings; the defaults where there is no file.
+
+    Raises:
+        UsageError: the file is no TOML, or its slots make no sense; the text names file, key and value.
+    """
+    return Settings(slots=slots_of(home, read_file(home)))
+
+
+def slots_of(home: Home, found: dict[str, Any]) -> dict[str, int]:
+    """The table of slots in what config.toml says.
+
+    Raises:
+        UsageError: it is no table, names what is no device, or holds what is no sensible number.
+    """
+    table = found.get("slots", {})
+    if not isinstance(table, dict):
+        raise UsageError(f"{home.config}: slots must be a table such as [slots] with cpu = 2 in it, got {table!r}")
+    for device, num in table.items():
+        if device != "cpu" and not is_cuda_name(device):
+            raise UsageError(
+                f'{home.config}: slots.{device} is no device: there are cpu and GPUs in quotes, such as "cuda:0" = 3'
+            )
+        if type(num) is not int or not 1 <= num <= MAX_SLOTS:
+            raise UsageError(f"{home.config}: slots.{device} must be a whole number in 1..{MAX_SLOTS}, got {num!r}")
+    return table
+
+
+def read_file(home: Home) -> dict[str, Any]:
+    """config.toml as it stands; empty where there is none.
+
+    Raises:
+        UsageError: it is no TOML, or cannot be read.
+    """
+    if not home.config.exists():
+        return {}
+    # Not at the top: most users have no such file, and the first frame does not wait for what it does not need.
+    import tomllib
+
+    try:
+        with home.config.open("rb") as file:
+            return tomllib.load(file)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{home.config} is not TOML: {error}") from error
+    except OSError as error:
+        raise UsageError(f"{home.config} cannot be read: {error.strerror}") from error

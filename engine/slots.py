@@ -1,0 +1,173 @@
+"""Where a run that waits may start: devices, how many workers each takes, and whether their memory suffices.
+
+Memory is asked about only where a second worker would come to a device: the first one on an empty device always
+starts, so that an estimate which is too high keeps no run from its turn.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from engine.devices import Device, MemoryReading, can_compute, candidates, read_memory
+from engine.errors import DatasetError, UsageError
+from engine.paths import Home
+from engine.planner import training_memory_bytes
+from engine.run import Run
+from engine.run_directory import Assignment
+from engine.settings import Settings
+
+SECONDS_BETWEEN_READINGS = 2.0
+"""A driver is not asked four times a second how much memory is free."""
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Occupant:
+    """A run that is on a device."""
+
+    run: Run
+    is_growing: bool
+    """Whether its worker has not done a step yet, so that what it needs is still counted as free."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryShort:
+    """A run has to wait until there is memory for it."""
+
+    devices: tuple[str, ...]
+    needed_bytes: int
+
+    def __str__(self) -> str:
+        where, gib = " or ".join(self.devices), self.needed_bytes / GIB
+        return f"waits for memory on {where}: needs an estimated {gib:.2g} GiB beside what runs there"
+
+
+class Slots:
+    """The places for workers on this machine.
+
+    Args:
+        home: Whose datasets are asked for their sizes.
+        devices: Where to train, at least the CPU.
+        settings: How many workers each takes.
+        read_memory: What tells how much memory a device has free, and in all.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        devices: Sequence[Device],
+        settings: Settings,
+        read_memory: Callable[[Device], MemoryReading] = read_memory,
+    ) -> None:
+        self.devices = tuple(devices)
+        self._home = home
+        self._settings = settings
+        self._read_memory = read_memory
+        self._readings: dict[str, tuple[float, MemoryReading]] = {}
+        self._estimates: dict[str, int] = {}
+
+    def num(self, device: Device) -> int:
+        """Most workers at a time on a device."""
+        return self._settings.num_slots(device.name)
+
+    def num_threads(self, device: Device) -> int | None:
+        """CPU threads of a worker there; None leaves the choice to torch, where the device is a worker's own."""
+        num = self.num(device)
+        return None if num == 1 else max(1, num_cores() // num)
+
+    def any_free(self, busy: Iterable[str]) -> bool:
+        """Whether a device takes one more worker, with workers on the devices of these names."""
+        workers = Counter(busy)
+        return any(workers[device.name] < self.num(device) for device in self.devices)
+
+    def choose(
+        self, run: Run, occupied: Mapping[str, Sequence[Occupant]], closed: frozenset[str] = frozenset()
+    ) -> Device | MemoryShort | None:
+        """Where a run may start: on the emptiest device that it may go to, and among equals on the one it was on last.
+
+        Args:
+            run: Names the device it wants, or None.
+            occupied: Runs by the device that they are on.
+            closed: Devices whose next place is another run's, which waits for memory there.
+
+        Returns:
+            The device, what the run waits for, or None where no place is free at all.
+        """
+        try:
+            possible = candidates(run.spec.device, self.devices)
+        except UsageError:
+            # A GPU that was here when it was queued, and may come back.
+            return None
+        free = [
+            device
+            for device in possible
+            if can_compute(device, run.spec.recipe.precision)
+            and device.name not in closed
+            and len(occupied.get(device.name, ())) < self.num(device)
+        ]
+        free.sort(key=lambda device: (len(occupied.get(device.name, ())), device.name != run.device))
+        for device in free:
+            if self.fits(run, device, occupied.get(device.name, ())):
+                return device
+        if not free:
+            return None
+        return MemoryShort(tuple(device.name for device in free), self.estimate(run))
+
+    def fits(self, run: Run, device: Device, beside: Sequence[Occupant]) -> bool:
+        """Whether the memory of a device suffices for a run beside those that are there.
+
+        All estimates together must fit into the device, and the run, with those that have not taken theirs yet, into
+        what is free: others than we may use the device too. A driver that does not tell is believed to have enough.
+        """
+        if not beside:
+            return True
+        reading, needed = self.memory(device), self.estimate(run)
+        together = needed + sum(self.estimate(other.run) for other in beside)
+        soon = needed + sum(self.estimate(other.run) for other in beside if other.is_growing)
+        fits_all = reading.total_bytes is None or together <= reading.total_bytes
+        return fits_all and (reading.free_bytes is None or soon <= reading.free_bytes)
+
+    def memory(self, device: Device) -> MemoryReading:
+        """What a device has free and in all, at most `SECONDS_BETWEEN_READINGS` old."""
+        now = time.monotonic()
+        at, reading = self._readings.get(device.name, (-1.0, None))
+        if reading is None or now - at > SECONDS_BETWEEN_READINGS:
+            reading = self._read_memory(device)
+            self._readings[device.name] = now, reading
+        return reading
+
+    def estimate(self, run: Run) -> int:
+        """Estimated peak memory of a run, in bytes; a dataset that is not known yet counts nothing."""
+        if run.id not in self._estimates:
+            # Not at the top: an engine with one worker a device does not load numpy for this.
+            from engine import datasets
+
+            try:
+                num_train, num_test, _ = datasets.describe(self._home, run.spec.data.name)
+            except DatasetError:
+                num_train = num_test = 0
+            self._estimates[run.id] = training_memory_bytes(run.spec, num_train=num_train, num_test=num_test)
+        return self._estimates[run.id]
+
+    def name_now(self, assigned: Assignment) -> str:
+        """What the device of an assignment is called by this engine, which may count the GPUs otherwise."""
+        return next(
+            (device.name for device in self.devices if device.visible == assigned.visible),
+            assigned.device,
+        )
+
+
+def num_cores() -> int:
+    """Cores that we may use: a worker gains nothing from two threads on one, and OMP_NUM_THREADS may allow fewer."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limits = [allowed, psutil.cpu_count(logical=False) or allowed]
+    word = os.environ.get("OMP_NUM_THREADS", "")
+    if word.isascii() and word.isdigit() and int(word) > 0:
+        limits.append(int(word))
+    return min(limits)

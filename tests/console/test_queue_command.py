@@ -1,0 +1,211 @@
+"""`depthscope queue` and `[slots]`, with real engines and workers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from engine.journal import Resumed, Started, read_journal
+from engine.run import RunStatus
+
+LONG = ("--epochs", "2000")
+
+
+def state_of(home: Any, run: str) -> RunStatus:
+    with home.reader() as reader:
+        return RunStatus(reader.run(run).status)
+
+
+def step_of(home: Any, run: str) -> int:
+    with home.reader() as reader:
+        return int(reader.run(run).step)
+
+
+def queued(home: Any, num: int) -> list[str]:
+    """Runs in a queue that is held; `depthscope` starts the engine by itself."""
+    home.cli("queue", "hold")
+    return [home.train("--epochs", "1", "--seed", str(number)) for number in range(num)]
+
+
+def order(home: Any) -> list[str]:
+    return [row["id"] for row in home.json("queue", "ls")["runs"] if row["status"] == "queued"]
+
+
+def test_queue_shows_the_order_and_what_is_held(home: Any):
+    """As a table for people, as JSON for programs, and on standard error why nothing happens."""
+    first, second = queued(home, 2)
+    home.cli("queue", "hold", second)
+    shown = home.json("queue")
+
+    assert shown["queue"] == "held"
+    rows = [(row["place_in_queue"], row["id"], row["held"], row["status"]) for row in shown["runs"]]
+    assert rows == [(1, first, False, "queued"), (2, second, True, "queued")]
+    lines = home.cli("queue").splitlines()
+    assert lines[0].split() == ["place", "id", "experiment", "run", "device", "status"]
+    assert [line.split()[0] for line in lines[1:]] == ["1", "2"]
+    assert [line.split()[-1] for line in lines[1:]] == ["queued", "held"]
+
+
+def test_queue_of_nothing_says_so(bare_home: Any):
+    """Without an engine, and without starting one."""
+    done = bare_home.start("queue")
+    out, narration = done.communicate(timeout=60)
+
+    assert (done.returncode, out) == (0, "")
+    assert "nothing waits" in narration
+    assert bare_home.engine_pid() is None
+
+
+def test_move_changes_the_order_in_which_runs_are_started(home: Any):
+    """By a run's id, name or the beginning of it; the order outlives the engine and its index."""
+    one, two, three = queued(home, 3)
+    assert "first" in home.cli("queue", "move", three, "--first")
+    assert order(home) == [three, one, two]
+    home.cli("queue", "move", one, "--last")
+    home.cli("queue", "move", one[:6], "--before", two)
+    home.cli("engine", "stop")
+    for path in home.home.root.glob("depthscope.db*"):
+        path.unlink()
+    home.cli("engine", "start")
+    assert order(home) == [three, one, two]
+
+    home.cli("queue", "release")
+    home.cli("wait", one, two, three)
+    began = {row["id"]: row["started_at"] for row in home.json("ls")["runs"]}
+    assert sorted(began, key=lambda run: began[run]) == [three, one, two]
+
+
+def test_what_makes_no_sense_is_refused_in_a_line(home: Any):
+    """Exit code 2, and nothing is changed."""
+    (run,) = queued(home, 1)
+    for words, says in (
+        (("move", run), "one of --first, --last and --before"),
+        (("move", run, "--first", "--last"), "one of --first, --last and --before"),
+        (("move", "nobody", "--first"), "no run is called 'nobody'"),
+        (("move", run, "--before", run), "cannot be moved before itself"),
+        (("hold", "nobody"), "no run is called 'nobody'"),
+        (("release", "nobody"), "no run is called 'nobody'"),
+        (("--json", "ls"), "--json comes after the command"),
+    ):
+        said = home.cli("queue", *words, status=2)
+        assert says in said
+        assert len(said.strip().splitlines()) == 1
+    assert order(home) == [run]
+
+
+def test_a_finished_run_is_neither_held_nor_moved(home: Any):
+    """The message says how it stands."""
+    run = home.train("--epochs", "1")
+    home.cli("wait", run)
+
+    assert "is succeeded: only queued runs can be held" in home.cli("queue", "hold", run, status=2)
+    assert "is succeeded: only queued runs can be moved" in home.cli("queue", "move", run, "--first", status=2)
+
+
+def test_drain_finishes_what_runs_and_release_opens_the_queue_again(home: Any, wait_until: Callable[..., Any]):
+    """The run under way comes to its end though its worker is killed and its engine ends."""
+    run = home.train("--epochs", "60")
+    wait_until(lambda: step_of(home, run) > 0)
+    behind = home.train("--epochs", "1", "--seed", "1")
+    assert "drains" in home.cli("queue", "drain")
+    home.kill(home.worker_pid(run))
+    home.cli("engine", "stop")
+    home.cli("wait", run)
+    home.cli("engine", "restart")
+
+    assert home.json("queue")["queue"] == "draining"
+    assert order(home) == [behind]
+    assert "open" in home.cli("queue", "release")
+    home.cli("wait", behind)
+
+
+def test_slots_train_several_runs_at_a_time_and_divide_the_threads(home: Any, wait_until: Callable[..., Any]):
+    """Two of three at once; a run that goes on keeps the number of threads that it began with."""
+    home.env["OMP_NUM_THREADS"] = "2"
+    alone = home.train(*LONG)
+    wait_until(lambda: step_of(home, alone) > 0)
+    home.home.config.write_text("[slots]\ncpu = 2\n")
+    home.cli("engine", "restart")
+    beside, behind = (home.train(*LONG, "--seed", str(seed)) for seed in (1, 2))
+    wait_until(lambda: step_of(home, beside) > 0)
+
+    assert [state_of(home, run) for run in (alone, beside, behind)] == ["running", "running", "queued"]
+    assert "cpu (2 slots)" in home.cli("engine", "status")
+    home.cli("engine", "stop")
+    home.cli("engine", "start")
+    wait_until(lambda: all(told(home, run, Resumed) for run in (alone, beside)))
+    assert told(home, alone, Started) == told(home, alone, Resumed) == [2]
+    assert told(home, beside, Started) == told(home, beside, Resumed) == [1]
+    home.cli("stop", alone, beside, behind)
+
+
+def told(home: Any, run: str, kind: type[Started] | type[Resumed]) -> list[int]:
+    """Numbers of threads of a run's workers."""
+    return [event.num_threads for event in read_journal(home.directory(run).journal).events if isinstance(event, kind)]
+
+
+def test_a_run_that_is_resumed_beside_others_ends_with_the_same_weights(home: Any, wait_until: Callable[..., Any]):
+    """To the last bit: sums depend on how they are split over threads, so the split stays."""
+    home.env["OMP_NUM_THREADS"] = "2"
+    words = ("--epochs", "40", "--seed", "3")
+    whole = home.train(*words)
+    home.cli("wait", whole)
+    broken = home.train(*words)
+    wait_until(lambda: step_of(home, broken) > 20)
+    home.cli("pause", broken)
+    wait_until(lambda: state_of(home, broken) is RunStatus.PAUSED)
+    home.home.config.write_text("[slots]\ncpu = 2\n")
+    home.cli("engine", "restart")
+    home.cli("resume", broken)
+    home.cli("wait", broken)
+
+    assert told(home, broken, Resumed) == [2]
+    one, other = (torch.load(home.directory(run).weights, weights_only=True) for run in (whole, broken))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("slots = 2", "slots must be a table"),
+        ("[slots]\ngpu = 2", "slots.gpu is no device"),
+        ("[slots]\ncpu = 0", "slots.cpu must be a whole number in 1..64, got 0"),
+        ('[slots]\n"cuda:0" = 2.5', "slots.cuda:0 must be a whole number in 1..64, got 2.5"),
+        ("[slots]\ncpu = true", "slots.cpu must be a whole number in 1..64, got True"),
+        ("[slots]\ncuda:0 = 2", "is not TOML"),
+    ],
+)
+def test_nonsense_slots_are_refused(bare_home: Any, text: str, says: str):
+    """File and key in one line."""
+    bare_home.home.config.write_text(text)
+    said = bare_home.cli("config", "show", status=2)
+
+    assert says in said
+    assert str(bare_home.home.config) in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_an_engine_is_not_replaced_by_one_that_could_not_start(home: Any):
+    """The mistake is told where somebody reads it; the engine that serves goes on until it is mended."""
+    home.cli("engine", "start")
+    pid = home.engine_pid()
+    home.home.config.write_text("[slots]\ncpu = 0\n")
+    assert "slots.cpu must be" in home.cli("engine", "restart", status=2)
+    assert home.engine_pid() == pid
+
+    home.cli("engine", "stop")
+    assert "slots.cpu must be" in home.cli("engine", "start", status=2)
+    assert home.engine_pid() is None
+
+
+def test_config_show_names_the_slots_of_every_device(bare_home: Any):
+    """Those of this machine, and those that the file names beside them."""
+    bare_home.home.config.write_text('[slots]\n"cuda:7" = 3\n')
+    rows = {row["name"]: row for row in json.loads(bare_home.cli("config", "show", "--json"))["settings"]}
+
+    assert rows["slots.cuda:7"] == {"name": "slots.cuda:7", "value": "3", "source": "config.toml"}
+    assert rows["slots.cpu"] == {"name": "slots.cpu", "value": "1", "source": "default"}

@@ -1,0 +1,136 @@
+"""The queue on the home screen: what its keys ask of the engine, and what the screen says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from textual.widgets import Static
+
+from console.app import ConsoleApp
+from console.config import Config
+from console.states import state
+from engine.protocol import Hold, Move, Release, SetQueue
+from engine.queue import QueueState
+from tests import samples
+from tests.console.driving import QUEUED, hold_queue, hold_run, press, settle, table, told, until
+
+
+def without_id(request: Any) -> Any:
+    return msgspec.structs.replace(request, id="")
+
+
+async def choose(pilot: Any, words: str) -> None:
+    """Put the cursor on the first run that fits."""
+    await settle(pilot)
+    await press(pilot, "slash")
+    pilot.app.screen.query_one("#filter").value = words
+    await press(pilot, "enter")
+
+
+@pytest.mark.parametrize(("key", "expected"), [("f", Move(id="", runs=(QUEUED,))), ("h", Hold(id="", runs=(QUEUED,)))])
+async def test_a_queued_run_is_moved_first_or_held(
+    key: str, expected: Any, make_app: Callable[..., ConsoleApp], asked: list[Any]
+):
+    """The run under the cursor, and a word that it is done."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await choose(pilot, "status:queued")
+        await press(pilot, key)
+        await until(pilot, lambda: told(app))
+
+        assert [without_id(request) for request in asked] == [expected]
+
+
+async def test_a_held_run_says_so_and_is_released_by_the_same_key(
+    make_app: Callable[..., ConsoleApp], asked: list[Any]
+):
+    """In the table, in the line beneath and to the filter."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        hold_run(app.home)
+        await until(pilot, lambda: app.feed.runs[QUEUED].held)
+        await choose(pilot, "status:held")
+        assert table(app).run_ids == [QUEUED]
+        assert state(app.feed.runs[QUEUED], samples.NOW) == "held"
+        assert "held in the queue" in str(app.screen.query_one("#remark", Static).content)
+
+        await press(pilot, "h")
+        await until(pilot, lambda: told(app))
+        assert [without_id(request) for request in asked] == [Release(id="", runs=(QUEUED,))]
+
+
+@pytest.mark.parametrize("key", ["f", "h"])
+async def test_a_run_that_does_not_wait_is_left_alone(key: str, make_app: Callable[..., ConsoleApp], asked: list[Any]):
+    """The console says by itself that it makes no sense."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await choose(pilot, "status:running")
+        await press(pilot, key)
+        await until(pilot, lambda: told(app))
+
+        assert "nothing to" in told(app)
+        assert not asked
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "after"),
+    [
+        ("H", QueueState.OPEN, QueueState.HELD),
+        ("H", QueueState.HELD, QueueState.OPEN),
+        ("H", QueueState.DRAINING, QueueState.HELD),
+        ("D", QueueState.OPEN, QueueState.DRAINING),
+        ("D", QueueState.DRAINING, QueueState.OPEN),
+    ],
+)
+async def test_the_whole_queue_is_held_drained_and_released(
+    key: str,
+    before: QueueState,
+    after: QueueState,
+    make_app: Callable[..., ConsoleApp],
+    asked: list[Any],
+    pulses: dict[str, Any],
+):
+    """One key each, there and back, by what the engine says of the queue."""
+    hold_queue(pulses, before)
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await until(pilot, lambda: app.pulse.greeting is not None)
+        await press(pilot, key)
+        await until(pilot, lambda: told(app))
+
+        assert [without_id(request) for request in asked] == [SetQueue(id="", state=after)]
+
+
+@pytest.mark.parametrize("queue", [QueueState.HELD, QueueState.DRAINING])
+async def test_the_headline_says_that_nothing_is_started(
+    queue: QueueState, make_app: Callable[..., ConsoleApp], pulses: dict[str, Any]
+):
+    """Nobody has to wonder why a queued run stays so, on a small terminal neither."""
+    app = make_app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        line = app.screen.query_one("#headline-engine", Static)
+        await until(pilot, lambda: str(line.content).endswith("1 queued"))
+        hold_queue(pulses, queue)
+        await until(pilot, lambda: str(line.content).endswith(f"1 queued, {queue}"))
+
+        shown = "".join(segment.text for segment in line.render_line(0))
+        assert f"1 queued, {queue}" in shown
+
+
+async def test_its_keys_are_in_the_palette_and_can_be_others(make_app: Callable[..., ConsoleApp], asked: list[Any]):
+    """As all other keys."""
+    app = make_app(config=Config(keys={"queue.hold-all": "ctrl+e"}))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        titles = {command.title for command in app.get_system_commands(app.screen)}
+        assert {"run first", "hold or release", "hold or release the queue", "drain the queue, or release it"} <= titles
+
+        await press(pilot, "H", "ctrl+e")
+        await until(pilot, lambda: told(app))
+        assert [without_id(request) for request in asked] == [SetQueue(id="", state=QueueState.HELD)]

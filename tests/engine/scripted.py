@@ -1,0 +1,137 @@
+"""An engine's inside with workers that only a test starts and ends: nothing here is a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+
+from engine.devices import Device, MemoryReading
+from engine.handlers import handle
+from engine.journal import AnyEvent, JournalWriter
+from engine.paths import Home
+from engine.protocol import AnyRequest, Done, NewRun, Submit
+from engine.queries import Reader
+from engine.recipes import recipe
+from engine.run import Run, RunStatus
+from engine.run_directory import ExitReason, RunDirectory
+from engine.settings import Settings
+from engine.spec import RunSpec
+from engine.store import Store
+from engine.supervisor import Supervisor
+from models.catalog import model_spec
+
+GPUS = (Device("cuda:0", "GPU-a"), Device("cuda:1", "GPU-b"))
+
+
+class ScriptedLauncher:
+    """Workers live from `start` until the test lets them end."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[str, str]] = []
+        self.alive: set[str] = set()
+        self.asked_to_stop: list[str] = []
+        self.num_threads: dict[str, int | None] = {}
+
+    def start(self, directory: RunDirectory, device: Device, num_threads: int | None) -> None:
+        directory.clear_exit()
+        self.started.append((directory.id, device.name))
+        self.alive.add(directory.id)
+        self.num_threads[directory.id] = num_threads
+
+    def is_alive(self, directory: RunDirectory) -> bool:
+        return directory.id in self.alive
+
+    def stop(self, directory: RunDirectory) -> None:
+        self.asked_to_stop.append(directory.id)
+
+    def kill(self, directory: RunDirectory) -> None:
+        self.alive.discard(directory.id)
+
+    def exit_status(self, directory: RunDirectory) -> str | None:
+        return "vanished"
+
+    def end(self, directory: RunDirectory, reason: ExitReason | None) -> None:
+        """The worker is gone; None leaves no record, as a kill does."""
+        if reason is not None:
+            directory.write_exit(reason, step=1)
+        self.alive.discard(directory.id)
+
+
+def spec_of(seed: int, device: str | None) -> RunSpec:
+    """What every run of a scene asks for."""
+    return RunSpec(model=model_spec("he-plain", 8), seed=seed, device=device, recipe=recipe("quick"))
+
+
+class Scene(SimpleNamespace):
+    """One engine's inside."""
+
+    home: Home
+    launcher: ScriptedLauncher
+    supervisor: Supervisor
+    settings: Settings | None
+    read_memory: Callable[[Device], MemoryReading]
+
+    @property
+    def started(self) -> list[tuple[str, str]]:
+        """Run and device of every worker so far."""
+        return self.launcher.started
+
+    def ask(self, request: AnyRequest) -> Done:
+        """One request, and what the engine does next."""
+        reply = handle(request, self.supervisor, started_at=0.0)
+        assert isinstance(reply, Done)
+        self.supervisor.tick()
+        return reply
+
+    def waiting(self) -> list[str]:
+        """Names of the queued runs, in the order of the queue."""
+        return [run.name for run in self.supervisor.reader.unfinished_runs() if run.status is RunStatus.QUEUED]
+
+    def journal(self, run: str, *events: AnyEvent) -> None:
+        """What a worker writes."""
+        writer = JournalWriter.open(self.supervisor.directory(run).journal)
+        for event in events:
+            writer.append(event)
+        writer.close()
+
+    def successor(self, devices: Sequence[Device] | None = None, *, index_lost: bool = False) -> Scene:
+        """The next engine of this home, recovered, with the same workers."""
+        self.supervisor.reader.close()
+        self.supervisor.store.close()
+        if index_lost:
+            for path in self.home.root.glob("depthscope.db*"):
+                path.unlink()
+        found = scene(
+            self.home, devices or self.supervisor.devices, self.settings, self.read_memory, launcher=self.launcher
+        )
+        found.supervisor.recover()
+        return found
+
+    def submit(self, *wanted: str | None) -> list[str]:
+        """Queue a run for each device that is asked for; None takes any."""
+        runs = tuple(NewRun(name=f"run{number}", spec=spec_of(number, device)) for number, device in enumerate(wanted))
+        return list(self.ask(Submit(runs=runs)).runs)
+
+    def end(self, run: str, reason: ExitReason | None) -> Run:
+        self.launcher.end(self.supervisor.directory(run), reason)
+        self.supervisor.tick()
+        return self.supervisor.reader.run(run)
+
+
+def plenty(_device: Device) -> MemoryReading:
+    """A device that holds whatever comes."""
+    return MemoryReading(free_bytes=1 << 50, total_bytes=1 << 50)
+
+
+def scene(
+    home: Home,
+    found: Sequence[Device],
+    settings: Settings | None = None,
+    read_memory: Callable[[Device], MemoryReading] = plenty,
+    launcher: ScriptedLauncher | None = None,
+) -> Scene:
+    """An engine's inside over a home."""
+    store = Store(home.database)
+    launcher = launcher or ScriptedLauncher()
+    supervisor = Supervisor(home, store, Reader(home.database), launcher, found, settings, read_memory)
+    return Scene(home=home, launcher=launcher, supervisor=supervisor, settings=settings, read_memory=read_memory)

@@ -1,0 +1,255 @@
+"""Several workers a device: how many, with how much memory, on how many threads, and still so after a restart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine import slots
+from engine.devices import CPU, Device, MemoryReading
+from engine.journal import Started, Step
+from engine.launcher import WorkerHolds
+from engine.paths import Home
+from engine.planner import training_memory_bytes
+from engine.precision import Precision
+from engine.protocol import Move, NewRun, Pause, Resume, Submit
+from engine.recipes import recipe
+from engine.run_directory import ExitReason, RunDirectory
+from engine.settings import Settings
+from engine.spec import DataSpec
+from tests.engine.scripted import GPUS, Scene, scene, spec_of
+
+THREE_ON_THE_FIRST = Settings(slots={"cuda:0": 3})
+
+
+ONE_RUN_BYTES = training_memory_bytes(spec_of(0, None), num_train=50_000, num_test=10_000)
+"""What one of the scene's runs is estimated to need, with the images of CIFAR-10."""
+
+
+def started(device: str) -> Started:
+    return Started(
+        pid=1,
+        host="box",
+        device=device,
+        device_name="a device",
+        torch="2",
+        num_threads=1,
+        num_parameters=1,
+        num_train=1,
+        num_test=1,
+        total_steps=100,
+        data_sha256="",
+        synthetic=False,
+        precision=Precision.FP32,
+    )
+
+
+def step(number: int) -> Step:
+    return Step(
+        step=number, epoch=1, train_loss=1.0, train_error_percent=50.0, learning_rate=0.1, images_per_second=1.0
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home").create()
+
+
+def test_empty_devices_are_filled_before_one_is_shared(home: Home):
+    """A worker of its own is faster than one beside another; the fifth run waits."""
+    here = scene(home, (*GPUS, CPU), THREE_ON_THE_FIRST)
+    here.submit(*[None] * 5)
+
+    assert [device for _, device in here.started] == ["cuda:0", "cuda:1", "cuda:0", "cuda:0"]
+
+
+def test_a_place_that_becomes_free_goes_to_the_next_run(home: Home):
+    """And to one only."""
+    here = scene(home, (CPU,), Settings(slots={"cpu": 2}))
+    runs = here.submit(*[None] * 4)
+    here.end(runs[0], ExitReason.SUCCEEDED)
+
+    assert [run for run, _ in here.started] == runs[:3]
+
+
+def with_memory(home: Home, total: float, free: float | None = None) -> Scene:
+    """A GPU with three slots, whose memory is so many runs', and a first run on it."""
+    reading = MemoryReading(
+        free_bytes=None if free is None else round(free * ONE_RUN_BYTES), total_bytes=round(total * ONE_RUN_BYTES)
+    )
+    here = scene(home, (GPUS[0], CPU), THREE_ON_THE_FIRST, lambda _device: reading)
+    here.submit("cuda:0")
+    return here
+
+
+@pytest.mark.parametrize(
+    ("total", "free", "num_started"),
+    [
+        (3.0, None, 3),
+        (2.9, None, 2),
+        (1.9, None, 1),
+        # Free is what the first, which has not begun to use its own, will take too.
+        (9.0, 3.0, 3),
+        (9.0, 2.9, 2),
+        (9.0, 1.9, 1),
+    ],
+)
+def test_a_second_worker_starts_only_where_the_memory_suffices(
+    home: Home, total: float, free: float | None, num_started: int
+):
+    """All estimates together within the device, and what is still to be taken within what is free."""
+    here = with_memory(home, total, free)
+    here.submit("cuda:0", "cuda:0")
+
+    assert len(here.started) == num_started
+
+
+def test_the_first_worker_on_an_empty_device_always_starts(home: Home):
+    """An estimate that is too high keeps no run from its turn."""
+    here = with_memory(home, 0.5, 0.1)
+
+    assert len(here.started) == 1
+
+
+def test_memory_that_a_worker_has_taken_is_not_counted_twice(home: Home, monkeypatch: pytest.MonkeyPatch):
+    """Once it does steps, what is free is free of it."""
+    monkeypatch.setattr(slots, "SECONDS_BETWEEN_READINGS", 0.0)
+    here = with_memory(home, 9.0, 1.5)
+    here.submit("cuda:0")
+    assert len(here.started) == 1
+
+    here.journal(here.started[0][0], started("cuda:0"), step(5))
+    here.supervisor.tick()
+    assert len(here.started) == 2
+
+
+def test_a_run_that_waits_for_memory_says_so_and_is_not_passed_by_small_ones(home: Home):
+    """The place that it waits for is its own; a device of another kind is open to those behind it."""
+    here = with_memory(home, 1.5)
+    small = msgspec.structs.replace(
+        spec_of(1, "cuda:0"), recipe=recipe("quick", batch_size=2), data=DataSpec(train_images=10, test_images=10)
+    )
+    (waiting,) = here.submit("cuda:0")
+    (behind,) = here.ask(Submit(runs=(NewRun(name="small", spec=small),))).runs
+    (elsewhere,) = here.submit("cpu")
+
+    assert [run for run, _ in here.started[1:]] == [elsewhere]
+    notices = [event.text for event in here.supervisor.reader.events(waiting) if event.kind == "notice"]
+    assert len(notices) == 1
+    assert notices[0].startswith("waits for memory on cuda:0: needs an estimated ")
+    here.ask(Move(runs=(behind,)))
+    assert here.started[-1] == (behind, "cuda:0")
+    here.end(behind, ExitReason.SUCCEEDED)
+    here.end(here.started[0][0], ExitReason.SUCCEEDED)
+    assert here.started[-1] == (waiting, "cuda:0")
+
+
+@pytest.mark.parametrize(("num_slots", "cores", "expected"), [(1, 8, None), (2, 8, 4), (3, 8, 2), (4, 3, 1)])
+def test_threads_are_divided_among_the_slots(
+    home: Home, monkeypatch: pytest.MonkeyPatch, num_slots: int, cores: int, expected: int | None
+):
+    """A worker that has its device for itself takes what torch takes."""
+    monkeypatch.setattr(slots, "num_cores", lambda: cores)
+    here = scene(home, (CPU,), Settings(slots={"cpu": num_slots}))
+    (run,) = here.submit(None)
+
+    assert here.launcher.num_threads[run] == expected
+
+
+def test_fewer_threads_than_cores_where_the_environment_says_so(monkeypatch: pytest.MonkeyPatch):
+    """Whoever sets OMP_NUM_THREADS shares the machine with others."""
+    monkeypatch.setattr(slots.os, "sched_getaffinity", lambda _pid: set(range(16)), raising=False)
+    monkeypatch.setattr(slots.psutil, "cpu_count", lambda logical: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert slots.num_cores() == 8
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert slots.num_cores() == 3
+
+
+@pytest.mark.parametrize("index_lost", [False, True])
+def test_a_successor_knows_where_a_worker_was_sent_before_it_says_so(home: Home, index_lost: bool):
+    """A worker loads torch for seconds; until then its device is known from the run directory alone."""
+    here = scene(home, (*GPUS, CPU))
+    runs = here.submit("cuda:1", "cuda:1", "cpu", "cpu")
+    after = here.successor(index_lost=index_lost)
+
+    assert after.supervisor.reader.run(runs[0]).device == "cuda:1"
+    assert after.started == [(runs[0], "cuda:1"), (runs[2], "cpu")]
+
+
+def test_a_successor_that_counts_the_gpus_otherwise_knows_them_again(home: Home):
+    """`cuda:0` of one engine may be `cuda:1` of the next, whose environment names the GPUs in another order."""
+    here = scene(home, (*GPUS, CPU))
+    first, second = here.submit("cuda:0", "cuda:0")
+    here.journal(first, started("cuda:0"))
+    after = here.successor((Device("cuda:0", "GPU-b"), Device("cuda:1", "GPU-a"), CPU))
+
+    assert after.supervisor.reader.run(first).device == "cuda:1"
+    assert after.started[-1] == (second, "cuda:0")
+
+
+@pytest.mark.parametrize("index_lost", [False, True])
+def test_a_worker_that_somebody_else_started_is_where_it_says(
+    home: Home, monkeypatch: pytest.MonkeyPatch, index_lost: bool
+):
+    """Also to the next engine, though this one had meant to send it elsewhere."""
+    here = scene(home, (*GPUS, CPU))
+
+    def held(directory: RunDirectory, device: Device, num_threads: int | None) -> None:
+        here.launcher.alive.add(directory.id)
+        raise WorkerHolds("by hand")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(here.launcher, "start", held)
+        (run,) = here.submit(None)
+    here.journal(run, started("cuda:1"))
+    here.supervisor.tick()
+    assert here.supervisor.reader.run(run).device == "cuda:1"
+
+    after = here.successor(index_lost=index_lost)
+    (other,) = after.submit("cuda:0")
+    after.submit("cuda:1")
+    assert after.started == [(other, "cuda:0")]
+
+
+@pytest.mark.parametrize("index_lost", [False, True])
+def test_a_worker_started_by_hand_after_the_engines_own_is_where_it_says(home: Home, index_lost: bool):
+    """Its engine was gone: the first to adopt it reads the journal, and every later one knows."""
+    here = scene(home, (*GPUS, CPU))
+    (run,) = here.submit("cuda:0")
+    here.journal(run, started("cuda:1"))
+    after = here.successor().successor(index_lost=index_lost)
+
+    assert after.supervisor.reader.run(run).device == "cuda:1"
+    (other,) = after.submit("cuda:0")
+    assert after.started[-1] == (other, "cuda:0")
+
+
+def test_what_an_earlier_worker_said_is_not_taken_for_the_newest_ones_word(home: Home):
+    """The journal names the device of the one before; the run directory where the newest was sent."""
+    here = scene(home, (*GPUS, CPU))
+    (run,) = here.submit(None)
+    here.journal(run, started("cuda:0"))
+    here.ask(Pause(runs=(run,)))
+    here.end(run, ExitReason.STOPPED)
+    here.submit("cuda:0")
+    here.ask(Resume(runs=(run,)))
+    assert here.started[-1] == (run, "cuda:1")
+    after = here.successor(index_lost=True)
+
+    assert after.supervisor.reader.run(run).device == "cuda:1"
+
+
+def test_a_run_goes_on_where_it_was_where_that_is_free(home: Home):
+    """Else on the first that is."""
+    here = scene(home, (*GPUS, CPU))
+    runs = here.submit(None, None)
+    here.supervisor.leave(stop_workers=True)
+    for run in runs:
+        here.end(run, ExitReason.STOPPED)
+    here.supervisor.store.set_device(runs[0], "cuda:1")
+    here.successor()
+
+    assert here.started[2:] == [(runs[0], "cuda:1"), (runs[1], "cuda:0")]
