@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from console.commands import config, data, doctor, engine, manage, quickstart, results, runs, train
+from console.commands import config, data, doctor, engine, manage, plan, quickstart, results, runs, train
 from engine.version import VERSION
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ def common(
 
 app.command()(quickstart.quickstart)
 app.command()(train.train)
+app.command()(plan.plan)
 app.command("ls")(runs.list_runs)
 app.command()(runs.show)
 app.command()(runs.logs)

@@ -105,7 +105,13 @@ def submit(request: Submit, supervisor: Supervisor) -> Done:
     entered: list[tuple[str, NewRun, Labels]] = []
     for index, new in enumerate(request.runs):
         run = run_id(request.id, index)
-        labels = Labels(name=new.name, experiment=experiment, position=first + index, created_at=time.time())
+        labels = Labels(
+            name=new.name,
+            experiment=experiment,
+            position=first + index,
+            created_at=time.time(),
+            estimate=new.estimate,
+        )
         supervisor.directory(run).create(new.spec, labels)
         entered.append((run, new, labels))
     reply = Done(id=request.id, runs=tuple(run for run, _, _ in entered), experiment=experiment)

@@ -10,6 +10,7 @@ import secrets
 
 import msgspec
 
+from engine.pace import Estimate
 from engine.spec import RunSpec
 from engine.version import PROTOCOL, VERSION
 
@@ -33,6 +34,8 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     name: str
     spec: RunSpec
+    estimate: Estimate | None = None
+    """What it is expected to take, to be held against the truth; None where there is nothing to go by."""
 
 
 class Submit(Request, frozen=True, tag="submit"):

@@ -14,7 +14,7 @@ import torch
 from engine.augmentation import EpochDraws
 from engine.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from engine.errors import DatasetError
-from engine.journal import Checkpointed, Epoch, JournalWriter, Notice
+from engine.journal import SECONDS_BETWEEN_CHECKPOINTS, Checkpointed, Epoch, JournalWriter, Notice
 from engine.loss_scaling import LossScale
 from engine.precision import Precision
 from engine.progress import ProgressMeter, finite
@@ -31,8 +31,6 @@ from engine.training import (
     train_step,
     training_batch,
 )
-
-SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
 @dataclass(slots=True)

@@ -169,6 +169,11 @@ class Supervisor:
                     run, RunStatus.FINISHED, outcome=outcome, error=record.error, finished_at=record.at
                 )
                 self.store.add_event(run, "finished", outcome.value)
+                if outcome is RunOutcome.SUCCEEDED:
+                    taken_seconds = self.reader.run(run).taken_seconds
+                    directory.write_labels(
+                        msgspec.structs.replace(directory.read_labels(), taken_seconds=taken_seconds)
+                    )
             elif record is None and intent is Intent.RUN and run not in self._stop_asked_at:
                 self._settle_crash(run, status or "ended without a word")
             else:

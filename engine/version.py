@@ -2,5 +2,5 @@
 
 VERSION = "0.1.0"
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Changes when a request or a reply changes its meaning."""

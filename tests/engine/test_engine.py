@@ -287,8 +287,8 @@ def test_files_and_socket_are_private_under_an_open_umask(home: Any):
         b"\n",
         b"garbage\n",
         b"[]\n",
-        b'{"request":"fly","id":"1","protocol":1}\n',
-        b'{"request":"stop","id":"2","protocol":1}\n',
+        b'{"request":"fly","id":"1","protocol":2}\n',
+        b'{"request":"stop","id":"2","protocol":2}\n',
     ],
 )
 def test_garbage_on_the_socket_is_refused_and_the_engine_goes_on(home: Any, line: bytes):

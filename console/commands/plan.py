@@ -1,0 +1,54 @@
+"""`depthscope plan`: what runs will need, before any of them is queued."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from console.commands.asking import takes_runs
+from console.commands.options import ExperimentOption, JsonOption
+
+if TYPE_CHECKING:
+    from console.planning import Asked
+
+EXIT_INTERRUPTED = 130
+
+
+@takes_runs
+def plan(
+    asked: Asked,
+    experiment: ExperimentOption = None,
+    probe: Annotated[
+        bool | None,
+        typer.Option(
+            "--probe/--no-probe",
+            help="Time a few steps of every network, or of none; what is not known yet is timed if left out.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Parameters, memory and time of each run, from past runs and short probes, and how far off those have been."""
+    import sys
+
+    from console import estimates, plan_page, planning
+    from console.formatting import supports_unicode
+    from console.output import narrate, print_json
+    from engine.paths import find_home
+    from engine.probing import ProbeFailed
+
+    home = find_home()
+    planned = planning.plan_runs(home, asked)
+    knowledge = estimates.gather(home, with_kept_probes=probe is not False)
+    if probe is not False:
+        try:
+            knowledge = estimates.probe(knowledge, planned, again=bool(probe), report=narrate)
+        except ProbeFailed as error:
+            narrate(f"depthscope: {error}; going by past runs alone")
+        except KeyboardInterrupt:
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+    planned = knowledge.estimated(planned)
+    if as_json:
+        print_json({"experiment": experiment, **plan_page.plan_document(planned, knowledge)})
+    else:
+        typer.echo(plan_page.plan_page(planned, knowledge, unicode=supports_unicode(sys.stdout)))
