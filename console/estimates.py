@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from engine import datasets, probing
 from engine.client import read
-from engine.devices import CPU, Device, can_compute, candidates, device_name, find_devices
+from engine.devices import CPU, Device, busy_percent, can_compute, candidates, device_name, find_devices
 from engine.errors import DepthscopeError, UsageError
 from engine.pace import Estimate, Pace, Paces, Truth, Workload, errors_by_source
 from engine.paths import Home
@@ -19,6 +19,9 @@ from engine.protocol import NewRun
 from engine.run import Run
 from engine.spec import RunSpec
 from models.catalog import label
+
+QUIET_PERCENT = 25.0
+"""A device of which others use more is not free to be timed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,9 @@ class Knowledge:
     """By a device's name."""
     queue: tuple[Run, ...] = ()
     """Running and queued runs, in queue order."""
-    truths: tuple[Truth, ...] = field(default=())
+    truths: tuple[Truth, ...] = ()
+    seconds_around_training: float = 0.0
+    """What a run takes beside its epochs: its worker's start and end."""
 
     def device_for(self, spec: RunSpec) -> Device | None:
         """The first device that a run may go to; None where there is none such."""
@@ -72,13 +77,7 @@ class Knowledge:
         fresh = {pace.workload for pace in found}
         past = [pace for pace in known.past if pace.workload not in fresh]
         changed = Paces(past=past, probes=[*known.probes, *found], torch=known.torch, errors=known.errors)
-        return Knowledge(
-            home=self.home,
-            devices=self.devices,
-            paces={**self.paces, device.name: changed},
-            queue=self.queue,
-            truths=self.truths,
-        )
+        return replace(self, paces={**self.paces, device.name: changed})
 
 
 def precision_on(device: Device, spec: RunSpec) -> Precision:
@@ -96,9 +95,11 @@ def gather(home: Home, *, with_kept_probes: bool = True) -> Knowledge:
     past: list[Pace] = []
     truths: list[Truth] = []
     queue: list[Run] = []
+    around = 0.0
     try:
         with read(home) as reader:
             past, truths, queue = reader.paces(), reader.truths(), reader.unfinished_runs()
+            around = reader.seconds_around_training()
     except DepthscopeError:
         # An index of another version, or one that is locked: whoever needs it says so; estimates do without.
         pass
@@ -119,7 +120,14 @@ def gather(home: Home, *, with_kept_probes: bool = True) -> Knowledge:
         paces[device.name] = Paces(
             past=here, probes=[pace for pace in kept if is_of(pace)], torch=newest, errors=errors
         )
-    return Knowledge(home=home, devices=found, paces=paces, queue=tuple(queue), truths=tuple(truths))
+    return Knowledge(
+        home=home,
+        devices=found,
+        paces=paces,
+        queue=tuple(queue),
+        truths=tuple(truths),
+        seconds_around_training=around,
+    )
 
 
 def probe(knowledge: Knowledge, planned: Sequence[NewRun], *, again: bool, report: Callable[[str], None]) -> Knowledge:
@@ -156,20 +164,33 @@ def probe(knowledge: Knowledge, planned: Sequence[NewRun], *, again: bool, repor
 def probe_device(
     knowledge: Knowledge, device: Device, tasks: Sequence[Task], report: Callable[[str], None]
 ) -> Knowledge:
-    """Probe networks on one device; one that trains meanwhile is told of, and nothing is kept of it."""
+    """Probe networks on one device; where it has other work, that is said, and nothing is kept."""
     networks = "1 network" if len(tasks) == 1 else f"{len(tasks)} networks"
     report(f"probing {networks} on {device.name}, at most about {15 * len(tasks)} s")
-    busy = knowledge.is_busy(device)
-    if busy:
-        report(
-            f"{device.name} trains a run just now: this probe is slower than a free device; ask again when it is done"
-        )
+    trouble = trouble_with(device, knowledge)
+    if trouble is not None:
+        report(f"{trouble}: this probe is slower than a device that is free, and is not kept for later")
 
     def tell(task: Task, answer: Pace | NoPace) -> None:
-        words = answer.reason if isinstance(answer, NoPace) else f"{1000 * answer.seconds_per_step:.3g} ms a step"
+        words = answer.reason if isinstance(answer, NoPace) else step_words(answer.seconds_per_step)
         report(f"  {label(task.spec.model)}: {words}")
 
     found = probing.probe_all(knowledge.home.create(), device, tasks, tell)
-    if not busy:
+    if trouble is None:
         probing.keep(knowledge.home, found)
     return knowledge.with_probes(device, found)
+
+
+def trouble_with(device: Device, knowledge: Knowledge) -> str | None:
+    """Why a device is not free to be timed; None where it is."""
+    if knowledge.is_busy(device):
+        return f"{device.name} trains a run just now"
+    used = busy_percent(device)
+    if used is not None and used > QUIET_PERCENT:
+        return f"other programs use {used:.0f} % of {device.name}"
+    return None
+
+
+def step_words(seconds: float) -> str:
+    """How long a step takes."""
+    return f"{seconds:.2f} s a step" if seconds >= 1 else f"{1000 * seconds:.3g} ms a step"

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from console.clock import clock_words
+from console.deadline import Outlook, outlook_document, outlook_lines
 from console.estimates import Knowledge
 from console.formatting import byte_size, count, duration, percent, table
 from engine import datasets
@@ -19,26 +21,34 @@ from models import cost
 NOTHING = "nothing to go by"
 
 
-def plan_page(planned: Sequence[NewRun], knowledge: Knowledge, *, unicode: bool) -> str:
-    """A row a run, their sum, and how far off estimates have been."""
+def plan_page(planned: Sequence[NewRun], knowledge: Knowledge, outlook: Outlook | None, *, unicode: bool) -> str:
+    """A row a run, what all take together and what will be done when, and how far off estimates have been."""
     sign = "±" if unicode else "+-"
+    header, align = ["run", "parameters", "MACs", "memory", "an epoch", "total", "", "from"], "<>>>>>><"
+    if outlook is not None:
+        header += ["ends", f"by {clock_words(outlook.until, outlook.now)}"]
+        align += "><"
     rows = []
-    for run in planned:
+    for index, run in enumerate(planned):
         estimate = run.estimate
-        rows.append(
-            [
-                run.name,
-                count(cost.num_parameters(run.spec.model)),
-                count(cost.forward_macs(run.spec.model)),
-                f"~{byte_size(memory_bytes(run, knowledge))}",
-                "-" if estimate is None else f"~{duration(estimate.seconds_per_epoch)}",
-                "-" if estimate is None else f"~{duration(estimate.total_seconds)}",
-                "" if estimate is None else f"{sign} {estimate.error_percent:.0f} %",
-                source_words(estimate),
-            ]
-        )
-    header = ["run", "parameters", "MACs", "memory", "an epoch", "total", "", "from"]
-    return "\n".join([table(header, rows, align="<>>>>>><"), "", sum_line(planned), accuracy_line(knowledge.truths)])
+        row = [
+            run.name,
+            count(cost.num_parameters(run.spec.model)),
+            count(cost.forward_macs(run.spec.model)),
+            f"~{byte_size(memory_bytes(run, knowledge))}",
+            "-" if estimate is None else f"~{duration(estimate.seconds_per_epoch)}",
+            "-" if estimate is None else f"~{duration(estimate.total_seconds)}",
+            "" if estimate is None else f"{sign} {estimate.error_percent:.0f} %",
+            source_words(estimate),
+        ]
+        if outlook is not None:
+            end = outlook.expected[index]
+            row += ["-" if end is None else f"~{clock_words(end, outlook.now)}", outlook.word(index)]
+        rows.append(row)
+    lines = [table(header, rows, align=align), "", sum_line(planned)]
+    if outlook is not None:
+        lines += outlook_lines(outlook, planned)
+    return "\n".join([*lines, accuracy_line(knowledge.truths)])
 
 
 def memory_bytes(run: NewRun, knowledge: Knowledge) -> int:
@@ -84,7 +94,7 @@ def accuracy_line(truths: Sequence[Truth]) -> str:
     )
 
 
-def plan_document(planned: Sequence[NewRun], knowledge: Knowledge) -> dict[str, Any]:
+def plan_document(planned: Sequence[NewRun], knowledge: Knowledge, outlook: Outlook | None) -> dict[str, Any]:
     """The same for programs; a run without an estimate has null."""
     return {
         "runs": [
@@ -98,6 +108,7 @@ def plan_document(planned: Sequence[NewRun], knowledge: Knowledge) -> dict[str, 
             }
             for run in planned
         ],
+        "until": None if outlook is None else outlook_document(outlook, planned),
         "accuracy": accuracy_document(knowledge.truths),
     }
 

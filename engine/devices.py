@@ -159,6 +159,13 @@ def device_name(device: Device) -> str:
         pynvml.nvmlShutdown()
 
 
+def busy_percent(device: Device, *, over_seconds: float = 0.5) -> float | None:
+    """How much of a device others use just now; None where its driver does not tell."""
+    if not device.visible:
+        return psutil.cpu_percent(interval=over_seconds)
+    return next((gpu.util_percent for gpu in read_gpus() if gpu.name == device.name), None)
+
+
 def cpu_name() -> str:
     """The processor's model; of several kinds all."""
     try:

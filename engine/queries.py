@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -186,6 +187,15 @@ class Reader:
             for run in runs
             if run.estimate is not None
         ]
+
+    def seconds_around_training(self) -> float:
+        """What a run takes beside its epochs, from the start of its worker to its end: the median of past runs."""
+        rows = self._rows(
+            "SELECT finished_at - started_at - seconds - checkpoint_seconds FROM runs"
+            " WHERE outcome = 'succeeded' AND seconds > 0 AND started_at IS NOT NULL ORDER BY position DESC LIMIT ?",
+            MOST_PACES,
+        )
+        return max(0.0, statistics.median(row[0] for row in rows)) if rows else 0.0
 
     def _runs(self, where: str, *parameters: Any) -> list[Run]:
         rows = self._rows(f"SELECT {RUN_COLUMNS} FROM runs {where} ORDER BY position, id", *parameters)

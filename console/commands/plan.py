@@ -26,18 +26,25 @@ def plan(
             help="Time a few steps of every network, or of none; what is not known yet is timed if left out.",
         ),
     ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Which runs will be done by 08:00, '2026-11-25 08:00' or in +6h."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Parameters, memory and time of each run, from past runs and short probes, and how far off those have been."""
     import sys
+    from datetime import datetime
 
-    from console import estimates, plan_page, planning
+    from console import deadline, estimates, plan_page, planning
+    from console.clock import parse_until
     from console.formatting import supports_unicode
     from console.output import narrate, print_json
     from engine.paths import find_home
     from engine.probing import ProbeFailed
 
     home = find_home()
+    moment = None if until is None else parse_until(until, datetime.now().astimezone())
     planned = planning.plan_runs(home, asked)
     knowledge = estimates.gather(home, with_kept_probes=probe is not False)
     if probe is not False:
@@ -48,7 +55,11 @@ def plan(
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_INTERRUPTED) from None
     planned = knowledge.estimated(planned)
+    outlook: deadline.Outlook | None = None
+    if moment is not None:
+        now = datetime.now().astimezone()
+        outlook = deadline.look_ahead(planned, knowledge, asked, until=moment, now=now, experiment=experiment)
     if as_json:
-        print_json({"experiment": experiment, **plan_page.plan_document(planned, knowledge)})
+        print_json({"experiment": experiment, **plan_page.plan_document(planned, knowledge, outlook)})
     else:
-        typer.echo(plan_page.plan_page(planned, knowledge, unicode=supports_unicode(sys.stdout)))
+        typer.echo(plan_page.plan_page(planned, knowledge, outlook, unicode=supports_unicode(sys.stdout)))
