@@ -10,7 +10,20 @@ from typing import Annotated
 
 import typer
 
-from console.commands import bench, config, data, doctor, engine, manage, queue, quickstart, results, runs, train
+from console.commands import (
+    bench,
+    config,
+    data,
+    doctor,
+    engine,
+    manage,
+    plan,
+    queue,
+    quickstart,
+    results,
+    runs,
+    train,
+)
 from engine.version import VERSION
 
 app = typer.Typer(
@@ -40,6 +53,7 @@ def common(
 
 app.command()(quickstart.quickstart)
 app.command()(train.train)
+app.command()(plan.plan)
 app.command("ls")(runs.list_runs)
 app.command()(runs.show)
 app.command()(runs.logs)

@@ -14,7 +14,6 @@ from engine.errors import DepthscopeError, UsageError
 from engine.paths import Home
 from engine.protocol import NewRun
 from engine.recipes import RECIPES, Recipe
-from engine.run import Run
 from engine.spec import RunSpec
 from models import cost
 from models.catalog import Architecture, known_depths
@@ -158,20 +157,18 @@ def words_of(value: object) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def plan_rows(home: Home, planned: Sequence[NewRun], past: Sequence[Run]) -> list[list[str]]:
+def plan_rows(home: Home, planned: Sequence[NewRun]) -> list[list[str]]:
     """A row a run: name, parameters, MACs, estimated memory and estimated time.
 
     Args:
         home: Whose dataset is asked for its size.
-        planned: What `plan` made.
-        past: Runs to learn the pace from.
+        planned: What `plan` made, with what each run is expected to take.
     """
     if not planned:
         return []
     num_train, num_test, _ = datasets.describe(home, planned[0].spec.data.name)
     rows = []
     for run in planned:
-        seconds = planner.training_seconds(run.spec, num_train=num_train, past=past)
         memory = planner.training_memory_bytes(run.spec, num_train=num_train, num_test=num_test)
         rows.append(
             [
@@ -179,7 +176,7 @@ def plan_rows(home: Home, planned: Sequence[NewRun], past: Sequence[Run]) -> lis
                 count(cost.num_parameters(run.spec.model)),
                 count(cost.forward_macs(run.spec.model)),
                 f"~{byte_size(memory)}",
-                "no run to go by" if seconds is None else f"~{duration(seconds)}",
+                "no run to go by" if run.estimate is None else f"~{duration(run.estimate.total_seconds)}",
             ]
         )
     return rows

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -146,6 +148,39 @@ def allowed(uuids: list[str]) -> list[str]:
             break
         found.append(matches[0])
     return found
+
+
+def device_name(device: Device) -> str:
+    """What a device calls itself, as its driver tells without torch; the same words as a worker's journal has."""
+    if not device.visible:
+        return cpu_name()
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return device.name
+    try:
+        handle = told(pynvml.nvmlDeviceGetHandleByUUID, device.visible)
+        name = None if handle is None else told(pynvml.nvmlDeviceGetName, handle)
+        return device.name if name is None else text(name)
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def busy_percent(device: Device, *, over_seconds: float = 0.5) -> float | None:
+    """How much of a device others use just now; None where its driver does not tell."""
+    if not device.visible:
+        return psutil.cpu_percent(interval=over_seconds)
+    return next((gpu.util_percent for gpu in read_gpus() if gpu.name == device.name), None)
+
+
+def cpu_name() -> str:
+    """The processor's model; of several kinds all."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
+    return " / ".join(sorted(models)) or platform.machine()
 
 
 def text(value: str | bytes) -> str:

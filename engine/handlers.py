@@ -126,6 +126,7 @@ def submit(request: Submit, supervisor: Supervisor) -> Done:
             position=first + index,
             place=place + index,
             created_at=time.time(),
+            estimate=new.estimate,
         )
         supervisor.directory(run).create(new.spec, labels)
         entered.append((run, new, labels))

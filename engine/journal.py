@@ -20,6 +20,8 @@ from engine.precision import Precision
 
 READ_LIMIT_BYTES = 8 << 20
 """Most that one reading takes, so that a long journal is ingested in several transactions."""
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
+"""Within an epoch; at its end there is always one."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
@@ -102,6 +104,7 @@ class Checkpointed(Event, frozen=True, kw_only=True, tag="checkpoint"):
     step: int
     size_bytes: int
     seconds: float
+    """How long training stood still for it."""
 
 
 class Notice(Event, frozen=True, kw_only=True, tag="notice"):

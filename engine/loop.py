@@ -11,14 +11,12 @@ import torch
 
 from engine.augmentation import EpochDraws
 from engine.checkpoint import save_weights
-from engine.journal import Epoch, Notice
+from engine.journal import SECONDS_BETWEEN_CHECKPOINTS, Epoch, Notice
 from engine.progress import finite
 from engine.run_directory import ExitReason
 from engine.schedule import learning_rate_at
 from engine.session import Session, is_saved, save, settle_save
 from engine.training import diverged_at, has_finite_weights
-
-SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
 def train(session: Session, should_stop: Callable[[], bool]) -> ExitReason:

@@ -55,6 +55,11 @@ class Home:
         return self.root / "saved"
 
     @property
+    def probes(self) -> Path:
+        """How fast networks were when `depthscope plan` tried them."""
+        return self.root / "probes.json"
+
+    @property
     def engine_lock(self) -> Path:
         return self.root / "engine.lock"
 

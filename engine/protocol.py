@@ -10,6 +10,7 @@ import secrets
 
 import msgspec
 
+from engine.pace import Estimate
 from engine.queue import QueueState
 from engine.spec import RunSpec
 from engine.version import PROTOCOL, VERSION
@@ -34,6 +35,8 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     name: str
     spec: RunSpec
+    estimate: Estimate | None = None
+    """What it is expected to take, to be held against the truth; None where there is nothing to go by."""
 
 
 class Submit(Request, frozen=True, tag="submit"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -10,6 +12,8 @@ import apsw
 import msgspec
 
 from engine.errors import DepthscopeError, UsageError
+from engine.pace import Estimate, Pace, Truth, Workload
+from engine.precision import Precision
 from engine.run import EpochRow, EventRow, Intent, Run, RunOutcome, RunStatus, StepRow
 from engine.schema import SCHEMA_VERSION
 from engine.spec import RunSpec
@@ -18,14 +22,20 @@ from engine.store import open_connection
 RUN_COLUMNS = (
     "id, name, experiment, spec, status, outcome, intent, position, place, held, device, error, created_at, started_at,"
     " finished_at, deleted_at, last_event_at, step, total_steps, epoch, train_loss, train_error, test_loss,"
-    " test_error, best_test_error, images_per_second, seconds, synthetic, precision"
+    " test_error, best_test_error, images_per_second, seconds, synthetic, precision, device_name,"
+    " checkpoint_seconds, estimate"
 )
+PACE_COLUMNS = "spec, precision, device_name, torch, num_threads, num_train, num_test, started_at"
+MOST_PACES = 300
+"""The newest runs are history enough."""
+
 
 REBUILD = "`depthscope engine restart` builds it anew from the run directories and keeps the old file"
 
 READ_PATIENCE_SECONDS = 5.0
 
 _decode_spec = msgspec.json.Decoder(RunSpec).decode
+_decode_estimate = msgspec.json.Decoder(Estimate).decode
 
 
 class IndexLocked(DepthscopeError):
@@ -153,6 +163,40 @@ class Reader:
         rows = self._rows("SELECT at, kind, text FROM events WHERE run = ? ORDER BY at, id", run)
         return [EventRow(at=at, kind=kind, text=text) for at, kind, text in rows]
 
+    def paces(self) -> list[Pace]:
+        """How fast past runs went, in order of submission; an epoch's mean, the first left out where there are more."""
+        rows = self._rows(
+            f"SELECT {PACE_COLUMNS}, avg(1 / epochs.images_per_second), avg(epochs.seconds),"
+            " avg(epochs.seconds * epochs.seconds),"
+            " (SELECT avg(seconds) FROM checkpoints WHERE checkpoints.run = newest.id),"
+            " (SELECT seconds FROM epochs WHERE epochs.run = newest.id AND epochs.epoch = 1)"
+            f" FROM (SELECT id, position, epoch, {PACE_COLUMNS} FROM runs"
+            "  WHERE epoch > 0 AND device_name IS NOT NULL AND num_train IS NOT NULL ORDER BY position DESC LIMIT ?)"
+            " AS newest JOIN epochs ON epochs.run = newest.id"
+            " WHERE epochs.images_per_second > 0 AND (epochs.epoch > 1 OR newest.epoch < 3)"
+            " GROUP BY newest.id ORDER BY newest.position",
+            MOST_PACES,
+        )
+        return [_pace(*row) for row in rows]
+
+    def truths(self) -> list[Truth]:
+        """Runs that succeeded and had been estimated: what was expected, and what they took."""
+        runs = self._runs("WHERE outcome = 'succeeded' AND estimate IS NOT NULL AND seconds > 0")
+        return [
+            Truth(run=run.id, estimate=run.estimate, seconds=run.taken_seconds)
+            for run in runs
+            if run.estimate is not None
+        ]
+
+    def seconds_around_training(self) -> float:
+        """What a run takes beside its epochs, from the start of its worker to its end: the median of past runs."""
+        rows = self._rows(
+            "SELECT finished_at - started_at - seconds - checkpoint_seconds FROM runs"
+            " WHERE outcome = 'succeeded' AND seconds > 0 AND started_at IS NOT NULL ORDER BY position DESC LIMIT ?",
+            MOST_PACES,
+        )
+        return max(0.0, statistics.median(row[0] for row in rows)) if rows else 0.0
+
     def _runs(self, where: str, *parameters: Any, order: str = "position, id") -> list[Run]:
         rows = self._rows(f"SELECT {RUN_COLUMNS} FROM runs {where} ORDER BY {order}", *parameters)
         return [_run(row) for row in rows]
@@ -171,6 +215,39 @@ class Reader:
         return self._rows(query)[0][0]
 
 
+def _pace(
+    spec_text: str,
+    precision: str,
+    device_name: str,
+    torch: str,
+    num_threads: int,
+    num_train: int,
+    num_test: int,
+    started_at: float | None,
+    seconds_per_image: float,
+    seconds_per_epoch: float,
+    mean_of_squares: float,
+    seconds_per_checkpoint: float | None,
+    seconds_of_first_epoch: float | None,
+) -> Pace:
+    """A row of what `Reader.paces` asks."""
+    spec = _decode_spec(spec_text)
+    evaluation = max(0.0, seconds_per_epoch - num_train * seconds_per_image)
+    variance = max(0.0, mean_of_squares - seconds_per_epoch**2)
+    return Pace(
+        workload=Workload.of(spec, Precision(precision)),
+        device_name=device_name,
+        torch=torch,
+        num_threads=num_threads,
+        seconds_per_step=seconds_per_image * spec.recipe.batch_size,
+        seconds_per_evaluated_image=evaluation / num_test,
+        seconds_per_checkpoint=seconds_per_checkpoint or 0.0,
+        seconds_to_begin=max(0.0, (seconds_of_first_epoch or 0.0) - seconds_per_epoch),
+        spread=math.sqrt(variance) / seconds_per_epoch,
+        at=started_at or 0.0,
+    )
+
+
 def _run(row: tuple[Any, ...]) -> Run:
     """A row in the order of RUN_COLUMNS, which is the order of Run's fields."""
     fields = dict(zip(Run.__struct_fields__, row, strict=True))
@@ -184,5 +261,6 @@ def _run(row: tuple[Any, ...]) -> Run:
             "intent": Intent(fields["intent"]),
             "held": bool(fields["held"]),
             "synthetic": bool(fields["synthetic"]),
+            "estimate": None if fields["estimate"] is None else _decode_estimate(fields["estimate"]),
         }
     )

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from engine.pace import Estimate
 from engine.precision import Precision
 from engine.spec import RunSpec
 
@@ -91,6 +92,17 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the images were procedural, so that no number says anything of CIFAR."""
     precision: Precision | None
     """What it is computed in; None until a worker has looked what its device does natively."""
+    device_name: str | None
+    """What the device calls itself; None until a worker has said so."""
+    checkpoint_seconds: float
+    """Of saving so far, which `seconds` leaves out."""
+    estimate: Estimate | None
+    """What it was expected to take when it was queued; None where there was nothing to go by."""
+
+    @property
+    def taken_seconds(self) -> float:
+        """Training, evaluation and checkpoints so far: what an estimate is held against."""
+        return (self.seconds or 0.0) + self.checkpoint_seconds
 
     @property
     def is_finished(self) -> bool:

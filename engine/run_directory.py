@@ -13,6 +13,7 @@ import msgspec
 
 from engine.errors import DepthscopeError
 from engine.locks import is_held
+from engine.pace import Estimate
 from engine.paths import create_private_directory, open_private, sync_directory, write_atomically
 from engine.run import Intent
 from engine.spec import RunSpec, decode_spec, encode_spec
@@ -66,6 +67,10 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     notes: str = ""
     deleted_at: float | None = None
+    estimate: Estimate | None = None
+    """What the run was expected to take when it was queued; None where there was nothing to go by."""
+    taken_seconds: float | None = None
+    """What it took, checkpoints included; None until it has succeeded."""
 
     @property
     def queue_place(self) -> float:

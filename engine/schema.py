@@ -38,6 +38,13 @@ CREATE TABLE runs (
   seconds         REAL,
   synthetic       INTEGER NOT NULL DEFAULT 0,
   precision       TEXT,
+  device_name     TEXT,
+  torch           TEXT,
+  num_threads     INTEGER,
+  num_train       INTEGER,
+  num_test        INTEGER,
+  checkpoint_seconds REAL NOT NULL DEFAULT 0,
+  estimate        TEXT,
   journal_offset  INTEGER NOT NULL DEFAULT 0,
   checkpoint_step INTEGER,
   crashes         INTEGER NOT NULL DEFAULT 0,
@@ -63,6 +70,9 @@ CREATE TABLE steps (
   run TEXT NOT NULL, step INTEGER NOT NULL, epoch INTEGER NOT NULL, at REAL NOT NULL,
   train_loss REAL, train_error REAL, learning_rate REAL NOT NULL, images_per_second REAL NOT NULL,
   PRIMARY KEY (run, step)
+) WITHOUT ROWID;
+CREATE TABLE checkpoints (
+  run TEXT NOT NULL, step INTEGER NOT NULL, seconds REAL NOT NULL, PRIMARY KEY (run, step)
 ) WITHOUT ROWID;
 CREATE TABLE events (
   id INTEGER PRIMARY KEY, run TEXT NOT NULL, journal_seq INTEGER, at REAL NOT NULL, kind TEXT NOT NULL,

@@ -32,8 +32,8 @@ class PendingSave:
     """A checkpoint that is being written while training goes on."""
 
     step: int
-    began: float
-    """By the monotonic clock, in seconds."""
+    waited_seconds: float
+    """How long training stood still for it."""
     written: Future[int]
     """The size of the file in bytes."""
 
@@ -112,7 +112,7 @@ def save(session: Session, row: Epoch | None = None) -> None:
         written = Future()
         written.set_result(write_checkpoint(session, state))
     session.journal.hold(pending)
-    session.saving = PendingSave(session.state.next_step, began, written)
+    session.saving = PendingSave(session.state.next_step, time.monotonic() - began, written)
     if not session.saves_beside:
         settle_save(session)
     session.timed_at = time.monotonic()
@@ -142,7 +142,7 @@ def settle_save(session: Session) -> None:
     size = saving.written.result()
     session.journal.release()
     session.saved_at, session.saved_step = time.monotonic(), saving.step
-    session.journal.append(Checkpointed(step=saving.step, size_bytes=size, seconds=session.saved_at - saving.began))
+    session.journal.append(Checkpointed(step=saving.step, size_bytes=size, seconds=saving.waited_seconds))
 
 
 def checkpoint_state(session: Session, pending: list[bytes]) -> dict[str, Any]:

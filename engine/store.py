@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import msgspec
 
 from engine.errors import DepthscopeError
 from engine.journal import AnyEvent, Checkpointed, Epoch, Garbage, Notice, Resumed, Started, Step
@@ -136,7 +137,8 @@ class Store:
         """Enter a queued run; one that is known stays as it is."""
         self._connection.execute(
             "INSERT INTO runs (id, name, experiment, spec, architecture, depth, seed, status, intent, position,"
-            " place, held, created_at, deleted_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING",
+            " place, held, created_at, deleted_at, estimate) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+            " ON CONFLICT (id) DO NOTHING",
             (
                 run,
                 labels.name,
@@ -152,6 +154,7 @@ class Store:
                 labels.held,
                 labels.created_at,
                 labels.deleted_at,
+                None if labels.estimate is None else msgspec.json.encode(labels.estimate).decode(),
             ),
         )
 
@@ -285,21 +288,32 @@ class Store:
             case Started():
                 execute(
                     "UPDATE runs SET step = 0, total_steps = ?, started_at = coalesce(started_at, ?), synthetic = ?,"
-                    " device = ?, precision = ? WHERE id = ?",
-                    (event.total_steps, event.at, event.synthetic, event.device, event.precision.value, run),
+                    " num_train = ?, num_test = ? WHERE id = ?",
+                    (event.total_steps, event.at, event.synthetic, event.num_train, event.num_test, run),
                 )
+                self._set_place(run, event)
                 self.add_event(run, "started", f"on {event.device_name} in {event.precision}, pid {event.pid}", event)
             case Resumed():
-                execute(
-                    "UPDATE runs SET step = ?, total_steps = ?, device = ?, precision = ? WHERE id = ?",
-                    (event.step, event.total_steps, event.device, event.precision.value, run),
-                )
+                execute("UPDATE runs SET step = ?, total_steps = ? WHERE id = ?", (event.step, event.total_steps, run))
+                self._set_place(run, event)
                 self.add_event(run, "resumed", f"from step {event.step} on {event.device_name}, pid {event.pid}", event)
             case Checkpointed():
-                execute("UPDATE runs SET checkpoint_step = ? WHERE id = ?", (event.step, run))
+                execute("INSERT OR REPLACE INTO checkpoints VALUES (?,?,?)", (run, event.step, event.seconds))
+                execute(
+                    "UPDATE runs SET checkpoint_step = ?,"
+                    " checkpoint_seconds = (SELECT sum(seconds) FROM checkpoints WHERE run = runs.id) WHERE id = ?",
+                    (event.step, run),
+                )
                 self.add_event(run, "checkpoint", f"step {event.step}", event)
             case Notice():
                 self.add_event(run, "notice", event.text, event)
+
+    def _set_place(self, run: str, event: Started | Resumed) -> None:
+        """Where a run is trained, and in what, as its worker says."""
+        self._connection.execute(
+            "UPDATE runs SET device = ?, precision = ?, device_name = ?, torch = ?, num_threads = ? WHERE id = ?",
+            (event.device, event.precision.value, event.device_name, event.torch, event.num_threads, run),
+        )
 
     def add_event(self, run: str, kind: str, text: str, source: AnyEvent | None = None) -> None:
         """Note what happened to a run; one that came from its journal is noted once, however often it is read."""

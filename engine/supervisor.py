@@ -20,7 +20,7 @@ from engine.launcher import Launcher, WorkerHolds
 from engine.paths import Home
 from engine.queries import Reader
 from engine.queue import Queue, QueueState, read_queue, write_queue
-from engine.run import TRANSITIONS, Intent, Run, RunStatus
+from engine.run import TRANSITIONS, Intent, Run, RunOutcome, RunStatus
 from engine.run_directory import Assignment, ExitReason, Labels, RunDirectory
 from engine.settings import Settings
 from engine.settling import finish, lose, rest, settle_crash
@@ -228,9 +228,14 @@ class Supervisor:
         intent = self.reader.run(run).intent
         with self.store.transaction():
             if record is not None and record.reason is not ExitReason.STOPPED:
-                outcome = finish(self.store, run, record).value
+                outcome = finish(self.store, run, record)
                 why = (record.error or "").strip().splitlines()
-                self.store.add_event(run, "finished", f"{outcome}: {why[-1]}" if why else outcome)
+                self.store.add_event(run, "finished", f"{outcome.value}: {why[-1]}" if why else outcome.value)
+                if outcome is RunOutcome.SUCCEEDED:
+                    labels = msgspec.structs.replace(
+                        directory.read_labels(), taken_seconds=self.reader.run(run).taken_seconds
+                    )
+                    directory.write_labels(labels)
             elif record is None and intent is Intent.RUN and run not in self._stop_asked_at:
                 step = self.reader.run(run).step
                 settle_crash(self.store, directory, status or "ended without a word", step=step)

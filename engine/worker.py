@@ -10,7 +10,6 @@ already holds run.lock.
 from __future__ import annotations
 
 import os
-import platform
 import signal
 import socket
 import sys
@@ -21,6 +20,7 @@ from types import FrameType
 import torch
 
 from engine import datasets, numerics
+from engine.devices import cpu_name
 from engine.errors import DepthscopeError, UsageError
 from engine.journal import JournalWriter, Notice, Resumed, Started
 from engine.locks import hold
@@ -106,12 +106,7 @@ def device_name(device: torch.device) -> str:
     """What the device calls itself."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    models = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
-    return " / ".join(sorted(models)) or platform.machine()
+    return cpu_name()
 
 
 def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWriter) -> Session:

@@ -26,6 +26,7 @@ def quickstart(
 ) -> None:
     """Train a shallow and a deep network, each with and without shortcuts, and say what depth did."""
     from console import drawing, following, metrics, planning, report
+    from console.estimates import gather
     from console.output import narrate, print_json
     from engine import client, datasets
 
@@ -47,7 +48,7 @@ def quickstart(
         f"{len(planned)} networks, {epochs} epochs over {min(TRAIN_IMAGES, num_train)} images of {chosen};"
         " Ctrl-C leaves, and training goes on"
     )
-    done = client.submit(home, planned, experiment=None)
+    done = client.submit(home, gather(home).estimated(planned), experiment=None)
     following.follow_until_done(home, done.runs, name=str(done.experiment))
     with client.read(home) as reader:
         trained = [reader.run(run) for run in done.runs]

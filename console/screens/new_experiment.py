@@ -11,6 +11,7 @@ from textual.containers import Container, Horizontal, VerticalScroll
 from textual.timer import Timer
 from textual.widgets import Button, DataTable, Input, Label, Select, SelectionList, Static
 
+from console.estimates import Knowledge, gather
 from console.experiment_form import (
     RECIPE_FIELDS,
     Filled,
@@ -70,6 +71,7 @@ class NewExperimentScreen(ConsoleScreen):
         self.planned: list[NewRun] = []
         self._waiting: Timer | None = None
         self._offered: list[int] = []
+        self._knowledge: Knowledge
 
     def compose_body(self) -> ComposeResult:
         filled, home = self._filled, self.console_app.home
@@ -121,6 +123,7 @@ class NewExperimentScreen(ConsoleScreen):
             yield Select(((one, one) for one in options), value=value, allow_blank=False, id=name, compact=True)
 
     def on_mount(self) -> None:
+        self._knowledge = gather(self.console_app.home)
         self.query_one("#plan-table", DataTable).add_columns(*PLAN_COLUMNS)
         self.query_one("#new-plan").border_title = "Runs"
         self.show_placeholders()
@@ -198,8 +201,8 @@ class NewExperimentScreen(ConsoleScreen):
         self.planned = []
         filled = self.filled()
         try:
-            planned = plan(self.console_app.home, filled)
-            rows = plan_rows(self.console_app.home, planned[:MANY_RUNS], list(self.console_app.feed.runs.values()))
+            planned = self._knowledge.estimated(plan(self.console_app.home, filled))
+            rows = plan_rows(self.console_app.home, planned[:MANY_RUNS])
         except DepthscopeError as error:
             trouble.update(str(error))
             trouble.set_class(bool(filled.architectures), "-wrong")

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 
 import console.app
+import console.estimates
+import engine.devices
 from console.app import ConsoleApp
 from console.config import Config
 from console.pulse import EngineState, Pulse
-from engine.devices import HostReading
+from engine.devices import CPU, HostReading
 from engine.paths import Home
+from engine.precision import Precision
 from engine.protocol import Greeting
 from tests import samples
 
@@ -51,8 +54,17 @@ def pulses(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 @pytest.fixture
+def sample_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine on which the samples were trained, for estimates: a processor that does float32 alone."""
+    monkeypatch.setattr(console.estimates, "find_devices", lambda: (CPU,))
+    monkeypatch.setattr(console.estimates, "device_name", lambda _device: "a processor")
+    monkeypatch.setattr(engine.devices, "of_cpu", lambda: (Precision.FP32,))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+
+@pytest.fixture
 def make_app(
-    tmp_path: Path, still_time: None, terminal_words: None, pulses: dict[str, Any]
+    tmp_path: Path, still_time: None, terminal_words: None, pulses: dict[str, Any], sample_machine: None
 ) -> Callable[..., ConsoleApp]:
     """Makes the app over the small sample, or over what `fill` puts into the home."""
 

@@ -1,0 +1,204 @@
+"""`depthscope plan --until`: which runs will be done by a time, behind what is queued already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from console.clock import clock_words
+from console.estimates import Knowledge
+from console.planning import Asked
+from console.states import seconds_left
+from console.train_words import train_commands
+from engine.devices import can_compute, candidates
+from engine.errors import UsageError
+from engine.protocol import NewRun
+from engine.run import Run, RunStatus
+from engine.spec import RunSpec
+from engine.timetable import Job, Wish, ends, kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What will be done by a time."""
+
+    now: datetime
+    until: datetime
+    expected: list[datetime | None]
+    """When each planned run will have ended; None where that cannot be told."""
+    latest: list[datetime | None]
+    """The same if everything takes as long as the estimates' uncertainty allows."""
+    kept: list[int]
+    """Indices of the planned runs that will all be done if the others are left out."""
+    commands: list[str]
+    """What makes those that are kept, where something has to be left out."""
+    num_unknown_ahead: int
+    """Queued runs of which nothing is known, and which are not counted."""
+
+    def word(self, index: int) -> str:
+        """Whether a planned run will be done, if all are queued."""
+        expected, latest = self.expected[index], self.latest[index]
+        if expected is None or latest is None:
+            return "unknown"
+        return "yes" if latest <= self.until else "perhaps" if expected <= self.until else "no"
+
+
+def look_ahead(
+    planned: Sequence[NewRun],
+    knowledge: Knowledge,
+    asked: Asked,
+    *,
+    until: datetime,
+    now: datetime,
+    experiment: str | None,
+) -> Outlook:
+    """What of a plan will be done by a time.
+
+    Args:
+        planned: With what each run is expected to take.
+        knowledge: Devices, and the queue that is ahead.
+        asked: What the plan was made from.
+        until: The time.
+        now: The time of day, with a zone.
+        experiment: Of the command lines; None where none was named.
+    """
+    known = [index for index, run in enumerate(planned) if run.estimate is not None]
+    expected = [job_of(planned[index], knowledge, pessimistic=False) for index in known]
+    longest = [job_of(planned[index], knowledge, pessimistic=True) for index in known]
+    busy, waiting, num_unknown = queue_ahead(knowledge, pessimistic=False)
+    busy_longer, waiting_longer, _ = queue_ahead(knowledge, pessimistic=True)
+    wishes = [
+        Wish(job=job, depth=planned[index].spec.model.depth, seed=planned[index].spec.seed)
+        for index, job in zip(known, longest, strict=True)
+    ]
+    within_seconds = (until - now).total_seconds()
+    chosen = kept(wishes, ahead=waiting_longer, free_in=busy_longer, within_seconds=within_seconds)
+    indices = [known[index] for index in chosen]
+    commands: list[str] = []
+    if len(indices) < len(planned):
+        commands = train_commands(asked, [planned[index] for index in indices], experiment)
+        if len(commands) > 1 and experiment is None:
+            # Two command lines would make two experiments.
+            name = f"until-{until:%H:%M}"
+            commands = train_commands(asked, [planned[index] for index in indices], name)
+
+    def moments(jobs: list[Job], ahead: list[Job], free_in: dict[str, list[float]]) -> list[datetime | None]:
+        found: list[datetime | None] = [None] * len(planned)
+        for index, seconds in zip(known, ends([*ahead, *jobs], free_in)[len(ahead) :], strict=True):
+            found[index] = None if seconds is None else now + timedelta(seconds=seconds)
+        return found
+
+    return Outlook(
+        now=now,
+        until=until,
+        expected=moments(expected, waiting, busy),
+        latest=moments(longest, waiting_longer, busy_longer),
+        kept=indices,
+        commands=commands,
+        num_unknown_ahead=num_unknown,
+    )
+
+
+def job_of(run: NewRun, knowledge: Knowledge, *, pessimistic: bool) -> Job:
+    """A planned run as the timetable sees it; its estimate is known."""
+    assert run.estimate is not None, f"{run.name} has no estimate"
+    longer = 1 + run.estimate.error_percent / 100 if pessimistic else 1.0
+    seconds = longer * run.estimate.total_seconds + knowledge.seconds_around_training
+    return Job(seconds=seconds, devices=possible_devices(run.spec, knowledge))
+
+
+def possible_devices(spec: RunSpec, knowledge: Knowledge) -> tuple[str, ...]:
+    """Names of the devices that a run may go to."""
+    try:
+        possible = candidates(spec.device, knowledge.devices)
+    except UsageError:
+        return ()
+    return tuple(device.name for device in possible if can_compute(device, spec.recipe.precision))
+
+
+def queue_ahead(knowledge: Knowledge, *, pessimistic: bool) -> tuple[dict[str, list[float]], list[Job], int]:
+    """When each device is free of what it trains now, what waits, and how many of all these are unknown."""
+    free_in: dict[str, list[float]] = {device.name: [] for device in knowledge.devices}
+    waiting: list[Job] = []
+    num_unknown = 0
+    for run in knowledge.queue:
+        seconds = remaining_seconds(run, knowledge, pessimistic=pessimistic)
+        num_unknown += seconds is None
+        if run.status is RunStatus.RUNNING:
+            free_in.setdefault(run.device or "cpu", []).append(seconds or 0.0)
+        elif seconds is not None:
+            waiting.append(Job(seconds=seconds, devices=possible_devices(run.spec, knowledge)))
+    return {device: places or [0.0] for device, places in free_in.items()}, waiting, num_unknown
+
+
+def remaining_seconds(run: Run, knowledge: Knowledge, *, pessimistic: bool) -> float | None:
+    """What a run of the queue still takes; None where nothing is known of it."""
+    estimate = knowledge.estimate(run.spec) or run.estimate
+    longer = 1 + estimate.error_percent / 100 if pessimistic and estimate is not None else 1.0
+    if run.epoch and (left := seconds_left(run)) is not None:
+        return longer * left
+    if estimate is None:
+        return seconds_left(run)
+    return longer * estimate.total_seconds * (1 - run.fraction_done) + knowledge.seconds_around_training
+
+
+def outlook_lines(outlook: Outlook, planned: Sequence[NewRun]) -> list[str]:
+    """What will be done, what is left out for it, and how to queue the rest."""
+    by = clock_words(outlook.until, outlook.now)
+    lines: list[str] = []
+    if outlook.num_unknown_ahead:
+        lines.append(f"{outlook.num_unknown_ahead} queued without an estimate, and not counted")
+    ends_known = [end for end in outlook.latest if end is not None]
+    if not outlook.commands and outlook.kept:
+        latest = clock_words(max(ends_known), outlook.now)
+        lines.append(f"all {len(planned)} will be done by {by}, at the latest by {latest}")
+        return lines
+    if not outlook.kept:
+        lines.append(f"no depth can be done by {by}")
+        return lines
+    left_out = left_out_words(outlook, planned)
+    lines.append(f"{len(outlook.kept)} of {len(planned)} will be done by {by}, without {left_out}:")
+    lines += [f"  {command}" for command in outlook.commands]
+    return lines
+
+
+def left_out_words(outlook: Outlook, planned: Sequence[NewRun]) -> str:
+    """What is left out: whole depths, and seeds of others."""
+    seeds: dict[int, set[int]] = {}
+    gone: dict[int, set[int]] = {}
+    for index, run in enumerate(planned):
+        depth, seed = run.spec.model.depth, run.spec.seed
+        seeds.setdefault(depth, set()).add(seed)
+        if index not in outlook.kept:
+            gone.setdefault(depth, set()).add(seed)
+    parts = []
+    for depth, missing in gone.items():
+        listed = ",".join(map(str, sorted(missing)))
+        parts.append(f"depth {depth}" if missing == seeds[depth] else f"seed {listed} of depth {depth}")
+    return "; ".join(parts)
+
+
+def outlook_document(outlook: Outlook, planned: Sequence[NewRun]) -> dict[str, Any]:
+    """The same for programs; moments in seconds since 1970."""
+    return {
+        "until": outlook.until.timestamp(),
+        "runs": [
+            {
+                "name": run.name,
+                "expected_at": seconds_since_1970(outlook.expected[index]),
+                "latest_at": seconds_since_1970(outlook.latest[index]),
+                "done": outlook.word(index),
+                "kept": index in outlook.kept,
+            }
+            for index, run in enumerate(planned)
+        ],
+        "commands": outlook.commands,
+        "num_unknown_ahead": outlook.num_unknown_ahead,
+    }
+
+
+def seconds_since_1970(moment: datetime | None) -> float | None:
+    """For documents."""
+    return None if moment is None else moment.timestamp()

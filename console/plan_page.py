@@ -1,0 +1,132 @@
+"""What `depthscope plan` prints: for each run what it needs, and how far off such estimates have been."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from console.clock import clock_words
+from console.deadline import Outlook, outlook_document, outlook_lines
+from console.estimates import Knowledge
+from console.formatting import byte_size, count, duration, percent, table
+from engine import datasets
+from engine.pace import Estimate, Source, Truth
+from engine.planner import training_memory_bytes
+from engine.protocol import NewRun
+from models import cost
+
+NOTHING = "nothing to go by"
+
+
+def plan_page(planned: Sequence[NewRun], knowledge: Knowledge, outlook: Outlook | None, *, unicode: bool) -> str:
+    """A row a run, what all take together and what will be done when, and how far off estimates have been."""
+    sign = "±" if unicode else "+-"
+    header, align = ["run", "parameters", "MACs", "memory", "an epoch", "total", "", "from"], "<>>>>>><"
+    if outlook is not None:
+        header += ["ends", f"by {clock_words(outlook.until, outlook.now)}"]
+        align += "><"
+    rows = []
+    for index, run in enumerate(planned):
+        estimate = run.estimate
+        row = [
+            run.name,
+            count(cost.num_parameters(run.spec.model)),
+            count(cost.forward_macs(run.spec.model)),
+            f"~{byte_size(memory_bytes(run, knowledge))}",
+            "-" if estimate is None else f"~{duration(estimate.seconds_per_epoch)}",
+            "-" if estimate is None else f"~{duration(estimate.total_seconds)}",
+            "" if estimate is None else f"{sign} {estimate.error_percent:.0f} %",
+            source_words(estimate),
+        ]
+        if outlook is not None:
+            end = outlook.expected[index]
+            row += ["-" if end is None else f"~{clock_words(end, outlook.now)}", outlook.word(index)]
+        rows.append(row)
+    lines = [table(header, rows, align=align), "", sum_line(planned)]
+    if outlook is not None:
+        lines += outlook_lines(outlook, planned)
+    return "\n".join([*lines, accuracy_line(knowledge.truths)])
+
+
+def memory_bytes(run: NewRun, knowledge: Knowledge) -> int:
+    """Estimated peak memory of a run."""
+    num_train, num_test, _ = datasets.describe(knowledge.home, run.spec.data.name)
+    return training_memory_bytes(run.spec, num_train=num_train, num_test=num_test)
+
+
+def source_words(estimate: Estimate | None) -> str:
+    """Where an estimate is from."""
+    if estimate is None:
+        return NOTHING
+    runs = "1 past run" if estimate.num_runs == 1 else f"{estimate.num_runs} past runs"
+    match estimate.source:
+        case Source.PROBE:
+            return "probe"
+        case Source.HISTORY:
+            return runs
+        case Source.SCALED:
+            return f"{runs} of {estimate.network}, by MACs"
+
+
+def sum_line(planned: Sequence[NewRun]) -> str:
+    """What all runs take together, one after the other."""
+    known = [run.estimate.total_seconds for run in planned if run.estimate is not None]
+    if not known:
+        return "no time can be told: leave --no-probe out, or train one of them"
+    runs = "1 run" if len(planned) == 1 else f"{len(planned)} runs"
+    missing = len(planned) - len(known)
+    without = f", without {missing} of which nothing is known" if missing else ""
+    return f"{runs}: about {duration(sum(known))} of training{without}"
+
+
+def accuracy_line(truths: Sequence[Truth]) -> str:
+    """How far off estimates have been."""
+    if not truths:
+        return "no estimate has met its run's true time yet"
+    errors = [100 * truth.error for truth in truths]
+    runs = "1 run" if len(errors) == 1 else f"{len(errors)} runs"
+    return (
+        f"estimates so far were off by {percent(statistics.median(errors), 1)} in the median,"
+        f" {percent(max(errors), 1)} at worst ({runs})"
+    )
+
+
+def plan_document(planned: Sequence[NewRun], knowledge: Knowledge, outlook: Outlook | None) -> dict[str, Any]:
+    """The same for programs; a run without an estimate has null."""
+    return {
+        "runs": [
+            {
+                "name": run.name,
+                "num_parameters": cost.num_parameters(run.spec.model),
+                "forward_macs": cost.forward_macs(run.spec.model),
+                "memory_bytes": memory_bytes(run, knowledge),
+                "estimate": msgspec.to_builtins(run.estimate),
+                "spec": msgspec.to_builtins(run.spec),
+            }
+            for run in planned
+        ],
+        "until": None if outlook is None else outlook_document(outlook, planned),
+        "accuracy": accuracy_document(knowledge.truths),
+    }
+
+
+def accuracy_document(truths: Sequence[Truth]) -> dict[str, Any]:
+    """How far off estimates have been: all of them, the median and the worst."""
+    errors = [100 * truth.error for truth in truths]
+    return {
+        "num_runs": len(errors),
+        "median_error_percent": statistics.median(errors) if errors else None,
+        "worst_error_percent": max(errors, default=None),
+        "runs": [
+            {
+                "run": truth.run,
+                "source": truth.estimate.source.value,
+                "estimated_seconds": truth.estimate.total_seconds,
+                "taken_seconds": truth.seconds,
+            }
+            for truth in truths
+        ],
+    }

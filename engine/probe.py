@@ -1,0 +1,211 @@
+"""How fast networks train on one device, from a few steps each: `python -P -m engine.probe`.
+
+Takes the runs that are meant as JSON lines on standard input, and answers each with a line on standard output: a pace,
+or why there is none. The device comes from the environment, as a worker's does. Steps, evaluations and checkpoints are
+those of training itself; only the images are noise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+import torch
+
+from engine import numerics
+from engine.augmentation import EpochDraws
+from engine.checkpoint import save_checkpoint
+from engine.pace import Pace, Workload
+from engine.paths import find_home
+from engine.probing import NoPace, Task
+from engine.steps import EagerSteps, Steps, steps_for
+from engine.training import (
+    EVALUATION_BATCH_SIZE,
+    DeviceData,
+    TrainingState,
+    diverged_at,
+    start_training,
+)
+from engine.worker import assigned_device, device_name, torch_device
+
+FEWEST_STEPS = 3
+LEAST_SECONDS = 2.0
+MOST_SECONDS = 10.0
+"""Of steps, for each network; a step that takes longer than this is the only one."""
+SECONDS_OF_EVALUATION = 2.0
+BLOCK_SECONDS = 0.25
+"""On a GPU so many steps are timed together, for to wait after each would stop it from running ahead."""
+MAX_IMAGES = 10_000
+SMALL_RATE = 1e-4
+"""Labels that mean nothing must not drive a network to infinity within its few steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds of something that was done several times."""
+
+    seconds: float
+    """Median."""
+    to_begin: float
+    """What the first took longer."""
+    spread: float
+    """Half of what the middle half of them differs by, over the median; 0 where there are too few to say."""
+
+
+def probe(task: Task, device: torch.device) -> Pace:
+    """Time the steps, the evaluation and the checkpoint of one run.
+
+    Args:
+        task: The run, and the sizes of its dataset.
+        device: Where.
+
+    Raises:
+        ValueError: the device does not do the precision natively.
+        torch.OutOfMemoryError: the network does not fit.
+    """
+    spec = task.spec
+    state = start_training(spec, device)
+    numerics.configure(device, state.precision, deterministic=spec.recipe.deterministic)
+    num_train, num_test = min(task.num_train, MAX_IMAGES), min(task.num_test, 2 * EVALUATION_BATCH_SIZE)
+    num_train = max(num_train, min(task.num_train, 2 * spec.recipe.batch_size))
+    data = noise(num_train, num_test, spec.model.num_classes, device)
+    began = time.perf_counter()
+    stepper = steps_for(state, data, spec.recipe, report=lambda _text: None)
+    synchronise(device)
+    to_record = time.perf_counter() - began
+    step = time_steps(stepper, state, data, task)
+    if device.type == "cuda":
+        # As it was recorded: all of them.
+        num_evaluated, evaluation = num_test, stepper.evaluate
+    else:
+        # A forward pass is about a third of a step.
+        share = step.seconds / spec.recipe.batch_size
+        num_evaluated = max(1, min(num_test, round(3 * SECONDS_OF_EVALUATION / share)))
+        images, labels = data.test_images[:num_evaluated], data.test_labels[:num_evaluated]
+        evaluation = EagerSteps(state, replace(data, test_images=images, test_labels=labels), spec.recipe).evaluate
+    return Pace(
+        workload=Workload.of(spec, state.precision),
+        device_name=device_name(device),
+        torch=str(torch.__version__),
+        num_threads=torch.get_num_threads(),
+        seconds_per_step=step.seconds,
+        seconds_per_evaluated_image=time_evaluation(evaluation) / num_evaluated,
+        # On a GPU it is written while training goes on.
+        seconds_per_checkpoint=time_checkpoint(state) if device.type == "cpu" else 0.0,
+        seconds_to_begin=to_record + step.to_begin,
+        spread=step.spread,
+        at=time.time(),
+    )
+
+
+def noise(num_train: int, num_test: int, num_classes: int, device: torch.device) -> DeviceData:
+    """Random images with random labels."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(num: int) -> tuple[torch.Tensor, torch.Tensor]:
+        images = torch.randint(0, 256, (num, 32, 32, 3), generator=generator, dtype=torch.uint8)
+        return images.to(device), torch.randint(0, num_classes, (num,), generator=generator).to(device)
+
+    return DeviceData(*draw(num_train), *draw(num_test), mean=(0.5,) * 3, std=(0.25,) * 3)
+
+
+def time_steps(stepper: Steps, state: TrainingState, data: DeviceData, task: Task) -> Timing:
+    """Seconds of one update: the median after a warm-up, within the bounds that this module names."""
+    recipe = task.spec.recipe
+    draws = EpochDraws.draw(task.spec.seed, 0, len(data.train_labels))
+    num_whole = max(1, len(data.train_labels) // recipe.batch_size)
+    rates = [SMALL_RATE] * task.spec.steps_per_epoch(len(data.train_labels))
+
+    def steps(count: int) -> float:
+        began = time.perf_counter()
+        for _ in range(count):
+            index = state.next_step % num_whole
+            if index == 0:
+                stepper.begin_epoch(draws, rates, done=0)
+            stepper.take(index)
+            if state.device.type == "cpu":
+                # As the loop asks after every step.
+                diverged_at(state)
+        synchronise(state.device)
+        return (time.perf_counter() - began) / count
+
+    warm_up = [steps(1)]
+    if warm_up[0] >= MOST_SECONDS:
+        return Timing(warm_up[0], 0.0, 0.0)
+    warm_up.append(steps(1))
+    block = 1 if state.device.type == "cpu" else max(1, int(BLOCK_SECONDS / warm_up[-1]))
+    found: list[float] = []
+    began = time.perf_counter() - sum(warm_up)
+    while (spent := time.perf_counter() - began) < MOST_SECONDS or not found:
+        if len(found) >= FEWEST_STEPS and spent >= LEAST_SECONDS + sum(warm_up):
+            break
+        found.append(steps(block))
+    median = statistics.median(found)
+    to_begin = max(0.0, warm_up[0] - median)
+    if len(found) < FEWEST_STEPS:
+        return Timing(median, to_begin, 0.0)
+    low, _, high = statistics.quantiles(found, n=4, method="inclusive")
+    return Timing(median, to_begin, (high - low) / 2 / median)
+
+
+def time_evaluation(evaluation: Callable[[], object]) -> float:
+    """Seconds of one evaluation: the median of three where there is time, for the first finds nothing in its place."""
+    taken: list[float] = []
+    while not taken or (len(taken) < 3 and sum(taken) < SECONDS_OF_EVALUATION):
+        began = time.perf_counter()
+        evaluation()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def time_checkpoint(state: TrainingState) -> float:
+    """Seconds of one checkpoint, written beside the run directories and removed."""
+    with tempfile.TemporaryDirectory(prefix=".probe-", dir=find_home().root) as folder:
+        began = time.perf_counter()
+        save_checkpoint(
+            Path(folder) / "checkpoint.pt",
+            Path(folder) / "checkpoint.prev.pt",
+            {"model": state.model.state_dict(), "optimizer": state.optimizer.state_dict()},
+        )
+        return time.perf_counter() - began
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a GPU has done what it was asked."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def answers(device: torch.device, lines: Iterator[bytes]) -> Iterator[Pace | NoPace]:
+    """What is found of each run, one after the other."""
+    decode: Callable[[bytes], Task] = msgspec.json.Decoder(Task).decode
+    for line in lines:
+        task = decode(line)
+        try:
+            yield probe(task, device)
+        except torch.OutOfMemoryError:
+            yield NoPace(reason="out of memory: a smaller --batch-size or --width needs less")
+        except ValueError as error:
+            yield NoPace(reason=str(error))
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def main() -> None:
+    """Entry point."""
+    for answer in answers(torch_device(assigned_device()), iter(sys.stdin.buffer)):
+        sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    # Whoever asked may have left.
+    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
+        main()

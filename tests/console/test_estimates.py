@@ -1,0 +1,124 @@
+"""What is known of this machine, put together: probes are made where nothing is known, and kept where they are true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+import console.estimates
+from console.estimates import Knowledge, gather, probe
+from engine.devices import CPU
+from engine.pace import Pace, Workload
+from engine.paths import Home
+from engine.precision import Precision
+from engine.probing import Task
+from engine.protocol import NewRun
+from engine.run import RunStatus
+from engine.store import Store
+from tests.samples import add_sample, sample_spec
+
+
+def pace_of(task: Task) -> Pace:
+    return Pace(
+        workload=Workload.of(task.spec, Precision.FP32),
+        device_name="a processor",
+        torch=console.estimates.probing.torch_version(),
+        num_threads=2,
+        seconds_per_step=0.1,
+        seconds_per_evaluated_image=0.0001,
+        seconds_per_checkpoint=0.1,
+        seconds_to_begin=0.0,
+        spread=0.0,
+    )
+
+
+@pytest.fixture
+def home(tmp_path, sample_machine: None, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A quiet machine on which he-plain20 was trained, and whose probes answer at once."""
+    monkeypatch.setattr(console.estimates, "busy_percent", lambda _device: 3.0)
+    monkeypatch.setattr(
+        console.estimates.probing, "probe_all", lambda _home, _device, tasks, _report: [pace_of(task) for task in tasks]
+    )
+    home = Home(tmp_path / "home").create()
+    store = Store(home.database)
+    with store.transaction():
+        add_sample(store, 1, "he-plain", 20, experiment="past", epochs_done=164)
+    store.close()
+    return home
+
+
+def runs(*depths: int, seeds: Sequence[int] = (0,)) -> list[NewRun]:
+    return [
+        NewRun(name=f"{depth}-s{seed}", spec=sample_spec("he-plain", depth, seed=seed))
+        for depth in depths
+        for seed in seeds
+    ]
+
+
+def sources(knowledge: Knowledge, planned: list[NewRun]) -> list[str | None]:
+    return [None if run.estimate is None else run.estimate.source.value for run in knowledge.estimated(planned)]
+
+
+def test_only_what_was_never_trained_is_probed_and_the_probe_is_kept(home: Home):
+    """Once for all seeds of a network; the next command goes by it."""
+    planned, said = runs(20, 32, seeds=(0, 1)), []
+    found = probe(gather(home), planned, again=False, report=said.append)
+
+    assert said == ["probing 1 network on cpu, at most about 15 s"]
+    assert sources(found, planned) == ["history"] * 2 + ["probe"] * 2
+    assert sources(gather(home), planned) == ["history"] * 2 + ["probe"] * 2
+    assert sources(gather(home, with_kept_probes=False), planned) == ["history"] * 2 + ["scaled"] * 2
+
+
+def test_what_is_asked_for_is_probed_again_and_counts_now(home: Home):
+    """`--probe` wants to know how fast the machine is at this moment."""
+    planned = runs(20)
+
+    assert sources(probe(gather(home), planned, again=True, report=lambda _text: None), planned) == ["probe"]
+    assert sources(gather(home), planned) == ["history"]
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_a_device_with_other_work_is_named_and_its_probe_is_not_kept(
+    home: Home, trains: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """It would be too slow for every later plan."""
+    if trains:
+        store = Store(home.database)
+        with store.transaction():
+            add_sample(store, 2, "plain", 56, experiment="now", epochs_done=1, status=RunStatus.RUNNING, outcome=None)
+        store.close()
+    else:
+        monkeypatch.setattr(console.estimates, "busy_percent", lambda _device: 80.0)
+    planned, said = runs(32), []
+    found = probe(gather(home), planned, again=False, report=said.append)
+
+    assert sources(found, planned) == ["probe"]
+    assert said[1].startswith("cpu trains a run just now" if trains else "other programs use 80 % of cpu")
+    assert "slower than a device that is free" in said[1]
+    assert sources(gather(home), planned) == ["scaled"]
+
+
+def test_history_of_another_machine_does_not_count(home: Home, monkeypatch: pytest.MonkeyPatch):
+    """Run directories may be copied; the device's name tells."""
+    monkeypatch.setattr(console.estimates, "device_name", lambda _device: "another processor")
+
+    assert sources(gather(home), runs(20)) == [None]
+
+
+def test_history_with_other_threads_does_not_count(home: Home, monkeypatch: pytest.MonkeyPatch):
+    """The samples were trained with two."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert sources(gather(home), runs(20)) == [None]
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert sources(gather(home), runs(20)) == ["history"]
+
+
+def test_an_index_that_cannot_be_read_leaves_everything_unknown(home: Home):
+    """Queueing runs goes on without estimates."""
+    home.database.write_bytes(b"no database" * 1000)
+    knowledge = gather(home)
+
+    assert (knowledge.queue, knowledge.truths, sources(knowledge, runs(20))) == ((), (), [None])
+    assert knowledge.device_for(runs(20)[0].spec) == CPU

@@ -1,0 +1,114 @@
+"""Probes as processes, and what is kept of them. No figure of speed is judged here: that is a benchmark's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine import probing
+from engine.devices import CPU, cpu_name
+from engine.pace import Pace, Workload
+from engine.paths import Home
+from engine.precision import Precision
+from engine.probing import NoPace, ProbeFailed, Task, keep, probe_all, read_kept
+from engine.recipes import recipe
+from engine.spec import RunSpec
+from models.catalog import model_spec
+
+
+def task(depth: int = 8, **changes: Any) -> Task:
+    """A network that takes milliseconds a step."""
+    spec = RunSpec(model=model_spec("he-resnet", depth, width=4), recipe=recipe("quick", batch_size=20, **changes))
+    return Task(spec=spec, num_train=200, num_test=80)
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return Home(tmp_path / "home").create()
+
+
+def test_a_probe_times_every_network_it_can_and_says_why_it_cannot(bare: Home):
+    """In the precision of the device, with the threads of a worker, and nothing of it stays on disk."""
+    asked = [task(precision="fp32"), task(precision="fp16"), task(14, precision="fp32"), task(deterministic=True)]
+    told: list[tuple[Task, Pace | NoPace]] = []
+    found = probe_all(bare, CPU, asked, lambda one, answer: told.append((one, answer)))
+
+    assert [one for one, _ in told] == asked
+    assert isinstance(told[1][1], NoPace)
+    assert "precision fp16 is not native to this processor" in told[1][1].reason
+    assert [pace.workload for pace in found[:2]] == [
+        Workload.of(asked[0].spec, Precision.FP32),
+        Workload.of(asked[2].spec, Precision.FP32),
+    ]
+    assert found[2].workload.deterministic
+    for pace in found:
+        assert (pace.device_name, pace.num_threads) == (cpu_name(), 1)
+        assert probing.same_torch(pace.torch, probing.torch_version())
+        assert min(pace.seconds_per_step, pace.seconds_per_evaluated_image, pace.seconds_per_checkpoint) > 0
+    assert sorted(path.name for path in bare.root.iterdir()) == ["data", "runs"]
+
+
+def test_a_probe_that_dies_says_its_last_words(bare: Home, monkeypatch: pytest.MonkeyPatch):
+    """A torch that cannot be loaded, here a directory that Python cannot start with."""
+    monkeypatch.setenv("PYTHONHOME", "/nonexistent")
+
+    with pytest.raises(ProbeFailed, match=r"the probe ended early: .*\w"):
+        probe_all(bare, CPU, [task()], lambda _task, _answer: None)
+
+
+@pytest.fixture
+def measured() -> Pace:
+    return Pace(
+        workload=Workload.of(task().spec, Precision.FP32),
+        device_name="a processor",
+        torch="2.15.0+cpu",
+        num_threads=1,
+        seconds_per_step=0.1,
+        seconds_per_evaluated_image=0.001,
+        seconds_per_checkpoint=0.01,
+        seconds_to_begin=0.0,
+        spread=0.0,
+    )
+
+
+def test_a_probe_is_kept_until_torch_or_the_threads_change(bare: Home, measured: Pace, monkeypatch: pytest.MonkeyPatch):
+    """Either makes another pace; coming back brings the old one back."""
+    monkeypatch.setattr(probing, "torch_version", lambda: "2.15.0")
+    keep(bare, [measured])
+    assert read_kept(bare) == [measured]
+
+    monkeypatch.setattr(probing, "torch_version", lambda: "2.16.0")
+    assert read_kept(bare) == []
+    monkeypatch.setattr(probing, "torch_version", lambda: "2.15.0")
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    assert read_kept(bare) == []
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert read_kept(bare) == [measured]
+
+
+def test_a_later_probe_replaces_an_earlier_one_of_the_same_workload_alone(
+    bare: Home, measured: Pace, monkeypatch: pytest.MonkeyPatch
+):
+    """One figure for each network and device."""
+    monkeypatch.setattr(probing, "torch_version", lambda: "2.15.0")
+    elsewhere = msgspec.structs.replace(measured, device_name="another processor")
+    again = msgspec.structs.replace(measured, seconds_per_step=0.2)
+    keep(bare, [measured, elsewhere])
+    keep(bare, [again])
+
+    assert read_kept(bare) == [elsewhere, again]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'[{"pace": 1}]', b"\xff"])
+def test_a_damaged_file_of_probes_reads_as_none_and_is_replaced(bare: Home, measured: Pace, content: bytes):
+    """It costs a few seconds to make anew."""
+    bare.probes.write_bytes(content)
+    assert read_kept(bare) == []
+    keep(bare, [measured])
+
+    assert msgspec.json.decode(bare.probes.read_bytes())[0]["pace"]["seconds_per_step"] == 0.1
+    assert bare.probes.stat().st_mode & 0o077 == 0
