@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import msgspec
 
 from console import planning
-from console.formatting import byte_size, count, duration
+from console.formatting import count, duration
 from engine import datasets, planner
 from engine.errors import DepthscopeError, UsageError
 from engine.paths import Home
 from engine.protocol import NewRun
 from engine.recipes import RECIPES, Recipe
 from engine.run import Run
+from engine.sizes import size_as_typed
 from engine.spec import RunSpec
 from models import cost
 from models.catalog import Architecture, known_depths
@@ -44,6 +45,7 @@ class Filled:
     norm: str = "batch"
     conv_bias: bool = False
     device: str = ""
+    memory_limit: str = ""
     experiment: str = ""
 
 
@@ -82,6 +84,7 @@ def plan(home: Home, filled: Filled) -> list[NewRun]:
             recipe=filled.recipe,
             overrides=overrides,
             device=filled.device.strip() or None,
+            memory_limit=filled.memory_limit.strip() or None,
         ),
     )
 
@@ -146,6 +149,7 @@ def filled_from(spec: RunSpec) -> Filled:
         norm=model.norm.value,
         conv_bias=model.conv_bias,
         device=spec.device or "",
+        memory_limit="" if spec.memory_limit_bytes is None else size_as_typed(spec.memory_limit_bytes),
     )
 
 
@@ -159,7 +163,7 @@ def words_of(value: object) -> str:
 
 
 def plan_rows(home: Home, planned: Sequence[NewRun], past: Sequence[Run]) -> list[list[str]]:
-    """A row a run: name, parameters, MACs, estimated memory and estimated time.
+    """A row a run: name, parameters, MACs, estimated memory, whether it fits, and estimated time.
 
     Args:
         home: Whose dataset is asked for its size.
@@ -168,17 +172,16 @@ def plan_rows(home: Home, planned: Sequence[NewRun], past: Sequence[Run]) -> lis
     """
     if not planned:
         return []
-    num_train, num_test, _ = datasets.describe(home, planned[0].spec.data.name)
+    num_train, _, _ = datasets.describe(home, planned[0].spec.data.name)
     rows = []
-    for run in planned:
+    for run, verdict in zip(planned, planning.judge_all(home, planned), strict=True):
         seconds = planner.training_seconds(run.spec, num_train=num_train, past=past)
-        memory = planner.training_memory_bytes(run.spec, num_train=num_train, num_test=num_test)
         rows.append(
             [
                 run.name,
                 count(cost.num_parameters(run.spec.model)),
                 count(cost.forward_macs(run.spec.model)),
-                f"~{byte_size(memory)}",
+                *planning.memory_words(verdict),
                 "no run to go by" if seconds is None else f"~{duration(seconds)}",
             ]
         )

@@ -16,6 +16,7 @@ from engine.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from engine.errors import DatasetError
 from engine.journal import Checkpointed, Epoch, JournalWriter, Notice
 from engine.loss_scaling import LossScale
+from engine.memory_estimate import evaluation_batch_size
 from engine.precision import Precision
 from engine.progress import ProgressMeter, finite
 from engine.run_directory import ExitReason, RunDirectory
@@ -142,7 +143,13 @@ def finish_epoch(session: Session, should_stop: Callable[[], bool]) -> ExitReaso
     state = session.state
     loss, wrong = state.sums.read()
     num_images = state.sums.num_images
-    measured = evaluate(state.model, session.data, precision=state.precision, should_stop=should_stop)
+    measured = evaluate(
+        state.model,
+        session.data,
+        batch_size=evaluation_batch_size(session.spec, state.precision),
+        precision=state.precision,
+        should_stop=should_stop,
+    )
     session.count_time(training=False)
     if measured is None:
         save(session)

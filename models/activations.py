@@ -8,6 +8,7 @@ statistics, logits and loss stay float32.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 import msgspec
 
 from models import cost
-from models.catalog import Architecture, ModelSpec, Norm
+from models.catalog import RESIDUAL, Architecture, ModelSpec, Norm
 from models.cost import Layer, LayerKind
 
 FULL_BYTES = 4
@@ -42,6 +43,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """Gradients of activations that lie beside what is saved when the block's backward pass has begun."""
     last_gradients_size: int
     """Gradients when it ends, and what it still saves then beside its input."""
+    summands_size: int
+    """What the second forward pass holds of a shortcut that is no identity, beside what it comes to save."""
     loss_bytes: int = 0
     """Saved for one image whatever the precision: log-probabilities and the label."""
 
@@ -92,12 +95,17 @@ def peak_bytes(spec: ModelSpec, batch_size: int, *, number_bytes: int, checkpoin
     stem, *blocks, head = parts(spec)
     at_the_end = saved_bytes(spec, batch_size, number_bytes=number_bytes, checkpointed=checkpointed)
     # Beside what is saved: the last sum, or what was normalised last, and the gradients of the loss.
-    peak = at_the_end + batch_size * (number_bytes * blocks[-1].output_size + 2 * head.loss_bytes)
+    beside = blocks[-1].output_size
+    if not (checkpointed or blocks[-1].saves_input):
+        # Inputs that nobody saves are held by whoever passes them on: the network, the last stage, the last block.
+        beside += stem.output_size + 2 * blocks[-1].input_size
+    peak = at_the_end + batch_size * (number_bytes * beside + 2 * head.loss_bytes)
     before = stem.saved_bytes(batch_size, number_bytes)
     for block in blocks:
         kept_input = batch_size * number_bytes * block.input_size
         if checkpointed:
             own = kept_input + block.recomputed_bytes(batch_size, number_bytes)
+            own += batch_size * number_bytes * block.summands_size
         else:
             own = block.saved_bytes(batch_size, number_bytes)
             own += batch_size * number_bytes * block.output_size * block.saves_output
@@ -108,6 +116,16 @@ def peak_bytes(spec: ModelSpec, batch_size: int, *, number_bytes: int, checkpoin
     return peak
 
 
+def working_size(spec: ModelSpec) -> int:
+    """Numbers for one image that are alive at once in a forward pass that saves nothing: an upper bound.
+
+    A block's input may be held by its stage, by the block and activated; of its output's size there are the sum, what
+    is added and what the last normalisation returned.
+    """
+    return max(3 * (block.input_size + block.output_size) for block in parts(spec)[1:-1])
+
+
+@functools.lru_cache(maxsize=64)
 def parts(spec: ModelSpec) -> tuple[Part, ...]:
     """Stem, blocks and what follows them, in the order of the forward pass."""
     is_preact = spec.architecture is Architecture.PREACT
@@ -144,9 +162,18 @@ def part(name: str, group: Sequence[Layer], spec: ModelSpec, *, is_preact: bool)
         # Of the sum that was activated, and of what it was added up from; pre-activation keeps the sum's for the
         # shortcut while the last convolution and the ReLU before it are gone through.
         first_gradients_size=output_size + 2 * math.prod(main[-1].input_shape) if is_preact else 2 * output_size,
-        # Of the two paths to the input, and their sum; pre-activation still needs what its first ReLU returned.
-        last_gradients_size=(4 if is_preact else 3) * input_size,
+        last_gradients_size=last_gradients_size(spec, main[0]),
+        summands_size=output_size if spec.architecture in RESIDUAL and input_size != output_size else 0,
     )
+
+
+def last_gradients_size(spec: ModelSpec, first: Layer) -> int:
+    """Numbers for one image that a block holds at the end of its backward pass, by its first convolution."""
+    input_size = math.prod(first.input_shape)
+    if spec.architecture not in RESIDUAL:
+        return input_size + math.prod(first.output_shape)
+    # Of the two paths to the input, and their sum; pre-activation still needs what its first ReLU returned.
+    return (4 if spec.architecture is Architecture.PREACT else 3) * input_size
 
 
 def head(group: Sequence[Layer], spec: ModelSpec, last_size: int) -> Part:
@@ -166,6 +193,7 @@ def head(group: Sequence[Layer], spec: ModelSpec, last_size: int) -> Part:
         weight_size=weights(classifier),
         first_gradients_size=2 * spec.num_classes,
         last_gradients_size=2 * last_size,
+        summands_size=0,
         loss_bytes=FULL_BYTES * spec.num_classes + LABEL_BYTES,
     )
 

@@ -1,4 +1,4 @@
-"""What torch really holds: storages that autograd saves, and all that are alive at once. For tests and figures alone."""
+"""What torch really holds: storages that autograd saves, and all that are alive at once. For tests and figures."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from engine import numerics
 from engine.memory import checkpoint_blocks
 from engine.precision import Precision
+from engine.training import DeviceData
 from models.build import build_model
 from models.catalog import ModelSpec
 
@@ -26,8 +27,13 @@ def without_drawing() -> Iterator[None]:
 
     What they get is set to zero, for numbers that are not normal make a processor slow.
     """
+
+    def zero(convolution: nn.Conv2d) -> None:
+        for parameter in convolution.parameters():
+            parameter.data.zero_()
+
     drawn = nn.Conv2d.reset_parameters
-    nn.Conv2d.reset_parameters = lambda convolution: convolution.weight.data.zero_()  # type: ignore[method-assign]
+    nn.Conv2d.reset_parameters = zero  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -58,6 +64,14 @@ def saved_by_autograd(spec: ModelSpec, batch_size: int, precision: Precision, *,
     total = sum(sizes.values())
     del loss
     return total
+
+
+def unlearnt_data(num_train: int, num_test: int, device: torch.device) -> DeviceData:
+    """Black images of one class on a device."""
+    sizes = ((num_train, 32, 32, 3), (num_test, 32, 32, 3))
+    train, test = (torch.zeros(size, dtype=torch.uint8, device=device) for size in sizes)
+    labels = [torch.zeros(num, dtype=torch.int64, device=device) for num in (num_train, num_test)]
+    return DeviceData(train, labels[0], test, labels[1], mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
 
 class LiveStorages(TorchDispatchMode):

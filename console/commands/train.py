@@ -53,6 +53,11 @@ def train(
         typer.Option("--checkpoint-activations/--keep-activations", help="Less memory, more time, the same numbers."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, or a GPU such as cuda:1; the first free one else.")] = None,
+    memory_limit: Annotated[
+        str | None, typer.Option(help="Take no more of the device than this, such as 6GiB; all of it else.")
+    ] = None,
+    fit: Annotated[bool, typer.Option("--fit", help="Change precision or checkpointing where a run needs it.")] = False,
+    fit_batch: Annotated[bool, typer.Option("--fit-batch", help="The batch, too, which changes the result.")] = False,
     experiment: Annotated[
         str | None, typer.Option("-e", "--experiment", help="Its name; one that exists gets the runs added.")
     ] = None,
@@ -96,13 +101,19 @@ def train(
             "checkpoint_activations": checkpoint_activations,
         },
         device=device,
+        memory_limit=memory_limit,
+        fit=fit,
+        fit_batch=fit_batch,
     )
-    planned = planning.plan_runs(home, asked)
+    planned = planning.plan_runs(home, asked, narrate)
     if dry_run:
+        verdicts = planning.judge_all(home, planned)
         if as_json:
-            print_json(documents.plan_document(planned))
+            print_json(documents.plan_document(planned, verdicts))
         else:
-            typer.echo(planning.plan_table(planned))
+            typer.echo(planning.plan_table(planned, verdicts))
+    planning.check_all_fit(home, planned)
+    if dry_run:
         return
     home = client.open_home()
     done = client.submit(home, planned, experiment=experiment)

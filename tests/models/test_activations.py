@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import msgspec
+import itertools
+
 import pytest
 
 from engine.precision import BYTES_OF_ACTIVATION, Precision
@@ -101,6 +102,6 @@ def test_parts_follow_each_other():
         found = parts(spec)
 
         assert len(found) == sum(spec.blocks) + 2
-        assert all(before.output_size == after.input_size for before, after in zip(found, found[1:], strict=False))
+        assert all(before.output_size == after.input_size for before, after in itertools.pairwise(found))
         assert len({part.name for part in found}) == len(found)
-        assert all(msgspec.structs.asdict(part)["saved_size"] > 0 for part in found)
+        assert all(part.saved_size > 0 for part in found)
