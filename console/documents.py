@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from engine.fitting import Verdict
 from engine.protocol import NewRun
 from engine.run import EpochRow, EventRow, Run, StepRow
 from models import catalog, cost
@@ -34,16 +35,22 @@ def run_details(
     }
 
 
-def plan_document(planned: Sequence[NewRun]) -> dict[str, Any]:
-    """What would be trained."""
+def plan_document(planned: Sequence[NewRun], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """What would be trained, with a verdict on the memory of each run."""
     return {
         "runs": [
             {
                 "name": run.name,
                 "num_parameters": cost.num_parameters(run.spec.model),
                 "forward_macs": cost.forward_macs(run.spec.model),
+                "memory": {
+                    **msgspec.to_builtins(verdict.estimate),
+                    "total_bytes": verdict.estimate.total_bytes,
+                    "limit_bytes": verdict.limit_bytes,
+                    "fits": verdict.fits,
+                },
                 "spec": msgspec.to_builtins(run.spec),
             }
-            for run in planned
+            for run, verdict in zip(planned, verdicts, strict=True)
         ]
     }

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import msgspec
 
 from console import planning
-from console.formatting import byte_size, count, duration
-from engine import datasets, planner
+from console.formatting import count, duration
+from engine import datasets
 from engine.errors import DepthscopeError, UsageError
 from engine.paths import Home
 from engine.protocol import NewRun
 from engine.recipes import RECIPES, Recipe
+from engine.sizes import size_as_typed
 from engine.spec import RunSpec
 from models import cost
 from models.catalog import Architecture, known_depths
@@ -43,6 +44,7 @@ class Filled:
     norm: str = "batch"
     conv_bias: bool = False
     device: str = ""
+    memory_limit: str = ""
     experiment: str = ""
 
 
@@ -81,6 +83,7 @@ def plan(home: Home, filled: Filled) -> list[NewRun]:
             recipe=filled.recipe,
             overrides=overrides,
             device=filled.device.strip() or None,
+            memory_limit=filled.memory_limit.strip() or None,
         ),
     )
 
@@ -145,6 +148,7 @@ def filled_from(spec: RunSpec) -> Filled:
         norm=model.norm.value,
         conv_bias=model.conv_bias,
         device=spec.device or "",
+        memory_limit="" if spec.memory_limit_bytes is None else size_as_typed(spec.memory_limit_bytes),
     )
 
 
@@ -158,7 +162,7 @@ def words_of(value: object) -> str:
 
 
 def plan_rows(home: Home, planned: Sequence[NewRun]) -> list[list[str]]:
-    """A row a run: name, parameters, MACs, estimated memory and estimated time.
+    """A row a run: name, parameters, MACs, estimated memory, whether it fits, and estimated time.
 
     Args:
         home: Whose dataset is asked for its size.
@@ -166,17 +170,15 @@ def plan_rows(home: Home, planned: Sequence[NewRun]) -> list[list[str]]:
     """
     if not planned:
         return []
-    num_train, num_test, _ = datasets.describe(home, planned[0].spec.data.name)
     rows = []
-    for run in planned:
-        memory = planner.training_memory_bytes(run.spec, num_train=num_train, num_test=num_test)
+    for run, verdict in zip(planned, planning.judge_all(home, planned), strict=True):
         rows.append(
             [
                 run.name,
                 count(cost.num_parameters(run.spec.model)),
                 count(cost.forward_macs(run.spec.model)),
-                f"~{byte_size(memory)}",
-                "no run to go by" if run.estimate is None else f"~{duration(run.estimate.total_seconds)}",
+                *planning.memory_words(verdict),
+                "unknown" if run.estimate is None else f"~{duration(run.estimate.total_seconds)}",
             ]
         )
     return rows

@@ -9,6 +9,11 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
+# Named again because amounts are read beside every other number; the engine writes them in its messages too.
+from engine.sizes import UNKNOWN as UNKNOWN
+from engine.sizes import byte_size as byte_size
+from engine.sizes import in_three_digits
+
 ESCAPE_SEQUENCE = re.compile(
     # A command to the terminal: CSI, a string (OSC, DCS, APC, PM, SOS) with what ends it, or a short escape.
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
@@ -16,8 +21,6 @@ ESCAPE_SEQUENCE = re.compile(
     r"|\x1b[ -/]*[0-~]"
 )
 BREAKS = dict.fromkeys(map(ord, "\t\n\v\f\r\x85\u2028\u2029"), " ")
-UNKNOWN = "-"
-"""What stands for a number that there is none of."""
 BARS = "▁▂▃▄▅▆▇█"
 BARS_IN_ASCII = "_.-=*#"
 
@@ -102,26 +105,6 @@ def count(n: float | None) -> str:
     if abs(n) < 1000:
         return f"{n:g}" if n == int(n) else f"{n:.3g}"
     return in_three_digits(n, 1000, ("", "k", "M", "G", "T", "P", "E"))
-
-
-def byte_size(num_bytes: float | None) -> str:
-    """Memory in three digits, in powers of 1024: 512 B, 1.50 GiB, 139 GiB."""
-    if num_bytes is None or not math.isfinite(num_bytes):
-        return UNKNOWN
-    if abs(num_bytes) < 1024:
-        return f"{num_bytes:.0f} B"
-    return in_three_digits(num_bytes, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))
-
-
-def in_three_digits(value: float, base: int, units: Sequence[str]) -> str:
-    """A value in the largest unit of which there is at least one, as it reads after rounding."""
-    unit = 0
-    # 999.5 of a unit would read 1000.
-    while abs(value) >= min(base, 999.5) and unit < len(units) - 1:
-        value, unit = value / base, unit + 1
-    size = abs(value)
-    digits = 2 if size < 9.995 else 1 if size < 99.95 else 0
-    return f"{value:.{digits}f} {units[unit]}"
 
 
 def percent(value: float | None, digits: int = 2) -> str:

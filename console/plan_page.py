@@ -11,10 +11,9 @@ import msgspec
 from console.clock import clock_words
 from console.deadline import Outlook, outlook_document, outlook_lines
 from console.estimates import Knowledge
-from console.formatting import byte_size, count, duration, percent, table
-from engine import datasets
+from console.formatting import count, duration, percent, table
+from console.planning import judge_all, memory_words
 from engine.pace import Estimate, Source, Truth
-from engine.planner import training_memory_bytes
 from engine.protocol import NewRun
 from models import cost
 
@@ -24,18 +23,18 @@ NOTHING = "nothing to go by"
 def plan_page(planned: Sequence[NewRun], knowledge: Knowledge, outlook: Outlook | None, *, unicode: bool) -> str:
     """A row a run, what all take together and what will be done when, and how far off estimates have been."""
     sign = "±" if unicode else "+-"
-    header, align = ["run", "parameters", "MACs", "memory", "an epoch", "total", "", "from"], "<>>>>>><"
+    header, align = ["run", "parameters", "MACs", "memory", "fits", "an epoch", "total", "", "from"], "<>>><>>><"
     if outlook is not None:
         header += ["ends", f"by {clock_words(outlook.until, outlook.now)}"]
         align += "><"
     rows = []
-    for index, run in enumerate(planned):
+    for index, (run, verdict) in enumerate(zip(planned, judge_all(knowledge.home, planned), strict=True)):
         estimate = run.estimate
         row = [
             run.name,
             count(cost.num_parameters(run.spec.model)),
             count(cost.forward_macs(run.spec.model)),
-            f"~{byte_size(memory_bytes(run, knowledge))}",
+            *memory_words(verdict),
             "-" if estimate is None else f"~{duration(estimate.seconds_per_epoch)}",
             "-" if estimate is None else f"~{duration(estimate.total_seconds)}",
             "" if estimate is None else f"{sign} {estimate.error_percent:.0f} %",
@@ -49,12 +48,6 @@ def plan_page(planned: Sequence[NewRun], knowledge: Knowledge, outlook: Outlook 
     if outlook is not None:
         lines += outlook_lines(outlook, planned)
     return "\n".join([*lines, accuracy_line(knowledge.truths)])
-
-
-def memory_bytes(run: NewRun, knowledge: Knowledge) -> int:
-    """Estimated peak memory of a run."""
-    num_train, num_test, _ = datasets.describe(knowledge.home, run.spec.data.name)
-    return training_memory_bytes(run.spec, num_train=num_train, num_test=num_test)
 
 
 def source_words(estimate: Estimate | None) -> str:
@@ -102,11 +95,12 @@ def plan_document(planned: Sequence[NewRun], knowledge: Knowledge, outlook: Outl
                 "name": run.name,
                 "num_parameters": cost.num_parameters(run.spec.model),
                 "forward_macs": cost.forward_macs(run.spec.model),
-                "memory_bytes": memory_bytes(run, knowledge),
+                "memory_bytes": verdict.estimate.total_bytes,
+                "fits": verdict.fits,
                 "estimate": msgspec.to_builtins(run.estimate),
                 "spec": msgspec.to_builtins(run.spec),
             }
-            for run in planned
+            for run, verdict in zip(planned, judge_all(knowledge.home, planned), strict=True)
         ],
         "until": None if outlook is None else outlook_document(outlook, planned),
         "accuracy": accuracy_document(knowledge.truths),

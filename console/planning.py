@@ -11,9 +11,11 @@ from console.formatting import count, table
 from engine import datasets, spec
 from engine.devices import check_device, find_devices
 from engine.errors import DatasetError, UsageError
+from engine.fitting import Verdict, check_memory, judge, made_to_fit
 from engine.paths import Home
 from engine.protocol import NewRun
 from engine.recipes import recipe
+from engine.sizes import byte_size, parse_size
 from models import catalog, cost
 
 QUICK_FETCH_SECONDS = 8.0
@@ -38,10 +40,23 @@ class Asked:
     overrides: dict[str, Any] = field(default_factory=dict)
     """Fields of the recipe; None leaves one as it is."""
     device: str | None = None
+    memory_limit: str | None = None
+    """A size such as `6GiB`."""
+    fit: bool = False
+    """Whether a run that does not fit may be computed in another precision, or with its activations recomputed."""
+    fit_batch: bool = False
+    """Whether it may be trained with a smaller batch, too."""
 
 
-def plan_runs(home: Home, asked: Asked) -> list[NewRun]:
+def plan_runs(home: Home, asked: Asked, report: Callable[[str], None] = lambda _text: None) -> list[NewRun]:
     """The cross product of architectures, depths and seeds, each run checked against its data.
+
+    Whether they fit in memory is left to `check_all_fit`, so that a table of them can be shown before.
+
+    Args:
+        home: Where datasets are cached.
+        asked: What was typed.
+        report: Is told what was changed to make a run fit, where that was agreed to.
 
     Raises:
         UsageError: something of it does not exist or makes no sense; the text names the value and the remedy.
@@ -53,6 +68,7 @@ def plan_runs(home: Home, asked: Asked) -> list[NewRun]:
     try:
         chosen = recipe(asked.recipe, **asked.overrides)
         data = spec.DataSpec(name=asked.dataset, train_images=asked.train_images, test_images=asked.test_images)
+        limit = None if asked.memory_limit is None else parse_size(asked.memory_limit, "memory limit")
         planned: list[NewRun] = []
         depths: Sequence[int | None] = asked.depths or [None]
         for architecture, depth, seed in itertools.product(asked.architectures, depths, asked.seeds):
@@ -66,15 +82,51 @@ def plan_runs(home: Home, asked: Asked) -> list[NewRun]:
                 norm=asked.norm,
                 num_classes=num_classes,
             )
-            run = spec.RunSpec(model=model, data=data, recipe=chosen, seed=seed, device=asked.device)
+            run = spec.RunSpec(
+                model=model, data=data, recipe=chosen, seed=seed, device=asked.device, memory_limit_bytes=limit
+            )
             spec.check_fits_data(run, num_train=num_train, num_test=num_test, num_classes=num_classes)
             check_device(run, here)
-            planned.append(NewRun(name=f"{catalog.label(model)}-s{seed}", spec=run))
+            name = f"{catalog.label(model)}-s{seed}"
+            if asked.fit or asked.fit_batch:
+                run, remedy = made_to_fit(
+                    run, here, may_change_batch=asked.fit_batch, num_train=num_train, num_test=num_test
+                )
+                if remedy is not None:
+                    report(f"{name}: {remedy.options}, so that it fits")
+            planned.append(NewRun(name=name, spec=run))
     except ValueError as error:
         raise UsageError(str(error)) from error
     if len({run.name for run in planned}) < len(planned):
         raise UsageError("the same network is asked for twice: leave repetitions out")
     return planned
+
+
+def judge_all(home: Home, planned: Sequence[NewRun]) -> list[Verdict]:
+    """Of each run, what it is estimated to need and whether that fits on a device here."""
+    if not planned:
+        return []
+    num_train, num_test, _ = datasets.describe(home, planned[0].spec.data.name)
+    here = find_devices()
+    return [judge(run.spec, here, num_train=num_train, num_test=num_test) for run in planned]
+
+
+def check_all_fit(home: Home, planned: Sequence[NewRun]) -> None:
+    """Refuse runs of which one does not fit in memory.
+
+    Raises:
+        UsageError: it does not; the text says what it needs, what there is, and what would fit.
+    """
+    num_train, num_test, _ = datasets.describe(home, planned[0].spec.data.name)
+    here = find_devices()
+    for run in planned:
+        check_memory(run.name, run.spec, here, num_train=num_train, num_test=num_test)
+
+
+def memory_words(verdict: Verdict) -> tuple[str, str]:
+    """A verdict for a table: the estimate, and whether it fits."""
+    limit = "" if verdict.limit_bytes is None else f" in {byte_size(verdict.limit_bytes)}"
+    return f"~{byte_size(verdict.estimate.total_bytes)}", f"{'yes' if verdict.fits else 'no'},{limit}".rstrip(",")
 
 
 def quick_dataset(home: Home, report: Callable[[str], None]) -> str:
@@ -101,8 +153,8 @@ def quick_dataset(home: Home, report: Callable[[str], None]) -> str:
     return "cifar10"
 
 
-def plan_table(planned: Sequence[NewRun]) -> str:
-    """What would be trained, a row a run."""
+def plan_table(planned: Sequence[NewRun], verdicts: Sequence[Verdict]) -> str:
+    """What would be trained, a row a run, with a verdict of `judge_all` for each."""
     rows = [
         [
             run.name,
@@ -111,10 +163,12 @@ def plan_table(planned: Sequence[NewRun]) -> str:
             run.spec.data.name,
             run.spec.recipe.name,
             str(run.spec.recipe.epochs),
+            *memory_words(verdict),
         ]
-        for run in planned
+        for run, verdict in zip(planned, verdicts, strict=True)
     ]
-    return table(["run", "parameters", "MACs", "data", "recipe", "epochs"], rows, align="<>><<>")
+    header = ["run", "parameters", "MACs", "data", "recipe", "epochs", "memory", "fits"]
+    return table(header, rows, align="<>><<>><")
 
 
 def split_words(words: Sequence[str]) -> list[str]:

@@ -54,10 +54,11 @@ def train_words(asked: Asked, depths: Sequence[int], seeds: Sequence[int], exper
         "--test-images": asked.test_images,
         "--recipe": None if asked.recipe == "reference" else asked.recipe,
         "--device": asked.device,
+        "--memory-limit": asked.memory_limit,
         "-e": experiment,
     }
-    if asked.conv_bias:
-        words.append("--conv-bias")
+    for flag, is_given in (("--conv-bias", asked.conv_bias), ("--fit", asked.fit), ("--fit-batch", asked.fit_batch)):
+        words += [flag] if is_given else []
     for option, value in plain.items():
         if value is not None:
             words += [option, str(value)]

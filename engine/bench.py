@@ -48,7 +48,7 @@ def depthscope_loop(task: Task, device: torch.device, notices: list[str]) -> tup
     spec, num_steps = task.spec, task.spec.steps_per_epoch(task.num_images)
     state = start_training(spec, device)
     numerics.configure(device, state.precision, deterministic=spec.recipe.deterministic)
-    steps = steps_for(state, data, spec.recipe, notices.append)
+    steps = steps_for(state, data, spec, notices.append)
 
     def step() -> float:
         epoch, index = divmod(state.next_step, num_steps)

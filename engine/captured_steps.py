@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.augmentation import EpochDraws, crop_and_flip, normalise
-from engine.recipes import Recipe
+from engine.memory_estimate import evaluation_batch_size
+from engine.spec import RunSpec
 from engine.training import (
-    EVALUATION_BATCH_SIZE,
     Batch,
     DeviceData,
     MetricSums,
@@ -78,15 +78,16 @@ class DeviceSteps:
     Args:
         state: Is given an optimizer whose rate is a tensor and whose momentum is there from the start.
         data: Images on its device.
-        recipe: Of the run.
+        spec: Of the run.
     """
 
-    def __init__(self, state: TrainingState, data: DeviceData, recipe: Recipe) -> None:
+    def __init__(self, state: TrainingState, data: DeviceData, spec: RunSpec) -> None:
         num_images = len(data.train_labels)
         self.state = state
         self.data = data
-        self.recipe = recipe
-        self.buffers = EpochBuffers.empty(num_images, -(-num_images // recipe.batch_size), state.device)
+        self.recipe = spec.recipe
+        self.test_batch_size = evaluation_batch_size(spec, state.precision)
+        self.buffers = EpochBuffers.empty(num_images, spec.steps_per_epoch(num_images), state.device)
         self.test_sums = MetricSums.zeros(state.device)
         self.test_first = torch.zeros(1, dtype=torch.int64, device=state.device)
         """int64, [1]: the test image that is next."""
@@ -97,7 +98,7 @@ class DeviceSteps:
                 # As torch makes it at the first step: 0.9 times nothing and the gradient. A step that made it while
                 # it is recorded would make it anew at every replay.
                 kept = state.optimizer.state[parameter]
-                if recipe.momentum and kept.get("momentum_buffer") is None:
+                if spec.recipe.momentum and kept.get("momentum_buffer") is None:
                     kept["momentum_buffer"] = torch.zeros_like(parameter)
 
     def step(self, size: int) -> None:
@@ -152,16 +153,16 @@ class CapturedSteps:
         self._num_launched = 0
 
     @classmethod
-    def record(cls, state: TrainingState, data: DeviceData, recipe: Recipe) -> Self:
+    def record(cls, state: TrainingState, data: DeviceData, spec: RunSpec) -> Self:
         """Take dry steps, which leave no trace, and record one of each size.
 
         Raises:
             torch.OutOfMemoryError: they do not fit on the device.
             RuntimeError: this GPU or its driver cannot record them.
         """
-        made = cls(DeviceSteps(state, data, recipe))
-        training = batch_sizes(len(data.train_labels), recipe.batch_size)
-        testing = batch_sizes(len(data.test_labels), EVALUATION_BATCH_SIZE)
+        made = cls(DeviceSteps(state, data, spec))
+        training = batch_sizes(len(data.train_labels), spec.recipe.batch_size)
+        testing = batch_sizes(len(data.test_labels), made._steps.test_batch_size)
         steps = made._steps
         with steps.leaving_no_trace():
             state.model.train()
@@ -219,10 +220,10 @@ class CapturedSteps:
             with torch.cuda.stream(self._test_stream):
                 steps.test_sums.reset()
                 steps.test_first.zero_()
-                for first in range(0, num_images, EVALUATION_BATCH_SIZE):
+                for first in range(0, num_images, steps.test_batch_size):
                     if should_stop is not None and should_stop():
                         return None
-                    self._testing[min(EVALUATION_BATCH_SIZE, num_images - first)].replay()
+                    self._testing[min(steps.test_batch_size, num_images - first)].replay()
                 loss, wrong = steps.test_sums.read()
         finally:
             main.wait_stream(self._test_stream)

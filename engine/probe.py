@@ -77,7 +77,7 @@ def probe(task: Task, device: torch.device) -> Pace:
     num_train = max(num_train, min(task.num_train, 2 * spec.recipe.batch_size))
     data = noise(num_train, num_test, spec.model.num_classes, device)
     began = time.perf_counter()
-    stepper = steps_for(state, data, spec.recipe, report=lambda _text: None)
+    stepper = steps_for(state, data, spec, report=lambda _text: None)
     synchronise(device)
     to_record = time.perf_counter() - began
     step = time_steps(stepper, state, data, task)
@@ -89,7 +89,7 @@ def probe(task: Task, device: torch.device) -> Pace:
         share = step.seconds / spec.recipe.batch_size
         num_evaluated = max(1, min(num_test, round(3 * SECONDS_OF_EVALUATION / share)))
         images, labels = data.test_images[:num_evaluated], data.test_labels[:num_evaluated]
-        evaluation = EagerSteps(state, replace(data, test_images=images, test_labels=labels), spec.recipe).evaluate
+        evaluation = EagerSteps(state, replace(data, test_images=images, test_labels=labels), spec).evaluate
     return Pace(
         workload=Workload.of(spec, state.precision),
         device_name=device_name(device),

@@ -69,7 +69,7 @@ class Session:
     writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "checkpoint"))
 
     def __post_init__(self) -> None:
-        self.steps = EagerSteps(self.state, self.data, self.spec.recipe)
+        self.steps = EagerSteps(self.state, self.data, self.spec)
         self.meter = ProgressMeter(self.state.device)
         self.saves_beside = self.state.device.type == "cuda"
 

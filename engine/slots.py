@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import psutil
 
-from engine.devices import Device, MemoryReading, can_compute, candidates, read_memory
+from engine.devices import CPU, Device, MemoryReading, can_compute, candidates, read_memory
 from engine.errors import DatasetError, UsageError
+from engine.memory_estimate import training_memory
 from engine.paths import Home
-from engine.planner import training_memory_bytes
 from engine.run import Run
 from engine.run_directory import Assignment
 from engine.settings import Settings
@@ -70,7 +70,7 @@ class Slots:
         self._settings = settings
         self._read_memory = read_memory
         self._readings: dict[str, tuple[float, MemoryReading]] = {}
-        self._estimates: dict[str, int] = {}
+        self._estimates: dict[tuple[str, str], int] = {}
 
     def num(self, device: Device) -> int:
         """Most workers at a time on a device."""
@@ -117,7 +117,7 @@ class Slots:
                 return device
         if not free:
             return None
-        return MemoryShort(tuple(device.name for device in free), self.estimate(run))
+        return MemoryShort(tuple(device.name for device in free), self.estimate(run, free[0]))
 
     def fits(self, run: Run, device: Device, beside: Sequence[Occupant]) -> bool:
         """Whether the memory of a device suffices for a run beside those that are there.
@@ -127,9 +127,9 @@ class Slots:
         """
         if not beside:
             return True
-        reading, needed = self.memory(device), self.estimate(run)
-        together = needed + sum(self.estimate(other.run) for other in beside)
-        soon = needed + sum(self.estimate(other.run) for other in beside if other.is_growing)
+        reading, needed = self.memory(device), self.estimate(run, device)
+        together = needed + sum(self.estimate(other.run, device) for other in beside)
+        soon = needed + sum(self.estimate(other.run, device) for other in beside if other.is_growing)
         fits_all = reading.total_bytes is None or together <= reading.total_bytes
         return fits_all and (reading.free_bytes is None or soon <= reading.free_bytes)
 
@@ -142,9 +142,9 @@ class Slots:
             self._readings[device.name] = now, reading
         return reading
 
-    def estimate(self, run: Run) -> int:
-        """Estimated peak memory of a run, in bytes; a dataset that is not known yet counts nothing."""
-        if run.id not in self._estimates:
+    def estimate(self, run: Run, device: Device) -> int:
+        """Estimated peak memory of a run on a device, in bytes; a dataset that is not known yet counts nothing."""
+        if (run.id, device.name) not in self._estimates:
             # Not at the top: an engine with one worker a device does not load numpy for this.
             from engine import datasets
 
@@ -152,8 +152,11 @@ class Slots:
                 num_train, num_test, _ = datasets.describe(self._home, run.spec.data.name)
             except DatasetError:
                 num_train = num_test = 0
-            self._estimates[run.id] = training_memory_bytes(run.spec, num_train=num_train, num_test=num_test)
-        return self._estimates[run.id]
+            estimate = training_memory(
+                run.spec, device.native, on_gpu=device != CPU, num_train=num_train, num_test=num_test
+            )
+            self._estimates[run.id, device.name] = estimate.total_bytes
+        return self._estimates[run.id, device.name]
 
     def name_now(self, assigned: Assignment) -> str:
         """What the device of an assignment is called by this engine, which may count the GPUs otherwise."""

@@ -41,6 +41,8 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Keys initialisation, shuffling and augmentation."""
     device: str | None = None
     """`cpu`, or a GPU such as `cuda:1`; None takes the first that is free."""
+    memory_limit_bytes: int | None = None
+    """What it may take of its device's memory, to plan for a smaller card; None is all that there is."""
 
     def __post_init__(self) -> None:
         if self.format != SPEC_FORMAT:
@@ -49,6 +51,10 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             raise ValueError(f"seed must be in 0..{MAX_SEED}, got {self.seed}")
         if self.device is not None and self.device != "cpu" and not is_cuda_name(self.device):
             raise ValueError(f"device must be cpu or cuda:N, or left out for any, got {self.device!r}")
+        if self.memory_limit_bytes is not None and self.memory_limit_bytes < 1:
+            raise ValueError(
+                f"memory_limit_bytes must be at least 1, or left out for none, got {self.memory_limit_bytes}"
+            )
 
     def steps_per_epoch(self, num_train: int) -> int:
         """Updates an epoch over `num_train` images, the last partial batch included."""

@@ -9,7 +9,8 @@ import torch
 
 from engine.augmentation import EpochDraws
 from engine.captured_steps import CapturedSteps
-from engine.recipes import Recipe
+from engine.memory_estimate import evaluation_batch_size
+from engine.spec import RunSpec
 from engine.training import DeviceData, TrainingState, evaluate, train_step, training_batch
 
 
@@ -35,10 +36,10 @@ class Steps(Protocol):
 class EagerSteps:
     """Steps whose operations are launched one by one: on the CPU, or where a GPU cannot record them."""
 
-    def __init__(self, state: TrainingState, data: DeviceData, recipe: Recipe) -> None:
+    def __init__(self, state: TrainingState, data: DeviceData, spec: RunSpec) -> None:
         self._state = state
         self._data = data
-        self._recipe = recipe
+        self._spec = spec
         self._draws: EpochDraws | None = None
         self._rates: Sequence[float] = ()
 
@@ -49,14 +50,20 @@ class EagerSteps:
 
     def take(self, index: int) -> None:
         assert self._draws is not None, "begin_epoch comes first"
-        batch = training_batch(self._data, self._draws, index * self._recipe.batch_size, self._recipe)
+        batch = training_batch(self._data, self._draws, index * self._spec.recipe.batch_size, self._spec.recipe)
         train_step(self._state, batch, learning_rate=self._rates[index])
 
     def evaluate(self, should_stop: Callable[[], bool] | None = None) -> tuple[float, float] | None:
-        return evaluate(self._state.model, self._data, precision=self._state.precision, should_stop=should_stop)
+        return evaluate(
+            self._state.model,
+            self._data,
+            batch_size=evaluation_batch_size(self._spec, self._state.precision),
+            precision=self._state.precision,
+            should_stop=should_stop,
+        )
 
 
-def steps_for(state: TrainingState, data: DeviceData, recipe: Recipe, report: Callable[[str], None]) -> Steps:
+def steps_for(state: TrainingState, data: DeviceData, spec: RunSpec, report: Callable[[str], None]) -> Steps:
     """The fastest way of taking steps that the device has.
 
     On a GPU this takes dry steps, which leave no trace, and so finds out whether the run fits.
@@ -64,19 +71,19 @@ def steps_for(state: TrainingState, data: DeviceData, recipe: Recipe, report: Ca
     Args:
         state: At its beginning, or as a checkpoint left it.
         data: Images on its device.
-        recipe: Of the run.
+        spec: Of the run.
         report: Is told where steps cannot be recorded.
 
     Raises:
         torch.OutOfMemoryError: the run does not fit on the device.
     """
     if state.device.type != "cuda":
-        return EagerSteps(state, data, recipe)
+        return EagerSteps(state, data, spec)
     try:
-        return CapturedSteps.record(state, data, recipe)
+        return CapturedSteps.record(state, data, spec)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
         # The same numbers, more slowly: better than no training on a driver that cannot record.
         report(f"steps are launched one by one, since this GPU could not record them: {error}")
-        return EagerSteps(state, data, recipe)
+        return EagerSteps(state, data, spec)

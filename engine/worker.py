@@ -19,7 +19,7 @@ from types import FrameType
 
 import torch
 
-from engine import datasets, numerics
+from engine import datasets, numerics, planner, precision
 from engine.devices import cpu_name
 from engine.errors import DepthscopeError, UsageError
 from engine.journal import JournalWriter, Notice, Resumed, Started
@@ -28,6 +28,7 @@ from engine.loop import train
 from engine.paths import Home, find_home
 from engine.run_directory import ExitReason, RunDirectory
 from engine.session import Session, restore
+from engine.sizes import byte_size
 from engine.spec import RunSpec, check_fits_data
 from engine.steps import steps_for
 from engine.training import load_to_device, start_training
@@ -102,6 +103,23 @@ def torch_device(assigned: str) -> torch.device:
     return torch.device("cuda", 0)
 
 
+def limit_memory(device: torch.device, limit_bytes: int | None) -> None:
+    """Hold torch to a run's own limit on a GPU: what goes past it fails there as it would on a smaller card."""
+    if device.type == "cuda" and limit_bytes is not None:
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total), device)
+
+
+def out_of_memory(spec: RunSpec, home: Home, failure: torch.OutOfMemoryError) -> str:
+    """What is said of a run that did not fit on its GPU after all, and what would."""
+    free, total = torch.cuda.mem_get_info()
+    native = precision.of_gpu(torch.cuda.get_device_capability())
+    num_train, num_test, _ = datasets.describe(home, spec.data.name)
+    limit = min(total, spec.memory_limit_bytes or total)
+    advice = planner.suggestion(spec, native, limit, on_gpu=True, num_train=num_train, num_test=num_test)
+    return f"out of memory on the GPU ({byte_size(limit)} for this run, {byte_size(free)} free): {advice} ({failure})"
+
+
 def device_name(device: torch.device) -> str:
     """What the device calls itself."""
     if device.type == "cuda":
@@ -112,6 +130,7 @@ def device_name(device: torch.device) -> str:
 def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWriter) -> Session:
     """Bring data and network to the device and put them where the newest checkpoint stands."""
     device = torch_device(assigned_device())
+    limit_memory(device, spec.memory_limit_bytes)
     datasets.prepare(home, spec.data.name, report=lambda text: journal.append(Notice(text=text)))
     dataset = datasets.load(home, spec.data.name)
     info = dataset.info
@@ -124,9 +143,9 @@ def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWr
     pid, host, gpu_or_cpu = os.getpid(), socket.gethostname(), device_name(device)
     restored = restore(session)
     num_threads = torch.get_num_threads()
-    precision = session.state.precision
-    numerics.configure(device, precision, deterministic=spec.recipe.deterministic)
-    session.steps = steps_for(session.state, data, spec.recipe, lambda text: journal.append(Notice(text=text)))
+    used = session.state.precision
+    numerics.configure(device, used, deterministic=spec.recipe.deterministic)
+    session.steps = steps_for(session.state, data, spec, lambda text: journal.append(Notice(text=text)))
     if restored:
         journal.append(
             Resumed(
@@ -136,7 +155,7 @@ def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWr
                 device_name=gpu_or_cpu,
                 torch=str(torch.__version__),
                 num_threads=num_threads,
-                precision=precision,
+                precision=used,
                 step=session.state.next_step,
                 total_steps=session.total_steps,
             )
@@ -150,7 +169,7 @@ def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWr
                 device_name=gpu_or_cpu,
                 torch=str(torch.__version__),
                 num_threads=num_threads,
-                precision=precision,
+                precision=used,
                 num_parameters=sum(parameter.numel() for parameter in session.state.model.parameters()),
                 num_train=len(data.train_labels),
                 num_test=len(data.test_labels),
@@ -174,8 +193,7 @@ def work(directory: RunDirectory, stop: StopSignal) -> ExitReason:
     except StopRequested:
         reason = ExitReason.STOPPED
     except torch.OutOfMemoryError as failure:
-        reason = ExitReason.FAILED
-        error = f"out of memory on the GPU: a smaller --batch-size or --width needs less ({failure})"
+        reason, error = ExitReason.FAILED, out_of_memory(directory.read_spec(), find_home(), failure)
     except DepthscopeError as failure:
         reason, error = ExitReason.FAILED, str(failure)
         # In its log too, where people look for a reason.

@@ -26,6 +26,8 @@ class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     name: str
     """Dotted name of the module in the network that `build_model` returns."""
     kind: LayerKind
+    input_shape: tuple[int, int, int]
+    """Channels, height and width of what one 32×32 image gives it."""
     output_shape: tuple[int, int, int]
     """Channels, height and width of its output for one 32×32 image; a linear layer's height and width are 1."""
     num_parameters: int
@@ -58,7 +60,7 @@ def forward_macs(spec: ModelSpec) -> int:
 
 def _network(spec: ModelSpec) -> Iterator[Layer]:
     channels, size = spec.width, IMAGE_SIZE
-    yield _convolution("stem", IMAGE_CHANNELS, channels, kernel=3, size=size, bias=False)
+    yield _convolution("stem", IMAGE_CHANNELS, channels, kernel=3, size=size, stride=1, bias=False)
     if spec.architecture != Architecture.PREACT:
         yield from _normalisation("stem_norm", channels, size, spec.norm)
     for stage, num_blocks in enumerate(spec.blocks):
@@ -85,7 +87,9 @@ def _block(spec: ModelSpec, name: str, in_channels: int, planes: int, stride: in
     before, size_before = in_channels, size
     for number, (kernel, after, step) in enumerate(convolutions, start=1):
         size_after = _strided(size_before, step)
-        convolution = _convolution(f"{name}.conv{number}", before, after, kernel, size_after, bias=spec.conv_bias)
+        convolution = _convolution(
+            f"{name}.conv{number}", before, after, kernel, size_before, step, bias=spec.conv_bias
+        )
         if preact:
             yield from _normalisation(f"{name}.norm{number}", before, size_before, spec.norm)
             yield convolution
@@ -96,12 +100,12 @@ def _block(spec: ModelSpec, name: str, in_channels: int, planes: int, stride: in
 
     projects = spec.architecture in (Architecture.RESNET, Architecture.PREACT)
     if projects and (stride != 1 or in_channels != out_channels):
-        size = _strided(size, stride)
         yield _convolution(
-            f"{name}.shortcut.conv", in_channels, out_channels, kernel=1, size=size, bias=False, on_shortcut=True
+            f"{name}.shortcut.conv", in_channels, out_channels, 1, size, stride, bias=False, on_shortcut=True
         )
         if not preact:
-            yield from _normalisation(f"{name}.shortcut.norm", out_channels, size, spec.norm, on_shortcut=True)
+            size_after = _strided(size, stride)
+            yield from _normalisation(f"{name}.shortcut.norm", out_channels, size_after, spec.norm, on_shortcut=True)
 
 
 def _strided(size: int, stride: int) -> int:
@@ -110,15 +114,24 @@ def _strided(size: int, stride: int) -> int:
 
 
 def _convolution(
-    name: str, in_channels: int, out_channels: int, kernel: int, size: int, *, bias: bool, on_shortcut: bool = False
+    name: str,
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    size: int,
+    stride: int,
+    *,
+    bias: bool,
+    on_shortcut: bool = False,
 ) -> Layer:
-    weights = in_channels * out_channels * kernel * kernel
+    weights, size_after = in_channels * out_channels * kernel * kernel, _strided(size, stride)
     return Layer(
         name=name,
         kind=LayerKind.CONVOLUTION,
-        output_shape=(out_channels, size, size),
+        input_shape=(in_channels, size, size),
+        output_shape=(out_channels, size_after, size_after),
         num_parameters=weights + (out_channels if bias else 0),
-        macs=weights * size * size,
+        macs=weights * size_after * size_after,
         on_shortcut=on_shortcut,
     )
 
@@ -129,6 +142,7 @@ def _normalisation(name: str, channels: int, size: int, norm: Norm, *, on_shortc
         yield Layer(
             name=name,
             kind=LayerKind.NORMALISATION,
+            input_shape=(channels, size, size),
             output_shape=(channels, size, size),
             num_parameters=2 * channels,
             macs=0,
@@ -140,6 +154,7 @@ def _linear(name: str, in_features: int, out_features: int) -> Layer:
     return Layer(
         name=name,
         kind=LayerKind.LINEAR,
+        input_shape=(in_features, 1, 1),
         output_shape=(out_features, 1, 1),
         num_parameters=(in_features + 1) * out_features,
         macs=in_features * out_features,

@@ -56,6 +56,11 @@ def asked_for(
         typer.Option("--checkpoint-activations/--keep-activations", help="Less memory, more time, the same numbers."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, or a GPU such as cuda:1; the first free one else.")] = None,
+    memory_limit: Annotated[
+        str | None, typer.Option(help="Take no more of the device than this, such as 6GiB; all of it else.")
+    ] = None,
+    fit: Annotated[bool, typer.Option("--fit", help="Change precision or checkpointing where a run needs it.")] = False,
+    fit_batch: Annotated[bool, typer.Option("--fit-batch", help="The batch, too, which changes the result.")] = False,
 ) -> Asked:
     """What these options ask for.
 
@@ -93,6 +98,9 @@ def asked_for(
             "checkpoint_activations": checkpoint_activations,
         },
         device=device,
+        memory_limit=memory_limit,
+        fit=fit,
+        fit_batch=fit_batch,
     )
 
 

@@ -45,7 +45,7 @@ def plan(
 
     home = find_home()
     moment = None if until is None else parse_until(until, datetime.now().astimezone())
-    planned = planning.plan_runs(home, asked)
+    planned = planning.plan_runs(home, asked, narrate)
     knowledge = estimates.gather(home, with_kept_probes=probe is not False)
     if probe is not False:
         try:

@@ -44,6 +44,7 @@ def quickstart(
         overrides={"epochs": epochs, "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE},
     )
     planned = planning.plan_runs(home, asked)
+    planning.check_all_fit(home, planned)
     narrate(
         f"{len(planned)} networks, {epochs} epochs over {min(TRAIN_IMAGES, num_train)} images of {chosen};"
         " Ctrl-C leaves, and training goes on"

@@ -29,12 +29,15 @@ def train(
     from engine.paths import find_home
 
     home = find_home()
-    planned = planning.plan_runs(home, asked)
+    planned = planning.plan_runs(home, asked, narrate)
     if dry_run:
+        verdicts = planning.judge_all(home, planned)
         if as_json:
-            print_json(documents.plan_document(planned))
+            print_json(documents.plan_document(planned, verdicts))
         else:
-            typer.echo(planning.plan_table(planned))
+            typer.echo(planning.plan_table(planned, verdicts))
+    planning.check_all_fit(home, planned)
+    if dry_run:
         return
     home = client.open_home()
     done = client.submit(home, gather(home).estimated(planned), experiment=experiment)

@@ -22,7 +22,7 @@ from console.experiment_form import (
     plan_rows,
     words_of,
 )
-from console.planning import split_words
+from console.planning import check_all_fit, split_words
 from console.screens.base import ConsoleScreen
 from console.widgets.choices import Choices
 from console.widgets.field import Field
@@ -34,8 +34,9 @@ from models.catalog import Architecture
 
 SECONDS_AFTER_TYPING = 0.15
 """The table waits so long for the next key, so that none of them waits for the table."""
-PLAN_COLUMNS = ("run", "parameters", "MACs", "memory", "time")
-TEXT_FIELDS = ("depths", "seeds", "train_images", "test_images", "width", "blocks", "device", "experiment")
+PLAN_COLUMNS = ("run", "parameters", "MACs", "memory", "fits", "time")
+LAST_FIELDS = ("train_images", "test_images", "device", "memory_limit", "experiment")
+TEXT_FIELDS = ("depths", "seeds", "width", "blocks", *LAST_FIELDS)
 PLACEHOLDERS = {
     "depths": "such as 20,56,110",
     "seeds": "0; more with 0,1,2",
@@ -44,6 +45,7 @@ PLACEHOLDERS = {
     "width": "64; he-*: 16",
     "blocks": "3,4,6,3 instead of depths",
     "device": "the first that is free",
+    "memory_limit": "all; such as 6GiB",
     "experiment": "exp1, exp2, ...",
 }
 MANY_RUNS = 200
@@ -103,7 +105,7 @@ class NewExperimentScreen(ConsoleScreen):
                 yield from self.text_field("blocks", filled.blocks)
                 yield from self.choice("norm", ["batch", "none"], filled.norm)
                 yield from self.choice("conv_bias", ["no", "yes"], "yes" if filled.conv_bias else "no")
-                for name in ("train_images", "test_images", "device", "experiment"):
+                for name in LAST_FIELDS:
                     yield from self.text_field(name, getattr(filled, name))
             with Container(id="new-plan", classes="panel"):
                 yield Static("", id="new-trouble", markup=False)
@@ -195,14 +197,15 @@ class NewExperimentScreen(ConsoleScreen):
         self._waiting = self.set_timer(SECONDS_AFTER_TYPING, self.show_plan)
 
     def show_plan(self) -> None:
-        """The runs that the form would make, or what is wrong with it."""
-        table, trouble = self.query_one("#plan-table", DataTable), self.query_one("#new-trouble", Static)
+        """The runs that the form would make, or what is wrong with it; those that do not fit are shown beside that."""
+        home, table = self.console_app.home, self.query_one("#plan-table", DataTable)
+        trouble, filled = self.query_one("#new-trouble", Static), self.filled()
         table.clear()
         self.planned = []
-        filled = self.filled()
         try:
-            planned = self._knowledge.estimated(plan(self.console_app.home, filled))
-            rows = plan_rows(self.console_app.home, planned[:MANY_RUNS])
+            planned = self._knowledge.estimated(plan(home, filled))
+            table.add_rows(plan_rows(home, planned[:MANY_RUNS]))
+            check_all_fit(home, planned)
         except DepthscopeError as error:
             trouble.update(str(error))
             trouble.set_class(bool(filled.architectures), "-wrong")
@@ -212,7 +215,6 @@ class NewExperimentScreen(ConsoleScreen):
             runs = "1 run" if len(planned) == 1 else f"{len(planned)} runs"
             trouble.update(f"{runs}{more}; memory and time are estimates (~)")
             trouble.remove_class("-wrong")
-            table.add_rows(rows)
         self.query_one("#start", Button).disabled = not self.planned
 
     @on(Button.Pressed, "#start")

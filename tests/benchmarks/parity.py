@@ -38,7 +38,7 @@ def final_error(spec: RunSpec, dataset: Dataset, precision: Precision, device: t
     data = load_to_device(dataset, spec, device)
     state = start_training(spec, device, precision=precision)
     numerics.configure(device, precision, deterministic=False)
-    steps = steps_for(state, data, spec.recipe, report=print)
+    steps = steps_for(state, data, spec, report=print)
     per_epoch = spec.steps_per_epoch(len(data.train_labels))
     total = per_epoch * spec.recipe.epochs
     for epoch in range(spec.recipe.epochs):

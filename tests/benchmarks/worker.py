@@ -44,7 +44,7 @@ def random_data(num_train: int, device: torch.device) -> DeviceData:
 def bare(spec: RunSpec, data: DeviceData, device: torch.device) -> float:
     """Seconds of a run's steps and nothing else."""
     state = start_training(spec, device)
-    steps = steps_for(state, data, spec.recipe, report=print)
+    steps = steps_for(state, data, spec, report=print)
     per_epoch = spec.steps_per_epoch(len(data.train_labels))
     began = time.perf_counter()
     for epoch in range(spec.recipe.epochs):
@@ -65,7 +65,7 @@ def worked(spec: RunSpec, data: DeviceData, device: torch.device, root: Path) ->
     directory.create(spec, Labels(name="bench", experiment="bench", position=0, created_at=0.0))
     journal = JournalWriter.open(directory.journal)
     session = Session(directory, spec, data, start_training(spec, device), journal, data_sha256="")
-    session.steps = steps_for(session.state, data, spec.recipe, report=print)
+    session.steps = steps_for(session.state, data, spec, report=print)
     began = time.perf_counter()
     ended = train(session, lambda: False)
     taken = time.perf_counter() - began

@@ -11,8 +11,8 @@ from engine import slots
 from engine.devices import CPU, Device, MemoryReading
 from engine.journal import Started, Step
 from engine.launcher import WorkerHolds
+from engine.memory_estimate import training_memory
 from engine.paths import Home
-from engine.planner import training_memory_bytes
 from engine.precision import Precision
 from engine.protocol import Move, NewRun, Pause, Resume, Submit
 from engine.recipes import recipe
@@ -24,7 +24,9 @@ from tests.engine.scripted import GPUS, Scene, scene, spec_of
 THREE_ON_THE_FIRST = Settings(slots={"cuda:0": 3})
 
 
-ONE_RUN_BYTES = training_memory_bytes(spec_of(0, None), num_train=50_000, num_test=10_000)
+ONE_RUN_BYTES = training_memory(
+    spec_of(0, None), GPUS[0].native, on_gpu=True, num_train=50_000, num_test=10_000
+).total_bytes
 """What one of the scene's runs is estimated to need, with the images of CIFAR-10."""
 
 
@@ -127,7 +129,7 @@ def test_memory_that_a_worker_has_taken_is_not_counted_twice(home: Home, monkeyp
 
 def test_a_run_that_waits_for_memory_says_so_and_is_not_passed_by_small_ones(home: Home):
     """The place that it waits for is its own; a device of another kind is open to those behind it."""
-    here = with_memory(home, 1.5)
+    here = with_memory(home, 1.9)
     small = msgspec.structs.replace(
         spec_of(1, "cuda:0"), recipe=recipe("quick", batch_size=2), data=DataSpec(train_images=10, test_images=10)
     )

@@ -39,9 +39,9 @@ def test_an_epoch_on_the_device_alone_is_an_epoch_launched_one_by_one(changes: d
     spec, data = a_spec(**changes), random_data()
     draws = EpochDraws.draw(spec.seed, 0, NUM_TRAIN)
     eager, alone = (start_training(spec, torch.device("cpu"), dtype=torch.float32) for _ in range(2))
-    one_by_one = EagerSteps(eager, data, spec.recipe)
+    one_by_one = EagerSteps(eager, data, spec)
     one_by_one.begin_epoch(draws, RATES, done=0)
-    device_steps = DeviceSteps(alone, data, spec.recipe)
+    device_steps = DeviceSteps(alone, data, spec)
     device_steps.buffers.fill(draws, RATES, 0)
     for index in range(len(RATES)):
         one_by_one.take(index)
@@ -57,7 +57,7 @@ def test_an_evaluation_on_the_device_alone_measures_the_same():
     """Every test image once, the last partial batch too."""
     spec, data = a_spec(), random_data()
     state = start_training(spec, torch.device("cpu"))
-    device_steps = DeviceSteps(state, data, spec.recipe)
+    device_steps = DeviceSteps(state, data, spec)
     state.model.eval()
     for size in (20, 20, 10):
         device_steps.test(size)
@@ -70,7 +70,7 @@ def test_dry_steps_leave_no_trace():
     """Weights, running statistics, momentum, sums and the place in the epoch are what they were, to the last bit."""
     spec, data = a_spec(), random_data()
     state = start_training(spec, torch.device("cpu"))
-    device_steps = DeviceSteps(state, data, spec.recipe)
+    device_steps = DeviceSteps(state, data, spec)
     device_steps.buffers.fill(EpochDraws.draw(3, 0, NUM_TRAIN), RATES, 2)
     before = [tensor.detach().clone() for tensor in state.tensors()]
     with device_steps.leaving_no_trace():
@@ -101,7 +101,7 @@ def on_gpu(spec: RunSpec, *, recorded: bool) -> tuple[TrainingState, tuple[float
     numerics.configure(device, state.precision, deterministic=spec.recipe.deterministic)
     data = random_data("cuda")
     make = CapturedSteps.record if recorded else EagerSteps
-    steps = make(state, data, spec.recipe)
+    steps = make(state, data, spec)
     steps.begin_epoch(EpochDraws.draw(spec.seed, 0, NUM_TRAIN), RATES, done=0)
     for index in range(len(RATES)):
         steps.take(index)
@@ -140,7 +140,7 @@ def test_recording_leaves_no_trace_and_replaying_does_not_synchronise():
     spec, data = a_spec(), random_data("cuda")
     state = start_training(spec, torch.device("cuda"))
     before = weights(state)
-    steps = steps_for(state, data, spec.recipe, report=pytest.fail)
+    steps = steps_for(state, data, spec, report=pytest.fail)
     assert isinstance(steps, CapturedSteps)
     assert all(map(torch.equal, before, weights(state)))
     steps.begin_epoch(EpochDraws.draw(spec.seed, 0, NUM_TRAIN), RATES, done=0)

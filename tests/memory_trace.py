@@ -1,0 +1,109 @@
+"""What torch really holds: storages that autograd saves, and all that are alive at once. For tests and figures."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from engine import numerics
+from engine.memory import checkpoint_blocks
+from engine.precision import Precision
+from engine.training import DeviceData
+from models.build import build_model
+from models.catalog import ModelSpec
+
+
+@contextmanager
+def without_drawing() -> Iterator[None]:
+    """Convolutions keep the memory that they get: drawing millions of weights nobody looks at takes most of the time.
+
+    What they get is set to zero, for numbers that are not normal make a processor slow.
+    """
+
+    def zero(convolution: nn.Conv2d) -> None:
+        for parameter in convolution.parameters():
+            parameter.data.zero_()
+
+    drawn = nn.Conv2d.reset_parameters
+    nn.Conv2d.reset_parameters = zero  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Conv2d.reset_parameters = drawn  # type: ignore[method-assign]
+
+
+def saved_by_autograd(spec: ModelSpec, batch_size: int, precision: Precision, *, checkpointed: bool) -> int:
+    """Bytes of the storages, each counted once, that a forward pass with its loss saves; parameters are left out."""
+    with without_drawing():
+        model = build_model(spec).to(memory_format=numerics.memory_format(precision))
+    if checkpointed:
+        checkpoint_blocks(model)
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    sizes: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    images, labels = torch.zeros(batch_size, 3, 32, 32), torch.zeros(batch_size, dtype=torch.int64)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        with numerics.computing(precision, images.device):
+            logits = model(images)
+        # The graph is alive as long as the loss, so that no two storages share an address.
+        loss = F.cross_entropy(logits.float(), labels)
+    total = sum(sizes.values())
+    del loss
+    return total
+
+
+def unlearnt_data(num_train: int, num_test: int, device: torch.device) -> DeviceData:
+    """Black images of one class on a device."""
+    sizes = ((num_train, 32, 32, 3), (num_test, 32, 32, 3))
+    train, test = (torch.zeros(size, dtype=torch.uint8, device=device) for size in sizes)
+    labels = [torch.zeros(num, dtype=torch.int64, device=device) for num in (num_train, num_test)]
+    return DeviceData(train, labels[0], test, labels[1], mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+
+
+class LiveStorages(TorchDispatchMode):
+    """Counts the bytes of every storage from the operation that makes it until nothing refers to it any more.
+
+    What a kernel takes for itself and gives back before it returns is not seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes_now = 0
+        self.bytes_peak = 0
+        self._sizes: dict[int, int] = {}
+
+    def __torch_dispatch__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self.count(leaf)
+        return result
+
+    def count(self, tensor: Tensor) -> None:
+        """Count a storage that is not counted yet; of those that were there before somebody has to tell."""
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if size and key not in self._sizes:
+            self._sizes[key] = size
+            weakref.finalize(storage, self._forget, key)
+            self.bytes_now += size
+            self.bytes_peak = max(self.bytes_peak, self.bytes_now)
+
+    def _forget(self, key: int) -> None:
+        self.bytes_now -= self._sizes.pop(key)

@@ -1,0 +1,107 @@
+"""What a step saves for its backward pass, in closed form, is to the byte what autograd saves."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from engine.precision import BYTES_OF_ACTIVATION, Precision
+from models.activations import parts, peak_bytes, saved_bytes
+from models.catalog import (
+    FOUR_STAGE_BLOCKS,
+    PAPER_DEPTHS,
+    THREE_STAGE,
+    Architecture,
+    ModelSpec,
+    Norm,
+    label,
+    model_spec,
+)
+from tests.memory_trace import saved_by_autograd
+
+BATCH = 2
+CATALOGUE = [
+    model_spec(architecture, depth, block=block, width=2)
+    for architecture in Architecture
+    if architecture not in THREE_STAGE
+    for depth, kinds in FOUR_STAGE_BLOCKS.items()
+    for block in kinds
+] + [model_spec(architecture, depth, width=2) for architecture in sorted(THREE_STAGE) for depth in PAPER_DEPTHS]
+VARIANTS = [
+    model_spec(
+        architecture,
+        None,
+        blocks=(1, 2, 1) if architecture in THREE_STAGE else (1, 2, 1, 1),
+        block=block,
+        width=width,
+        conv_bias=conv_bias,
+        norm=norm,
+        num_classes=7,
+    )
+    for architecture in Architecture
+    for block in ("basic", "bottleneck")
+    if not (architecture in THREE_STAGE and block == "bottleneck")
+    for width, conv_bias, norm in ((5, True, Norm.BATCH), (16, False, Norm.NONE), (1, True, Norm.NONE))
+]
+
+
+@pytest.mark.parametrize("checkpointed", [False, True], ids=["kept", "checkpointed"])
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
+@pytest.mark.parametrize("spec", CATALOGUE + VARIANTS, ids=label)
+def test_the_closed_form_is_what_autograd_saves(spec: ModelSpec, precision: Precision, checkpointed: bool):
+    """Every storage once, without the parameters; the layout of bf16, channels innermost, takes the same bytes."""
+    counted = saved_by_autograd(spec, BATCH, precision, checkpointed=checkpointed)
+    number_bytes = BYTES_OF_ACTIVATION[precision]
+
+    assert saved_bytes(spec, BATCH, number_bytes=number_bytes, checkpointed=checkpointed) == counted
+
+
+def test_what_is_saved_grows_with_the_batch_alone():
+    """Statistics and the copies of weights are the same for one image and for many."""
+    spec = model_spec("resnet", 50)
+    one, two, ten = (saved_bytes(spec, batch, number_bytes=2) for batch in (1, 2, 10))
+
+    assert ten - one == 9 * (two - one)
+    assert one > two - one
+
+
+def test_half_as_wide_numbers_save_nearly_half():
+    """All but statistics, logits and the copies of the weights, which are little in a narrow network."""
+    spec = model_spec("he-resnet", 20)
+    wide, narrow = (saved_bytes(spec, 128, number_bytes=number_bytes) for number_bytes in (4, 2))
+
+    assert 0.5 < narrow / wide < 0.51
+
+
+def test_checkpointing_keeps_the_inputs_of_blocks():
+    """And nothing else of them: what a deeper network adds is one tensor a block."""
+    spec = model_spec("he-resnet", 20)
+    deeper = model_spec("he-resnet", 26)
+    added = saved_bytes(deeper, 1, number_bytes=4, checkpointed=True) - saved_bytes(
+        spec, 1, number_bytes=4, checkpointed=True
+    )
+
+    assert added == 4 * (16 * 32 * 32 + 32 * 16 * 16 + 64 * 8 * 8)
+
+
+def test_the_peak_lies_above_what_is_saved():
+    """Gradients of activations come on top; recomputed tensors too, where there are any."""
+    for spec in CATALOGUE:
+        kept, again = (
+            peak_bytes(spec, 128, number_bytes=4, checkpointed=checkpointed) for checkpointed in (False, True)
+        )
+        assert kept > saved_bytes(spec, 128, number_bytes=4)
+        assert again > saved_bytes(spec, 128, number_bytes=4, checkpointed=True)
+        assert again < kept
+
+
+def test_parts_follow_each_other():
+    """What one part puts out is what the next takes in, and each is there once."""
+    for spec in (*CATALOGUE, *VARIANTS):
+        found = parts(spec)
+
+        assert len(found) == sum(spec.blocks) + 2
+        assert all(before.output_size == after.input_size for before, after in itertools.pairwise(found))
+        assert len({part.name for part in found}) == len(found)
+        assert all(part.saved_size > 0 for part in found)
