@@ -84,7 +84,7 @@ class LocalLauncher:
         log = open_private(directory.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             # The worker inherits the lock held, so that there is no instant at which it lives without it.
-            if not hold(lock, patience_seconds=0.0):
+            if not hold(lock, patience_seconds=0.0, for_child=True):
                 raise WorkerHolds(f"a worker holds {directory.lock_file}")
             directory.clear_exit()
             threads = {} if num_threads is None else {"DEPTHSCOPE_NUM_THREADS": str(num_threads)}

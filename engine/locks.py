@@ -29,12 +29,13 @@ def is_held(path: Path) -> bool:
         os.close(descriptor)
 
 
-def hold(descriptor: int, *, patience_seconds: float) -> bool:
+def hold(descriptor: int, *, patience_seconds: float, for_child: bool = False) -> bool:
     """Lock an open lock file for as long as the descriptor stays open, here or in a child that inherits it.
 
     Args:
         descriptor: Of the lock file.
         patience_seconds: How long to wait for another holder; whoever asks `is_held` is one for an instant.
+        for_child: Whether a child is to inherit it, so that our own pid must not stand in the file.
 
     Returns:
         Whether it is ours; our pid stands in it then, for display.
@@ -48,7 +49,8 @@ def hold(descriptor: int, *, patience_seconds: float) -> bool:
                 return False
             select.select([], [], [], SECONDS_BETWEEN_TRIES)
         else:
-            write_pid(descriptor, os.getpid())
+            if not for_child:
+                write_pid(descriptor, os.getpid())
             return True
 
 

@@ -103,7 +103,7 @@ def test_held_queue(make_app: Callable[..., ConsoleApp], pulses: dict[str, Any],
     app = make_app()
     hold_run(app.home)
 
-    assert snap_compare(app, terminal_size=(80, 24), run_before=keys())
+    assert snap_compare(app, terminal_size=(80, 24), run_before=keys("slash", *"status:held"))
 
 
 def test_too_small(make_app: Callable[..., ConsoleApp], snap_compare: Any):
