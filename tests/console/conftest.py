@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 
 import console.app
+import console.planning
+import engine.devices
+import engine.fitting
 from console.app import ConsoleApp
 from console.config import Config
 from console.pulse import EngineState, Pulse
-from engine.devices import HostReading
+from engine.devices import CPU, HostReading
 from engine.paths import Home
+from engine.precision import Precision
 from engine.protocol import Greeting
 from tests import samples
 
@@ -51,8 +55,16 @@ def pulses(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 @pytest.fixture
+def same_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GPU, 24 GiB and a processor with bfloat16, for estimates of memory depend on these."""
+    monkeypatch.setattr(console.planning, "find_devices", lambda: (CPU,))
+    monkeypatch.setattr(engine.fitting, "machine_bytes", lambda: 24 << 30)
+    monkeypatch.setattr(engine.devices, "of_cpu", lambda: (Precision.BF16, Precision.FP32))
+
+
+@pytest.fixture
 def make_app(
-    tmp_path: Path, still_time: None, terminal_words: None, pulses: dict[str, Any]
+    tmp_path: Path, still_time: None, terminal_words: None, same_machine: None, pulses: dict[str, Any]
 ) -> Callable[..., ConsoleApp]:
     """Makes the app over the small sample, or over what `fill` puts into the home."""
 

@@ -42,6 +42,10 @@ def refused(home: Any, *words: str) -> str:
         ((*TRAIN, "--seeds", "2", "--seed", "1"), "--seed lists seeds and --seeds says how many"),
         ((*TRAIN, "--seed", "1,1"), "the same network is asked for twice"),
         ((*TRAIN, "--device", "gpu"), "device must be cpu or cuda:N"),
+        ((*TRAIN, "--memory-limit", "6Gig"), "memory limit must be a size such as 6GiB, 6144MiB, 6GB or a number of bytes, got '6Gig'"),  # noqa: E501
+        ((*TRAIN, "--memory-limit", "0"), "memory limit must be at least 1 byte, or left out for none, got '0'"),
+        ((*TRAIN, "--memory-limit", "1MiB"), "the limit is 1.00 MiB (--memory-limit): nothing fits, "),
+        ((*TRAIN, "--memory-limit", "1MiB", "--fit-batch"), "nothing fits, "),
         (("train", "-a", "resnet", "-d", "20", "--data", "cifra10"), "cifra10"),
         (("show", "nothing"), "no run is called 'nothing': `depthscope ls` shows ids and names"),
         (("plot", "--metric", "los"), "metric 'los' is not known"),
