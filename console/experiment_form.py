@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from console import planning
-from console.formatting import count, duration
+from console.formatting import byte_size, count, duration
 from engine import datasets
 from engine.errors import DepthscopeError, UsageError
 from engine.paths import Home
@@ -177,7 +177,8 @@ def plan_rows(home: Home, planned: Sequence[NewRun]) -> list[list[str]]:
                 run.name,
                 count(cost.num_parameters(run.spec.model)),
                 count(cost.forward_macs(run.spec.model)),
-                *planning.memory_words(verdict),
+                f"~{byte_size(verdict.estimate.total_bytes)}",
+                "yes" if verdict.fits else "no",
                 "unknown" if run.estimate is None else f"~{duration(run.estimate.total_seconds)}",
             ]
         )

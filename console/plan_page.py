@@ -11,8 +11,8 @@ import msgspec
 from console.clock import clock_words
 from console.deadline import Outlook, outlook_document, outlook_lines
 from console.estimates import Knowledge
-from console.formatting import count, duration, percent, table
-from console.planning import judge_all, memory_words
+from console.formatting import byte_size, count, duration, percent, table
+from console.planning import judge_all
 from engine.pace import Estimate, Source, Truth
 from engine.protocol import NewRun
 from models import cost
@@ -34,7 +34,8 @@ def plan_page(planned: Sequence[NewRun], knowledge: Knowledge, outlook: Outlook 
             run.name,
             count(cost.num_parameters(run.spec.model)),
             count(cost.forward_macs(run.spec.model)),
-            *memory_words(verdict),
+            f"~{byte_size(verdict.estimate.total_bytes)}",
+            "yes" if verdict.fits else "no",
             "-" if estimate is None else f"~{duration(estimate.seconds_per_epoch)}",
             "-" if estimate is None else f"~{duration(estimate.total_seconds)}",
             "" if estimate is None else f"{sign} {estimate.error_percent:.0f} %",

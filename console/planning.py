@@ -123,12 +123,6 @@ def check_all_fit(home: Home, planned: Sequence[NewRun]) -> None:
         check_memory(run.name, run.spec, here, num_train=num_train, num_test=num_test)
 
 
-def memory_words(verdict: Verdict) -> tuple[str, str]:
-    """A verdict for a table: the estimate, and whether it fits."""
-    limit = "" if verdict.limit_bytes is None else f" in {byte_size(verdict.limit_bytes)}"
-    return f"~{byte_size(verdict.estimate.total_bytes)}", f"{'yes' if verdict.fits else 'no'},{limit}".rstrip(",")
-
-
 def quick_dataset(home: Home, report: Callable[[str], None]) -> str:
     """CIFAR-10 where it is here or can be fetched within seconds, else the synthetic set; says which, and why.
 
@@ -163,12 +157,14 @@ def plan_table(planned: Sequence[NewRun], verdicts: Sequence[Verdict]) -> str:
             run.spec.data.name,
             run.spec.recipe.name,
             str(run.spec.recipe.epochs),
-            *memory_words(verdict),
+            f"~{byte_size(verdict.estimate.total_bytes)}",
+            byte_size(verdict.limit_bytes),
+            "yes" if verdict.fits else "no",
         ]
         for run, verdict in zip(planned, verdicts, strict=True)
     ]
-    header = ["run", "parameters", "MACs", "data", "recipe", "epochs", "memory", "fits"]
-    return table(header, rows, align="<>><<>><")
+    header = ["run", "parameters", "MACs", "data", "recipe", "epochs", "memory", "limit", "fits"]
+    return table(header, rows, align="<>><<>>><")
 
 
 def split_words(words: Sequence[str]) -> list[str]:

@@ -33,9 +33,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 def limit_bytes(spec: RunSpec, device: Device) -> int | None:
     """What a run may take there: the memory of the card or of the machine, or its own limit where that is less."""
-    there = device.memory_bytes if device.visible else psutil.virtual_memory().total
+    there = device.memory_bytes if device.visible else machine_bytes()
     known = [size for size in (there, spec.memory_limit_bytes) if size is not None]
     return min(known, default=None)
+
+
+def machine_bytes() -> int:
+    """All the memory that this machine has, for what trains on the CPU."""
+    return psutil.virtual_memory().total
 
 
 def judge(spec: RunSpec, devices: Sequence[Device], *, num_train: int, num_test: int) -> Verdict:

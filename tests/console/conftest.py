@@ -11,7 +11,9 @@ import pytest
 
 import console.app
 import console.estimates
+import console.planning
 import engine.devices
+import engine.fitting
 from console.app import ConsoleApp
 from console.config import Config
 from console.pulse import EngineState, Pulse
@@ -55,9 +57,11 @@ def pulses(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.fixture
 def sample_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine on which the samples were trained, for estimates: a processor that does float32 alone."""
-    monkeypatch.setattr(console.estimates, "find_devices", lambda: (CPU,))
+    """The machine on which the samples were trained, for estimates: 24 GiB, and a processor that does float32 alone."""
+    for module in (console.estimates, console.planning):
+        monkeypatch.setattr(module, "find_devices", lambda: (CPU,))
     monkeypatch.setattr(console.estimates, "device_name", lambda _device: "a processor")
+    monkeypatch.setattr(engine.fitting, "machine_bytes", lambda: 24 << 30)
     monkeypatch.setattr(engine.devices, "of_cpu", lambda: (Precision.FP32,))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 

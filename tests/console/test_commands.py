@@ -180,3 +180,37 @@ def test_quickstart_takes_an_imported_copy_of_cifar_and_else_synthetic_images_an
     assert planning.quick_dataset(home.home, said.append) == "cifar10-tiny"
     assert "synthetic images" in said[0]
     assert "cifar10-tiny" in said[1]
+
+
+DEEP = ("train", "-a", "resnet", "-d", "101", "--data", "cifar10", "--precision", "fp32", "--device", "cpu")
+
+
+def test_a_dry_run_shows_what_does_not_fit_and_refuses_it(home: Any):
+    """The table is there to be looked at; the line says what would fit."""
+    done = home.start(*DEEP, "--seeds", "2", "--memory-limit", "2600MiB", "--dry-run")
+    shown, said = done.communicate(timeout=60)
+
+    assert done.returncode == 2
+    assert [line.split()[0] for line in shown.splitlines()] == ["run", "resnet101-s0", "resnet101-s1"]
+    assert all(line.endswith("2.54 GiB  no") for line in shown.splitlines()[1:])
+    assert said.startswith("depthscope: resnet101-s0 needs ~6.")
+    assert "the limit is 2.54 GiB (--memory-limit): " in said
+
+
+def test_fit_takes_the_first_remedy_and_says_so(home: Any):
+    """Whatever this processor does natively, one remedy that leaves the batch is enough for this limit."""
+    planned = home.json(*DEEP, "--memory-limit", "3584MiB", "--batch-size", "64", "--dry-run", "--fit")["runs"]
+
+    assert planned[0]["memory"]["fits"] is True
+    assert planned[0]["memory"]["total_bytes"] <= planned[0]["memory"]["limit_bytes"] == 3584 << 20
+    assert planned[0]["spec"]["recipe"]["batch_size"] == 64
+    recipe = planned[0]["spec"]["recipe"]
+    assert recipe["precision"] == "bf16" or recipe["checkpoint_activations"]
+
+
+def test_fit_batch_agrees_to_a_smaller_batch(home: Any):
+    """Which --fit alone does not touch."""
+    tight = (*DEEP, "--memory-limit", "1900MiB", "--dry-run")
+
+    assert "smaller batch: " in home.cli(*tight, "--fit", status=2)
+    assert home.json(*tight, "--fit-batch")["runs"][0]["spec"]["recipe"]["batch_size"] < 128

@@ -75,6 +75,8 @@ async def test_keys_typed_ahead_of_a_busy_form_all_count(make_app: Callable[...,
         ("batch_size", "60000", "batch_size must be at most 50000"),
         ("epochs", "many", "epochs must be a whole number, got 'many'"),
         ("device", "tpu", "device must be cpu or cuda:N"),
+        ("memory_limit", "6Gig", "memory limit must be a size such as 6GiB"),
+        ("memory_limit", "1MiB", "resnet20-s0 needs ~1."),
         ("precision", "fp8", "precision must be one of auto, fp32, tf32, bf16, fp16, got 'fp8'"),
     ],
 )

@@ -1,0 +1,171 @@
+"""What does not fit is refused with the numbers and what would; the order of remedies is that of their cost."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from engine import fitting, worker
+from engine.devices import Device
+from engine.errors import UsageError
+from engine.fitting import check_memory, judge, made_to_fit
+from engine.memory_estimate import training_memory
+from engine.planner import Remedy, remedies, suggestion
+from engine.precision import Precision, of_gpu
+from engine.recipes import recipe
+from engine.spec import RunSpec
+from models.catalog import model_spec
+
+SIZES = {"num_train": 50_000, "num_test": 10_000}
+GIB = 1 << 30
+H100 = Device("cuda:0", "GPU-a", (9, 0), 80 * GIB)
+P100 = Device("cuda:1", "GPU-b", (6, 0), 16 * GIB)
+SMALL = Device("cuda:2", "GPU-c", (8, 6), 6 * GIB)
+SILENT = Device("cuda:3", "GPU-d")
+CPU = Device("cpu", "")
+
+
+def bottleneck(
+    depth: int = 101, *, limit: int | None = None, device: str | None = None, **overrides: object
+) -> RunSpec:
+    return RunSpec(
+        model=model_spec("resnet", depth, block="bottleneck"),
+        recipe=recipe("reference", **{"precision": "fp32", **overrides}),
+        device=device,
+        memory_limit_bytes=limit,
+    )
+
+
+def needed(spec: RunSpec, device: Device, remedy: Remedy) -> int:
+    return training_memory(remedy.applied_to(spec), device.native, on_gpu=True, **SIZES).total_bytes
+
+
+def test_remedies_go_from_what_changes_least_to_the_batch():
+    """Precision, checkpointing, both, and only then halves of the batch."""
+    assert [remedy.options for remedy in remedies(bottleneck(batch_size=10), H100.native)] == [
+        "--precision bf16",
+        "--checkpoint-activations",
+        "--precision bf16 --checkpoint-activations",
+        "--precision bf16 --checkpoint-activations --batch-size 8",
+        "--precision bf16 --checkpoint-activations --batch-size 4",
+        "--precision bf16 --checkpoint-activations --batch-size 2",
+        "--precision bf16 --checkpoint-activations --batch-size 1",
+    ]
+
+
+def test_what_a_run_has_already_or_its_device_does_not_do_is_no_remedy():
+    """A GPU of capability 6 knows float32 alone; bfloat16 cannot be made smaller."""
+    assert next(remedies(bottleneck(), P100.native)).options == "--checkpoint-activations"
+    assert next(remedies(bottleneck(precision="auto"), H100.native)).options == "--checkpoint-activations"
+    checkpointed = bottleneck(precision="bf16", checkpoint_activations=True)
+    assert next(remedies(checkpointed, H100.native)).options == "--batch-size 64"
+    assert list(remedies(bottleneck(precision="bf16", checkpoint_activations=True, batch_size=1), H100.native)) == []
+
+
+@pytest.mark.parametrize("which", range(7))
+def test_the_first_remedy_that_fits_is_suggested(which: int):
+    """With a limit just as large as each needs, unless an earlier one needs no more."""
+    spec = bottleneck()
+    remedy = list(remedies(spec, H100.native))[which]
+    limit = needed(spec, H100, remedy)
+    expected = next(one for one in remedies(spec, H100.native) if needed(spec, H100, one) <= limit)
+    said = suggestion(spec, H100.native, limit, on_gpu=True, **SIZES)
+
+    assert f"{expected.options} fits (~" in said
+    assert ("changes the result" in said) == (expected.batch_size is not None)
+
+
+def test_where_nothing_fits_the_least_is_told():
+    """Weights, images and the libraries are there for a batch of one, too."""
+    spec = bottleneck(limit=GIB)
+    with pytest.raises(UsageError) as refused:
+        check_memory("deep", spec, [H100, CPU], **SIZES)
+    said = str(refused.value)
+
+    assert said.startswith("deep needs ~")
+    assert "the limit is 1.00 GiB (--memory-limit): nothing fits, even --precision bf16" in said
+    assert "--batch-size 1 needs ~1." in said
+
+
+def test_the_limit_is_the_smaller_of_card_and_wish():
+    """The line says which it is."""
+    spec = bottleneck(152, device="cuda:2")
+    assert "the limit is 6.00 GiB (cuda:2): --precision bf16" in refusal_of(spec, SMALL)
+    less = msgspec.structs.replace(spec, memory_limit_bytes=5 * GIB)
+    assert "the limit is 5.00 GiB (--memory-limit)" in refusal_of(less, SMALL)
+    more = msgspec.structs.replace(spec, memory_limit_bytes=7 * GIB)
+    assert "the limit is 6.00 GiB (cuda:2)" in refusal_of(more, SMALL)
+
+
+def refusal_of(spec: RunSpec, device: Device) -> str:
+    with pytest.raises(UsageError) as refused:
+        check_memory("deep", spec, [device], **SIZES)
+    return str(refused.value)
+
+
+def test_one_device_with_room_is_enough():
+    """The queue waits for that one; the CPU does not count where there is a GPU."""
+    verdict = judge(bottleneck(152), [SMALL, H100, CPU], **SIZES)
+
+    assert verdict.fits
+    assert verdict.device == H100
+
+
+def test_a_card_that_keeps_its_memory_back_refuses_nothing():
+    """Unless the user says how much it has."""
+    assert judge(bottleneck(152), [SILENT], **SIZES).fits
+    assert not judge(bottleneck(152, limit=GIB), [SILENT], **SIZES).fits
+
+
+def test_on_the_cpu_the_machine_is_the_limit(monkeypatch: pytest.MonkeyPatch):
+    """All of its memory, whatever else runs on it."""
+    monkeypatch.setattr(fitting, "machine_bytes", lambda: 4 * GIB)
+    said = refusal_of(bottleneck(), CPU)
+
+    assert "the limit is 4.00 GiB (this machine): " in said
+
+
+def test_fit_changes_what_leaves_the_batch_alone():
+    """Both together, where neither is enough; the batch only where that was agreed to."""
+    spec = bottleneck(limit=2 * GIB + GIB // 4)
+    fitted, remedy = made_to_fit(spec, [H100], may_change_batch=False, **SIZES)
+    assert remedy is not None
+    assert remedy.keeps_the_batch
+    assert fitted.recipe.batch_size == 128
+    assert judge(fitted, [H100], **SIZES).fits
+    assert msgspec.structs.replace(fitted, recipe=spec.recipe) == spec
+
+    tight = bottleneck(limit=GIB + GIB // 2)
+    assert made_to_fit(tight, [H100], may_change_batch=False, **SIZES) == (tight, None)
+    smaller, remedy = made_to_fit(tight, [H100], may_change_batch=True, **SIZES)
+    assert remedy is not None
+    assert smaller.recipe.batch_size == remedy.batch_size
+    assert judge(smaller, [H100], **SIZES).fits
+
+
+def test_fit_leaves_a_run_alone_that_fits():
+    """Nothing is changed that need not be."""
+    spec = bottleneck()
+
+    assert made_to_fit(spec, [H100], may_change_batch=True, **SIZES) == (spec, None)
+
+
+def test_a_worker_that_ran_out_of_memory_says_what_fits(monkeypatch: pytest.MonkeyPatch, home):
+    """The suggestion of the planner, for the GPU and the limit that it had."""
+    monkeypatch.setattr(worker.torch.cuda, "mem_get_info", lambda: (GIB, 80 * GIB))
+    monkeypatch.setattr(worker.torch.cuda, "get_device_capability", lambda: (9, 0))
+    spec = bottleneck(limit=6 * GIB)
+    failure = worker.torch.OutOfMemoryError("tried to allocate 2.00 GiB")
+    said = worker.out_of_memory(spec, home.home, failure)
+    expected = suggestion(spec, of_gpu((9, 0)), 6 * GIB, on_gpu=True, **SIZES)
+
+    assert said == (
+        f"out of memory on the GPU (6.00 GiB for this run, 1.00 GiB free): {expected} (tried to allocate 2.00 GiB)"
+    )
+
+
+def test_the_narrowest_precision_is_of_the_device():
+    """float16 on Volta, which has no bfloat16."""
+    volta = of_gpu((7, 0))
+
+    assert next(remedies(bottleneck(), volta)).precision is Precision.FP16
