@@ -169,3 +169,19 @@ def test_the_narrowest_precision_is_of_the_device():
     volta = of_gpu((7, 0))
 
     assert next(remedies(bottleneck(), volta)).precision is Precision.FP16
+
+
+def test_a_worker_holds_torch_to_the_limit_on_a_gpu_alone(monkeypatch: pytest.MonkeyPatch):
+    """As a share of the card; a limit above what it has is all of it, and the CPU knows no such thing."""
+    held: list[float] = []
+    monkeypatch.setattr(
+        worker.torch.cuda, "get_device_properties", lambda _device: type("Card", (), {"total_memory": 24 * GIB})
+    )
+    monkeypatch.setattr(
+        worker.torch.cuda, "set_per_process_memory_fraction", lambda fraction, _device: held.append(fraction)
+    )
+    gpu = worker.torch.device("cuda", 0)
+    for device, limit in ((gpu, 6 * GIB), (gpu, 48 * GIB), (gpu, None), (worker.torch.device("cpu"), 6 * GIB)):
+        worker.limit_memory(device, limit)
+
+    assert held == [0.25, 1.0]
