@@ -156,8 +156,8 @@ def outlook_lines(outlook: Outlook, planned: Sequence[NewRun]) -> list[str]:
         lines.append(f"all {len(planned)} will be done by {by}, at the latest by {latest}")
         return lines
     if not outlook.kept:
-        lines.append(f"no depth can be done by {by}")
-        return lines
+        # Where no time can be told at all, the line above has said so.
+        return [*lines, f"no depth will be done by {by}"] if ends_known else lines
     left_out = left_out_words(outlook, planned)
     lines.append(f"{len(outlook.kept)} of {len(planned)} will be done by {by}, without {left_out}:")
     lines += [f"  {command}" for command in outlook.commands]

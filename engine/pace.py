@@ -27,6 +27,9 @@ MAX_FACTOR_APART = 30.0
 FEWEST_TRUTHS = 3
 """Estimates whose truth must be known before their errors tell how far off the next one is."""
 
+ANOTHER_SIZE = 1.5
+"""Networks nearer in work, such as one with and without its shortcuts, tell nothing of how pace follows work."""
+
 
 class Source(StrEnum):
     """Where an estimate is from."""
@@ -198,10 +201,10 @@ class Paces:
 
     @functools.cached_property
     def scaling_errors(self) -> list[float]:
-        """How far off each network's pace would have been, had it been scaled from the nearest other one's."""
+        """How far off each network's pace would have been, had it been scaled from the nearest one of another size."""
         found = []
         for workload in {pace.workload for pace in self.past}:
-            others = [pace for pace in self.past if pace.workload.model != workload.model]
+            others = [pace for pace in self.past if factor_apart(pace.workload.model, workload.model) >= ANOTHER_SIZE]
             if near := nearest(workload, others):
                 truth = statistics.median(pace.seconds_per_step for pace in self.past if pace.workload == workload)
                 guess = statistics.median(scaled(pace, workload).seconds_per_step for pace in near)

@@ -35,7 +35,9 @@ def test_the_engine_and_its_client_never_load_torch(module: str):
     assert not loaded(f"import {module}") & {"torch", "torchvision", "textual", "plotext"}
 
 
-@pytest.mark.parametrize("module", ["console.planning", "console.report", "console.checkup", "console.listing"])
+@pytest.mark.parametrize(
+    "module", ["console.planning", "console.plan_page", "console.report", "console.checkup", "console.listing"]
+)
 def test_the_console_never_loads_torch(module: str):
     """It plans, lists and compares in closed form."""
     assert not loaded(f"import {module}") & {"torch", "torchvision"}

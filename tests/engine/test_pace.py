@@ -120,6 +120,8 @@ def test_scaling_is_as_uncertain_as_the_networks_that_are_known_scale_from_each_
 
     assert error(fair) < 5
     assert error(unfair) > 40
+    # The same work with and without shortcuts: that these agree promises nothing for 56 layers.
+    assert error(Paces(past=[pace(), pace("he-plain")])) == 50
 
 
 def test_truths_replace_the_first_guess_of_how_far_off_an_estimate_is():
