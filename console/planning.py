@@ -123,6 +123,16 @@ def check_all_fit(home: Home, planned: Sequence[NewRun]) -> None:
         check_memory(run.name, run.spec, here, num_train=num_train, num_test=num_test)
 
 
+def not_here_yet(home: Home, dataset: str) -> str | None:
+    """What has to be fetched before a run can begin, in words; None where everything is here."""
+    entry = next((one for one in datasets.list_datasets(home) if one.name == dataset), None)
+    if entry is None or entry.cached or entry.synthetic:
+        return None
+    return (
+        f"{dataset} is not here yet: the first run fetches it, or fails (`depthscope data fetch {dataset}` tells now)"
+    )
+
+
 def quick_dataset(home: Home, report: Callable[[str], None]) -> str:
     """CIFAR-10 where it is here or can be fetched within seconds, else the synthetic set; says which, and why.
 

@@ -91,6 +91,8 @@ class Slots:
     ) -> Device | MemoryShort | None:
         """Where a run may start: on the emptiest device that it may go to, and among equals on the one it was on last.
 
+        A device whose whole memory is estimated not to suffice comes behind all others.
+
         Args:
             run: Names the device it wants, or None.
             occupied: Runs by the device that they are on.
@@ -111,7 +113,13 @@ class Slots:
             and device.name not in closed
             and len(occupied.get(device.name, ())) < self.num(device)
         ]
-        free.sort(key=lambda device: (len(occupied.get(device.name, ())), device.name != run.device))
+        free.sort(
+            key=lambda device: (
+                self.is_too_small(device, run),
+                len(occupied.get(device.name, ())),
+                device.name != run.device,
+            )
+        )
         for device in free:
             if self.fits(run, device, occupied.get(device.name, ())):
                 return device
@@ -132,6 +140,12 @@ class Slots:
         soon = needed + sum(self.estimate(other.run, device) for other in beside if other.is_growing)
         fits_all = reading.total_bytes is None or together <= reading.total_bytes
         return fits_all and (reading.free_bytes is None or soon <= reading.free_bytes)
+
+    def is_too_small(self, device: Device, run: Run) -> bool:
+        """Whether a card has less memory than a run is estimated to need; asked only where there are several cards."""
+        if device.memory_bytes is None or sum(one != CPU for one in self.devices) < 2:
+            return False
+        return self.estimate(run, device) > device.memory_bytes
 
     def memory(self, device: Device) -> MemoryReading:
         """What a device has free and in all, at most `SECONDS_BETWEEN_READINGS` old."""

@@ -30,6 +30,8 @@ def train(
 
     home = find_home()
     planned = planning.plan_runs(home, asked, narrate)
+    if (missing := planning.not_here_yet(home, asked.dataset)) is not None:
+        narrate(missing)
     if dry_run:
         verdicts = planning.judge_all(home, planned)
         if as_json:

@@ -22,7 +22,7 @@ from console.experiment_form import (
     plan_rows,
     words_of,
 )
-from console.planning import check_all_fit, split_words
+from console.planning import check_all_fit, not_here_yet, split_words
 from console.screens.base import ConsoleScreen
 from console.widgets.choices import Choices
 from console.widgets.field import Field
@@ -213,7 +213,8 @@ class NewExperimentScreen(ConsoleScreen):
             self.planned = planned
             more = f", the first {MANY_RUNS} shown" if len(planned) > MANY_RUNS else ""
             runs = "1 run" if len(planned) == 1 else f"{len(planned)} runs"
-            trouble.update(f"{runs}{more}; memory and time are estimates (~)")
+            missing = not_here_yet(home, filled.dataset)
+            trouble.update(f"{runs}{more}; {missing or 'memory and time are estimates (~)'}")
             trouble.remove_class("-wrong")
         self.query_one("#start", Button).disabled = not self.planned
 

@@ -214,3 +214,15 @@ def test_fit_batch_agrees_to_a_smaller_batch(home: Any):
 
     assert "smaller batch: " in home.cli(*tight, "--fit", status=2)
     assert home.json(*tight, "--fit-batch")["runs"][0]["spec"]["recipe"]["batch_size"] < 128
+
+
+def test_a_dataset_that_is_not_here_is_told_before_a_run_waits_for_it(home: Any):
+    """In vain perhaps; what is here, or drawn on the spot, is not worth a word."""
+    said = {}
+    for dataset in ("cifar10", "tiny", "synthetic"):
+        child = home.start("train", "-a", "he-resnet", "-d", "8", "--data", dataset, "--batch-size", "20", "--dry-run")
+        said[dataset] = child.communicate(timeout=60)[1]
+
+    assert "cifar10 is not here yet" in said["cifar10"]
+    assert "depthscope data fetch cifar10" in said["cifar10"]
+    assert said["tiny"] == said["synthetic"] == ""

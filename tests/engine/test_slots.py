@@ -76,6 +76,18 @@ def test_a_place_that_becomes_free_goes_to_the_next_run(home: Home):
     assert [run for run, _ in here.started] == runs[:3]
 
 
+def test_a_run_goes_to_the_card_that_is_large_enough(home: Home):
+    """Before one on which it is estimated not to fit; that takes it only where the others are busy."""
+    small, large = (
+        msgspec.structs.replace(gpu, memory_bytes=round(share * ONE_RUN_BYTES))
+        for gpu, share in zip(GPUS, (0.5, 2.0), strict=True)
+    )
+    here = scene(home, (small, large, CPU))
+    here.submit(None, None)
+
+    assert [device for _, device in here.started] == ["cuda:1", "cuda:0"]
+
+
 def with_memory(home: Home, total: float, free: float | None = None) -> Scene:
     """A GPU with three slots, whose memory is so many runs', and a first run on it."""
     reading = MemoryReading(
