@@ -13,7 +13,7 @@ from engine.journal import Checkpointed, Epoch, JournalWriter, Notice, Step, rea
 from engine.loop import train
 from engine.recipes import recipe
 from engine.run_directory import ExitReason, Labels, RunDirectory
-from engine.session import Session, restore, save
+from engine.session import Session, restore, save, settle_save
 from engine.spec import RunSpec
 from engine.training import start_training
 from models.catalog import model_spec
@@ -63,6 +63,7 @@ def test_a_checkpoint_is_of_the_step_that_asked_for_it(tmp_path: Path):
     session.steps.take(1)
     held.set_result(None)
     save(session)
+    settle_save(session)
     successor = a_session(tmp_path / "run", saves_beside=True)
     # The second save is of step 2, the one before it of step 1.
     successor.directory.checkpoint.unlink()
