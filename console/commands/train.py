@@ -30,8 +30,6 @@ def train(
 
     home = find_home()
     planned = planning.plan_runs(home, asked, narrate)
-    if (missing := planning.not_here_yet(home, asked.dataset)) is not None:
-        narrate(missing)
     if dry_run:
         verdicts = planning.judge_all(home, planned)
         if as_json:
@@ -39,6 +37,8 @@ def train(
         else:
             typer.echo(planning.plan_table(planned, verdicts))
     planning.check_all_fit(home, planned)
+    if (missing := planning.not_here_yet(home, asked.dataset)) is not None:
+        narrate(missing)
     if dry_run:
         return
     home = client.open_home()

@@ -51,6 +51,9 @@ class ConsoleScreen(Screen[None]):
 
     def show_pulse(self) -> None:
         """Engine and devices have been asked again."""
+        if not self.query(Headline):
+            # Pushed this instant: it looks again when it has been composed.
+            return
         app = self.console_app
         self.query_one(Headline).show(app.pulse, list(app.feed.runs.values()))
         self.query_one(Banner).show(app.troubles())
