@@ -24,7 +24,42 @@ from engine.queries import Reader
 from engine.run_directory import RunDirectory
 
 PATIENCE_SECONDS = 120.0
+NUM_KILLS = 1000
+FIGURE = "figure"
 TINY_CLASSES = ("down", "up", "left", "right")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kills",
+        type=int,
+        default=NUM_KILLS,
+        metavar="N",
+        help=f"workers killed by the full form of the fault tests, `-m faults` (default {NUM_KILLS}); others go by it",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the full forms of the fault tests out of every selection that does not name them.
+
+    Not by `-m "not faults"` in the configuration: a `-m "not long"` on the command line would take that back.
+    """
+    if "faults" in config.option.markexpr:
+        return
+    left_out = [item for item in items if item.get_closest_marker("faults") is not None]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have measured: their figures reach this process with their reports, from wherever they ran."""
+    reports = [report for name in ("passed", "failed") for report in terminalreporter.getreports(name)]
+    measured = [(report.nodeid, value) for report in reports for key, value in report.user_properties if key == FIGURE]
+    if measured:
+        terminalreporter.section("figures")
+        for node, text in measured:
+            terminalreporter.write_line(f"{node.rpartition('::')[2]}: {text}")
 
 
 def wait_until(condition: Callable[[], Any], *, patience_seconds: float = PATIENCE_SECONDS) -> Any:
@@ -137,6 +172,18 @@ class TestHome:
                 with contextlib.suppress(ProcessLookupError):
                     self.kill(pid)
             wait_until(lambda held=directory: not held.is_locked())
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Takes a line of measured figures, which is printed when all tests are done."""
+    return lambda text: record_property(FIGURE, text)
+
+
+@pytest.fixture
+def num_kills(pytestconfig: pytest.Config) -> int:
+    """How often the full form of a fault test kills, by --kills."""
+    return int(pytestconfig.getoption("--kills"))
 
 
 @pytest.fixture(autouse=True, scope="session")
