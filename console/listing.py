@@ -10,10 +10,11 @@ from console.epoch_rows import EPOCH_COLUMNS, epoch_cells
 from console.following import Watch, is_done
 from console.formatting import ago, clean, count, duration, percent, table
 from console.states import last_line, left, loss, state
+from engine.diagnosis import LayerGradient, diagnose
 from engine.errors import UsageError
 from engine.paths import Home
 from engine.queries import Reader
-from engine.run import EpochRow, EventRow, Run, RunStatus
+from engine.run import EpochRow, EventRow, Run, RunOutcome, RunStatus
 from engine.run_directory import RunDirectory
 from models import catalog, cost
 
@@ -62,7 +63,12 @@ def queue_table(numbered: Sequence[tuple[int | None, Run]]) -> str:
     return table(["place", "id", "experiment", "run", "device", "status"], rows, align="><<<<<")
 
 
-def run_page(run: Run, epochs: Sequence[EpochRow], events: Sequence[EventRow]) -> str:
+def run_page(
+    run: Run,
+    epochs: Sequence[EpochRow],
+    events: Sequence[EventRow],
+    gradients: Sequence[LayerGradient] = (),
+) -> str:
     """Everything about one run: what was asked, where it stands, its epochs and what happened to it."""
     model, recipe, data = run.spec.model, run.spec.recipe, run.spec.data
     cost_words = f"{count(cost.num_parameters(model))} parameters, {count(cost.forward_macs(model))} MACs"
@@ -78,8 +84,9 @@ def run_page(run: Run, epochs: Sequence[EpochRow], events: Sequence[EventRow]) -
         ("best", f"{percent(run.best_test_error_percent)} (selected on the test set: not a result)"),
         ("trained for", duration(run.seconds) if run.seconds else "less than an epoch"),
     ]
+    facts += [("diagnosis", f"{one.evidence}: {one.symptom}") for one in diagnose(run, epochs, gradients)]
     if run.error:
-        facts.append(("error", last_line(run.error)))
+        facts.append(("ended" if run.outcome is RunOutcome.STOPPED_EARLY else "error", last_line(run.error)))
     page = "\n".join(f"{name:<12}{value}" for name, value in facts)
     if epochs:
         page += "\n\n" + epochs_table(epochs)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from console.formatting import UNKNOWN, clean, duration, percent
+from engine.diagnosis import LayerGradient, diagnose, sentence
 from engine.queue import QueueState
 from engine.run import EpochRow, Run, RunOutcome, RunStatus
 
 MIN_STALL_SECONDS = 60.0
 """A running run whose journal is silent for longer is shown as stalled; it is not called dead, for its lock is held."""
-EPOCHS_OF_A_REMARK = 3
-GUESSING_SHARE = 0.01
-"""A training loss so near to ln(classes) is what guessing costs."""
 
 SIGNS = {
     "queued": "·",
@@ -22,11 +21,13 @@ SIGNS = {
     "paused": "‖",
     "succeeded": "✓",
     "diverged": "∞",
+    "stopped-early": "⊣",
     "failed": "✗",
     "cancelled": "–",
     "lost": "?",
 }
 SIGNS_IN_ASCII = {**SIGNS, "queued": ".", "running": ">", "paused": "=", "succeeded": "+", "diverged": "~"} | {
+    "stopped-early": "|",
     "held": "%",
     "failed": "x",
     "cancelled": "-",
@@ -78,14 +79,25 @@ def seconds_left(run: Run) -> float | None:
     return None
 
 
-def remark(run: Run, epochs: list[EpochRow], now: float) -> str:
-    """What a run's numbers say, in a sentence."""
+def remark(run: Run, epochs: Sequence[EpochRow], now: float, gradients: Sequence[LayerGradient] = ()) -> str:
+    """What a run's numbers say, in a sentence: what is wrong with it first.
+
+    Args:
+        run: Of which it is said.
+        epochs: What was measured of it, oldest first; where they are missing, nothing is said to be wrong.
+        now: The time of day, seconds since 1970.
+        gradients: Of its layers, where they were recorded.
+    """
     name = clean(run.name)
-    if run.outcome in (RunOutcome.FAILED, RunOutcome.LOST, RunOutcome.DIVERGED):
-        why = last_line(run.error or "") or (
-            "the loss was not finite" if run.outcome is RunOutcome.DIVERGED else "its worker did not say why"
+    if run.outcome in (RunOutcome.FAILED, RunOutcome.LOST):
+        return (
+            f"{name}: {run.outcome} at epoch {run.epoch}: {last_line(run.error or '') or 'its worker did not say why'}"
         )
-        return f"{name}: {run.outcome} at epoch {run.epoch}: {why}"
+    wrong = sentence(diagnose(run, epochs, gradients))
+    if run.outcome is RunOutcome.DIVERGED:
+        return f"{name}: {wrong}"
+    if run.outcome is RunOutcome.STOPPED_EARLY:
+        return f"{name}: {last_line(run.error or '') or wrong}"
     if run.status is RunStatus.QUEUED and not run.epoch:
         return f"{name}: {'held in the queue until it is released' if run.held else 'waits in the queue'}"
     if not epochs and not run.epoch:
@@ -95,7 +107,7 @@ def remark(run: Run, epochs: list[EpochRow], now: float) -> str:
             doing = f"in its first epoch, {percent(100 * share, 0)} of it done" if share else "in its first epoch"
         return f"{name}: {doing}"
     parts = [f"epoch {run.epoch} of {run.spec.recipe.epochs}" if not run.succeeded else counted(run.epoch, "epoch")]
-    parts.append(f"training loss {loss(run.train_loss)}{guessing(run, epochs)}")
+    parts.append(f"training loss {loss(run.train_loss)}")
     parts.append(f"test error {percent(run.test_error_percent)}")
     best = min((row for row in epochs if row.test_error_percent is not None), key=test_error, default=None)
     if best is not None and best.epoch != run.epoch:
@@ -104,7 +116,8 @@ def remark(run: Run, epochs: list[EpochRow], now: float) -> str:
         parts.append(f"about {duration(left)} left")
     elif run.seconds:
         parts.append(f"trained for {duration(run.seconds)}")
-    return f"{name}: {', '.join(parts)}"
+    numbers = ", ".join(parts)
+    return f"{name}: {wrong}; {numbers}" if wrong else f"{name}: {numbers}"
 
 
 def counted(number: int, thing: str) -> str:
@@ -114,19 +127,6 @@ def counted(number: int, thing: str) -> str:
 
 def test_error(row: EpochRow) -> float:
     return math.inf if row.test_error_percent is None else row.test_error_percent
-
-
-def guessing(run: Run, epochs: list[EpochRow]) -> str:
-    """Says that the training loss has stayed where guessing leaves it, for how many epochs; empty where it has not."""
-    chance = math.log(run.spec.model.num_classes)
-    flat = 0
-    for row in reversed(epochs):
-        if row.train_loss is None or abs(row.train_loss - chance) > GUESSING_SHARE * chance:
-            break
-        flat += 1
-    if flat < EPOCHS_OF_A_REMARK:
-        return ""
-    return f", flat at ln {run.spec.model.num_classes} = {chance:.3f} for {flat} epochs: not learning"
 
 
 def rate(run: Run) -> str:

@@ -28,6 +28,8 @@ class RunOutcome(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     LOST = "lost"
+    STOPPED_EARLY = "stopped-early"
+    """By the rule that the run was asked to end by, with no result of its whole training."""
 
 
 class Intent(StrEnum):

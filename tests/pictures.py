@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -12,15 +11,10 @@ from pathlib import Path
 from console.app import ConsoleApp
 from console.config import Config
 from console.screens.home import HomeScreen
-from engine.devices import CPU
-from engine.launcher import LocalLauncher
 from engine.paths import Home
-from engine.queries import Reader
-from engine.store import Store
-from engine.supervisor import Supervisor
 from tests.quiet_engine import QuietEngine
+from tests.recorded_runs import recorded_home
 
-RECORDED = Path(__file__).with_name("recorded") / "quickstart"
 PICTURES = Path(__file__).parents[1] / ".github" / "pictures"
 SIZE = (120, 36)
 SCREENS = {
@@ -31,19 +25,6 @@ SCREENS = {
 }
 """Keys that lead from the console as it opens to what is pictured."""
 PATIENCE_SECONDS = 0.5
-
-
-def recorded_home(root: Path) -> Home:
-    """A home with the recorded runs, its index built from their directories as an engine builds it."""
-    home = Home(root).create()
-    for run in RECORDED.iterdir():
-        shutil.copytree(run, home.runs / run.name)
-    store = Store(home.database)
-    reader = Reader(home.database)
-    Supervisor(home, store, reader, LocalLauncher(home), [CPU]).recover()
-    reader.close()
-    store.close()
-    return home
 
 
 async def picture(home: Home, name: str, keys: tuple[str, ...]) -> None:
@@ -66,7 +47,7 @@ def main() -> None:
     os.environ.update(LANG="C.UTF-8", TERM="xterm-256color")
     PICTURES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        home = recorded_home(Path(folder) / "home")
+        home = recorded_home(Path(folder) / "home", "quickstart")
         with QuietEngine(home):
             for name, keys in SCREENS.items():
                 home.view.unlink(missing_ok=True)

@@ -28,6 +28,7 @@ def quickstart(
     from console import drawing, following, metrics, planning, report
     from console.estimates import gather
     from console.output import narrate, print_json
+    from console.verdict import read_epochs
     from engine import client, datasets
 
     home = client.open_home()
@@ -53,12 +54,13 @@ def quickstart(
     following.follow_until_done(home, done.runs, name=str(done.experiment))
     with client.read(home) as reader:
         trained = [reader.run(run) for run in done.runs]
+        rows = read_epochs(reader, trained)
         if as_json:
-            print_json(report.comparison_document(str(done.experiment), trained))
+            print_json(report.comparison_document(str(done.experiment), trained, rows))
         else:
             for name in ("train-loss", "test-error"):
                 metric = metrics.find_metric(name)
                 typer.echo(drawing.chart(reader, trained, metric, height=16))
-            typer.echo(report.comparison_text(trained))
+            typer.echo(report.comparison_text(trained, rows))
     narrate(f"more: `depthscope show`, `depthscope plot {done.experiment}`, `depthscope train --help`")
     following.exit_for(trained)

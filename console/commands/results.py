@@ -50,6 +50,7 @@ def compare(
     """Show final errors over seeds, and residual against plain networks of the same depth."""
     from console import report
     from console.output import print_json
+    from console.verdict import read_epochs
     from engine import client
     from engine.errors import UsageError
     from engine.paths import find_home
@@ -59,9 +60,10 @@ def compare(
         if name is None:
             raise UsageError("no runs yet: `depthscope quickstart` trains a first comparison in minutes")
         runs = reader.runs(experiment=name)
+        epochs = read_epochs(reader, runs)
     if not runs:
         raise UsageError(f"no experiment is called {name!r}: `depthscope ls` shows their names")
     if as_json:
-        print_json(report.comparison_document(name, runs))
+        print_json(report.comparison_document(name, runs, epochs))
     else:
-        typer.echo(report.comparison_text(runs))
+        typer.echo(report.comparison_text(runs, epochs))

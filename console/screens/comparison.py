@@ -12,13 +12,15 @@ from textual.widgets import Static, TabbedContent, TabPane
 
 from console import report
 from console.formatting import clean
+from console.groups import group_runs
 from console.looks import MOST_CURVES, looks
 from console.metrics import METRICS, Metric
 from console.screens.base import ConsoleScreen
 from console.screens.chart_actions import ChartActions
 from console.screens.run import say
+from console.verdict import verdict_line
 from console.widgets.chart import Chart
-from engine.run import Run
+from engine.run import EpochRow, Run
 
 ALL = ("train-loss", "test-error")
 
@@ -65,7 +67,7 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
     def runs(self) -> list[Run]:
         """All runs of the experiment, shallow before deep, residual before plain."""
         found = [run for run in self.console_app.feed.runs.values() if run.experiment == self._experiment]
-        return [run for group in report.group_runs(found) for run in group.runs]
+        return [run for group in group_runs(found) for run in group.runs]
 
     def drawn_runs(self) -> list[Run]:
         """Those of the chosen depth, or of all; as many as can be told apart."""
@@ -73,7 +75,12 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
         return [run for run in runs if self._depth in (None, run.spec.model.depth)][:MOST_CURVES]
 
     def watched_runs(self) -> list[str]:
-        return [run.id for run in self.drawn_runs()]
+        # The verdict goes by all of them, also where not all are drawn.
+        return [run.id for run in self.runs()]
+
+    def epochs(self) -> dict[str, list[EpochRow]]:
+        """What was measured of every run, by id."""
+        return {run.id: self.console_app.feed.history(run.id).epochs for run in self.runs()}
 
     def show_runs(self) -> None:
         runs, drawn = self.runs(), self.drawn_runs()
@@ -82,8 +89,11 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
         left_out = f" ({len(drawn)} of {wanted} drawn: d goes to one depth)" if wanted > len(drawn) else ""
         say(self.query_one("#run-title", Static), f"{clean(self._experiment)}: {len(runs)} runs, {depths}{left_out}")
         if runs:
-            say(self.query_one("#comparison-table", Static), report.comparison_text(runs))
-            say(self.query_one("#remark", Static), report.verdict(report.group_runs(runs)) or report.data_words(runs))
+            say(self.query_one("#comparison-table", Static), report.comparison_text(runs, self.epochs()))
+            say(
+                self.query_one("#remark", Static),
+                verdict_line(group_runs(runs), self.epochs()) or report.data_words(runs),
+            )
 
     def show_curves(self) -> None:
         from rich.text import Text
@@ -136,4 +146,4 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
 
     def table_text(self) -> str:
         runs = self.runs()
-        return report.comparison_text(runs) if runs else "no runs"
+        return report.comparison_text(runs, self.epochs()) if runs else "no runs"

@@ -1,0 +1,131 @@
+"""What depth did, and what shortcuts did about it: one line with its evidence, which claims nothing from one seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
+
+from console.groups import Group, counterpart, families, measured
+from engine.contrast import Contrast, Sign, contrast
+from engine.diagnosis import degradation
+from engine.queries import Reader
+from engine.run import EpochRow, Run, RunOutcome
+from models import catalog
+
+Epochs = Mapping[str, Sequence[EpochRow]]
+"""What was measured of each run, by its id."""
+
+
+class Claim(StrEnum):
+    """What the runs so far allow to be said."""
+
+    DEGRADATION = "degradation"
+    NO_DEGRADATION = "no degradation"
+    UNDECIDED = "undecided"
+    ONE_SEED = "no claim from one seed"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The deepest plain network against the shallowest, and the same two with their shortcuts."""
+
+    shallow: Group
+    deep: Group
+    training: Contrast
+    """Training error, deep minus shallow: what decides."""
+    test: Contrast | None
+    """The same of the test error, which is only told."""
+    shortcuts: Contrast | None
+    """Training error of the two networks with shortcuts, deep minus shallow; None where they were not trained."""
+    broken: tuple[Group, ...]
+    """Deeper plain networks of which no pair has a training error, because every run diverged or failed."""
+
+    @property
+    def claim(self) -> Claim:
+        match self.training.sign:
+            case Sign.HIGHER:
+                return Claim.DEGRADATION
+            case Sign.LOWER:
+                return Claim.NO_DEGRADATION
+            case Sign.UNDECIDED:
+                return Claim.UNDECIDED
+            case Sign.ONE_SEED:
+                return Claim.ONE_SEED
+            case _:
+                assert_never(self.training.sign)
+
+    @property
+    def line(self) -> str:
+        """The claim with its evidence, in one line."""
+        words = f"{self.claim}: {self.deep.label} trains {compared(self.training)} than {self.shallow.label}"
+        if self.training.num_seeds > 1:
+            words += f", n={self.training.num_seeds}"
+        if self.claim is Claim.UNDECIDED:
+            words += " (the seeds differ by as much)"
+        if self.shortcuts is not None:
+            words += f"; with shortcuts {compared(self.shortcuts)}"
+            if self.shortcuts.num_seeds != self.training.num_seeds:
+                words += f", n={self.shortcuts.num_seeds}"
+        for group in self.broken:
+            words += f"; {group.label} {', '.join(sorted({str(run.outcome) for run in group.runs}))}"
+        epochs = self.deep.runs[0].spec.recipe.epochs
+        if self.training.epoch < epochs:
+            words += f" (at epoch {self.training.epoch} of {epochs})"
+        return words
+
+
+def read_epochs(reader: Reader, runs: Sequence[Run]) -> dict[str, list[EpochRow]]:
+    """All epochs of some runs, by id."""
+    return {run.id: reader.epochs(run.id) for run in runs}
+
+
+def verdicts(groups: Sequence[Group], epochs: Epochs) -> list[Verdict]:
+    """One for each kind of plain network that was trained at two depths and more, in the order of the groups.
+
+    Args:
+        groups: As `group_runs` makes them.
+        epochs: Of their runs; one that is missing has none yet.
+    """
+    found = (verdict_of(family, groups, epochs) for family in families(groups))
+    return [one for one in found if one is not None]
+
+
+def verdict_line(groups: Sequence[Group], epochs: Epochs) -> str | None:
+    """All verdicts in a line; None where there are no two depths of a plain network to compare."""
+    return "; ".join(one.line for one in verdicts(groups, epochs)) or None
+
+
+def verdict_of(family: Sequence[Group], groups: Sequence[Group], epochs: Epochs) -> Verdict | None:
+    """The verdict over plain networks that differ in depth alone, shallow before deep."""
+    if catalog.is_residual(family[0].model.architecture):
+        return None
+    started = [group for group in family if any(one.epochs for one in measured(group, epochs).values())]
+    if not started:
+        return None
+    shallow, *deeper = started
+    for index in reversed(range(len(deeper))):
+        deep = deeper[index]
+        training = degradation(measured(deep, epochs), measured(shallow, epochs))
+        if training is None:
+            continue
+        first, second = (counterpart(groups, group) for group in (deep, shallow))
+        shortcuts = None
+        if first is not None and second is not None:
+            shortcuts = degradation(measured(first, epochs), measured(second, epochs))
+        broken = tuple(group for group in family if group.model.depth > deep.model.depth and is_broken(group))
+        test = contrast(measured(deep, epochs), measured(shallow, epochs), "test_error_percent")
+        return Verdict(shallow, deep, training, test, shortcuts, broken)
+    return None
+
+
+def is_broken(group: Group) -> bool:
+    """Whether no seed of a network came to an end."""
+    return all(run.outcome in (RunOutcome.DIVERGED, RunOutcome.FAILED, RunOutcome.LOST) for run in group.runs)
+
+
+def compared(contrast: Contrast) -> str:
+    """A difference of errors in words: 12.1 ± 0.8 points worse."""
+    spread = "" if contrast.std is None else f" ± {contrast.std:.1f}"
+    return f"{abs(contrast.mean):.1f}{spread} points {'worse' if contrast.mean > 0 else 'better'}"

@@ -1,0 +1,53 @@
+"""Runs that were really trained, from `tests/recorded/`: their numbers, and homes with them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.devices import CPU
+from engine.journal import Epoch, read_journal
+from engine.launcher import LocalLauncher
+from engine.paths import Home
+from engine.queries import Reader
+from engine.run import EpochRow
+from engine.run_directory import RunDirectory
+from engine.store import Store
+from engine.supervisor import Supervisor
+
+RECORDED = Path(__file__).with_name("recorded")
+
+
+def recorded_home(root: Path, *names: str) -> Home:
+    """A home with the recorded runs of these names, its index built from their directories as an engine builds it."""
+    home = Home(root).create()
+    for name in names:
+        for run in (RECORDED / name).iterdir():
+            shutil.copytree(run, home.runs / run.name)
+    store = Store(home.database)
+    reader = Reader(home.database)
+    Supervisor(home, store, reader, LocalLauncher(home), [CPU]).recover()
+    reader.close()
+    store.close()
+    return home
+
+
+def recorded_runs(name: str) -> dict[str, list[EpochRow]]:
+    """The epochs of every recorded run of a name, by the run's own name."""
+    directories = map(RunDirectory, sorted((RECORDED / name).iterdir()))
+    return {one.read_labels().name: epoch_rows(one) for one in directories}
+
+
+def epoch_rows(directory: RunDirectory) -> list[EpochRow]:
+    """What a run directory's journal says of its epochs, an epoch that was trained twice as it was measured last."""
+    rows: dict[int, EpochRow] = {}
+    for event in read_journal(directory.journal).events:
+        if isinstance(event, Epoch):
+            rows[event.epoch] = EpochRow(**{name: getattr(event, name) for name in EpochRow.__struct_fields__})
+    return [rows[epoch] for epoch in sorted(rows)]
+
+
+def first_epochs(rows: Sequence[EpochRow], num: int) -> list[EpochRow]:
+    """The run as it stood after so many epochs."""
+    return [row for row in rows if row.epoch <= num]
