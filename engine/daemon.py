@@ -28,17 +28,21 @@ from engine.peer import peer_uid
 from engine.protocol import (
     MAX_LINE_BYTES,
     AnyReply,
+    AnyRequest,
     Greeting,
     Refused,
     Shutdown,
+    Submit,
     decode_envelope,
+    decode_reply,
     decode_request,
     encode,
 )
 from engine.queries import Reader
 from engine.settings import Settings, read_settings
 from engine.store import DatabaseUnusable, Store, put_aside
-from engine.supervisor import Supervisor
+from engine.submission import Submission
+from engine.supervisor import SECONDS_FOR_FILES, Supervisor
 from engine.version import PROTOCOL, VERSION
 
 log = logging.getLogger(__name__)
@@ -63,6 +67,7 @@ class Engine:
         self._started_at = time.monotonic()
         self._woken = asyncio.Event()
         self._ended = asyncio.Event()
+        self._submitting = asyncio.Lock()
 
     async def serve(self, ready: int | None) -> None:
         """Answer requests and watch workers until somebody says that it is enough.
@@ -139,16 +144,36 @@ class Engine:
                 return encode(Greeting(id=envelope.id, pid=os.getpid()))
             return encode(Refused(id=envelope.id, text=f"not a request: {error}"))
         try:
-            reply: AnyReply = handle(request, self._supervisor, started_at=self._started_at)
+            reply = await self._submit(request) if isinstance(request, Submit) else self._handle(request)
         except UsageError as error:
             return encode(Refused(id=envelope.id, text=str(error)))
         except (DepthscopeError, OSError) as error:
             return encode(Refused(id=envelope.id, text=str(error), usage=False))
+        while self._supervisor.write_labels(at_most_seconds=SECONDS_FOR_FILES):
+            await asyncio.sleep(0)
         if isinstance(request, Shutdown):
             await self._shut_down(request)
         else:
             self._woken.set()
         return encode(reply)
+
+    def _handle(self, request: AnyRequest) -> AnyReply:
+        return handle(request, self._supervisor, started_at=self._started_at)
+
+    async def _submit(self, request: Submit) -> AnyReply:
+        """Queue runs, and answer others between their directories: many files made durable take a disk its time."""
+        async with self._submitting:
+            if (answered := self._supervisor.store.answered(request.id)) is not None:
+                # Asked again while it was on its way.
+                reply: AnyReply = decode_reply(answered)
+                return reply
+            submission = Submission.begin(request, self._supervisor)
+            turn_ends = time.monotonic() + SECONDS_FOR_FILES
+            for _ in submission.make_directories(self._supervisor):
+                if time.monotonic() >= turn_ends:
+                    await asyncio.sleep(0)
+                    turn_ends = time.monotonic() + SECONDS_FOR_FILES
+            return submission.enter(self._supervisor)
 
     async def _shut_down(self, request: Shutdown) -> None:
         """End, after the workers have left where they are to."""

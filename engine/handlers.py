@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from engine.devices import check_device
 from engine.errors import UsageError
 from engine.protocol import (
     AnyReply,
@@ -20,7 +17,6 @@ from engine.protocol import (
     Hello,
     Hold,
     Move,
-    NewRun,
     Pause,
     Release,
     Remove,
@@ -35,10 +31,8 @@ from engine.protocol import (
 )
 from engine.queue import new_places
 from engine.run import Intent, Run, RunOutcome, RunStatus
-from engine.run_directory import Labels
+from engine.submission import Submission
 from engine.supervisor import Supervisor
-
-MAX_NAME_CHARACTERS = 300
 
 
 def handle(request: AnyRequest, supervisor: Supervisor, *, started_at: float) -> AnyReply:
@@ -100,60 +94,11 @@ def greet(request: Hello, supervisor: Supervisor, *, started_at: float) -> Greet
 
 
 def submit(request: Submit, supervisor: Supervisor) -> Done:
-    """Make run directories and queue them; ids follow from the request's, so that a repetition means the same runs."""
-    if not request.runs:
-        raise UsageError("an experiment needs at least one run")
-    for new in request.runs:
-        check_label(new.name, "a run's name")
-        check_device(new.spec, supervisor.devices)
-    if request.experiment is not None:
-        check_label(request.experiment, "an experiment's name")
-    store = supervisor.store
-    begun = supervisor.directory(run_id(request.id, 0))
-    if begun.spec_file.exists():
-        # An engine began on this very request and did not live to answer it.
-        labels = begun.read_labels()
-        experiment, first, place = labels.experiment, labels.position, labels.queue_place
-    else:
-        experiment = request.experiment or f"exp{store.next_experiment_number()}"
-        first, place = store.next_position(), store.next_place()
-    entered: list[tuple[str, NewRun, Labels]] = []
-    for index, new in enumerate(request.runs):
-        run = run_id(request.id, index)
-        labels = Labels(
-            name=new.name,
-            experiment=experiment,
-            position=first + index,
-            place=place + index,
-            created_at=time.time(),
-            estimate=new.estimate,
-        )
-        supervisor.directory(run).create(new.spec, labels)
-        entered.append((run, new, labels))
-    reply = Done(id=request.id, runs=tuple(run for run, _, _ in entered), experiment=experiment)
-    with store.transaction():
-        for run, new, labels in entered:
-            store.add_run(run, new.spec, labels)
-            supervisor.submit(run, labels)
-        store.remember_answer(request.id, encode(reply))
-    return reply
-
-
-def run_id(request: str, index: int) -> str:
-    """The id of the run at a place of a request: ten hexadecimal digits."""
-    return hashlib.sha256(f"{request}/{index}".encode()).hexdigest()[:10]
-
-
-def check_label(name: str, what: str) -> None:
-    """Refuse what could not be shown in a table or typed in a shell.
-
-    Raises:
-        UsageError: the name is empty, too long, or has white space at an end or control characters anywhere.
-    """
-    if not name or name != name.strip() or re.search(r"[\x00-\x1f\x7f-\x9f]", name):
-        raise UsageError(f"{what} must be printable and not empty, got {name!r}")
-    if len(name) > MAX_NAME_CHARACTERS:
-        raise UsageError(f"{what} must have at most {MAX_NAME_CHARACTERS} characters, got {len(name)}")
+    """Queue runs, all at once; `Submission` does it in steps."""
+    submission = Submission.begin(request, supervisor)
+    for _ in submission.make_directories(supervisor):
+        pass
+    return submission.enter(supervisor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,22 +113,22 @@ class Change:
 
 def change(request: str, words: Sequence[str], supervisor: Supervisor, decide: Callable[[Run], Change]) -> Done:
     """Change some runs, or none of them where one of them may not be changed so."""
-    runs = [supervisor.reader.find(word) for word in words]
+    runs = list({run.id: run for run in map(supervisor.reader.find, words)}.values())
     for run in runs:
         if run.deleted_at is not None and decide not in (restore, remove):
             raise UsageError(f"{run.id} ({run.name}) is removed: `depthscope restore {run.id}` first")
     decided = [(run, decide(run)) for run in runs]
     reply = Done(id=request, runs=tuple(run.id for run in runs))
-    with supervisor.store.transaction():
+    with supervisor.labelling.transaction():
         for run, wanted in decided:
             if wanted.forgives_crashes:
                 supervisor.forgive(run.id)
             if wanted.intent is not None:
                 supervisor.want(run, wanted.intent)
             if wanted.hidden is not None:
-                supervisor.relabel(run.id, deleted_at=time.time() if wanted.hidden else None)
+                supervisor.labelling.change(run.id, deleted_at=time.time() if wanted.hidden else None)
             if wanted.held is not None:
-                supervisor.relabel(run.id, held=wanted.held)
+                supervisor.labelling.change(run.id, held=wanted.held)
         supervisor.store.remember_answer(request, encode(reply))
     return reply
 
@@ -277,17 +222,21 @@ def move(request: Move, supervisor: Supervisor) -> Done:
         order = [run.id for run in (*others[:index], *moved, *others[index:])]
         placed = {id: others[0].place + number for number, id in enumerate(order)}
     reply = Done(id=request.id, runs=tuple(ids))
-    with supervisor.store.transaction():
+    with supervisor.labelling.transaction():
         for id, place in placed.items():
-            supervisor.relabel(id, place=place)
+            supervisor.labelling.change(id, place=place)
         supervisor.store.remember_answer(request.id, encode(reply))
     return reply
 
 
 def set_queue(request: SetQueue, supervisor: Supervisor) -> Done:
     """Hold, drain or open the queue as a whole."""
-    reply = Done(id=request.id)
-    with supervisor.store.transaction():
-        supervisor.set_queue(request.state)
-        supervisor.store.remember_answer(request.id, encode(reply))
+    reply, before = Done(id=request.id), supervisor.queue
+    try:
+        with supervisor.labelling.transaction():
+            supervisor.set_queue(request.state)
+            supervisor.store.remember_answer(request.id, encode(reply))
+    except BaseException:
+        supervisor.keep_queue(before)
+        raise
     return reply

@@ -1,7 +1,7 @@
 """The tables of the index. Each change of a run gives it a revision above all others, so that a console reads no more
 than what has changed since it last looked."""
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """In PRAGMA user_version; a database of another version is put aside and built again from the run directories."""
 
 CREATE = """
@@ -78,5 +78,6 @@ CREATE TABLE events (
   id INTEGER PRIMARY KEY, run TEXT NOT NULL, journal_seq INTEGER, at REAL NOT NULL, kind TEXT NOT NULL,
   text TEXT NOT NULL, UNIQUE (run, journal_seq)
 );
+CREATE TABLE unwritten_labels (run TEXT PRIMARY KEY, labels BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE requests (id TEXT PRIMARY KEY, at REAL NOT NULL, reply BLOB NOT NULL) WITHOUT ROWID;
 """

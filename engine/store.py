@@ -174,6 +174,20 @@ class Store:
             ),
         )
 
+    def unwritten_labels(self) -> dict[str, Labels]:
+        """Labels, by run id, that stand in the index and perhaps not in the run directory yet."""
+        rows = self._connection.execute("SELECT run, labels FROM unwritten_labels")
+        return {run: msgspec.json.decode(labels, type=Labels) for run, labels in rows}
+
+    def add_unwritten_labels(self, run: str, labels: Labels) -> None:
+        """Keep what labels.json of a run is to say, in the caller's transaction."""
+        encoded = msgspec.json.encode(labels)
+        self._connection.execute("INSERT OR REPLACE INTO unwritten_labels VALUES (?,?)", (run, encoded))
+
+    def forget_unwritten_labels(self, runs: Iterable[str]) -> None:
+        """Their labels.json say so now; in the caller's transaction."""
+        self._connection.executemany("DELETE FROM unwritten_labels WHERE run = ?", [(run,) for run in runs])
+
     def set_status(
         self,
         run: str,

@@ -6,16 +6,17 @@ one stopped: workers that live are adopted, those that ended meanwhile are settl
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
 from engine.devices import CPU, Device, MemoryReading, read_memory
 from engine.errors import DepthscopeError
 from engine.journal import Resumed, Started, read_journal
+from engine.labelling import Labelling
 from engine.launcher import Launcher, WorkerHolds
 from engine.paths import Home
 from engine.queries import Reader
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 STOP_PATIENCE_SECONDS = 120.0
 """A worker that was asked to leave and has not is killed after this."""
 START_RETRY_SECONDS = 5.0
+SECONDS_FOR_FILES = 0.05
+"""Within which files are written before somebody else has a turn; each is made durable, which takes a disk its time."""
 
 
 @dataclass(slots=True)
@@ -71,6 +74,7 @@ class Supervisor:
         self.reader = reader
         self.slots = Slots(home, devices, settings or Settings(), read_memory)
         self.queue = read_queue(home)
+        self.labelling = Labelling(home, store)
         self._launcher = launcher
         self._running: dict[str, Worker] = {}
         """By run id."""
@@ -94,6 +98,7 @@ class Supervisor:
 
     def recover(self) -> None:
         """Bring the index up to what the run directories say, and take over the workers that live."""
+        self.write_labels()
         known = self.store.known_ids()
         for path in sorted(self.home.runs.iterdir()):
             if path.is_dir() and path.name not in known:
@@ -144,6 +149,7 @@ class Supervisor:
 
     def tick(self) -> None:
         """Look once at every worker, and start what can be started."""
+        self.write_labels(at_most_seconds=SECONDS_FOR_FILES)
         for run in list(self._running):
             try:
                 self._watch(run)
@@ -186,12 +192,12 @@ class Supervisor:
             run: Whose worker.
             said: The newest line of its journal that names a device; None where no new one has come.
         """
-        assigned = self.directory(run).read_labels().assigned
+        assigned = self.labelling.read(run).assigned
         if said is not None and (assigned is None or (said.at >= assigned.at and said.device != assigned.device)):
             # Started by somebody else: the next engine is to go by the journal too.
             device, assigned = said.device, None
-            with self.store.transaction():
-                self.relabel(run, assigned=None)
+            with self.labelling.transaction():
+                self.labelling.change(run, assigned=None)
         else:
             device = self._running[run].device if assigned is None else self.slots.name_now(assigned)
         self._running[run].device = device
@@ -226,16 +232,13 @@ class Supervisor:
         status = self._launcher.exit_status(directory)
         record = directory.read_exit()
         intent = self.reader.run(run).intent
-        with self.store.transaction():
+        with self.labelling.transaction():
             if record is not None and record.reason is not ExitReason.STOPPED:
                 outcome = finish(self.store, run, record)
                 why = (record.error or "").strip().splitlines()
                 self.store.add_event(run, "finished", f"{outcome.value}: {why[-1]}" if why else outcome.value)
                 if outcome is RunOutcome.SUCCEEDED:
-                    labels = msgspec.structs.replace(
-                        directory.read_labels(), taken_seconds=self.reader.run(run).taken_seconds
-                    )
-                    directory.write_labels(labels)
+                    self.labelling.change(run, taken_seconds=self.reader.run(run).taken_seconds)
             elif record is None and intent is Intent.RUN and run not in self._stop_asked_at:
                 step = self.reader.run(run).step
                 settle_crash(self.store, directory, status or "ended without a word", step=step)
@@ -281,18 +284,19 @@ class Supervisor:
     def _start(self, run: Run, device: Device) -> bool:
         """Start one run; whether it takes its place now. Where no process can be made, all wait for a while."""
         try:
-            with self.store.transaction():
-                # In the run directory too: a worker says where it is only after seconds, and an engine may be gone
-                # by then, and its index.
+            with self.labelling.transaction():
                 assigned = Assignment(device=device.name, visible=device.visible, at=time.time())
-                self.relabel(run.id, assigned=assigned)
+                self.labelling.change(run.id, assigned=assigned)
                 self.store.set_running(run.id, device.name, started_at=time.time())
+            # In the run directory too: a worker says where it is only after seconds, and an engine may be gone by
+            # then, and its index.
+            self.labelling.write_one(run.id)
             self._launcher.start(self.directory(run.id), device, self.slots.num_threads(device))
         except WorkerHolds:
             # Somebody started one by hand; what it writes is read like any other's.
             log.warning("%s: adopted a worker that this engine did not start", run.id)
-            with self.store.transaction():
-                self.relabel(run.id, assigned=None)
+            with self.labelling.transaction():
+                self.labelling.change(run.id, assigned=None)
         except FileNotFoundError as error:
             with self.store.transaction():
                 lose(self.store, run.id, f"its run directory is gone: {error.filename}")
@@ -310,7 +314,7 @@ class Supervisor:
 
     def needs_ticks(self) -> bool:
         """Whether something is under way that has to be looked at again and again."""
-        return bool(self._running) or time.monotonic() < self._start_again_at
+        return bool(self._running or self.labelling.num_unwritten) or time.monotonic() < self._start_again_at
 
     def submit(self, run: str, labels: Labels) -> None:
         """Note, in the caller's transaction, that a run has entered the queue."""
@@ -324,25 +328,34 @@ class Supervisor:
             intent: What is wanted from now on.
         """
         # Held is what waits in the queue: a run that leaves it comes back like any other.
-        self.relabel(run.id, intent=intent, held=run.held and intent is Intent.RUN)
+        self.labelling.change(run.id, intent=intent, held=run.held and intent is Intent.RUN)
         if run.status is not RunStatus.RUNNING:
             wanted = {Intent.RUN: RunStatus.QUEUED, Intent.PAUSE: RunStatus.PAUSED, Intent.STOP: RunStatus.FINISHED}
             assert wanted[intent] in TRANSITIONS[run.status], f"{run.status} to {intent} was not checked"
             if intent is Intent.RUN:
                 # How it ended the last time is no longer how it ended.
-                self.directory(run.id).clear_exit()
+                self.labelling.behind_commit(lambda: self._clear_exit(run.id))
             rest(self.store, run.id, intent)
         elif intent is Intent.RUN:
-            self._stop_asked_at.pop(run.id, None)
+            self.labelling.behind_commit(lambda: self._stop_asked_at.pop(run.id, None))
         else:
-            self._stop_asked_at.setdefault(run.id, time.monotonic())
+            self.labelling.behind_commit(lambda: self._stop_asked_at.setdefault(run.id, time.monotonic()))
 
-    def relabel(self, run: str, **changes: object) -> None:
-        """Change labels in the run directory and in the index, in the caller's transaction."""
-        directory = self.directory(run)
-        labels = msgspec.structs.replace(directory.read_labels(), **changes)
-        directory.write_labels(labels)
-        self.store.set_labels(run, labels)
+    def _clear_exit(self, run: str) -> None:
+        # Where that fails, the launcher does it when the run is started.
+        with contextlib.suppress(OSError):
+            self.directory(run).clear_exit()
+
+    def write_labels(self, *, at_most_seconds: float = math.inf) -> bool:
+        """Bring labels.json of changed runs up to the index; whether there is more to do that could be done now."""
+        try:
+            self.labelling.write(at_most_seconds=at_most_seconds)
+        except OSError as error:
+            # What was asked for stands in the index, and the next tick tries again.
+            self._note_trouble("labels", error)
+            return False
+        self._trouble.pop("labels", None)
+        return self.labelling.num_unwritten > 0
 
     def forgive(self, run: str) -> None:
         """Forget a run's crashes, in the caller's transaction: somebody has asked to try it again."""
@@ -355,7 +368,10 @@ class Supervisor:
             # One that crashed a moment ago and was to be finished still is.
             before = self.queue.to_finish if self.queue.state is QueueState.DRAINING else ()
             to_finish = tuple(dict.fromkeys((*before, *self._running)))
-        queue = Queue(state=state, to_finish=to_finish)
+        self.keep_queue(Queue(state=state, to_finish=to_finish))
+
+    def keep_queue(self, queue: Queue) -> None:
+        """Make this the state of the queue, for the next engine too."""
         write_queue(self.home, queue)
         self.queue = queue
 

@@ -1,0 +1,100 @@
+"""Runs on their way into the queue: checked, then on disk, then in the index, where all of them appear at once."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+from engine.devices import check_device
+from engine.errors import UsageError
+from engine.protocol import Done, NewRun, Submit, encode
+from engine.run_directory import Labels
+from engine.supervisor import Supervisor
+
+MAX_NAME_CHARACTERS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a request to queue runs comes to; it takes its places when it begins, so one at a time may be on its way."""
+
+    reply: Done
+    runs: tuple[tuple[str, NewRun, Labels], ...]
+    """Ids follow from the request's, so that a repetition means the same runs."""
+
+    @classmethod
+    def begin(cls, request: Submit, supervisor: Supervisor) -> Self:
+        """Check what is asked for and give it its places.
+
+        Raises:
+            UsageError: it cannot be done as asked; nothing was changed.
+        """
+        if not request.runs:
+            raise UsageError("an experiment needs at least one run")
+        for new in request.runs:
+            check_label(new.name, "a run's name")
+            check_device(new.spec, supervisor.devices)
+        if request.experiment is not None:
+            check_label(request.experiment, "an experiment's name")
+        store = supervisor.store
+        begun = supervisor.directory(run_id(request.id, 0))
+        if begun.spec_file.exists():
+            # An engine began on this very request and did not live to answer it.
+            labels = begun.read_labels()
+            experiment, first, place = labels.experiment, labels.position, labels.queue_place
+        else:
+            experiment = request.experiment or f"exp{store.next_experiment_number()}"
+            first, place = store.next_position(), store.next_place()
+        now = time.time()
+        runs = tuple(
+            (
+                run_id(request.id, index),
+                new,
+                Labels(
+                    name=new.name,
+                    experiment=experiment,
+                    position=first + index,
+                    place=place + index,
+                    created_at=now,
+                    estimate=new.estimate,
+                ),
+            )
+            for index, new in enumerate(request.runs)
+        )
+        return cls(Done(id=request.id, runs=tuple(run for run, _, _ in runs), experiment=experiment), runs)
+
+    def make_directories(self, supervisor: Supervisor) -> Iterator[None]:
+        """Make the run directories, one a step; a disk takes its time for each."""
+        for run, new, labels in self.runs:
+            supervisor.directory(run).create(new.spec, labels)
+            yield
+
+    def enter(self, supervisor: Supervisor) -> Done:
+        """Enter all of them into the index, and the reply with them."""
+        with supervisor.labelling.transaction():
+            for run, new, labels in self.runs:
+                supervisor.store.add_run(run, new.spec, labels)
+                supervisor.submit(run, labels)
+            supervisor.store.remember_answer(self.reply.id, encode(self.reply))
+        return self.reply
+
+
+def run_id(request: str, index: int) -> str:
+    """The id of the run at a place of a request: ten hexadecimal digits."""
+    return hashlib.sha256(f"{request}/{index}".encode()).hexdigest()[:10]
+
+
+def check_label(name: str, what: str) -> None:
+    """Refuse what could not be shown in a table or typed in a shell.
+
+    Raises:
+        UsageError: the name is empty, too long, or has white space at an end or control characters anywhere.
+    """
+    if not name or name != name.strip() or re.search(r"[\x00-\x1f\x7f-\x9f]", name):
+        raise UsageError(f"{what} must be printable and not empty, got {name!r}")
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise UsageError(f"{what} must have at most {MAX_NAME_CHARACTERS} characters, got {len(name)}")

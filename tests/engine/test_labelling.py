@@ -1,0 +1,145 @@
+"""A request changes all the runs that it names or none: of what stands in the index and of what stands in files."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.devices import CPU
+from engine.handlers import handle
+from engine.labelling import Labelling
+from engine.paths import Home
+from engine.protocol import Hold, Move, Pause, Remove, Retry, SetQueue, Stop
+from engine.queue import QueueState, read_queue
+from engine.run import Intent, RunOutcome, RunStatus
+from engine.run_directory import ExitReason, RunDirectory
+from engine.store import IndexNotWritten
+from tests.engine.scripted import Scene, scene
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Scene:
+    """One CPU and a queue that starts nothing."""
+    found = scene(Home(tmp_path / "home").create(), [CPU])
+    found.ask(SetQueue(state=QueueState.HELD))
+    return found
+
+
+def labels(here: Scene, runs: list[str]) -> list[bytes]:
+    return [here.supervisor.directory(run).labels_file.read_bytes() for run in runs]
+
+
+def ask_and_be_killed(here: Scene, request: Any) -> None:
+    """What an engine does of a request before it is killed behind the commit."""
+    handle(request, here.supervisor, started_at=0.0)
+
+
+@pytest.mark.parametrize("request_of", [Stop, Pause, Hold, Remove, Move])
+def test_a_batch_that_is_refused_half_way_changes_no_file(here: Scene, request_of: Any):
+    """The last run's directory is gone, which is found out when the others are changed already."""
+    runs = here.submit(None, None, None)
+    shutil.rmtree(here.supervisor.directory(runs[2]).path)
+    before = labels(here, runs[:2])
+    with pytest.raises(FileNotFoundError):
+        here.ask(request_of(runs=tuple(runs)))
+    here.supervisor.tick()
+
+    assert labels(here, runs[:2]) == before
+    assert [run.status for run in here.supervisor.reader.unfinished_runs()] == [RunStatus.QUEUED] * 3
+
+
+def test_the_control_files_written_before_the_commit_are_left_changed(here: Scene, monkeypatch: pytest.MonkeyPatch):
+    """With each file written as soon as its run is changed, the test above would fail."""
+    change = Labelling.change
+
+    def change_and_write(self: Labelling, run: str, **changes: object) -> None:
+        change(self, run, **changes)
+        RunDirectory(here.home.runs / run).write_labels(self.read(run))
+
+    monkeypatch.setattr(Labelling, "change", change_and_write)
+    runs = here.submit(None, None)
+    shutil.rmtree(here.supervisor.directory(runs[1]).path)
+    before = labels(here, runs[:1])
+    with pytest.raises(FileNotFoundError):
+        here.ask(Stop(runs=tuple(runs)))
+
+    assert labels(here, runs[:1]) != before
+
+
+def test_a_refused_retry_forgets_nothing_of_how_runs_ended(here: Scene):
+    """exit.json says so, and a lost index is built from it; it goes with the commit and not before."""
+    here.ask(SetQueue(state=QueueState.OPEN))
+    first, second = here.submit(None, None)
+    here.end(first, ExitReason.FAILED)
+    here.end(second, ExitReason.FAILED)
+    shutil.rmtree(here.supervisor.directory(second).path)
+    with pytest.raises(FileNotFoundError):
+        here.ask(Retry(runs=(first, second)))
+
+    assert here.supervisor.directory(first).read_exit() is not None
+    assert here.supervisor.reader.run(first).outcome is RunOutcome.FAILED
+    here.ask(Retry(runs=(first,)))
+    assert here.supervisor.reader.run(first).status is not RunStatus.FINISHED
+
+
+def test_an_engine_that_is_killed_behind_the_commit_leaves_the_files_to_the_next(here: Scene):
+    """It stands in the index, so it will stand in the run directory too."""
+    runs = here.submit(None, None)
+    before = labels(here, runs)
+    ask_and_be_killed(here, Stop(runs=tuple(runs)))
+    assert labels(here, runs) == before
+
+    after = here.successor()
+    assert [after.supervisor.directory(run).read_labels().intent for run in runs] == [Intent.STOP] * 2
+    # And what is written is told apart from what is not: nothing is left to do for the one after it.
+    after.ask(SetQueue(state=QueueState.OPEN))
+    assert after.supervisor.store.unwritten_labels() == {}
+    assert after.successor(index_lost=True).supervisor.reader.run(runs[0]).outcome is RunOutcome.CANCELLED
+
+
+def test_a_disk_without_room_for_labels_keeps_the_change_and_writes_them_later(
+    here: Scene, monkeypatch: pytest.MonkeyPatch
+):
+    """What was acknowledged stands; the engine goes on and tries again."""
+    (run,) = here.submit(None)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as without_room:
+
+        def write(_self: RunDirectory, _labels: Any) -> None:
+            raise full
+
+        without_room.setattr(RunDirectory, "write_labels", write)
+        here.ask(Stop(runs=(run,)))
+        assert here.supervisor.reader.run(run).outcome is RunOutcome.CANCELLED
+        assert here.supervisor.directory(run).read_labels().intent is Intent.RUN
+        assert here.supervisor.needs_ticks()
+    here.supervisor.tick()
+
+    assert here.supervisor.directory(run).read_labels().intent is Intent.STOP
+    assert not here.supervisor.needs_ticks()
+
+
+def test_a_queue_whose_change_is_not_committed_stays_as_it_was(here: Scene, monkeypatch: pytest.MonkeyPatch):
+    """Its state is a file, which no transaction takes back."""
+
+    def fail(*_: object) -> None:
+        raise IndexNotWritten("the database could not be written")
+
+    monkeypatch.setattr(here.supervisor.store, "remember_answer", fail)
+    with pytest.raises(IndexNotWritten):
+        here.ask(SetQueue(state=QueueState.OPEN))
+
+    assert read_queue(here.home).state is here.supervisor.queue.state is QueueState.HELD
+
+
+def test_a_run_that_is_named_twice_is_changed_once(here: Scene):
+    """By its id and by its name."""
+    (run,) = here.submit(None)
+
+    assert here.ask(Pause(runs=(run, "run0"))).runs == (run,)
+    with here.supervisor.reader as reader:
+        assert [event.kind for event in reader.events(run)].count("paused") == 1
