@@ -7,10 +7,10 @@ its name, so that at every instant one that can be read is there.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,9 +86,14 @@ def read_archive(path: Path) -> dict[str, Any]:
         CheckpointDamaged: it is truncated, altered, of another format, or no such file.
         FileNotFoundError: there is none.
     """
-    with path.open("rb") as file:
-        header = file.readline(MAX_HEADER_BYTES)
-        content = file.read()
+    try:
+        with path.open("rb") as file:
+            header = file.readline(MAX_HEADER_BYTES)
+            content = file.read()
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        raise CheckpointDamaged(f"{path.name} cannot be read: {error.strerror}") from error
     parts = header.split()
     if len(parts) != 3 or parts[0] != MAGIC or not parts[2].isdigit():
         raise CheckpointDamaged(f"{path.name} does not begin as a checkpoint does")
@@ -97,9 +102,14 @@ def read_archive(path: Path) -> dict[str, Any]:
     if hashlib.sha256(content).hexdigest().encode() != parts[1]:
         raise CheckpointDamaged(f"{path.name} does not match its own checksum")
     try:
-        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Of bytes that nobody saved it may raise anything, struct.error and KeyError too.
         raise CheckpointDamaged(f"{path.name} cannot be read as plain tensors: {error}") from error
+    if not isinstance(state, dict):
+        raise CheckpointDamaged(f"{path.name} holds {type(state).__name__} in place of a state")
     return state
 
 

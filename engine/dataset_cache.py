@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import tokenize
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,6 +83,12 @@ class DatasetInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """What each channel is divided by after that."""
     files: dict[str, ArrayFile]
     """By file name: the four arrays."""
+    sha256: str | None = None
+    """Over all the rest of this; None in files of before there was one."""
+
+    def own_digest(self) -> str:
+        """SHA-256 over all of this but the checksum itself: another digit of a mean is another normalisation."""
+        return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(self, sha256=None))).hexdigest()
 
     def digest(self) -> str:
         """SHA-256 over the checksums of all arrays: equal for equal images and labels."""
@@ -161,6 +168,7 @@ def store(home: Home, name: str, sets: ImageSets) -> DatasetInfo:
                 std=std,
                 files=files,
             )
+            info = msgspec.structs.replace(info, sha256=info.own_digest())
             with os.fdopen(open_private(staging / "dataset.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
                 file.write(msgspec.json.format(msgspec.json.encode(info)) + b"\n")
                 file.flush()
@@ -233,6 +241,8 @@ def read_info(home: Home, name: str) -> DatasetInfo | None:
         info = msgspec.json.decode(content, type=DatasetInfo)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DatasetError(f"{name}: dataset.json is damaged; {get_again(name)}") from error
+    if info.sha256 is not None and info.sha256 != info.own_digest():
+        raise DatasetError(f"{name}: dataset.json does not match its checksum; {get_again(name)}")
     if info.format != FORMAT:
         raise DatasetError(f"{name}: format {info.format} is not known, this is format {FORMAT}; {get_again(name)}")
     if info.name != name or set(info.files) != {f"{array}.npy" for array in ARRAYS}:
@@ -285,7 +295,7 @@ def map_array(home: Home, info: DatasetInfo, array: str) -> npt.NDArray[Any]:
     path = home.data / info.name / f"{array}.npy"
     try:
         mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SyntaxError, tokenize.TokenError) as error:
         raise DatasetError(f"{info.name}: {path.name} is no array; {get_again(info.name)}") from error
     if mapped.shape != shape or mapped.dtype != dtype:
         raise DatasetError(

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, BinaryIO, Self
 
 import msgspec
 
@@ -20,14 +20,19 @@ from engine.precision import Precision
 
 READ_LIMIT_BYTES = 8 << 20
 """Most that one reading takes, so that a long journal is ingested in several transactions."""
+MAX_LINE_BYTES = 1 << 20
+"""No event comes near it: a longer line is passed over as garbage, without ever being held in memory."""
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 """Within an epoch; at its end there is always one."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+"""What a database can hold: a digit too many is garbage and not the reader's end."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
     """A line; `seq` and `at` are set by the writer."""
 
-    seq: int = 0
+    seq: Count = 0
     at: float = 0.0
     """Wall clock, seconds since 1970; for display."""
 
@@ -35,16 +40,16 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
 class Started(Event, frozen=True, kw_only=True, tag="started"):
     """A worker has built the network and the data, and begins at the first step."""
 
-    pid: int
+    pid: Count
     host: str
     device: str
     device_name: str
     torch: str
-    num_threads: int
-    num_parameters: int
-    num_train: int
-    num_test: int
-    total_steps: int
+    num_threads: Count
+    num_parameters: Count
+    num_train: Count
+    num_test: Count
+    total_steps: Count
     data_sha256: str
     synthetic: bool
     precision: Precision = Precision.FP32
@@ -54,23 +59,23 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
 class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):
     """A worker goes on from a checkpoint."""
 
-    pid: int
+    pid: Count
     host: str
     device: str
     device_name: str
     torch: str
-    num_threads: int
-    step: int
-    total_steps: int
+    num_threads: Count
+    step: Count
+    total_steps: Count
     precision: Precision = Precision.FP32
 
 
 class Step(Event, frozen=True, kw_only=True, tag="step"):
     """Progress; means over the updates since the line of this kind before it."""
 
-    step: int
+    step: Count
     """Updates done."""
-    epoch: int
+    epoch: Count
     """The epoch under way, counted from 1."""
     train_loss: float | None
     train_error_percent: float | None
@@ -81,9 +86,9 @@ class Step(Event, frozen=True, kw_only=True, tag="step"):
 class Epoch(Event, frozen=True, kw_only=True, tag="epoch"):
     """An epoch is done and evaluated; None stands for a number that is not finite."""
 
-    epoch: int
+    epoch: Count
     """Counted from 1."""
-    step: int
+    step: Count
     train_loss: float | None
     train_error_percent: float | None
     test_loss: float | None
@@ -94,15 +99,15 @@ class Epoch(Event, frozen=True, kw_only=True, tag="epoch"):
     """Of training alone, evaluation left out."""
     seconds: float
     """Training and evaluation."""
-    peak_memory_bytes: int
+    peak_memory_bytes: Count
     """Of the device; of the process where the device is the CPU."""
 
 
 class Checkpointed(Event, frozen=True, kw_only=True, tag="checkpoint"):
     """State is safe on disk up to this step."""
 
-    step: int
-    size_bytes: int
+    step: Count
+    size_bytes: Count
     seconds: float
     """How long training stood still for it."""
 
@@ -122,8 +127,13 @@ _encoder = msgspec.json.Encoder()
 class Garbage(msgspec.Struct, frozen=True):
     """A complete line that is no event: where it stands and what is wrong with it."""
 
+    line: int
+    """Counted from 1, as editors do."""
     offset_bytes: int
     reason: str
+
+    def __str__(self) -> str:
+        return f"journal, line {self.line} (byte {self.offset_bytes}): {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,36 +154,66 @@ def read_journal(path: Path, start: int = 0, *, limit: int = READ_LIMIT_BYTES) -
         start: Offset in bytes of a line's beginning, as an earlier reading's `end` gave it.
         limit: Most bytes to take, at least one line.
     """
-    events: list[AnyEvent] = []
-    garbage: list[Garbage] = []
     try:
         with path.open("rb") as file:
-            file.seek(start)
-            content = file.read(limit)
-            if content and b"\n" not in content:
-                content += file.readline()
+            return _read(file, start, limit)
     except FileNotFoundError:
         return Reading([], [], start)
+
+
+def _read(file: BinaryIO, start: int, limit: int) -> Reading:
+    file.seek(start)
+    content = file.read(limit)
+    if content and b"\n" not in content:
+        content += file.readline(MAX_LINE_BYTES)
+        if b"\n" not in content and len(content) >= MAX_LINE_BYTES:
+            return _pass_over_line(file, start)
     end = start + content.rfind(b"\n") + 1
+    events: list[AnyEvent] = []
+    wrong: list[tuple[int, int, str]] = []
     offset = start
-    for line in content[: end - start].splitlines(keepends=True):
+    # Not by splitlines, which also splits where garbage holds a carriage return.
+    for index, line in enumerate(content[: end - start].split(b"\n")[:-1]):
         try:
             events.append(_decoder.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            garbage.append(Garbage(offset, str(error)))
-        offset += len(line)
-    return Reading(events, garbage, end)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            wrong.append((index, offset, str(error)))
+        offset += len(line) + 1
+    # Counted only where somebody is to be told.
+    before = _count_lines(file, start) if wrong else 0
+    return Reading(events, [Garbage(before + index + 1, offset, reason) for index, offset, reason in wrong], end)
+
+
+def _pass_over_line(file: BinaryIO, start: int) -> Reading:
+    """A line that is longer than any event: garbage where it ends, torn where it does not."""
+    while piece := file.readline(MAX_LINE_BYTES):
+        if piece.endswith(b"\n"):
+            end = file.tell()
+            garbage = Garbage(_count_lines(file, start) + 1, start, f"a line of {end - start} bytes is no event")
+            return Reading([], [garbage], end)
+    return Reading([], [], start)
+
+
+def _count_lines(file: BinaryIO, end: int) -> int:
+    """Lines that end before an offset in bytes."""
+    file.seek(0)
+    count = 0
+    while end > 0 and (piece := file.read(min(end, MAX_LINE_BYTES))):
+        count += piece.count(b"\n")
+        end -= len(piece)
+    return count
 
 
 class JournalWriter:
     """Appends lines, each by one write; made durable only where `sync` is called."""
 
-    def __init__(self, descriptor: int, *, next_seq: int, last_step: int, offset_bytes: int) -> None:
+    def __init__(self, descriptor: int, *, next_seq: int, last_step: int, last_epoch: int) -> None:
         self._descriptor = descriptor
         self.next_seq = next_seq
+        self.last_epoch = last_epoch
+        """Highest epoch that had a row when this was opened."""
         self.last_step = last_step
         """Highest step that a line of kind `step` has reported: one trained again is not reported again."""
-        self.offset_bytes = offset_bytes
         self._held: list[bytes] | None = None
         """Lines that wait for `release`; None where lines are written at once."""
 
@@ -181,13 +221,17 @@ class JournalWriter:
     def open(cls, path: Path) -> Self:
         """Open for appending: cut a torn last line off and go on counting behind the last one that can be read."""
         descriptor = open_private(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-        next_seq, last_step, offset = 0, 0, 0
+        next_seq, last_step, last_epoch, offset, num_lines = 0, 0, 0, 0, 0
         while (reading := read_journal(path, offset)).end > offset:
             offset = reading.end
+            num_lines += len(reading.events) + len(reading.garbage)
             next_seq = max([next_seq, *(event.seq + 1 for event in reading.events)])
             last_step = max([last_step, *(event.step for event in reading.events if isinstance(event, Step))])
+            last_epoch = max([last_epoch, *(event.epoch for event in reading.events if isinstance(event, Epoch))])
         os.ftruncate(descriptor, offset)
-        return cls(descriptor, next_seq=next_seq, last_step=last_step, offset_bytes=offset)
+        # What is garbage now had a number too, which the index may know.
+        next_seq = max(next_seq, num_lines)
+        return cls(descriptor, next_seq=next_seq, last_step=last_step, last_epoch=last_epoch)
 
     def append(self, event: AnyEvent) -> None:
         """Write one line, with the next number and the time of day."""
@@ -201,18 +245,31 @@ class JournalWriter:
             for index, event in enumerate(events)
         ]
 
+    def append_missing(self, lines: Iterable[bytes]) -> None:
+        """Write rows of epochs that an earlier worker stamped and did not come to write, or whose lines are spoilt."""
+        for line in lines:
+            row = _decoder.decode(line)
+            if isinstance(row, Epoch) and row.epoch > self.last_epoch:
+                # The number that it was given may have been taken since.
+                self.next_seq = max(row.seq, self.next_seq)
+                self.append_lines([_encoder.encode(msgspec.structs.replace(row, seq=self.next_seq)) + b"\n"])
+
     def append_lines(self, lines: Iterable[bytes]) -> None:
-        """Write lines that `stamp` made."""
+        """Write lines that `stamp` made.
+
+        Raises:
+            OSError: the disk took a line in part or not at all; what is torn is cut off by the next `open`.
+        """
         for line in lines:
             if self._held is not None:
                 self._held.append(line)
                 self.next_seq += 1
                 continue
-            written = os.write(self._descriptor, line)
-            if written != len(line):
-                raise OSError(f"journal: wrote {written} of {len(line)} bytes")
+            left = line
+            while left:
+                # A full disk takes what it can, and says why not more only when it is asked again.
+                left = left[os.write(self._descriptor, left) :]
             self.next_seq += 1
-            self.offset_bytes += len(line)
 
     def hold(self, lines: Iterable[bytes]) -> None:
         """Take lines that `stamp` made, and all that are appended after them, but write none before `release`."""

@@ -11,6 +11,9 @@ import msgspec
 
 from engine.precision import Precision
 
+MAX_COUNT = 10**9
+"""No run has more epochs, nor a batch more images; their product is a number that a database holds."""
+
 
 class Schedule(StrEnum):
     """How the learning rate moves over a run."""
@@ -58,6 +61,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             value = getattr(self, name)
             if value < smallest:
                 raise ValueError(f"{name} must be at least {smallest}, got {value}")
+            if value > MAX_COUNT:
+                raise ValueError(f"{name} must be at most {MAX_COUNT}, got {value}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ValueError(f"learning_rate must be a positive number, got {self.learning_rate}")
         if self.warmup_rate is not None and not (math.isfinite(self.warmup_rate) and self.warmup_rate > 0):

@@ -161,8 +161,6 @@ def checkpoint_state(session: Session, pending: list[bytes]) -> dict[str, Any]:
         "loss_scale": None if state.loss_scale is None else [state.loss_scale.factor, state.loss_scale.good_steps],
         "train_seconds": session.train_seconds,
         "epoch_seconds": session.epoch_seconds,
-        "journal_offset_bytes": session.journal.offset_bytes,
-        "journal_seq": session.journal.next_seq,
         "pending_lines": [line.decode() for line in pending],
         # Sums of floats depend on how they are split over threads.
         "num_threads": torch.get_num_threads(),
@@ -201,7 +199,6 @@ def restore(session: Session) -> bool:
         torch.set_num_threads(saved["num_threads"])
     if loaded.damage is not None:
         session.journal.append(Notice(text=f"went back one checkpoint: {loaded.damage}"))
-    elif session.journal.next_seq <= saved["journal_seq"]:
-        session.journal.append_lines(line.encode() for line in saved["pending_lines"])
+    session.journal.append_missing(line.encode() for line in saved["pending_lines"])
     session.saved_step = state.next_step if loaded.damage is None else None
     return True

@@ -29,6 +29,8 @@ from models.catalog import label
 
 WRITE_PATIENCE_SECONDS = 5.0
 REQUESTS_KEPT_SECONDS = 7 * 86_400.0
+MOST_GARBAGE_TOLD = 10
+"""Lines of one reading that are told one by one; a journal overwritten as a whole is told in one more."""
 
 
 class IndexNotWritten(DepthscopeError):
@@ -236,8 +238,11 @@ class Store:
         """Enter what a journal said since the last time, and how far it was read, in the caller's transaction."""
         for event in events:
             self._ingest_event(run, event)
-        for line in garbage:
-            self.add_event(run, "garbage", f"journal, byte {line.offset_bytes}: {line.reason}")
+        wrong = list(garbage)
+        for line in wrong[:MOST_GARBAGE_TOLD]:
+            self.add_event(run, "garbage", str(line))
+        if len(wrong) > MOST_GARBAGE_TOLD:
+            self.add_event(run, "garbage", f"journal: {len(wrong)} such lines up to line {wrong[-1].line}")
         last_at = events[-1].at if events else None
         self._connection.execute(
             "UPDATE runs SET journal_offset = ?, last_event_at = coalesce(?, last_event_at) WHERE id = ?",

@@ -60,20 +60,6 @@ def test_a_torn_last_line_is_not_read_and_is_cut_off_by_the_next_worker(journal:
     assert [event.seq for event in read_journal(journal).events] == [0, 1]
 
 
-def test_garbage_in_the_middle_is_reported_with_its_place_and_the_rest_is_kept(journal: Path):
-    """One bad line does not cost the run."""
-    write(journal, "a").close()
-    first = journal.stat().st_size
-    with journal.open("ab") as file:
-        file.write(b"\x00\xff not json\n")
-    write(journal, "b").close()
-
-    reading = read_journal(journal)
-
-    assert [garbage.offset_bytes for garbage in reading.garbage] == [first]
-    assert texts(journal) == ["a", "b"]
-
-
 def test_a_journal_longer_than_a_reading_is_read_in_pieces(journal: Path):
     """Each piece ends at a line, and one piece holds at least a line however long that is."""
     write(journal, *("x" * 300 for _ in range(20))).close()

@@ -1,0 +1,155 @@
+"""What is fuzzed: each decoder with what stands behind it, and inputs that are right, to begin from."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import torch
+
+from engine.checkpoint import CHECKPOINT_FORMAT, MAGIC, load_checkpoint
+from engine.daemon import Engine
+from engine.devices import CPU
+from engine.errors import CheckpointDamaged, UsageError
+from engine.journal import Checkpointed, Epoch, JournalWriter, Notice, Resumed, Started, Step, read_journal
+from engine.memory_estimate import training_memory
+from engine.paths import Home
+from engine.precision import Precision
+from engine.protocol import Hello, Move, NewRun, Pause, Refused, SetQueue, Submit, decode_reply, encode
+from engine.queue import QueueState
+from engine.recipes import recipe
+from engine.run_directory import Labels
+from engine.schedule import learning_rate_at
+from engine.spec import RunSpec, decode_spec, encode_spec
+from models.catalog import model_spec
+from models.cost import forward_macs, num_parameters
+from tests.engine.scripted import scene
+
+SPEC = RunSpec(model=model_spec("he-resnet", 20), recipe=recipe("quick"), seed=3)
+WORKER = {"pid": 1, "host": "h", "device": "cpu", "device_name": "c", "torch": "2", "num_threads": 2}
+EVENTS = (
+    Started(**WORKER, num_parameters=9, num_train=40, num_test=8, total_steps=80, data_sha256="0", synthetic=True),
+    Resumed(seq=1, **WORKER, step=4, total_steps=80),
+    Step(seq=2, step=5, epoch=1, train_loss=2.0, train_error_percent=50.0, learning_rate=0.1, images_per_second=9.0),
+    Epoch(
+        seq=3,
+        epoch=1,
+        step=8,
+        train_loss=2.0,
+        train_error_percent=50.0,
+        test_loss=None,
+        test_error_percent=51.0,
+        learning_rate=0.1,
+        images_per_second=10.0,
+        seconds=2.0,
+        peak_memory_bytes=1 << 30,
+    ),
+    Checkpointed(seq=4, step=8, size_bytes=100, seconds=0.1),
+    Notice(seq=5, text='a "notice"'),
+)
+REQUESTS = (
+    Hello(id="a"),
+    Submit(id="b", runs=(NewRun(name="r", spec=SPEC),), experiment="e"),
+    Pause(id="c", runs=("0123",)),
+    Move(id="d", runs=("0123",), before="4567"),
+    SetQueue(id="e", state=QueueState.HELD),
+)
+
+
+def checkpoint_of(content: bytes) -> bytes:
+    """A file that has the right header for its content, whatever that is."""
+    return b"%s %s %d\n" % (MAGIC, hashlib.sha256(content).hexdigest().encode(), len(content)) + content
+
+
+def archive_of(state: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+SEEDS: dict[str, tuple[bytes, ...]] = {
+    "journal": tuple(b"".join(msgspec.json.encode(event) + b"\n" for event in EVENTS[first:]) for first in range(3)),
+    "protocol": tuple(map(encode, REQUESTS)),
+    "spec": (encode_spec(SPEC), encode_spec(RunSpec(model=model_spec("preact", 110)))),
+    "checkpoint header": (checkpoint_of(archive_of({"format": CHECKPOINT_FORMAT, "spec": "s"})),),
+    "checkpoint content": (archive_of({"format": CHECKPOINT_FORMAT, "spec": "s", "model": torch.zeros(3)}),),
+}
+
+
+class Targets:
+    """The targets over files in a directory: each takes any bytes, and raises where depthscope would have failed."""
+
+    def __init__(self, directory: Path) -> None:
+        self._journal = directory / "journal.jsonl"
+        self._checkpoint = directory / "checkpoint.pt"
+        scene_ = scene(Home(directory / "home").create(), (CPU,))
+        self._store = scene_.supervisor.store
+        self._engine = Engine(scene_.home, scene_.supervisor)
+        with self._store.transaction():
+            self._store.add_run("run", SPEC, Labels(name="r", experiment="e", position=1, created_at=0.0))
+
+    def by_name(self) -> dict[str, Callable[[bytes], None]]:
+        return {
+            "journal": self.journal,
+            "protocol": self.protocol,
+            "spec": self.spec,
+            "checkpoint header": self.checkpoint,
+            "checkpoint content": lambda content: self.checkpoint(checkpoint_of(content)),
+        }
+
+    def journal(self, content: bytes) -> None:
+        """Read, brought into the index as a whole, and gone on with by the next worker."""
+        self._journal.write_bytes(content)
+        reading = read_journal(self._journal)
+        assert reading.end == content.rfind(b"\n") + 1
+        assert len(reading.events) + len(reading.garbage) == content.count(b"\n")
+        with self._store.transaction():
+            self._store.ingest("run", reading.events, reading.garbage, end=reading.end)
+        writer = JournalWriter.open(self._journal)
+        writer.append(Notice(text="next"))
+        writer.close()
+        (newest,) = read_journal(self._journal, reading.end).events
+        assert newest.seq not in {event.seq for event in reading.events}
+
+    def protocol(self, content: bytes) -> None:
+        """Answered in one line that a console can read, and never by the end of the engine."""
+        reply = asyncio.run(self._engine._answer(content + b"\n"))
+        assert b"\n" not in reply
+        decoded = decode_reply(reply)
+        if isinstance(decoded, Refused):
+            assert decoded.text
+
+    def spec(self, content: bytes) -> None:
+        """Refused in a line, or a run that can be counted, scheduled, entered, and written out again as it was."""
+        try:
+            spec = decode_spec(content)
+        except UsageError:
+            return
+        assert decode_spec(encode_spec(spec)) == spec
+        assert num_parameters(spec.model) > 0
+        assert forward_macs(spec.model) > 0
+        total_steps = spec.steps_per_epoch(50_000) * spec.recipe.epochs
+        assert 0 < total_steps < 2**62
+        for step in (0, total_steps - 1):
+            assert math.isfinite(learning_rate_at(step, spec.recipe, total_steps=total_steps))
+        training_memory(spec, (Precision.FP32,), on_gpu=False, num_train=50_000, num_test=10_000)
+        labels = Labels(name="r", experiment="e", position=1, created_at=0.0)
+        with self._store.transaction():
+            self._store.add_run("fuzzed", spec, labels)
+
+    def checkpoint(self, content: bytes) -> None:
+        """Loaded with a state in it, or damaged."""
+        self._checkpoint.write_bytes(content)
+        try:
+            loaded = load_checkpoint(
+                self._checkpoint, self._checkpoint.with_name("checkpoint.prev.pt"), spec_digest="s"
+            )
+        except CheckpointDamaged:
+            return
+        assert loaded is not None
+        assert loaded.state["format"] == CHECKPOINT_FORMAT

@@ -1,0 +1,285 @@
+"""Files damaged for real: checkpoints, journals, datasets are refused or passed over, by name, and never silently."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from engine import checkpoint, dataset_cache, datasets, journal
+from engine.checkpoint import load_checkpoint, save_checkpoint
+from engine.errors import DatasetError
+from engine.journal import JournalWriter, Notice, read_journal
+from tests.conftest import TestHome
+
+NUM_CUTS = 100
+NUM_FLIPS = 1000
+NUM_DATASET_FLIPS = 300
+
+
+class Blind:
+    """A hash that is the same for everything: the control without checksums."""
+
+    def hexdigest(self) -> str:
+        return "0" * 64
+
+
+BLIND = SimpleNamespace(sha256=lambda *_content: Blind(), file_digest=lambda *_file: Blind())
+
+
+def cuts(content: bytes) -> Iterator[bytes]:
+    """Cut short at so many places, the first byte and the last one among them."""
+    for index in range(NUM_CUTS):
+        yield content[: index * (len(content) - 1) // (NUM_CUTS - 1)]
+
+
+def flips(content: bytes, num: int) -> Iterator[bytes]:
+    """So many single bits turned, spread evenly from the first byte to the last."""
+    for index in range(num):
+        flipped = bytearray(content)
+        flipped[index * (len(content) - 1) // (num - 1)] ^= 1 << (index % 8)
+        yield bytes(flipped)
+
+
+# Checkpoints
+
+
+def save(files: tuple[Path, Path], step: int) -> None:
+    save_checkpoint(*files, {"spec": "s", "next_step": step, "weights": torch.full((1000,), float(step))})
+
+
+def outcomes(tmp_path: Path, damaged: Callable[[bytes], Iterator[bytes]]) -> list[str]:
+    """What became of each damaged newest generation: fell back and said so, or was loaded as if it were whole."""
+    files = tmp_path / "checkpoint.pt", tmp_path / "checkpoint.prev.pt"
+    save(files, 1)
+    save(files, 2)
+    found = []
+    for content in damaged(files[0].read_bytes()):
+        files[0].write_bytes(content)
+        loaded = load_checkpoint(*files, spec_digest="s")
+        assert loaded is not None
+        told = loaded.damage is not None and "checkpoint.pt" in loaded.damage
+        fell_back = loaded.state["next_step"] == 1 and torch.equal(loaded.state["weights"], torch.full((1000,), 1.0))
+        found.append("fell back" if told and fell_back else "silent")
+    return found
+
+
+def test_a_checkpoint_cut_short_anywhere_falls_back_one_generation_and_says_so(tmp_path: Path):
+    """A hundred places, an empty file and one byte too few among them."""
+    assert outcomes(tmp_path, cuts) == ["fell back"] * NUM_CUTS
+
+
+def test_a_flipped_bit_of_a_checkpoint_is_never_loaded_silently(tmp_path: Path):
+    """A thousand bits, in header, padding and numbers alike."""
+    assert outcomes(tmp_path, lambda content: flips(content, NUM_FLIPS)) == ["fell back"] * NUM_FLIPS
+
+
+def test_without_its_checksum_a_checkpoint_would_be_loaded_silently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The control: some flip goes unnoticed where nobody compares."""
+    monkeypatch.setattr(checkpoint, "hashlib", BLIND)
+
+    assert "silent" in outcomes(tmp_path, lambda content: flips(content, 100))
+
+
+# Journals
+
+
+def written(path: Path, *texts: str) -> None:
+    writer = JournalWriter.open(path)
+    for text in texts:
+        writer.append(Notice(text=text))
+    writer.close()
+
+
+def texts(path: Path) -> list[str]:
+    return [event.text for event in read_journal(path).events if isinstance(event, Notice)]
+
+
+def after_a_tear(path: Path) -> list[list[str]]:
+    """What the next worker's journal says, for each place at which the last line could be torn."""
+    written(path, "a", "b", "c")
+    whole = path.read_bytes()
+    last_line = whole.rindex(b"\n", 0, -1) + 1
+    found = []
+    for place in range(last_line, len(whole)):
+        path.write_bytes(whole[:place])
+        written(path, "d")
+        assert read_journal(path).garbage == []
+        found.append(texts(path))
+    return found
+
+
+def test_a_torn_last_line_is_dropped_wherever_it_is_torn(tmp_path: Path):
+    """And nothing else is."""
+    found = after_a_tear(tmp_path / "journal.jsonl")
+
+    assert len(found) > 40
+    assert found == [["a", "b", "d"]] * len(found)
+
+
+def test_without_the_cut_a_torn_line_would_spoil_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The control: the next worker's first line is glued to what was torn."""
+    monkeypatch.setattr(os, "ftruncate", lambda _descriptor, _length: None)
+
+    with pytest.raises(AssertionError):
+        after_a_tear(tmp_path / "journal.jsonl")
+
+
+def lines_told(path: Path) -> list[int]:
+    """Lines of garbage that are reported for a journal of which two lines in the middle were overwritten."""
+    written(path, *(f"line {number}" for number in range(1, 21)))
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[6] = b"\x00" * (len(lines[6]) - 1) + b"\n"
+    lines[12] = lines[12][:10] + b"\r\xff" + lines[12][12:]
+    path.write_bytes(b"".join(lines))
+    told, events, start = [], 0, 0
+    # In small pieces, as an engine reads what a worker is still writing.
+    while (reading := read_journal(path, start, limit=200)).end > start:
+        told += [garbage.line for garbage in reading.garbage]
+        events += len(reading.events)
+        start = reading.end
+    assert events == 18
+    return told
+
+
+def test_garbage_in_the_middle_is_reported_with_its_line_and_the_rest_is_kept(tmp_path: Path):
+    """Line numbers are the file's, wherever a reading began."""
+    assert lines_told(tmp_path / "journal.jsonl") == [7, 13]
+
+
+def test_without_counting_from_the_start_the_line_would_be_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The control."""
+    monkeypatch.setattr(journal, "_count_lines", lambda _file, _end: 0)
+
+    assert lines_told(tmp_path / "journal.jsonl") != [7, 13]
+
+
+def test_a_line_without_an_end_is_never_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A journal that a disk has filled with zeros is passed over in pieces; the next line is read."""
+    monkeypatch.setattr(journal, "MAX_LINE_BYTES", 1000)
+    path = tmp_path / "journal.jsonl"
+    written(path, "a")
+    with path.open("ab") as file:
+        file.write(b"\x00" * 5000 + b"\n")
+    written(path, "b")
+    reading, found = read_journal(path, 0, limit=100), []
+    while reading.events or reading.garbage:
+        found += [str(garbage) for garbage in reading.garbage]
+        found += [event.text for event in reading.events if isinstance(event, Notice)]
+        reading = read_journal(path, reading.end, limit=100)
+
+    first = path.read_bytes().index(b"\n") + 1
+    assert found == ["a", f"journal, line 2 (byte {first}): a line of 5001 bytes is no event", "b"]
+
+
+def test_garbage_is_told_where_a_run_is_shown_and_a_spoilt_row_comes_back(home: Any):
+    """By its line, among the run's events. The newest epoch's row stands in the checkpoint too: it is written again."""
+    run = home.train("--epochs", "2")
+    home.cli("wait", run)
+    home.cli("engine", "stop")
+    directory = home.directory(run)
+    lines = directory.journal.read_bytes().splitlines(keepends=True)
+    row = next(index for index, line in enumerate(lines) if b'"kind":"epoch"' in line and b'"epoch":2' in line)
+    lines[row] = b"#" * (len(lines[row]) - 1) + b"\n"
+    directory.journal.write_bytes(b"".join([*lines[:2], b"\x00\x00\n", *lines[2:]]))
+    directory.exit_file.unlink()
+    home.home.database.unlink()
+    home.cli("engine", "start")
+    home.cli("wait", run)
+    shown = home.json("show", run)
+
+    told = [event["text"].split(" (")[0] for event in shown["events"] if event["kind"] == "garbage"]
+    assert told == ["journal, line 3", f"journal, line {row + 2}"]
+    assert [row["epoch"] for row in shown["epochs"]] == [1, 2]
+    seqs = [event.seq for event in read_journal(directory.journal).events]
+    assert len(seqs) == len(set(seqs))
+
+
+# Datasets
+
+
+def silent_loads(home: TestHome, damaged: Callable[[bytes], Iterator[bytes]]) -> list[str]:
+    """Files of a dataset that were loaded although they were damaged, with another content than they had."""
+    before = datasets.load(home.home, "tiny")
+    info, arrays = before.info, [np.array(getattr(before, array)) for array in dataset_cache.ARRAYS]
+    found: list[str] = []
+    refusals: list[tuple[str, str]] = []
+    for path in sorted((home.home.data / "tiny").iterdir()):
+        content = path.read_bytes()
+        for spoilt in damaged(content):
+            path.write_bytes(spoilt)
+            try:
+                loaded = datasets.load(home.home, "tiny")
+            except DatasetError as error:
+                refusals.append((path.name, str(error)))
+                continue
+            same = loaded.info == info and all(
+                np.array_equal(getattr(loaded, array), was)
+                for array, was in zip(dataset_cache.ARRAYS, arrays, strict=True)
+            )
+            # White space between the fields of dataset.json means nothing.
+            if not same:
+                found.append(path.name)
+        path.write_bytes(content)
+    for name, text in refusals:
+        assert text.startswith("tiny: "), text
+        assert name in text or name == "dataset.json", text
+        assert "import it again with" in text
+    return found
+
+
+@pytest.fixture
+def stored(bare_home: Any) -> TestHome:
+    bare_home.add_tiny(num_train=8, num_test=4)
+    return bare_home
+
+
+def test_a_dataset_cut_short_anywhere_is_refused_and_named(stored: TestHome):
+    """Each of its five files, at a hundred places."""
+    assert silent_loads(stored, cuts) == []
+
+
+def test_a_flipped_bit_of_a_dataset_is_refused_and_named(stored: TestHome):
+    """In headers, pixels and labels, and in the description with mean and deviation."""
+    assert silent_loads(stored, lambda content: flips(content, NUM_DATASET_FLIPS)) == []
+
+
+def test_without_the_checksums_a_dataset_would_be_loaded_silently(stored: TestHome, monkeypatch: pytest.MonkeyPatch):
+    """The control, of the arrays: sizes are right, so a look at them alone sees nothing."""
+    monkeypatch.setattr(dataset_cache, "check_content", lambda _home, _info: None)
+    monkeypatch.setattr(datasets, "check_content", lambda _home, _info: None)
+
+    assert {"train_images.npy", "train_labels.npy"} <= set(silent_loads(stored, lambda content: flips(content, 100)))
+
+
+def test_without_its_own_checksum_a_description_would_be_loaded_silently(
+    stored: TestHome, monkeypatch: pytest.MonkeyPatch
+):
+    """The control, of dataset.json: another digit of a mean is another normalisation."""
+    monkeypatch.setattr(dataset_cache.DatasetInfo, "own_digest", lambda info: info.sha256)
+
+    assert "dataset.json" in silent_loads(stored, lambda content: flips(content, NUM_DATASET_FLIPS))
+
+
+def test_a_run_on_a_damaged_dataset_fails_with_its_name_and_goes_on_once_that_is_imported_again(home: Any):
+    """A flip behind every size and header, in the last label: no epoch is trained on it."""
+    path = home.home.data / "tiny" / "train_labels.npy"
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1
+    path.write_bytes(content)
+    run = home.train("--epochs", "2")
+    home.cli("wait", run, status=4)
+    shown = home.json("show", run)
+
+    assert "tiny: train_labels.npy does not match its checksum; import it again" in shown["run"]["error"]
+    assert shown["epochs"] == []
+    assert "train_labels.npy does not match" in home.cli("data", "verify", "tiny", status=1)
+    home.add_tiny()
+    home.cli("retry", run)
+    home.cli("wait", run)
