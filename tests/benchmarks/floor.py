@@ -1,0 +1,111 @@
+"""Where a training step's time goes, and what no loop can go below: `uv run python -m tests.benchmarks.floor`.
+
+The convolutions of a network are timed alone, forward and backward, each shape for itself, on tensors that lie ready:
+a step that spent no time on anything else would take that long. That floor stands beside our step and the textbook
+loop's, so that a goal can be told from a wish.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from console.benching import bench_document, bench_network, bench_table, conditions
+from engine import numerics
+from engine.devices import CPU, find_devices
+from engine.recipes import recipe
+from engine.spec import RunSpec
+from engine.worker import torch_device
+from models import cost
+from models.catalog import label, model_spec
+from models.cost import Layer, LayerKind
+
+SECONDS_A_SHAPE = 1.0
+
+
+def seconds_of(layer: Layer, spec: RunSpec, device: torch.device) -> float:
+    """Seconds of one convolution of a batch, forward and backward, the best of as many as fit into a second."""
+    used = numerics.resolve(spec.recipe.precision, device)
+    kind, layout = numerics.AUTOCAST_TYPES.get(used, torch.float32), numerics.memory_format(used)
+    (channels, size, _), (planes, size_after, _) = layer.input_shape, layer.output_shape
+    kernel = round((layer.num_parameters / (channels * planes)) ** 0.5)
+    batch = spec.recipe.batch_size
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, device=device).to(kind).contiguous(memory_format=layout)
+
+    images, weights = drawn(batch, channels, size, size), drawn(planes, channels, kernel, kernel)
+    slope = drawn(batch, planes, size_after, size_after)
+    # The first layer's input is the image itself, for which nobody needs a gradient.
+    inputs = [weights.requires_grad_()] + ([] if layer.name == "stem" else [images.requires_grad_()])
+    best, until = float("inf"), time.perf_counter() + SECONDS_A_SHAPE
+    while time.perf_counter() < until:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        began = time.perf_counter()
+        output = F.conv2d(images, weights, stride=size // size_after, padding=kernel // 2)
+        torch.autograd.grad(output, inputs, slope)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - began)
+    return best
+
+
+def convolutions_alone(spec: RunSpec, device: torch.device) -> float:
+    """Seconds of all convolutions of one step."""
+    shapes = Counter(
+        (layer.name == "stem", layer.input_shape, layer.output_shape, layer.num_parameters)
+        for layer in cost.layers(spec.model)
+        if layer.kind is LayerKind.CONVOLUTION
+    )
+    firsts = {
+        (layer.name == "stem", layer.input_shape, layer.output_shape, layer.num_parameters): layer
+        for layer in reversed(cost.layers(spec.model))
+    }
+    return sum(number * seconds_of(firsts[shape], spec, device) for shape, number in shapes.items())
+
+
+def main() -> None:
+    """Print the bench table, and the floor below it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-a", "--arch", default="he-resnet")
+    parser.add_argument("-d", "--depth", type=int, default=20)
+    parser.add_argument("--trials", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("-o", "--output", type=Path, help="write the figures as JSON too")
+    options = parser.parse_args()
+    spec = RunSpec(model=model_spec(options.arch, options.depth), recipe=recipe("reference"))
+    place = next((device for device in find_devices() if device.visible), CPU)
+    result = bench_network(
+        label(spec.model),
+        spec,
+        place,
+        trials=options.trials,
+        seconds=options.seconds,
+        report=lambda text: print(text, file=sys.stderr, flush=True),
+    )
+    device = torch_device(place.name)
+    alone = convolutions_alone(spec, device)
+    batch, ours, theirs = spec.recipe.batch_size, result.ours.median, result.textbook.median
+    print(conditions([result], trials=options.trials, seconds=options.seconds))
+    print(bench_table([result]))
+    print(f"convolutions alone: {1000 * alone:.1f} ms a batch of {batch}, {os.cpu_count()} cores")
+    if ours and theirs:
+        step = batch / ours
+        print(f"our step: {1000 * step:.1f} ms, of which convolutions {100 * alone / step:.0f} %: {ours / theirs:.2f}x")
+        print(f"a step of nothing but convolutions: {batch / alone / theirs:.2f}x the textbook loop")
+    if options.output is not None:
+        document = bench_document([result], trials=options.trials, seconds=options.seconds)
+        options.output.write_text(json.dumps({**document, "seconds_of_convolutions": alone}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
