@@ -45,6 +45,7 @@ class Filled:
     conv_bias: bool = False
     device: str = ""
     memory_limit: str = ""
+    stop_when: str = ""
     experiment: str = ""
 
 
@@ -84,6 +85,7 @@ def plan(home: Home, filled: Filled) -> list[NewRun]:
             overrides=overrides,
             device=filled.device.strip() or None,
             memory_limit=filled.memory_limit.strip() or None,
+            stop_when=filled.stop_when or None,
         ),
     )
 
@@ -148,6 +150,7 @@ def filled_from(spec: RunSpec) -> Filled:
         norm=model.norm.value,
         conv_bias=model.conv_bias,
         device=spec.device or "",
+        stop_when="" if spec.stop_when is None else spec.stop_when.value,
         memory_limit="" if spec.memory_limit_bytes is None else size_as_typed(spec.memory_limit_bytes),
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 # Named again because amounts are read beside every other number; the engine writes them in its messages too.
+from engine.durations import duration as duration
 from engine.sizes import UNKNOWN as UNKNOWN
 from engine.sizes import byte_size as byte_size
 from engine.sizes import in_three_digits
@@ -65,27 +66,6 @@ def cut(text: str, width: int, *, unicode: bool = True) -> str:
             break
         kept.append(character)
     return "".join(kept).rstrip() + sign if width > 0 else ""
-
-
-def duration(seconds: float | None) -> str:
-    """A span of time in at most two units: 3.2 s, 41 s, 12m05, 2h13, 3 d 4 h."""
-    if seconds is None or not math.isfinite(seconds):
-        return UNKNOWN
-    if seconds < 0:
-        return "-" + duration(-seconds)
-    if round(seconds, 1) < 10:
-        return f"{seconds:.1f} s" if seconds else "0 s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes}m{rest:02}"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    if hours < 24:
-        return f"{hours}h{minutes:02}"
-    days, hours = divmod(round(seconds / 3600), 24)
-    return f"{days} d {hours} h"
 
 
 def ago(seconds: float | None) -> str:

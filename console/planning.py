@@ -42,6 +42,8 @@ class Asked:
     device: str | None = None
     memory_limit: str | None = None
     """A size such as `6GiB`."""
+    stop_when: str | None = None
+    """A StopRule; None lets every run go on to its end."""
     fit: bool = False
     """Whether a run that does not fit may be computed in another precision, or with its activations recomputed."""
     fit_batch: bool = False
@@ -69,6 +71,7 @@ def plan_runs(home: Home, asked: Asked, report: Callable[[str], None] = lambda _
         chosen = recipe(asked.recipe, **asked.overrides)
         data = spec.DataSpec(name=asked.dataset, train_images=asked.train_images, test_images=asked.test_images)
         limit = None if asked.memory_limit is None else parse_size(asked.memory_limit, "memory limit")
+        rule = None if asked.stop_when is None else stop_rule(asked.stop_when)
         planned: list[NewRun] = []
         depths: Sequence[int | None] = asked.depths or [None]
         for architecture, depth, seed in itertools.product(asked.architectures, depths, asked.seeds):
@@ -83,7 +86,13 @@ def plan_runs(home: Home, asked: Asked, report: Callable[[str], None] = lambda _
                 num_classes=num_classes,
             )
             run = spec.RunSpec(
-                model=model, data=data, recipe=chosen, seed=seed, device=asked.device, memory_limit_bytes=limit
+                model=model,
+                data=data,
+                recipe=chosen,
+                seed=seed,
+                device=asked.device,
+                memory_limit_bytes=limit,
+                stop_when=rule,
             )
             spec.check_fits_data(run, num_train=num_train, num_test=num_test, num_classes=num_classes)
             check_device(run, here)
@@ -100,6 +109,17 @@ def plan_runs(home: Home, asked: Asked, report: Callable[[str], None] = lambda _
     if len({run.name for run in planned}) < len(planned):
         raise UsageError("the same network is asked for twice: leave repetitions out")
     return planned
+
+
+def stop_rule(word: str) -> spec.StopRule:
+    """The rule of a name.
+
+    Raises:
+        ValueError: there is none; the text lists those there are.
+    """
+    if word not in list(spec.StopRule):
+        raise ValueError(f"stop-when must be one of {', '.join(spec.StopRule)}, or left out for never, got {word!r}")
+    return spec.StopRule(word)
 
 
 def judge_all(home: Home, planned: Sequence[NewRun]) -> list[Verdict]:

@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from console.formatting import clean, count, duration, mean_std, table
+from console.formatting import clean, count, duration, mean_std, percent, table
 from console.groups import Group, Pair, group_runs, pair_groups
 from console.verdict import Epochs, verdict_line
-from engine.run import Run
+from engine.run import Run, RunOutcome
 from models import cost
 
 
@@ -34,10 +34,16 @@ def final_table(groups: Sequence[Group]) -> str:
 
 def unfinished_words(group: Group) -> str:
     """Which seeds are missing from the mean, and why; empty where none is."""
-    missing = [run for run in group.runs if not run.succeeded]
-    return ", ".join(
-        f"seed {run.spec.seed} {run.outcome or f'{run.status} {run.epoch}/{run.spec.recipe.epochs}'}" for run in missing
-    )
+    return ", ".join(missing_words(run) for run in group.runs if not run.succeeded)
+
+
+def missing_words(run: Run) -> str:
+    """Where a run stands that has no result; of one that was ended early, what it came to, which is none."""
+    where = f"{run.epoch}/{run.spec.recipe.epochs}"
+    words = f"seed {run.spec.seed} {run.outcome or run.status} {'' if run.outcome is None else 'at epoch '}{where}"
+    if run.outcome is RunOutcome.STOPPED_EARLY:
+        words += f" with {percent(run.test_error_percent)} test error"
+    return words
 
 
 def pairs_table(pairs: Sequence[Pair]) -> str:

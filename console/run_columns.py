@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from console.formatting import clean, percent, progress_bar
 from console.states import SIGNS, SIGNS_IN_ASCII, left, loss, rate, seconds_left, state
-from engine.run import Run
+from engine.run import Run, RunOutcome
 
 BAR_CELLS = 8
 NAME_CELLS = 17
@@ -33,7 +33,9 @@ class Column:
 
 def status_text(run: Run, now: float, unicode: bool) -> str:
     word = state(run, now)
-    return f"{(SIGNS if unicode else SIGNS_IN_ASCII)[word]} {word}"
+    # The whole word would be wider than the column.
+    shown = "early" if run.outcome is RunOutcome.STOPPED_EARLY else word
+    return f"{(SIGNS if unicode else SIGNS_IN_ASCII)[word]} {shown}"
 
 
 def known(value: float | None) -> float:

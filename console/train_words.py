@@ -55,6 +55,7 @@ def train_words(asked: Asked, depths: Sequence[int], seeds: Sequence[int], exper
         "--recipe": None if asked.recipe == "reference" else asked.recipe,
         "--device": asked.device,
         "--memory-limit": asked.memory_limit,
+        "--stop-when": asked.stop_when,
         "-e": experiment,
     }
     for flag, is_given in (("--conv-bias", asked.conv_bias), ("--fit", asked.fit), ("--fit-batch", asked.fit_batch)):

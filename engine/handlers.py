@@ -148,9 +148,11 @@ def pause(run: Run) -> Change:
 
 
 def resume(run: Run) -> Change:
-    """Go on with a run that rests, or that was cancelled; one that is queued or running already stays so."""
-    if run.is_finished and run.outcome is not RunOutcome.CANCELLED:
-        raise UsageError(f"{run.id} ({run.name}) {run.outcome}: only paused and cancelled runs can be resumed")
+    """Go on with a run that rests, or that was ended early; one that is queued or running already stays so."""
+    if run.is_finished and run.outcome not in (RunOutcome.CANCELLED, RunOutcome.STOPPED_EARLY):
+        raise UsageError(
+            f"{run.id} ({run.name}) {run.outcome}: only paused, cancelled and early stopped runs can be resumed"
+        )
     if run.intent is Intent.RUN and not run.is_finished and run.status is not RunStatus.PAUSED:
         return Change()
     return Change(intent=Intent.RUN)

@@ -112,13 +112,25 @@ class Checkpointed(Event, frozen=True, kw_only=True, tag="checkpoint"):
     """How long training stood still for it."""
 
 
+class StoppedEarly(Event, frozen=True, kw_only=True, tag="stopped-early"):
+    """The rule that the run was asked to end by has applied."""
+
+    epoch: int
+    """Behind which it ends."""
+    text: str
+    """What the rule saw, in words."""
+    saved_epochs: int
+    saved_seconds: float
+    """An estimate: as many epochs as long as those before."""
+
+
 class Notice(Event, frozen=True, kw_only=True, tag="notice"):
     """Something that a reader of the run should know."""
 
     text: str
 
 
-AnyEvent = Started | Resumed | Step | Epoch | Checkpointed | Notice
+AnyEvent = Started | Resumed | Step | Epoch | Checkpointed | StoppedEarly | Notice
 
 _decoder = msgspec.json.Decoder(AnyEvent)
 _encoder = msgspec.json.Encoder()

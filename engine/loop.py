@@ -16,6 +16,7 @@ from engine.progress import finite
 from engine.run_directory import ExitReason
 from engine.schedule import learning_rate_at
 from engine.session import Session, is_saved, save, settle_save
+from engine.stopping import reason_to_stop, stopping_words
 from engine.training import diverged_at, has_finite_weights
 
 
@@ -33,7 +34,7 @@ def train(session: Session, should_stop: Callable[[], bool]) -> ExitReason:
         if session.is_epoch_complete():
             ended = finish_epoch(session, should_stop)
         elif session.state.next_step < session.total_steps:
-            ended = train_epoch(session, should_stop)
+            ended = end_early(session) or train_epoch(session, should_stop)
         else:
             save_weights(session.directory.weights, session.state.model)
             ended = ExitReason.SUCCEEDED
@@ -83,6 +84,18 @@ def train_epoch(session: Session, should_stop: Callable[[], bool]) -> ExitReason
     return None
 
 
+def end_early(session: Session) -> ExitReason | None:
+    """End a run behind a whole epoch where the rule of its spec applies; None where it goes on."""
+    stopped = reason_to_stop(session.spec, session.judged)
+    if stopped is None:
+        return None
+    # The epoch that decided comes first in the journal.
+    settle_save(session)
+    session.journal.append(stopped)
+    session.ended_because = stopping_words(stopped, session.spec)
+    return ExitReason.STOPPED_EARLY
+
+
 def note_divergence(session: Session, step: int) -> ExitReason:
     """Say at which step the loss stopped being a number; the last good checkpoint stays as it is."""
     epoch = step // session.steps_per_epoch + 1
@@ -114,6 +127,7 @@ def finish_epoch(session: Session, should_stop: Callable[[], bool]) -> ExitReaso
         seconds=session.epoch_seconds,
         peak_memory_bytes=peak_memory_bytes(state.device),
     )
+    session.judged[row.epoch] = row
     state.sums.reset()
     session.train_seconds = session.epoch_seconds = 0.0
     save(session, row)

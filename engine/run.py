@@ -67,7 +67,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     device: str | None
     """Where it runs or last ran."""
     error: str | None
-    """Why it failed or was lost, its last lines; None where nothing went wrong."""
+    """Why it failed, was lost or ended early, its last lines; None where nothing went wrong."""
     created_at: float
     started_at: float | None
     finished_at: float | None

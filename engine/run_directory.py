@@ -25,6 +25,8 @@ class ExitReason(StrEnum):
     SUCCEEDED = "succeeded"
     DIVERGED = "diverged"
     FAILED = "failed"
+    STOPPED_EARLY = "stopped-early"
+    """By the rule in its spec, behind a checkpoint."""
     STOPPED = "stopped"
     """It was asked to, and saved a checkpoint first."""
 
@@ -36,7 +38,7 @@ class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
     step: int
     at: float
     error: str | None = None
-    """What went wrong, for a person; None where nothing did."""
+    """Why it did not succeed, for a person; None where it did, and where it was asked to stop."""
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):

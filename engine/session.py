@@ -65,6 +65,10 @@ class Session:
     """The step of the newest checkpoint; None before the first."""
     saving: PendingSave | None = None
     """None while nothing is being written."""
+    judged: dict[int, Epoch] = field(default_factory=dict)
+    """The epochs by which it is decided whether the run ends early."""
+    ended_because: str | None = None
+    """Why it was ended early, for a person; None where it was not."""
     host_copy: HostCopy = field(default_factory=HostCopy)
     writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "checkpoint"))
 

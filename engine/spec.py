@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 from engine.errors import UsageError
@@ -29,6 +31,13 @@ class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 raise ValueError(f"{name} must be at least 1, or left out for all, got {value}")
 
 
+class StopRule(StrEnum):
+    """What a run may be asked to end by before its last epoch."""
+
+    NOT_LEARNING = "not-learning"
+    """A training loss that stays where guessing leaves it (`engine/diagnosis.py`)."""
+
+
 class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One training of one network with one seed."""
 
@@ -43,6 +52,8 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """`cpu`, or a GPU such as `cuda:1`; None takes the first that is free."""
     memory_limit_bytes: int | None = None
     """What it may take of its device's memory, to plan for a smaller card; None is all that there is."""
+    stop_when: StopRule | None = None
+    """What ends it before its last epoch; None lets it go on, hopeless or not."""
 
     def __post_init__(self) -> None:
         if self.format != SPEC_FORMAT:

@@ -19,7 +19,7 @@ import apsw
 import msgspec
 
 from engine.errors import DepthscopeError
-from engine.journal import AnyEvent, Checkpointed, Epoch, Garbage, Notice, Resumed, Started, Step
+from engine.journal import AnyEvent, Checkpointed, Epoch, Garbage, Notice, Resumed, Started, Step, StoppedEarly
 from engine.paths import open_private
 from engine.run import RunOutcome, RunStatus
 from engine.run_directory import Labels
@@ -324,6 +324,8 @@ class Store:
                     (event.step, run),
                 )
                 self.add_event(run, "checkpoint", f"step {event.step}", event)
+            case StoppedEarly():
+                self.add_event(run, "stopped-early", event.text, event)
             case Notice():
                 self.add_event(run, "notice", event.text, event)
 

@@ -31,6 +31,7 @@ from engine.session import Session, restore
 from engine.sizes import byte_size
 from engine.spec import RunSpec, check_fits_data
 from engine.steps import steps_for
+from engine.stopping import epochs_to_judge
 from engine.training import load_to_device, start_training
 
 EXIT_LOCKED = 75
@@ -142,6 +143,7 @@ def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWr
     session = Session(directory, spec, data, start_training(spec, device), journal, data_sha256=info.digest())
     pid, host, gpu_or_cpu = os.getpid(), socket.gethostname(), device_name(device)
     restored = restore(session)
+    session.judged = epochs_to_judge(directory.journal, session.state.next_step // session.steps_per_epoch)
     num_threads = torch.get_num_threads()
     used = session.state.precision
     numerics.configure(device, used, deterministic=spec.recipe.deterministic)
@@ -189,7 +191,7 @@ def work(directory: RunDirectory, stop: StopSignal) -> ExitReason:
     try:
         session = begin(directory, find_home(), directory.read_spec(), journal)
         stop.has_state = True
-        reason = train(session, stop)
+        reason, error = train(session, stop), session.ended_because
     except StopRequested:
         reason = ExitReason.STOPPED
     except torch.OutOfMemoryError as failure:

@@ -59,6 +59,9 @@ def asked_for(
     memory_limit: Annotated[
         str | None, typer.Option(help="Take no more of the device than this, such as 6GiB; all of it else.")
     ] = None,
+    stop_when: Annotated[
+        str | None, typer.Option(help="not-learning: end a run early whose loss stays at that of guessing.")
+    ] = None,
     fit: Annotated[bool, typer.Option("--fit", help="Change precision or checkpointing where a run needs it.")] = False,
     fit_batch: Annotated[bool, typer.Option("--fit-batch", help="The batch, too, which changes the result.")] = False,
 ) -> Asked:
@@ -99,6 +102,7 @@ def asked_for(
         },
         device=device,
         memory_limit=memory_limit,
+        stop_when=stop_when,
         fit=fit,
         fit_batch=fit_batch,
     )

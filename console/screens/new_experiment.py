@@ -29,7 +29,7 @@ from console.widgets.field import Field
 from engine.errors import DepthscopeError
 from engine.protocol import NewRun, Submit
 from engine.recipes import RECIPES
-from engine.spec import RunSpec
+from engine.spec import RunSpec, StopRule
 from models.catalog import Architecture
 
 SECONDS_AFTER_TYPING = 0.15
@@ -49,6 +49,7 @@ PLACEHOLDERS = {
     "experiment": "exp1, exp2, ...",
 }
 MANY_RUNS = 200
+NEVER = "never"
 
 
 class NewExperimentScreen(ConsoleScreen):
@@ -107,6 +108,7 @@ class NewExperimentScreen(ConsoleScreen):
                 yield from self.choice("conv_bias", ["no", "yes"], "yes" if filled.conv_bias else "no")
                 for name in LAST_FIELDS:
                     yield from self.text_field(name, getattr(filled, name))
+                yield from self.choice("stop_when", [NEVER, *StopRule], filled.stop_when or NEVER)
             with Container(id="new-plan", classes="panel"):
                 yield Static("", id="new-trouble", markup=False)
                 yield DataTable[str](id="plan-table", cursor_type="none")
@@ -138,6 +140,7 @@ class NewExperimentScreen(ConsoleScreen):
         """The form as it stands."""
         texts = {name: self.query_one(f"#{name}", Input).value for name in TEXT_FIELDS}
         block = str(self.query_one("#block", Select).value)
+        stop_when = str(self.query_one("#stop_when", Select).value)
         return Filled(
             architectures=list(self.query_one("#architectures", SelectionList).selected),
             dataset=str(self.query_one("#dataset", Select).value),
@@ -146,6 +149,7 @@ class NewExperimentScreen(ConsoleScreen):
             block="" if block == "by depth" else block,
             norm=str(self.query_one("#norm", Select).value),
             conv_bias=self.query_one("#conv_bias", Select).value == "yes",
+            stop_when="" if stop_when == NEVER else stop_when,
             **texts,
         )
 

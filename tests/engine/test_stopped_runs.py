@@ -1,0 +1,41 @@
+"""A run that ends early, from the command line to the comparison and back."""
+
+from __future__ import annotations
+
+from tests.conftest import TestHome
+
+HOPELESS = ("--lr", "1e-12", "--epochs", "13", "--stop-when", "not-learning")
+"""So small a rate that nothing is learnt."""
+
+
+def test_hopeless_run_ends_early_says_what_it_saved_and_can_be_taken_up(home: TestHome):
+    """Ten epochs of thirteen; `wait` does not call that a success, and a retry goes on from the checkpoint."""
+    run = home.train(*HOPELESS)
+
+    said = home.cli("wait", run, status=4)
+    shown = home.json("show", run)
+
+    assert "stopped-early: loss" in said
+    assert "not learning; stopped at epoch 10 of 13, which saves 3 epochs (about" in said
+    assert (shown["run"]["outcome"], shown["run"]["epoch"]) == ("stopped-early", 10)
+    assert [event["kind"] for event in shown["events"]][-2:] == ["stopped-early", "finished"]
+    assert "seed 0 stopped-early at epoch 10/13 with" in home.cli("compare")
+
+    home.cli("retry", run)
+    home.cli("wait", run)
+    assert home.json("show", run)["run"]["epoch"] == 13
+
+
+def test_run_goes_on_where_nobody_asked_it_to_end(home: TestHome):
+    """Off by default, whatever the loss says."""
+    run = home.train(*HOPELESS[:-2])
+
+    home.cli("wait", run)
+    assert home.json("show", run)["run"]["epoch"] == 13
+
+
+def test_rule_that_is_none_is_refused(home: TestHome):
+    """With those there are."""
+    said = home.cli("train", "-a", "he-resnet", "-d", "8", "--data", "tiny", "--stop-when", "bored", status=2)
+
+    assert "stop-when must be one of not-learning, or left out for never, got 'bored'" in said

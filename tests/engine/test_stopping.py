@@ -1,0 +1,93 @@
+"""Runs that are asked to end early where they learn nothing: when they do, what they say, and how they are taken up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.diagnosis import STOPPING_EPOCHS
+from engine.journal import AnyEvent, Epoch, JournalWriter
+from engine.recipes import recipe
+from engine.spec import RunSpec, StopRule
+from engine.stopping import epochs_to_judge, reason_to_stop, stopping_words
+from models.catalog import model_spec
+
+FLAT = 2.31
+"""Within 1 % of ln 10."""
+
+
+def spec(stop_when: StopRule | None = StopRule.NOT_LEARNING) -> RunSpec:
+    return RunSpec(model=model_spec("he-plain", 56), recipe=recipe("reference"), stop_when=stop_when)
+
+
+def epoch(number: int, loss: float | None) -> Epoch:
+    return Epoch(
+        epoch=number,
+        step=10 * number,
+        train_loss=loss,
+        train_error_percent=90.0,
+        test_loss=loss,
+        test_error_percent=90.0,
+        learning_rate=0.1,
+        images_per_second=100.0,
+        seconds=60.0,
+        peak_memory_bytes=1,
+    )
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "journal.jsonl"
+
+
+def write(journal: Path, *events: AnyEvent) -> None:
+    writer = JournalWriter.open(journal)
+    for event in events:
+        writer.append(event)
+    writer.close()
+
+
+def test_ends_behind_the_tenth_epoch_without_learning():
+    """Nine might still be a slow start; what it saves is counted in epochs and in their median time."""
+    rows = {number: epoch(number, FLAT) for number in range(1, STOPPING_EPOCHS + 1)}
+    stopped = reason_to_stop(spec(), rows)
+
+    assert stopped is not None
+    assert stopping_words(stopped, spec()) == (
+        "loss flat at ln 10 for 10 epochs: not learning; stopped at epoch 10 of 164, which saves 154 epochs"
+        " (about 2h34)"
+    )
+    del rows[1]
+    assert reason_to_stop(spec(), rows) is None
+
+
+def test_never_ends_a_run_that_was_not_asked_to_or_that_learns():
+    """Off by default; and a loss that falls below guessing once starts the count anew."""
+    rows = {number: epoch(number, FLAT) for number in range(1, 40)}
+
+    assert reason_to_stop(spec(None), rows) is None
+    rows[35] = epoch(35, 2.2)
+    assert reason_to_stop(spec(), rows) is None
+
+
+def test_judgement_is_the_same_from_the_journal(journal: Path):
+    """A worker that goes on from a checkpoint counts what the one before it measured, and not what is trained again."""
+    write(journal, *(epoch(number, FLAT) for number in range(1, 13)), epoch(3, 1.0))
+
+    assert sorted(epochs_to_judge(journal, 9)) == list(range(1, 10))
+    assert epochs_to_judge(journal, 9)[3].train_loss == 1.0, "an epoch that was trained again counts as measured last"
+
+
+def test_run_taken_up_again_has_its_patience_anew(journal: Path):
+    """Else it would end again behind the very next epoch."""
+    rows = {number: epoch(number, FLAT) for number in range(1, 11)}
+    stopped = reason_to_stop(spec(), rows)
+    assert stopped is not None
+    write(journal, *rows.values(), stopped, *(epoch(number, FLAT) for number in range(11, 20)))
+
+    judged = epochs_to_judge(journal, 19)
+
+    assert sorted(judged) == list(range(11, 20))
+    assert reason_to_stop(spec(), judged) is None
+    assert reason_to_stop(spec(), {**judged, 20: epoch(20, FLAT)}) is not None
