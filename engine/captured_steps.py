@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import torch
@@ -101,8 +102,8 @@ class DeviceSteps:
                 if spec.recipe.momentum and kept.get("momentum_buffer") is None:
                     kept["momentum_buffer"] = torch.zeros_like(parameter)
 
-    def step(self, size: int) -> None:
-        """One update by the next batch of the epoch, of so many images."""
+    def step(self, size: int, *, keeps_gradients: bool = False) -> None:
+        """One update by the next batch of the epoch, of so many images; gradients as `update` has it."""
         buffers, data = self.buffers, self.data
         positions = buffers.index * self.recipe.batch_size + torch.arange(size, device=self.state.device)
         chosen = buffers.permutation.index_select(0, positions)
@@ -113,7 +114,7 @@ class DeviceSteps:
             )
         self._rate.copy_(buffers.rates.index_select(0, buffers.index)[0])
         labels = data.train_labels.index_select(0, chosen)
-        update(self.state, Batch(normalise(images, data.mean, data.std), labels))
+        update(self.state, Batch(normalise(images, data.mean, data.std), labels), keeps_gradients=keeps_gradients)
         buffers.index.add_(1)
 
     @torch.no_grad()
@@ -170,7 +171,12 @@ class CapturedSteps:
             state.model.eval()
             made._warm_up(steps.test, testing)
         state.model.train()
-        made._training = {size: made._recorded(steps.step, size) for size in training}
+        # The second graph writes its gradients where the first has them, so that they are found in one place whichever
+        # was replayed last. It is that of an epoch's last step, so what it costs more is paid once an epoch.
+        made._training = {
+            size: made._recorded(partial(steps.step, keeps_gradients=index > 0), size)
+            for index, size in enumerate(training)
+        }
         state.model.eval()
         made._testing = {size: made._recorded(steps.test, size) for size in testing}
         torch.cuda.synchronize(state.device)

@@ -103,6 +103,29 @@ class Epoch(Event, frozen=True, kw_only=True, tag="epoch"):
     """Of the device; of the process where the device is the CPU."""
 
 
+class LayerGradients(msgspec.Struct, frozen=True, kw_only=True):
+    """Norms of one layer's weight in one step; None stands for a number that is not finite, or not there."""
+
+    name: str
+    """Its place in the network: stem, stage1.block1.conv1, head."""
+    gradient_norm: float | None
+    weight_norm: float | None
+    """Behind the update; at initialisation before it."""
+    update_ratio: float | None
+    """Norm of the update, momentum and weight decay included, over that of the weight."""
+
+
+class Gradients(Event, frozen=True, kw_only=True, tag="gradients"):
+    """How large gradients were in the last step of an epoch, or in the first step of all."""
+
+    epoch: int
+    """The epoch whose last step it was; 0 is the network as initialised, in the first step and before its update."""
+    step: int
+    """Updates done with it."""
+    layers: list[LayerGradients]
+    """From the stem to the head."""
+
+
 class Checkpointed(Event, frozen=True, kw_only=True, tag="checkpoint"):
     """State is safe on disk up to this step."""
 
@@ -130,7 +153,7 @@ class Notice(Event, frozen=True, kw_only=True, tag="notice"):
     text: str
 
 
-AnyEvent = Started | Resumed | Step | Epoch | Checkpointed | StoppedEarly | Notice
+AnyEvent = Started | Resumed | Step | Epoch | Gradients | Checkpointed | StoppedEarly | Notice
 
 _decoder = msgspec.json.Decoder(AnyEvent)
 _encoder = msgspec.json.Encoder()
@@ -219,11 +242,13 @@ def _count_lines(file: BinaryIO, end: int) -> int:
 class JournalWriter:
     """Appends lines, each by one write; made durable only where `sync` is called."""
 
-    def __init__(self, descriptor: int, *, next_seq: int, last_step: int, last_epoch: int) -> None:
+    def __init__(self, descriptor: int, *, next_seq: int, last_step: int, last_epoch: int, last_gradients: int) -> None:
         self._descriptor = descriptor
         self.next_seq = next_seq
         self.last_epoch = last_epoch
         """Highest epoch that had a row when this was opened."""
+        self.last_gradients = last_gradients
+        """Highest epoch whose gradients had a line then; -1 where there was none, not even at initialisation."""
         self.last_step = last_step
         """Highest step that a line of kind `step` has reported: one trained again is not reported again."""
         self._held: list[bytes] | None = None
@@ -233,17 +258,25 @@ class JournalWriter:
     def open(cls, path: Path) -> Self:
         """Open for appending: cut a torn last line off and go on counting behind the last one that can be read."""
         descriptor = open_private(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-        next_seq, last_step, last_epoch, offset, num_lines = 0, 0, 0, 0, 0
+        next_seq, last_step, last_epoch, last_gradients, offset, num_lines = 0, 0, 0, -1, 0, 0
         while (reading := read_journal(path, offset)).end > offset:
             offset = reading.end
             num_lines += len(reading.events) + len(reading.garbage)
             next_seq = max([next_seq, *(event.seq + 1 for event in reading.events)])
             last_step = max([last_step, *(event.step for event in reading.events if isinstance(event, Step))])
             last_epoch = max([last_epoch, *(event.epoch for event in reading.events if isinstance(event, Epoch))])
+            measured = (event.epoch for event in reading.events if isinstance(event, Gradients))
+            last_gradients = max([last_gradients, *measured])
         os.ftruncate(descriptor, offset)
         # What is garbage now had a number too, which the index may know.
         next_seq = max(next_seq, num_lines)
-        return cls(descriptor, next_seq=next_seq, last_step=last_step, last_epoch=last_epoch)
+        return cls(
+            descriptor,
+            next_seq=next_seq,
+            last_step=last_step,
+            last_epoch=last_epoch,
+            last_gradients=last_gradients,
+        )
 
     def append(self, event: AnyEvent) -> None:
         """Write one line, with the next number and the time of day."""
@@ -261,7 +294,8 @@ class JournalWriter:
         """Write rows of epochs that an earlier worker stamped and did not come to write, or whose lines are spoilt."""
         for line in lines:
             row = _decoder.decode(line)
-            if isinstance(row, Epoch) and row.epoch > self.last_epoch:
+            assert isinstance(row, Epoch | Gradients), "nothing else waits for a checkpoint"
+            if row.epoch > (self.last_epoch if isinstance(row, Epoch) else self.last_gradients):
                 # The number that it was given may have been taken since.
                 self.next_seq = max(row.seq, self.next_seq)
                 self.append_lines([_encoder.encode(msgspec.structs.replace(row, seq=self.next_seq)) + b"\n"])
@@ -300,6 +334,11 @@ class JournalWriter:
         if event.step > self.last_step:
             self.append(event)
             self.last_step = event.step
+
+    def initial_gradients(self, event: Gradients) -> None:
+        """Append the gradients at initialisation, unless an earlier worker reported them already."""
+        if self.last_gradients < 0:
+            self.append(event)
 
     def sync(self) -> None:
         """Make everything appended survive a power cut."""

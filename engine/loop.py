@@ -11,11 +11,12 @@ import torch
 
 from engine.augmentation import EpochDraws
 from engine.checkpoint import save_weights
-from engine.journal import SECONDS_BETWEEN_CHECKPOINTS, Epoch, Notice
+from engine.gradients import Measurement, layer_rows, measure, weight_norms
+from engine.journal import SECONDS_BETWEEN_CHECKPOINTS, Epoch, Gradients, Notice
 from engine.progress import finite
 from engine.run_directory import ExitReason
 from engine.schedule import learning_rate_at
-from engine.session import Session, is_saved, save, settle_save
+from engine.session import Session, is_saved, note_initial_gradients, save, settle_save
 from engine.stopping import reason_to_stop, stopping_words
 from engine.training import diverged_at, has_finite_weights
 
@@ -68,10 +69,15 @@ def train_epoch(session: Session, should_stop: Callable[[], bool]) -> ExitReason
             if stopping:
                 return ExitReason.STOPPED
             session.meter.restart(state)
-        session.steps.take(index)
+        if state.next_step == 0:
+            take_first_step(session, rates[0])
+        else:
+            session.steps.take(index)
         # Reading the flag costs nothing on a CPU; on a GPU it would wait for the step, so it is read with the rest.
         if state.device.type == "cpu" and (step := diverged_at(state)) is not None:
             return note_divergence(session, step)
+        if session.initial_gradients is not None and session.initial_gradients.has_arrived():
+            note_initial_gradients(session)
         if (reading := session.meter.turn(state)) is not None:
             if reading.diverged_at is not None:
                 return note_divergence(session, reading.diverged_at)
@@ -80,8 +86,17 @@ def train_epoch(session: Session, should_stop: Callable[[], bool]) -> ExitReason
                 session.journal.step(progress)
     if (step := diverged_at(state)) is not None or not has_finite_weights(state):
         return note_divergence(session, state.next_step if step is None else step)
+    session.gradients = measure(state, session.layers, learning_rate=rates[-1])
     session.count_time(training=True)
     return None
+
+
+def take_first_step(session: Session, learning_rate: float) -> None:
+    """Take the first step of all, and measure the gradients of the network as it was initialised."""
+    weights = weight_norms(session.layers)
+    session.steps.take(0)
+    measured = measure(session.state, session.layers, learning_rate=learning_rate, weights_before=weights)
+    session.initial_gradients = Measurement(measured)
 
 
 def end_early(session: Session) -> ExitReason | None:
@@ -98,6 +113,7 @@ def end_early(session: Session) -> ExitReason | None:
 
 def note_divergence(session: Session, step: int) -> ExitReason:
     """Say at which step the loss stopped being a number; the last good checkpoint stays as it is."""
+    note_initial_gradients(session)
     epoch = step // session.steps_per_epoch + 1
     session.journal.append(Notice(text=f"the loss was not finite at step {step} (epoch {epoch}): stopped before it"))
     return ExitReason.DIVERGED
@@ -128,9 +144,14 @@ def finish_epoch(session: Session, should_stop: Callable[[], bool]) -> ExitReaso
         peak_memory_bytes=peak_memory_bytes(state.device),
     )
     session.judged[row.epoch] = row
+    rows: list[Epoch | Gradients] = [row]
+    if session.gradients is not None:
+        layers = layer_rows(session.layers, session.gradients)
+        rows.append(Gradients(epoch=row.epoch, step=row.step, layers=layers))
     state.sums.reset()
+    session.gradients = None
     session.train_seconds = session.epoch_seconds = 0.0
-    save(session, row)
+    save(session, *rows)
     return None
 
 

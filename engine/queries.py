@@ -14,7 +14,7 @@ import msgspec
 from engine.errors import DepthscopeError, UsageError
 from engine.pace import Estimate, Pace, Truth, Workload
 from engine.precision import Precision
-from engine.run import EpochRow, EventRow, Intent, Run, RunOutcome, RunStatus, StepRow
+from engine.run import EpochRow, EventRow, GradientRow, Intent, Run, RunOutcome, RunStatus, StepRow
 from engine.schema import SCHEMA_VERSION
 from engine.spec import RunSpec
 from engine.store import open_connection
@@ -157,6 +157,16 @@ class Reader:
             after,
         )
         return [StepRow(**dict(zip(StepRow.__struct_fields__, row, strict=True))) for row in rows]
+
+    def gradients(self, run: str, *, after: int = -1) -> list[GradientRow]:
+        """Norms of a run's layers behind an epoch, by epoch and from the stem to the head; 0 is at initialisation."""
+        rows = self._rows(
+            "SELECT epoch, step, position, layer, gradient_norm, weight_norm, update_ratio"
+            " FROM gradients WHERE run = ? AND epoch > ? ORDER BY epoch, position",
+            run,
+            after,
+        )
+        return [GradientRow(**dict(zip(GradientRow.__struct_fields__, row, strict=True))) for row in rows]
 
     def events(self, run: str) -> list[EventRow]:
         """What happened to a run, oldest first."""

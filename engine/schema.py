@@ -1,7 +1,7 @@
 """The tables of the index. Each change of a run gives it a revision above all others, so that a console reads no more
 than what has changed since it last looked."""
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """In PRAGMA user_version; a database of another version is put aside and built again from the run directories."""
 
 CREATE = """
@@ -70,6 +70,11 @@ CREATE TABLE steps (
   run TEXT NOT NULL, step INTEGER NOT NULL, epoch INTEGER NOT NULL, at REAL NOT NULL,
   train_loss REAL, train_error REAL, learning_rate REAL NOT NULL, images_per_second REAL NOT NULL,
   PRIMARY KEY (run, step)
+) WITHOUT ROWID;
+CREATE TABLE gradients (
+  run TEXT NOT NULL, epoch INTEGER NOT NULL, step INTEGER NOT NULL, position INTEGER NOT NULL, layer TEXT NOT NULL,
+  gradient_norm REAL, weight_norm REAL, update_ratio REAL,
+  PRIMARY KEY (run, epoch, position)
 ) WITHOUT ROWID;
 CREATE TABLE checkpoints (
   run TEXT NOT NULL, step INTEGER NOT NULL, seconds REAL NOT NULL, PRIMARY KEY (run, step)

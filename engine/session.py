@@ -1,7 +1,7 @@
 """One run under way in a worker, and how it is kept: written so that a kill at any instant loses nothing.
 
-A checkpoint carries the row of the epoch that it ends, because neither may be there without the other: a worker killed
-between the two leaves the row to the next one to append. A row appended first would be measured and appended again by
+A checkpoint carries the rows of the epoch that it ends, because neither may be there without the other: a worker killed
+between the two leaves the rows to the next one to append. A row appended first would be measured and appended again by
 a worker that goes on from before it.
 """
 
@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from engine.checkpoint import load_checkpoint, save_checkpoint
 from engine.errors import DatasetError
+from engine.gradients import Layer, Measurement, layer_rows, layers
 from engine.host_copy import HostCopy
-from engine.journal import Checkpointed, Epoch, JournalWriter, Notice
+from engine.journal import Checkpointed, Epoch, Gradients, JournalWriter, Notice
 from engine.loss_scaling import LossScale
 from engine.precision import Precision
 from engine.progress import ProgressMeter
@@ -69,12 +71,19 @@ class Session:
     """The epochs by which it is decided whether the run ends early."""
     ended_because: str | None = None
     """Why it was ended early, for a person; None where it was not."""
+    layers: list[Layer] = field(init=False)
+    """What gradients are measured of."""
+    gradients: Tensor | None = None
+    """float64 [3, L], of the last step of an epoch that is complete and not yet reported; None before."""
+    initial_gradients: Measurement | None = None
+    """Of the first step of all, on their way to the journal; None before and after."""
     host_copy: HostCopy = field(default_factory=HostCopy)
     writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "checkpoint"))
 
     def __post_init__(self) -> None:
         self.steps = EagerSteps(self.state, self.data, self.spec)
         self.meter = ProgressMeter(self.state.device)
+        self.layers = layers(self.state.model)
         self.saves_beside = self.state.device.type == "cuda"
 
     @property
@@ -98,17 +107,25 @@ class Session:
         self.timed_at = now
 
 
-def save(session: Session, row: Epoch | None = None) -> None:
-    """Save a checkpoint, and an epoch's row with it.
+def note_initial_gradients(session: Session) -> None:
+    """Journal the gradients at initialisation, waiting for them where they are still on their way."""
+    if session.initial_gradients is not None:
+        measured, session.initial_gradients = session.initial_gradients.read(), None
+        session.journal.initial_gradients(Gradients(epoch=0, step=1, layers=layer_rows(session.layers, measured)))
+
+
+def save(session: Session, *rows: Epoch | Gradients) -> None:
+    """Save a checkpoint, and an epoch's rows with it.
 
     Where that happens beside training, lines of the journal wait until the checkpoint is on disk, so that the order of
     both is the same as if training had waited.
     """
+    note_initial_gradients(session)
     settle_save(session)
-    if row is None and session.saved_step == session.state.next_step:
+    if not rows and session.saved_step == session.state.next_step:
         return
     began = time.monotonic()
-    pending = session.journal.stamp([row]) if row is not None else []
+    pending = session.journal.stamp(rows)
     state = checkpoint_state(session, pending)
     if session.saves_beside:
         written = session.writer.submit(write_checkpoint, session, session.host_copy.take(state))
@@ -163,6 +180,7 @@ def checkpoint_state(session: Session, pending: list[bytes]) -> dict[str, Any]:
         "num_images": state.sums.num_images,
         "precision": state.precision.value,
         "loss_scale": None if state.loss_scale is None else [state.loss_scale.factor, state.loss_scale.good_steps],
+        "gradients": session.gradients,
         "train_seconds": session.train_seconds,
         "epoch_seconds": session.epoch_seconds,
         "pending_lines": [line.decode() for line in pending],
@@ -198,6 +216,8 @@ def restore(session: Session) -> bool:
     state.precision = Precision(saved["precision"])
     if saved["loss_scale"] is not None:
         state.loss_scale = LossScale(*(tensor.to(state.device) for tensor in saved["loss_scale"]))
+    # Absent from a checkpoint of the time before gradients were measured.
+    session.gradients = saved.get("gradients")
     session.train_seconds, session.epoch_seconds = saved["train_seconds"], saved["epoch_seconds"]
     if state.device.type == "cpu":
         torch.set_num_threads(saved["num_threads"])

@@ -19,7 +19,9 @@ import apsw
 import msgspec
 
 from engine.errors import DepthscopeError
-from engine.journal import AnyEvent, Checkpointed, Epoch, Garbage, Notice, Resumed, Started, Step, StoppedEarly
+from engine.journal import (
+    AnyEvent, Checkpointed, Epoch, Garbage, Gradients, Notice, Resumed, Started, Step, StoppedEarly,
+)  # fmt: skip
 from engine.paths import open_private
 from engine.run import RunOutcome, RunStatus
 from engine.run_directory import Labels
@@ -303,6 +305,14 @@ class Store:
                         event.images_per_second,
                         run,
                     ),
+                )
+            case Gradients():
+                self._connection.executemany(
+                    "INSERT OR REPLACE INTO gradients VALUES (?,?,?,?,?,?,?,?)",
+                    [
+                        (run, event.epoch, event.step, position, *msgspec.structs.astuple(layer))
+                        for position, layer in enumerate(event.layers)
+                    ],
                 )
             case Started():
                 execute(

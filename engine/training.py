@@ -231,11 +231,18 @@ def train_step(state: TrainingState, batch: Batch, *, learning_rate: float) -> N
     state.sums.num_images += len(batch.labels)
 
 
-def update(state: TrainingState, batch: Batch) -> None:
-    """The part of a step that happens on the device: it reads nothing back, so that a CUDA graph can hold it."""
+def update(state: TrainingState, batch: Batch, *, keeps_gradients: bool = False) -> None:
+    """The part of a step that happens on the device: it reads nothing back, so that a CUDA graph can hold it.
+
+    Args:
+        state: Changed in place.
+        batch: The images and labels of this step.
+        keeps_gradients: Add this step's to gradients made nought where they lie, rather than make new ones: the same
+            numbers, at the same addresses.
+    """
     logits = forward(state.model, batch.images, state.precision)  # [B, num_classes]
     loss = F.cross_entropy(logits, batch.labels)
-    state.optimizer.zero_grad(set_to_none=True)
+    state.optimizer.zero_grad(set_to_none=not keeps_gradients)
     scaled = loss if state.loss_scale is None else state.loss_scale.scale(loss)
     scaled.backward()  # type: ignore[no-untyped-call]
     with torch.no_grad():

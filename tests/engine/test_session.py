@@ -42,7 +42,7 @@ def test_checkpoints_written_beside_training_leave_the_same_run(tmp_path: Path):
     waiting, beside = (a_session(tmp_path / name, saves_beside=name == "beside") for name in ("waiting", "beside"))
     assert train(waiting, lambda: False) is train(beside, lambda: False) is ExitReason.SUCCEEDED
 
-    assert kinds(beside) == kinds(waiting) == ["Epoch", "Checkpointed"] * 3
+    assert kinds(beside) == kinds(waiting) == ["Gradients", *["Epoch", "Gradients", "Checkpointed"] * 3]
     events = read_journal(beside.directory.journal).events
     assert [event.seq for event in events] == list(range(len(events)))
     ours, theirs = (session.state.model.state_dict() for session in (beside, waiting))

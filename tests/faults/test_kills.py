@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from engine.checkpoint import read_archive, write_archive
-from engine.journal import Epoch, Step, read_journal
+from engine.journal import Epoch, Gradients, Step, read_journal
 from engine.run import RunOutcome
 
 NUM_KILLS = 20
@@ -39,7 +39,12 @@ def check_rows(home: Any, run: str, epochs: int) -> None:
     assert [event.epoch for event in events if isinstance(event, Epoch)] == list(range(1, epochs + 1))
     steps = [event.step for event in events if isinstance(event, Step)]
     assert steps == sorted(set(steps))
+    assert [event.epoch for event in events if isinstance(event, Gradients)] == list(range(epochs + 1))
     with home.reader() as reader:
+        num_layers = len(reader.gradients(run)) // (epochs + 1)
+        assert [(row.epoch, row.position) for row in reader.gradients(run)] == [
+            (epoch, position) for epoch in range(epochs + 1) for position in range(num_layers)
+        ]
         rows = reader.epochs(run)
         assert [row.epoch for row in rows] == list(range(1, epochs + 1))
         assert [row.step for row in reader.steps(run)] == steps
@@ -50,11 +55,12 @@ def check_rows(home: Any, run: str, epochs: int) -> None:
     assert [row.test_loss for row in rows] == [event.test_loss for event in measured]
 
 
-def metrics(home: Any, run: str) -> list[tuple[float | None, ...]]:
+def metrics(home: Any, run: str) -> list[Any]:
     """What was measured, without what a clock measured."""
     with home.reader() as reader:
-        rows = reader.epochs(run)
-    return [(row.train_loss, row.train_error_percent, row.test_loss, row.test_error_percent) for row in rows]
+        rows, gradients = reader.epochs(run), reader.gradients(run)
+    measured = [(row.train_loss, row.train_error_percent, row.test_loss, row.test_error_percent) for row in rows]
+    return [*measured, *gradients]
 
 
 def state_of(home: Any, run: str) -> str:
