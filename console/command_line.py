@@ -20,6 +20,7 @@ from console.commands import (
     plan,
     queue,
     quickstart,
+    report,
     results,
     runs,
     train,
@@ -68,6 +69,8 @@ app.command()(manage.restore)
 app.add_typer(queue.queue_app, name="queue")
 app.command()(results.plot)
 app.command()(results.compare)
+app.command()(report.report)
+app.command()(report.export)
 app.command()(bench.bench)
 app.add_typer(data.data_app, name="data")
 app.add_typer(engine.engine_app, name="engine")

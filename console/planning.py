@@ -124,11 +124,12 @@ def stop_rule(word: str) -> spec.StopRule:
 
 def judge_all(home: Home, planned: Sequence[NewRun]) -> list[Verdict]:
     """Of each run, what it is estimated to need and whether that fits on a device here."""
-    if not planned:
-        return []
-    num_train, num_test, _ = datasets.describe(home, planned[0].spec.data.name)
     here = find_devices()
-    return [judge(run.spec, here, num_train=num_train, num_test=num_test) for run in planned]
+    sizes = data_sizes(home, planned)
+    return [
+        judge(run.spec, here, num_train=num_train, num_test=num_test)
+        for run, (num_train, num_test) in zip(planned, sizes, strict=True)
+    ]
 
 
 def check_all_fit(home: Home, planned: Sequence[NewRun]) -> None:
@@ -137,10 +138,15 @@ def check_all_fit(home: Home, planned: Sequence[NewRun]) -> None:
     Raises:
         UsageError: it does not; the text says what it needs, what there is, and what would fit.
     """
-    num_train, num_test, _ = datasets.describe(home, planned[0].spec.data.name)
     here = find_devices()
-    for run in planned:
+    for run, (num_train, num_test) in zip(planned, data_sizes(home, planned), strict=True):
         check_memory(run.name, run.spec, here, num_train=num_train, num_test=num_test)
+
+
+def data_sizes(home: Home, planned: Sequence[NewRun]) -> list[tuple[int, int]]:
+    """Training and test images of each run's dataset."""
+    sizes = {name: datasets.describe(home, name)[:2] for name in {run.spec.data.name for run in planned}}
+    return [sizes[run.spec.data.name] for run in planned]
 
 
 def not_here_yet(home: Home, dataset: str) -> str | None:

@@ -16,8 +16,9 @@ Words = list[str]
 
 def asked_for(
     architectures: Annotated[
-        Words, typer.Option("-a", "--arch", help="resnet, plain, preact, he-resnet, he-plain; lists: a,b or repeated.")
-    ],
+        Words | None,
+        typer.Option("-a", "--arch", help="resnet, plain, preact, he-resnet, he-plain; lists: a,b or repeated."),
+    ] = None,
     depths: Annotated[
         Words | None, typer.Option("-d", "--depth", help="Depths, such as 20,56,110; he-*: any 6n+2.")
     ] = None,
@@ -68,10 +69,13 @@ def asked_for(
     """What these options ask for.
 
     Raises:
-        UsageError: a word among them is no number where one is needed.
+        UsageError: no architecture is named, or a word among them is no number where one is needed.
     """
     from console import planning
+    from engine.errors import UsageError
 
+    if not architectures:
+        raise UsageError("an architecture is needed: -a resnet,plain")
     return planning.Asked(
         architectures=planning.split_words(architectures),
         depths=planning.whole_numbers(depths or [], "depth"),
@@ -109,13 +113,20 @@ def asked_for(
 
 
 def takes_runs(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `asked_for`, before its own; it gets what they ask for as its first argument."""
+    """Give a command the options of `asked_for`, before its own; it gets what they ask for as its first argument.
+
+    A command with an option of the name `listed` gets None there where that option is given, which excludes the others.
+    """
     described = inspect.signature(asked_for).parameters
     _, *own = inspect.signature(command).parameters.values()
 
     def with_options(**given: Any) -> None:
-        asked = asked_for(**{name: given.pop(name) for name in described})
-        command(asked, **given)
+        words = {name: given.pop(name) for name in described}
+        if given.get("listed") is None:
+            command(asked_for(**words), **given)
+            return
+        refuse_beside_a_list([name for name, word in words.items() if word != described[name].default])
+        command(None, **given)
 
     hints = {**option_hints(asked_for), **option_hints(command)}
     parameters = [
@@ -132,3 +143,22 @@ def takes_runs(command: Callable[..., None]) -> Callable[..., None]:
 def option_hints(function: Callable[..., Any]) -> dict[str, Any]:
     """The annotations of a command's options, as types; what is no option may name a type that is not loaded."""
     return get_type_hints(function, localns={"Asked": object}, include_extras=True)
+
+
+def refuse_beside_a_list(names: list[str]) -> None:
+    """Refuse options that would change what a list of runs says in full.
+
+    Raises:
+        UsageError: there are some.
+    """
+    from engine.errors import UsageError
+
+    if names:
+        options = {name: option_hints(asked_for)[name].__metadata__[0] for name in names}
+        # Within Annotated, typer keeps the first word of an option as its default.
+        declared = [
+            [word for word in (option.default, *option.param_decls) if isinstance(word, str)] or [f"--{name}"]
+            for name, option in options.items()
+        ]
+        flags = [words[-1].split("/")[0].replace("_", "-") for words in declared]
+        raise UsageError(f"--from trains the runs as the file says: leave out {', '.join(flags)}")

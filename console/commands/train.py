@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,21 +16,29 @@ if TYPE_CHECKING:
 
 @takes_runs
 def train(
-    asked: Asked,
+    asked: Asked | None,
+    listed: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="Train the runs of a report's spec.json, instead of -a and -d."),
+    ] = None,
     experiment: ExperimentOption = None,
     detach: Annotated[bool, typer.Option("--detach", help="Queue the runs and return at once.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained, and train nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train networks in the background and follow them; Ctrl-C stops following, never training."""
-    from console import documents, following, planning
+    from console import documents, following, planning, spec_list
     from console.estimates import gather
     from console.output import narrate, print_json
     from engine import client
     from engine.paths import find_home
 
     home = find_home()
-    planned = planning.plan_runs(home, asked, narrate)
+    if asked is not None:
+        planned = planning.plan_runs(home, asked, narrate)
+    else:
+        assert listed is not None, "either is given"
+        planned = spec_list.plan_listed(home, spec_list.read_spec_list(listed), narrate)
     if dry_run:
         verdicts = planning.judge_all(home, planned)
         if as_json:
@@ -37,8 +46,9 @@ def train(
         else:
             typer.echo(planning.plan_table(planned, verdicts))
     planning.check_all_fit(home, planned)
-    if (missing := planning.not_here_yet(home, asked.dataset)) is not None:
-        narrate(missing)
+    for dataset in dict.fromkeys(run.spec.data.name for run in planned):
+        if (missing := planning.not_here_yet(home, dataset)) is not None:
+            narrate(missing)
     if dry_run:
         return
     home = client.open_home()

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "torchvision", "numpy", "textual", "plotext")
+HEAVY = ("torch", "torchvision", "numpy", "textual", "plotext", "matplotlib", "tensorboard", "pyarrow")
 
 
 def loaded(code: str) -> set[str]:
@@ -36,11 +36,26 @@ def test_the_engine_and_its_client_never_load_torch(module: str):
 
 
 @pytest.mark.parametrize(
-    "module", ["console.planning", "console.plan_page", "console.report", "console.checkup", "console.listing"]
+    "module",
+    [
+        "console.planning",
+        "console.plan_page",
+        "console.report",
+        "console.report_writing",
+        "console.exporting",
+        "console.checkup",
+        "console.listing",
+    ],
 )
 def test_the_console_never_loads_torch(module: str):
     """It plans, lists and compares in closed form."""
     assert not loaded(f"import {module}") & {"torch", "torchvision"}
+
+
+@pytest.mark.parametrize("module", ["console.report_writing", "console.export_formats", "console.figures"])
+def test_what_draws_and_writes_for_others_loads_when_it_is_used(module: str):
+    """matplotlib takes half a second, and the other two are not everywhere."""
+    assert not loaded(f"import {module}") & {"torch", "matplotlib", "tensorboard", "pyarrow"}
 
 
 @pytest.mark.parametrize("room", ["console", "engine", "models", "console.commands"])

@@ -1,0 +1,85 @@
+"""Hand in results: the report of an experiment, and every number of it for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from console.commands.options import JsonOption
+
+
+def report(
+    experiment: Annotated[str | None, typer.Argument(help="Left out: the newest experiment.")] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="A new directory, or that of an earlier report of it.")
+    ] = Path("report"),
+    as_json: JsonOption = False,
+) -> None:
+    """Write the report of an experiment: Markdown, HTML, figures, and the specification to train it again."""
+    from console.output import narrate, print_json
+    from console.report_facts import gather_facts, states
+    from console.report_writing import write_report
+    from engine import client
+    from engine.errors import UsageError
+    from engine.paths import find_home
+
+    home = find_home()
+    with client.read_fresh(home) as reader:
+        name = experiment or reader.latest_experiment()
+        if name is None:
+            raise UsageError("no runs yet: `depthscope quickstart` trains a first comparison in minutes")
+        facts = gather_facts(reader, home.runs, name)
+    files = write_report(facts, output)
+    narrate(f"{name}: {states(facts.runs)}")
+    if as_json:
+        print_json({"experiment": name, "directory": str(output), "files": files})
+    else:
+        typer.echo("\n".join(str(output / file) for file in files if not file.startswith("figures/")))
+
+
+def export(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Left out: the newest experiment.")
+    ] = None,
+    format_word: Annotated[str, typer.Option("--format", help="csv, jsonl, parquet or tensorboard.")] = "csv",
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="PATH", help="A file, or tensorboard's folder; standard output else."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Give every number of runs (epochs, steps, gradients) in the long format, a row each."""
+    import sys
+
+    from console import export_formats, exporting, listing
+    from console.export_formats import Format
+    from console.output import narrate
+    from console.output_directory import fill_directory
+    from engine import client
+    from engine.errors import UsageError
+    from engine.paths import find_home
+
+    if format_word not in list(Format):
+        raise UsageError(f"the format must be one of {', '.join(Format)}, got {format_word!r}")
+    wanted = Format(format_word)
+    if output is None and not wanted.is_text:
+        raise UsageError(f"--format {wanted} needs -o PATH: it is no text")
+    export_formats.check_importable(wanted)
+    with client.read_fresh(find_home()) as reader:
+        runs = listing.find_all(reader, words or [])
+        rows = exporting.rows(reader, runs)
+        if output is None:
+            (export_formats.write_csv if wanted is Format.CSV else export_formats.write_jsonl)(sys.stdout, rows)
+            return
+        if wanted is Format.TENSORBOARD:
+            fill_directory(
+                output,
+                kind="TensorBoard export",
+                of=export_formats.selection(runs),
+                write=lambda staging: export_formats.write_events(staging, rows),
+            )
+        else:
+            export_formats.write_file(output, wanted, rows, force=force)
+    narrate(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} in {output}")

@@ -1,0 +1,157 @@
+"""Exported numbers as files. The only importer of pyarrow and tensorboard, which are not everywhere."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import os
+import re
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from console.exporting import COLUMNS, Kind, Row
+from console.formatting import clean
+from engine.errors import DepthscopeError, UsageError
+from engine.run import Run
+
+ROWS_AT_A_TIME = 50_000
+SAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class Format(StrEnum):
+    """What numbers can be exported as."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+    TENSORBOARD = "tensorboard"
+
+    @property
+    def is_text(self) -> bool:
+        return self in (Format.CSV, Format.JSONL)
+
+
+def check_importable(wanted: Format) -> None:
+    """Refuse a format whose library is not here.
+
+    Raises:
+        UsageError: it is not; the text names the extra that brings it.
+    """
+    try:
+        if wanted is Format.PARQUET:
+            import pyarrow.parquet  # noqa: F401
+        elif wanted is Format.TENSORBOARD:
+            import tensorboard.summary.writer.event_file_writer  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f"--format {wanted} needs the extra {wanted!s}: `uv sync --extra {wanted}` in a clone,"
+            f" or install depthscope[{wanted}]"
+        ) from error
+
+
+def write_csv(file: IO[str], rows: Iterable[Row]) -> None:
+    """Comma-separated with a header; what was not finite is an empty cell."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(map(msgspec.structs.astuple, rows))
+
+
+def write_jsonl(file: IO[str], rows: Iterable[Row]) -> None:
+    """An object a line; what was not finite is null."""
+    encode = msgspec.json.Encoder().encode
+    for row in rows:
+        file.write(encode(row).decode() + "\n")
+
+
+def write_parquet(path: Path, rows: Iterable[Row]) -> None:
+    """A file with typed columns; what was not finite is null."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types: dict[str, Any] = {
+        "depth": pa.int32(), "width": pa.int32(), "seed": pa.int64(), "epoch": pa.int32(), "step": pa.int64(),
+        "at": pa.float64(), "position": pa.int32(), "value": pa.float64(),
+    }  # fmt: skip
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in COLUMNS])
+    remaining = iter(rows)
+    with pq.ParquetWriter(path, schema) as writer:
+        while batch := list(itertools.islice(remaining, ROWS_AT_A_TIME)):
+            columns = zip(*map(msgspec.structs.astuple, batch), strict=True)
+            arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+            writer.write_batch(pa.record_batch(arrays, schema=schema))
+
+
+def write_events(directory: Path, rows: Iterable[Row]) -> None:
+    """Event files of TensorBoard, a folder a run; what was not finite is left out, its charts have no gaps.
+
+    Args:
+        directory: An empty one.
+        rows: Those of a run one after another.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    for (experiment, name, run), found in itertools.groupby(rows, lambda row: (row.experiment, row.name, row.run)):
+        folder = directory / file_name(experiment) / f"{file_name(name)}-{run}"
+        folder.mkdir(parents=True)
+        writer = EventFileWriter(str(folder))
+        for row in found:
+            if row.value is not None:
+                value = Summary.Value(tag=tag(row), simple_value=row.value)
+                writer.add_event(Event(wall_time=row.at or 0.0, step=row.step, summary=Summary(value=[value])))
+        writer.close()
+
+
+def tag(row: Row) -> str:
+    """Under what TensorBoard shows a number: the part before the stroke is a section."""
+    return f"{row.metric}/{row.layer}" if row.kind == Kind.GRADIENT else f"{row.kind}/{row.metric}"
+
+
+def file_name(text: str) -> str:
+    """A name from outside as one that is safe for a folder."""
+    return SAFE.sub("_", text).strip(".") or "_"
+
+
+def write_file(path: Path, wanted: Format, rows: Iterable[Row], *, force: bool) -> None:
+    """Write one file, whole or not at all.
+
+    Args:
+        path: The file.
+        wanted: Anything but TensorBoard's.
+        rows: What to write.
+        force: Whether a file that is there may be replaced.
+
+    Raises:
+        UsageError: there is a file already, or none can be written there.
+        DepthscopeError: the disk took no more.
+    """
+    shown = clean(str(path))
+    if path.is_dir():
+        raise UsageError(f"{shown} is a directory: name a file")
+    if path.exists() and not force:
+        raise UsageError(f"{shown} is there already: name another file, or replace it with --force")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        if wanted is Format.PARQUET:
+            write_parquet(temporary, rows)
+        else:
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                (write_csv if wanted is Format.CSV else write_jsonl)(file, rows)
+        temporary.rename(path)
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise UsageError(f"{shown} cannot be written ({error.strerror}): name another file") from error
+    except OSError as error:
+        raise DepthscopeError(f"{shown} could not be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def selection(runs: Sequence[Run]) -> str:
+    """What an export is of, so that only the same is replaced by it."""
+    experiments = list(dict.fromkeys(clean(run.experiment) for run in runs))
+    return ", ".join(experiments)

@@ -1,0 +1,300 @@
+"""Figures for paper: curves and maps as SVG and PNG. The only importer of matplotlib, which loads when one is drawn.
+
+Every curve is told by its line and marker as well as by its colour, and the colours differ in lightness, so that a grey
+print of a figure says as much as the screen.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Numbers = Sequence[float]
+
+COLOURS = ("#e69f00", "#0072b2", "#6a1b5d", "#56b4e9", "#d55e00", "#009e73", "#999999")
+"""By turns; the first three, which a comparison of three depths takes, are light, middle and dark."""
+MARKERS = "osD^vPX"
+DASHES = {"solid": "-", "dashed": (0, (5, 2)), "dotted": (0, (1, 1.5))}
+DOTS_PER_INCH = 150
+PANEL_INCHES = (3.6, 2.9)
+SINGLE_INCHES = (7.6, 4.3)
+LEGEND_INCHES = 2.4
+"""Width of an entry beside others."""
+TITLE_INCHES, NOTE_INCHES = 0.3, 0.2
+MOST_TICKS = 8
+MOST_DECADES_IN_FULL = 3
+"""A logarithmic axis with no more of them is labelled at 1, 2 and 5 of each."""
+DECADES_OF_A_LOG_AXIS = 1.0
+"""A positive axis whose values span less is linear, where a logarithm would show one labelled tick or none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One curve; what is not finite is a gap."""
+
+    label: str
+    """In the legend; the same label stands there once, an empty one never."""
+    x: Numbers
+    y: Numbers
+    look: int
+    """Index of its colour and marker."""
+    dash: str = "solid"
+    """A key of DASHES; anything but solid has hollow markers."""
+    spread: Numbers | None = None
+    """Half the height of the band around it, or of its error bars; None for neither."""
+    bars: bool = False
+    """Show the spread as error bars, and every point by its marker."""
+    thin: bool = False
+    """Behind the others: a run that is not part of a mean."""
+    joined: bool = True
+    """Whether a line leads from point to point."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One pair of axes."""
+
+    title: str
+    lines: Sequence[Line]
+    x_label: str
+    y_label: str
+    log_x: bool = False
+    log_y: bool = False
+    """Wanted; taken where all is positive and spans more than a decade."""
+    from_zero: bool = False
+    """Whether the vertical axis begins at zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    """Positive values by row and column, on a logarithmic scale; what is not positive is left white."""
+
+    title: str
+    values: Sequence[Sequence[float]]
+    """[rows, columns], the first row at the top."""
+    rows: Sequence[str]
+    """A label a row."""
+    columns: Sequence[str]
+    x_label: str
+    y_label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One figure in both formats."""
+
+    svg: bytes
+    png: bytes
+
+
+def draw_panels(panels: Sequence[Panel], *, title: str, note: str, columns: int = 1, share_y: bool = False) -> Drawn:
+    """Curves on axes side by side, with one legend for all.
+
+    Args:
+        panels: Left to right, then down.
+        title: Above all.
+        note: Below the title: what was measured on what, how often.
+        columns: Panels a row.
+        share_y: One vertical axis for the panels of a row.
+    """
+    rows = math.ceil(len(panels) / columns)
+    size = SINGLE_INCHES if len(panels) == 1 else (PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + 0.6)
+    figure = _new_figure(size)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey="row" if share_y else False)
+    named: dict[str, Any] = {}
+    for index, axes in enumerate(grid.flat):
+        if index >= len(panels):
+            axes.set_visible(False)
+            continue
+        for label, handle in _draw_panel(axes, panels[index]):
+            named.setdefault(label, handle)
+        if share_y and index % columns:
+            axes.set_ylabel("")
+    for row in range(rows):
+        _begin_at_zero(grid[row], panels[row * columns : (row + 1) * columns], share_y)
+    if named:
+        is_single = len(panels) == 1
+        figure.legend(
+            list(named.values()),
+            list(map(_plain, named)),
+            loc="outside right center" if is_single else "outside lower left",
+            ncols=1 if is_single else max(1, min(len(named), int(size[0] / LEGEND_INCHES))),
+            frameon=False,
+            handlelength=3.4,
+        )
+    return _finish(figure, title, note)
+
+
+def draw_heat_maps(maps: Sequence[HeatMap], *, title: str, note: str, scale: str, columns: int = 2) -> Drawn:
+    """Maps side by side under one scale of lightness, dark for the least.
+
+    Args:
+        maps: Left to right, then down.
+        title: Above all.
+        note: Below the title.
+        scale: What the lightness stands for, with its unit.
+        columns: Maps a row.
+    """
+    from matplotlib.colors import LogNorm
+    from matplotlib.ticker import FixedLocator
+
+    columns = min(columns, len(maps))
+    rows = math.ceil(len(maps) / columns)
+    figure = _new_figure((4.6 * columns + 0.6, 2.5 * rows + 0.7))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    arrays = [np.asarray(one.values, np.float64) for one in maps]
+    positive = [array[np.isfinite(array) & (array > 0)] for array in arrays]
+    shown = np.concatenate(positive) if positive else np.empty(0)
+    low, high = (float(shown.min()), float(shown.max())) if len(shown) else (0.1, 1.0)
+    norm = LogNorm(low, high if high > low else low * 10)
+    image = None
+    for index, axes in enumerate(grid.flat):
+        if index >= len(maps):
+            axes.set_visible(False)
+            continue
+        one, array = maps[index], arrays[index]
+        visible = np.ma.masked_where(~(np.isfinite(array) & (array > 0)), array)
+        # cividis grows lighter all the way, in grey and to the colour-blind alike.
+        image = axes.imshow(visible, norm=norm, cmap="cividis", aspect="auto", interpolation="nearest")
+        axes.grid(visible=False)
+        axes.set_title(_plain(one.title), loc="left")
+        axes.set_xlabel(one.x_label)
+        axes.set_ylabel(one.y_label)
+        for axis, labels in ((axes.xaxis, one.columns), (axes.yaxis, one.rows)):
+            places = _spread_out(len(labels))
+            axis.set_major_locator(FixedLocator(places))
+            axis.set_ticklabels([labels[place] for place in places])
+    if image is not None:
+        figure.colorbar(image, ax=list(grid.flat), label=scale, shrink=0.9)
+    return _finish(figure, title, note)
+
+
+def _new_figure(size: tuple[float, float]) -> Figure:
+    """Without pyplot, which would look for a window system and keep every figure."""
+    from matplotlib import rcParams
+    from matplotlib.figure import Figure
+
+    rcParams.update(
+        {
+            "font.size": 9,
+            "axes.titlesize": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.color": "#dddddd",
+            "grid.linewidth": 0.6,
+            "image.composite_image": False,
+            # Letters as shapes: the same on every machine, whatever fonts it has; and the same file every time.
+            "svg.fonttype": "path",
+            "svg.hashsalt": "depthscope",
+        }
+    )
+    figure = Figure(figsize=size, dpi=DOTS_PER_INCH)
+    # A legend outside the axes keeps to the figure's edge, so title and note are above, where none is.
+    figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - (TITLE_INCHES + NOTE_INCHES) / size[1]))
+    return figure
+
+
+def _draw_panel(axes: Axes, panel: Panel) -> list[tuple[str, Any]]:
+    """Draw one panel; returns what its legend names."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    handles = [(line.label, _draw_line(axes, line)) for line in panel.lines]
+    values = np.concatenate([np.asarray(line.y, np.float64) for line in panel.lines] or [np.empty(0)])
+    finite = values[np.isfinite(values)]
+    is_positive = bool(len(finite)) and float(finite.min()) > 0
+    decades = math.log10(finite.max() / finite.min()) if is_positive else 0.0
+    if panel.log_y and decades > DECADES_OF_A_LOG_AXIS:
+        axes.set_yscale("log")
+        if decades <= MOST_DECADES_IN_FULL:
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
+    ticks = sorted({float(x) for line in panel.lines if line.bars for x in line.x})
+    if panel.log_x:
+        axes.set_xscale("log")
+    if ticks and len(ticks) <= MOST_TICKS:
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_xticks([], minor=True)
+    axes.set_axisbelow(True)
+    axes.set_title(_plain(panel.title), loc="left")
+    axes.set_xlabel(panel.x_label)
+    axes.set_ylabel(panel.y_label)
+    if not len(finite):
+        axes.text(0.5, 0.5, "nothing measured yet", transform=axes.transAxes, ha="center", va="center")
+    return [(label, handle) for label, handle in handles if label]
+
+
+def _begin_at_zero(row: Sequence[Axes], panels: Sequence[Panel], share_y: bool) -> None:
+    """Set the vertical axes of a row of panels where they are to begin at zero, with room above the highest value."""
+    tops = [max((value for line in panel.lines for value in _reach(line)), default=1.0) for panel in panels]
+    for axes, panel, top in zip(row, panels, tops, strict=False):
+        if panel.from_zero:
+            axes.set_ylim(0, 1.06 * (max(tops) if share_y else top) or 1.0)
+
+
+def _reach(line: Line) -> list[float]:
+    """The finite values of a line, with what is spread above them."""
+    values = np.asarray(line.y, np.float64)
+    if line.spread is not None:
+        values = values + np.nan_to_num(np.asarray(line.spread, np.float64))
+    return [float(value) for value in values[np.isfinite(values)]]
+
+
+def _draw_line(axes: Axes, line: Line) -> Any:
+    x, y = np.asarray(line.x, np.float64), np.asarray(line.y, np.float64)
+    colour = COLOURS[line.look % len(COLOURS)]
+    style: dict[str, Any] = {
+        "color": colour,
+        "linestyle": DASHES[line.dash] if line.joined else "none",
+        "linewidth": 0.9 if line.thin else 1.7,
+        "marker": MARKERS[line.look % len(MARKERS)],
+        "markersize": 3.5 if line.thin else 5.5,
+        "markerfacecolor": colour if line.dash == "solid" and line.joined else "white",
+        "markeredgecolor": colour,
+        "zorder": 2 if line.thin else 3,
+    }
+    if line.bars:
+        return axes.errorbar(x, y, yerr=line.spread, capsize=3, **style)
+    # A marker every so often; each curve begins elsewhere, so that those on top of each other can be told apart.
+    every = max(1, len(x) // 9)
+    first = (line.look * every // 4 + (0 if line.dash == "solid" else every // 2)) % every
+    (drawn,) = axes.plot(x, y, markevery=(first, every), **style)
+    if line.spread is not None:
+        spread = np.asarray(line.spread, np.float64)
+        axes.fill_between(x, y - spread, y + spread, color=colour, alpha=0.18, linewidth=0)
+    return drawn
+
+
+def _spread_out(number: int) -> list[int]:
+    """Indices of at most MOST_TICKS labels, the first and the last among them."""
+    if number <= MOST_TICKS:
+        return list(range(number))
+    return sorted({round(index * (number - 1) / (MOST_TICKS - 1)) for index in range(MOST_TICKS)})
+
+
+def _plain(text: str) -> str:
+    """A text in which a dollar sign begins no formula."""
+    return text.replace("$", r"\$")
+
+
+def _finish(figure: Figure, title: str, note: str) -> Drawn:
+    """Title, note, and both files; the layout is computed once for both."""
+    top = 1 - 0.06 / figure.get_figheight()
+    figure.text(0.01, top, _plain(title), ha="left", va="top", fontsize=11, fontweight="bold")
+    below = top - (TITLE_INCHES - 0.08) / figure.get_figheight()
+    figure.text(0.01, below, _plain(note), ha="left", va="top", fontsize=8, color="#444444")
+    svg, png = io.BytesIO(), io.BytesIO()
+    figure.savefig(png, format="png", metadata={"Software": None})
+    figure.set_layout_engine("none")
+    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    return Drawn(svg.getvalue(), png.getvalue())

@@ -1,0 +1,236 @@
+"""What a report says, block by block: the verdict, the numbers, the figures, and where all of it comes from."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from console.formatting import UNKNOWN, duration, mean_std, percent
+from console.groups import Group
+from console.report import points, unfinished_words
+from console.report_blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
+from console.report_facts import Facts, data_name, states
+from console.report_figures import Figured, unfinished
+from engine.run import Run
+from engine.version import VERSION
+from models import cost
+
+
+def contents(facts: Facts, figures: Sequence[Figured], *, verdict: str | None, findings: dict[str, str]) -> list[Block]:
+    """The whole report.
+
+    Args:
+        facts: The experiment.
+        figures: Drawn from the same facts.
+        verdict: In one line; None where there are no two depths to compare.
+        findings: A sentence by run, of those of which there is something to say.
+    """
+    return [
+        Heading(1, f"Depth and shortcuts: {facts.experiment}"),
+        *_opening(facts),
+        Heading(2, "Verdict"),
+        Paragraph(verdict or "No two plain networks of different depth have finished, so nothing is claimed."),
+        Heading(2, "Results"),
+        _final_table(facts),
+        Paragraph(
+            "Errors are those of the last epoch, in percent of the test set (training error: of the augmented training"
+            " images, as they were trained on), mean ± sample standard deviation over n seeds; time is training,"
+            " evaluation and checkpoints of one run, images per second of training alone (median of the epochs)."
+            f" Images: {facts.data_words}."
+        ),
+        *_pairs(facts),
+        Heading(2, "Figures"),
+        *(Picture(figure.name, figure.title, figure.caption) for figure in figures),
+        *_without_gradients(facts),
+        Heading(2, "Diagnoses"),
+        *_diagnoses(facts, findings),
+        Heading(2, "Runs"),
+        _runs_table(facts),
+        Heading(2, "Hardware, versions and data"),
+        *_origins(facts),
+        Heading(2, "Training it again"),
+        Paragraph(
+            "spec.json beside this report holds the whole specification of each of these runs, seeds included."
+            " On the same kind of CPU, with the same version of torch and as many threads, the results are the same to"
+            " the last bit."
+        ),
+        Code("depthscope train --from spec.json"),
+    ]
+
+
+def _opening(facts: Facts) -> list[Block]:
+    """When it was written from what, and what has to be known before any number is read."""
+    when = datetime.fromtimestamp(facts.at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    blocks: list[Block] = [
+        Paragraph(f"Written by depthscope {VERSION} on {when} from {len(facts.runs)} runs: {states(facts.runs)}.")
+    ]
+    if facts.is_synthetic:
+        blocks.append(Paragraph("Synthetic images: no number here says anything of CIFAR.", warns=True))
+    if facts.is_jpeg:
+        blocks.append(
+            Paragraph(
+                f"{facts.data_words}: the images are lossily compressed, so errors are somewhat higher than on the"
+                " original files.",
+                warns=True,
+            )
+        )
+    if missing := [run for run in facts.runs if not run.succeeded]:
+        names = ", ".join(f"{run.name} ({unfinished(run)})" for run in missing)
+        blocks.append(
+            Paragraph(
+                f"Unfinished: {names}. {'It is' if len(missing) == 1 else 'They are'} marked below, and in no mean.",
+                warns=True,
+            )
+        )
+    return blocks
+
+
+def _final_table(facts: Facts) -> Table:
+    header = [
+        "network", "parameters", "epochs", "n", "test error %", "test accuracy %", "training error %", "time",
+        "images/s", "not in the mean",
+    ]  # fmt: skip
+    rows = [
+        [
+            facts.label(group),
+            f"{cost.num_parameters(group.model):,}",
+            str(group.spec.recipe.epochs),
+            str(len(group.succeeded)),
+            spread(group.finals("test_error_percent")),
+            spread([100 - error for error in group.finals("test_error_percent")]),
+            spread(group.finals("train_error_percent")),
+            duration(statistics.fmean(taken)) if (taken := seconds_taken(group)) else UNKNOWN,
+            f"{statistics.fmean(rates):,.0f}" if (rates := rates_of(facts, group)) else UNKNOWN,
+            unfinished_words(group),
+        ]
+        for group in facts.groups
+    ]
+    return Table(header, rows, "<>>>>>>>><")
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation without the number of values, which has a column of its own."""
+    return mean_std(values).partition(" (n=")[0] if values else UNKNOWN
+
+
+def seconds_taken(group: Group) -> list[float]:
+    return [run.taken_seconds for run in group.succeeded]
+
+
+def rates_of(facts: Facts, group: Group) -> list[float]:
+    """Images a second of every seed that succeeded: the median of its epochs, without the first of several."""
+    rates = []
+    for run in group.succeeded:
+        rows = facts.epochs[run.id]
+        if rows:
+            rates.append(statistics.median(row.images_per_second for row in rows[1:] or rows))
+    return rates
+
+
+def _pairs(facts: Facts) -> list[Block]:
+    if not facts.pairs:
+        return []
+    header = ["depth", "residual", "plain", "residual test error %", "plain test error %", "test gap", "training gap"]
+    rows = [
+        [
+            str(pair.depth),
+            facts.label(pair.residual),
+            facts.label(pair.plain),
+            mean_std(pair.residual.finals("test_error_percent")),
+            mean_std(pair.plain.finals("test_error_percent")),
+            points(pair.gap("test_error_percent")),
+            points(pair.gap("train_error_percent")),
+        ]
+        for pair in facts.pairs
+    ]
+    return [
+        Paragraph("What the shortcut does at each depth; a gap is plain minus residual, in percentage points:"),
+        Table(header, rows, "><<>>>>"),
+    ]
+
+
+def _without_gradients(facts: Facts) -> list[Block]:
+    bare = [run for run in facts.runs if run.epoch and not facts.gradients[run.id]]
+    if not bare:
+        return []
+    whose = "any run" if len(bare) == len([run for run in facts.runs if run.epoch]) else named(bare)
+    return [Paragraph(f"No gradients were recorded of {whose}.")]
+
+
+def named(runs: Sequence[Run]) -> str:
+    return ", ".join(run.name for run in runs)
+
+
+def _diagnoses(facts: Facts, findings: dict[str, str]) -> list[Block]:
+    sentences = [f"{run.name}: {findings[run.id]}" for run in facts.runs if findings.get(run.id)]
+    if not sentences:
+        return [Paragraph("Nothing of what depthscope looks for was found in any run.")]
+    return [Items(sentences)]
+
+
+def _runs_table(facts: Facts) -> Table:
+    header = [
+        "run", "seed", "id", "state", "epochs", "test error %", "training error %", "training loss",
+        "best test error % (selected on the test set)", "time", "images", "device",
+    ]  # fmt: skip
+    rows = []
+    for run in facts.runs:
+        origin = facts.provenance[run.id]
+        images = UNKNOWN if origin.num_train is None else f"{origin.num_train:,} + {origin.num_test:,}"
+        rows.append(
+            [
+                run.name,
+                str(run.spec.seed),
+                run.id,
+                str(run.outcome or run.status),
+                f"{run.epoch}/{run.spec.recipe.epochs}",
+                percent(run.test_error_percent).removesuffix(" %"),
+                percent(run.train_error_percent).removesuffix(" %"),
+                UNKNOWN if run.train_loss is None else f"{run.train_loss:.4g}",
+                percent(run.best_test_error_percent).removesuffix(" %"),
+                duration(run.taken_seconds),
+                images,
+                run.device_name or UNKNOWN,
+            ]
+        )
+    return Table(header, rows, "<><<>>>>>>><")
+
+
+def _origins(facts: Facts) -> list[Block]:
+    """Each machine with its versions, each dataset with its checksum, and what the report itself was made with."""
+    machines: dict[tuple[str, ...], list[Run]] = {}
+    images: dict[tuple[str, ...], list[Run]] = {}
+    unknown = []
+    for run in facts.runs:
+        origin = facts.provenance[run.id]
+        for worked in origin.worked:
+            key = (worked.device_name, worked.device, str(worked.num_threads), worked.torch, str(worked.precision))
+            machines.setdefault(key, []).append(run)
+        if origin.data_sha256 is not None:
+            images.setdefault((run.spec.data.name, data_name(run), origin.data_sha256), []).append(run)
+        elif run.epoch:
+            unknown.append(run)
+    blocks: list[Block] = []
+    if machines:
+        header = ["hardware", "device", "CPU threads", "torch", "precision", "runs"]
+        blocks.append(Table(header, [[*key, who(facts, runs)] for key, runs in machines.items()], "<<><<<"))
+    if images:
+        header = ["dataset", "images", "SHA-256 of images and labels", "runs"]
+        blocks.append(Table(header, [[*key, who(facts, runs)] for key, runs in images.items()], "<<<<"))
+    if unknown:
+        blocks.append(Paragraph(f"The journals of {named(unknown)} are not here, nor what they would say of these."))
+    total = sum(run.taken_seconds for run in facts.runs)
+    blocks.append(
+        Paragraph(
+            f"All runs together took {duration(total)} of training. Figures and tables were made with Python"
+            f" {platform.python_version()} and matplotlib {version('matplotlib')}."
+        )
+    )
+    return blocks
+
+
+def who(facts: Facts, runs: Sequence[Run]) -> str:
+    return "all" if len({run.id for run in runs}) == len(facts.runs) else named(runs)

@@ -1,0 +1,251 @@
+"""Which figures a report has, and what is in them; drawing them is left to `figures`."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from console.figures import Drawn, HeatMap, Line, Panel, draw_heat_maps, draw_panels
+from console.groups import Group, families
+from console.report_facts import Facts
+from engine.run import GradientRow, Run
+from models.catalog import Architecture
+
+PANELS_A_ROW = 3
+DEPTHS_ON_A_LINEAR_AXIS = 10
+"""Deepest over shallowest; beyond, the axis is logarithmic."""
+DASH_OF = {
+    Architecture.RESNET: "solid",
+    Architecture.HE_RESNET: "solid",
+    Architecture.PREACT: "dotted",
+    Architecture.PLAIN: "dashed",
+    Architecture.HE_PLAIN: "dashed",
+}
+TEST_ERROR = "test error (%)"
+TRAIN_ERROR = "training error (%)"
+
+
+@dataclass(frozen=True, slots=True)
+class Figured:
+    """One figure of a report."""
+
+    name: str
+    """Of its files, without their endings."""
+    title: str
+    caption: str
+    drawn: Drawn
+
+
+def draw_figures(facts: Facts) -> list[Figured]:
+    """All figures for which there is something to show, in the order of the report."""
+    figures = [
+        curves_figure(facts, "training-loss", "Training loss", "train_loss", "cross entropy (nats per image)"),
+        curves_figure(facts, "test-error", "Test error", "test_error_percent", TEST_ERROR),
+        *pair_figures(facts),
+        depth_figure(facts),
+        gradient_map_figure(facts),
+        gradient_profile_figure(facts),
+    ]
+    return [figure for figure in figures if figure is not None]
+
+
+def curves_figure(facts: Facts, name: str, title: str, metric: str, y_label: str) -> Figured:
+    """A metric of all networks over the epochs."""
+    lines = [line for group in facts.groups for line in group_lines(facts, group, metric)]
+    panel = Panel("", lines, "epoch", y_label, log_y=metric == "train_loss", from_zero=metric != "train_loss")
+    caption = f"{title} of all networks by epoch, in {inner(y_label)}; {spread_words(facts)}; {facts.data_words}."
+    return Figured(name, title, caption, draw_panels([panel], title=title, note=note(facts)))
+
+
+def pair_figures(facts: Facts) -> list[Figured]:
+    """Residual against plain, a depth a column: test error above, training error below."""
+    figures = []
+    for start in range(0, len(facts.pairs), PANELS_A_ROW):
+        pairs = facts.pairs[start : start + PANELS_A_ROW]
+        panels = [
+            Panel(
+                f"{pair.depth} layers",
+                [line for group in (pair.residual, pair.plain) for line in group_lines(facts, group, metric)],
+                "epoch",
+                label,
+                from_zero=True,
+            )
+            for metric, label in (("test_error_percent", TEST_ERROR), ("train_error_percent", TRAIN_ERROR))
+            for pair in pairs
+        ]
+        *most, last = dict.fromkeys(str(pair.depth) for pair in pairs)
+        depths = f"{', '.join(most)} and {last}" if most else last
+        title = f"With and without shortcuts, at {depths} layers"
+        drawn = draw_panels(panels, title=title, note=note(facts), columns=len(pairs), share_y=True)
+        caption = (
+            f"Each residual network against the same without its shortcuts: test error above, training error below,"
+            f" in %; {spread_words(facts)}; {facts.data_words}."
+        )
+        name = "pairs" if not start else f"pairs-{start // PANELS_A_ROW + 1}"
+        figures.append(Figured(name, title, caption, drawn))
+    return figures
+
+
+def depth_figure(facts: Facts) -> Figured | None:
+    """Final error over depth, a line for networks that differ in nothing else."""
+    kinds = families([group for group in facts.groups if group.succeeded])
+    depths = sorted({group.model.depth for groups in kinds for group in groups})
+    if not depths:
+        return None
+    panels = []
+    for metric, label in (("test_error_percent", TEST_ERROR), ("train_error_percent", TRAIN_ERROR)):
+        lines = [
+            Line(
+                facts.label(groups[0]).replace(str(groups[0].model.depth), "", 1),
+                [group.model.depth for group in groups],
+                [math.nan if (mean := group.mean(metric)) is None else mean for group in groups],
+                look,
+                dash=DASH_OF[groups[0].model.architecture],
+                spread=[
+                    statistics.stdev(finals) if len(finals := group.finals(metric)) > 1 else math.nan
+                    for group in groups
+                ],
+                bars=True,
+            )
+            for look, groups in enumerate(kinds)
+        ]
+        log_x = depths[-1] > DEPTHS_ON_A_LINEAR_AXIS * depths[0]
+        panels.append(Panel("", lines, "depth (weighted layers)", label, log_x=log_x, from_zero=True))
+    title = "Final error against depth"
+    words = spread_words(facts, "bars")
+    drawn = draw_panels(panels, title=title, note=f"{facts.data_words}; {words}", columns=2)
+    caption = f"{title}, in %: test left, training right; {words}; {facts.data_words}."
+    return Figured("error-by-depth", title, caption, drawn)
+
+
+def gradient_map_figure(facts: Facts) -> Figured | None:
+    """Gradient norms of one seed of every network: layers across, epochs down."""
+    maps = []
+    for group in facts.groups:
+        run = next((run for run in group.runs if facts.gradients[run.id]), None)
+        if run is None:
+            continue
+        rows = facts.gradients[run.id]
+        by_place = {(row.epoch, row.position): row.gradient_norm for row in rows}
+        epochs = sorted({row.epoch for row in rows})
+        names = dict(sorted({row.position: row.layer for row in rows}.items()))
+        values = [[number(by_place.get((epoch, position))) for position in names] for epoch in epochs]
+        maps.append(
+            HeatMap(
+                f"{facts.label(group)} s{run.spec.seed}",
+                values,
+                [str(epoch) if epoch else "init" for epoch in epochs],
+                [str(position) for position in names],
+                "layer, from the first to the head",
+                "epoch",
+            )
+        )
+    if not maps:
+        return None
+    title = "Gradient flow"
+    words = f"{facts.data_words}; one seed a network"
+    drawn = draw_heat_maps(maps, title=title, note=words, scale="gradient norm of a layer (log scale)")
+    caption = (
+        "Norm of the gradient of every convolution and the head, in the last step of each epoch and at initialisation"
+        f" (first row), logarithmic and on one scale; one seed a network; {facts.data_words}."
+    )
+    return Figured("gradient-flow", title, caption, drawn)
+
+
+def gradient_profile_figure(facts: Facts) -> Figured | None:
+    """Gradient norms from the first layer to the head, at initialisation and at the end."""
+    panels: list[Panel] = []
+    for title, is_end in (("at initialisation", False), ("at the end", True)):
+        lines = []
+        for look, group in looks(facts):
+            run = next((run for run in group.runs if facts.gradients[run.id]), None)
+            if run is not None and (rows := profile(facts.gradients[run.id], is_end=is_end)):
+                label = f"{facts.label(group)} s{run.spec.seed}"
+                share = [row.position / max(1, len(rows) - 1) for row in rows]
+                dash = DASH_OF[group.model.architecture]
+                lines.append(Line(label, share, [number(row.gradient_norm) for row in rows], look, dash=dash))
+        panels.append(Panel(title, lines, "place of the layer (0 first, 1 head)", "gradient norm", log_y=True))
+    if not any(panel.lines for panel in panels):
+        return None
+    title = "Gradient from layer to layer"
+    words = f"{facts.data_words}; one seed a network"
+    drawn = draw_panels(panels, title=title, note=words, columns=2, share_y=True)
+    caption = (
+        "Norm of each layer's gradient from the first layer (0) to the head (1), at initialisation and in the last"
+        f" epoch that was recorded; one seed a network; {facts.data_words}."
+    )
+    return Figured("gradient-profile", title, caption, drawn)
+
+
+def profile(rows: Sequence[GradientRow], *, is_end: bool) -> list[GradientRow]:
+    """All layers at one epoch: the last, or the initialisation where that was recorded."""
+    epochs = {row.epoch for row in rows}
+    wanted = max(epochs) if is_end else 0
+    return [row for row in rows if row.epoch == wanted]
+
+
+def looks(facts: Facts) -> list[tuple[int, Group]]:
+    """Every network with the index of its colour and marker, which the two of a pair share."""
+    numbers: dict[str, int] = {}
+    found = []
+    for group in facts.groups:
+        model, spec = group.model, group.spec
+        key = f"{model.blocks}{model.block}{model.width}{model.norm}{model.conv_bias}{spec.data}{spec.recipe}"
+        found.append((numbers.setdefault(key, len(numbers)), group))
+    return found
+
+
+def group_lines(facts: Facts, group: Group, metric: str) -> list[Line]:
+    """The mean over the seeds that succeeded with its band, and every other run of the network by itself."""
+    look = next(look for look, other in looks(facts) if other is group)
+    dash, label = DASH_OF[group.model.architecture], facts.label(group)
+    lines = []
+    if group.succeeded:
+        by_seed = [{row.epoch: number(getattr(row, metric)) for row in facts.epochs[run.id]} for run in group.succeeded]
+        epochs = sorted(set.intersection(*(set(one) for one in by_seed)))
+        columns = [[one[epoch] for one in by_seed] for epoch in epochs]
+        spread = [statistics.stdev(column) for column in columns] if len(by_seed) > 1 else None
+        name = f"{label} (n={len(by_seed)})"
+        lines.append(Line(name, epochs, [statistics.fmean(column) for column in columns], look, dash, spread))
+    for run in group.runs:
+        rows = facts.epochs[run.id]
+        if not run.succeeded and rows:
+            name = f"{label} s{run.spec.seed}, {unfinished(run)}"
+            values = [number(getattr(row, metric)) for row in rows]
+            lines.append(Line(name, [row.epoch for row in rows], values, look, dash, thin=True))
+    return lines
+
+
+def unfinished(run: Run) -> str:
+    """How far a run came that is no result, and why it is none."""
+    return f"{run.outcome or run.status} {run.epoch}/{run.spec.recipe.epochs}"
+
+
+def number(value: float | None) -> float:
+    """A gap where nothing finite was measured."""
+    return math.nan if value is None else value
+
+
+def inner(label: str) -> str:
+    """The unit of a label: what stands in its parentheses."""
+    return label.partition("(")[2].rstrip(")")
+
+
+def spread_words(facts: Facts, mark: str = "band") -> str:
+    """How many seeds stand behind a curve or a point, and what its mark shows."""
+    numbers = sorted({len(group.succeeded) for group in facts.groups if group.succeeded})
+    n = "n=" + (str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}–{numbers[-1]}")
+    words = f"mean over seeds, {mark} ± one standard deviation, {n}" if numbers[-1] > 1 else f"one seed each, {n}"
+    rest = [run for run in facts.runs if not run.succeeded]
+    if rest and mark == "band":
+        words += f"; {len(rest)} unfinished {'run' if len(rest) == 1 else 'runs'} drawn thin"
+    elif rest:
+        words += f"; without {len(rest)} unfinished {'run' if len(rest) == 1 else 'runs'}"
+    return words
+
+
+def note(facts: Facts) -> str:
+    """What is said within the picture, since pictures are copied without their captions."""
+    return f"{facts.data_words}; {spread_words(facts)}"

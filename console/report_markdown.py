@@ -1,0 +1,55 @@
+"""A report as Markdown, as GitHub reads it: texts from outside stay texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import assert_never
+
+from console.formatting import clean
+from console.report_blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
+
+SPECIAL = re.compile(r"([\\`*_\[\]<>|~#&!])")
+"""Whatever begins markup within a line; escaped, it stands for itself."""
+WITHIN_WORD = re.compile(r"(?<=\w)\\_(?=\w)")
+"""No markup there, and file names and fields read better without."""
+
+
+def as_markdown(blocks: Sequence[Block], *, figures: str) -> str:
+    """The whole report.
+
+    Args:
+        blocks: In order.
+        figures: The folder of the pictures, relative to the report.
+    """
+    return "\n\n".join(_block(block, figures) for block in blocks) + "\n"
+
+
+def escaped(text: str) -> str:
+    """A text in which nothing is markup."""
+    return WITHIN_WORD.sub("_", SPECIAL.sub(r"\\\1", clean(text)))
+
+
+def _block(block: Block, figures: str) -> str:
+    match block:
+        case Heading():
+            return "#" * block.level + " " + escaped(block.text)
+        case Paragraph():
+            return f"> **{escaped(block.text)}**" if block.warns else escaped(block.text)
+        case Items():
+            return "\n".join(f"- {escaped(text)}" for text in block.texts)
+        case Table():
+            return _table(block)
+        case Picture():
+            return f"![{escaped(block.title)}]({figures}/{block.name}.svg)\n\n*{escaped(block.caption)}*"
+        case Code():
+            return "\n".join("    " + clean(line) for line in block.text.splitlines())
+        case _:
+            assert_never(block)
+
+
+def _table(table: Table) -> str:
+    rules = ["---:" if side == ">" else "---" for side in table.align]
+    rows = [[escaped(cell) for cell in row] + [""] * (len(table.header) - len(row)) for row in table.rows]
+    lines = [[escaped(cell) for cell in table.header], rules, *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

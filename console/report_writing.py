@@ -1,0 +1,61 @@
+"""From an experiment to the files that are handed in: Markdown, HTML, figures, and the specification of every run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from console.output_directory import fill_directory
+from console.report_contents import contents
+from console.report_facts import Facts
+from console.report_figures import draw_figures
+from console.report_html import as_html
+from console.report_markdown import as_markdown
+from console.spec_list import ListedRun, SpecList, encode_spec_list
+from console.verdict import verdict_line
+from engine.diagnosis import diagnose, sentence
+
+FIGURES = "figures"
+
+
+def write_report(facts: Facts, path: Path) -> list[str]:
+    """Write the report of an experiment, or replace an earlier one of the same experiment.
+
+    Args:
+        facts: The experiment.
+        path: The directory, which becomes `report.md`, `report.html`, `spec.json` and `figures/`.
+
+    Returns:
+        The files, relative to the directory.
+
+    Raises:
+        UsageError: the directory cannot be written, or holds files of somebody else.
+        OutputNotWritten: the disk took no more.
+    """
+
+    def write(staging: Path) -> None:
+        figures = draw_figures(facts)
+        findings = {
+            run.id: sentence(diagnose(run, facts.epochs[run.id], facts.gradients[run.id])) for run in facts.runs
+        }
+        blocks = contents(facts, figures, verdict=verdict_line(facts.groups, facts.epochs), findings=findings)
+        (staging / FIGURES).mkdir()
+        for figure in figures:
+            (staging / FIGURES / f"{figure.name}.svg").write_bytes(figure.drawn.svg)
+            (staging / FIGURES / f"{figure.name}.png").write_bytes(figure.drawn.png)
+        (staging / "spec.json").write_bytes(encode_spec_list(spec_list(facts)))
+        pictures = {figure.name: figure.drawn.svg for figure in figures}
+        (staging / "report.html").write_text(as_html(blocks, pictures), encoding="utf-8")
+        (staging / "report.md").write_text(as_markdown(blocks, figures=FIGURES), encoding="utf-8")
+
+    return fill_directory(path, kind="report", of=facts.experiment, write=write)
+
+
+def spec_list(facts: Facts) -> SpecList:
+    """Every run of the experiment, finished or not, as `depthscope train --from` takes them."""
+    return SpecList(
+        experiment=facts.experiment,
+        runs=tuple(
+            ListedRun(name=run.name, spec=run.spec, data_sha256=facts.provenance[run.id].data_sha256)
+            for run in facts.runs
+        ),
+    )

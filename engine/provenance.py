@@ -1,0 +1,74 @@
+"""Where a run's numbers come from: hardware, versions and images, as its workers wrote them down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from engine.journal import Resumed, Started, read_journal
+from engine.precision import Precision
+from engine.run import Run
+from engine.run_directory import RunDirectory
+
+
+class Worked(msgspec.Struct, frozen=True, kw_only=True):
+    """One machine and its software; a run that went on elsewhere has several."""
+
+    host: str
+    device: str
+    """`cuda:N` or `cpu`."""
+    device_name: str
+    torch: str
+    num_threads: int
+    precision: Precision
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """What a result is never without."""
+
+    worked: tuple[Worked, ...] = ()
+    """In the order in which they trained, each once; empty where the journal is not here."""
+    num_train: int | None = None
+    """Training images that were used; None where the journal is not here, and so are the next two."""
+    num_test: int | None = None
+    data_sha256: str | None = None
+    num_resumed: int = 0
+    """How often a worker went on from a checkpoint."""
+
+
+def read_provenance(runs: Path, run: Run) -> Provenance:
+    """What the journal of a run says of it.
+
+    Args:
+        runs: The directory of all run directories.
+        run: Whose directory may be missing, where only the index has come along.
+    """
+    journal = RunDirectory(runs / run.id).journal
+    worked: dict[Worked, None] = {}
+    started: Started | None = None
+    num_resumed, offset = 0, 0
+    while (reading := read_journal(journal, offset)).end > offset:
+        offset = reading.end
+        for event in reading.events:
+            match event:
+                case Started():
+                    started = event
+                case Resumed():
+                    num_resumed += 1
+                case _:
+                    continue
+            worked[_worked(event)] = None
+    if started is None:
+        return Provenance(worked=tuple(worked), num_resumed=num_resumed)
+    return Provenance(
+        worked=tuple(worked),
+        num_train=started.num_train,
+        num_test=started.num_test,
+        data_sha256=started.data_sha256,
+        num_resumed=num_resumed,
+    )
+
+
+def _worked(event: Started | Resumed) -> Worked:
+    return Worked(**{name: getattr(event, name) for name in Worked.__struct_fields__})

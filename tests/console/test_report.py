@@ -1,0 +1,312 @@
+"""The report of an experiment: what is in it, what it refuses, and what it replaces."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from console import report_facts
+from engine.journal import Gradients, LayerGradients
+from engine.run import RunOutcome, RunStatus
+from engine.store import Store
+from tests import samples
+
+RECORDED = Path(__file__).parent.parent / "recorded" / "quickstart"
+EXPECTED = Path(__file__).parent / "expected"
+
+
+def fill(home: Any, experiment: str = "depths") -> None:
+    """Two depths with and without shortcuts, over two seeds; one run goes on, one diverged."""
+    store = Store(home.home.database)
+    number = 0
+    with store.transaction():
+        for depth, residual, plain in ((20, 8.1, 8.9), (56, 7.7, 39.0)):
+            for architecture, floor in (("he-resnet", residual), ("he-plain", plain)):
+                for seed in range(2):
+                    number += 1
+                    ended: dict[str, Any] = {"epochs_done": 12}
+                    if (architecture, depth, seed) == ("he-plain", 56, 1):
+                        ended = {"epochs_done": 5, "outcome": RunOutcome.DIVERGED}
+                    if (architecture, depth, seed) == ("he-resnet", 56, 1):
+                        ended = {"epochs_done": 7, "status": RunStatus.PAUSED, "outcome": None}
+                    samples.add_sample(
+                        store, number, architecture, depth, experiment=experiment, floor=floor + seed, seed=seed,
+                        total=12, **ended,
+                    )  # fmt: skip
+    store.close()
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def refused(home: Any, *words: str) -> str:
+    said = str(home.cli(*words, status=2))
+    assert said.startswith("depthscope: "), said
+    assert said.count("\n") == 1, said
+    return said
+
+
+class References(HTMLParser):
+    """Everything in a page that could be fetched, and its text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.tags: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.found += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_markdown_of_a_recorded_experiment(bare_home: Any, tmp_path: Path):
+    """Word for word: four real runs on synthetic images, whose journals say what they were trained on and with."""
+    for run in RECORDED.iterdir():
+        target = bare_home.home.runs / run.name
+        target.mkdir(mode=0o700)
+        for file in run.iterdir():
+            (target / file.name).write_bytes(file.read_bytes())
+    bare_home.cli("engine", "start")
+    bare_home.cli("report", "exp1", "-o", str(tmp_path / "report"))
+    written = (tmp_path / "report" / "report.md").read_text()
+    written = re.sub(r"on \d{4}-\d\d-\d\d \d\d:\d\d UTC", "on DATE", written)
+    written = re.sub(r"with Python [\d.]+ and matplotlib [\d.]+\.", "with VERSIONS.", written)
+    expected = EXPECTED / "report.md"
+
+    assert written == expected.read_text()
+
+
+def test_every_run_is_told_whatever_became_of_it(bare_home: Any, tmp_path: Path):
+    """A run that is no result is marked where it is missed, and drawn, and in no mean."""
+    fill(bare_home)
+    bare_home.cli("report", "-o", str(tmp_path / "report"))
+    text = (tmp_path / "report" / "report.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| he-plain56 |"))
+
+    assert "Unfinished: he-resnet56-s1 (paused 7/12), he-plain56-s1 (diverged 5/12)." in text
+    assert row.split(" | ")[3] == "1"
+    assert row.endswith("| seed 1 diverged |")
+    assert "2 unfinished runs drawn thin" in text
+    assert len(json.loads((tmp_path / "report" / "spec.json").read_text())["runs"]) == 8
+    for run in range(1, 9):
+        assert f"| {run:010x} |" in text
+
+
+def test_the_page_needs_nothing_from_outside_and_takes_names_for_text(bare_home: Any, tmp_path: Path):
+    """One file to be mailed; a name is a label wherever it is written."""
+    name = "<script>alert(1)</script> & $x_1$ | *a*"
+    fill(bare_home, name)
+    bare_home.cli("report", name, "-o", str(tmp_path / "report"))
+    page = (tmp_path / "report" / "report.html").read_text()
+    found = References()
+    found.feed(page)
+    markdown = (tmp_path / "report" / "report.md").read_text()
+
+    assert found.found
+    assert all(reference.startswith("data:image/svg+xml;base64,") for reference in found.found)
+    assert not {"script", "link", "iframe", "object"} & set(found.tags)
+    assert "url(" not in page
+    assert name in found.text
+    assert r"\<script\>alert(1)\</script\> \& $x_1$ \| \*a\*" in markdown.splitlines()[0]
+    for reference in found.found:
+        assert base64.b64decode(reference.partition(",")[2]).startswith(b"<?xml")
+
+
+def test_figures_are_drawn_twice_over_and_the_same_every_time(bare_home: Any, tmp_path: Path):
+    """SVG and PNG of each; nothing in them depends on the time of day, so that version control shows what changed."""
+    fill(bare_home)
+    for name in ("first", "second"):
+        bare_home.cli("report", "-o", str(tmp_path / name))
+    first, second = (files(tmp_path / name) for name in ("first", "second"))
+    pictures = {name for name in first if name.startswith("figures/")}
+
+    assert {"figures/training-loss.svg", "figures/test-error.png", "figures/pairs.svg"} <= pictures
+    assert {name.rsplit(".", 1)[0] for name in pictures if name.endswith("svg")} == {
+        name.rsplit(".", 1)[0] for name in pictures if name.endswith("png")
+    }
+    for name in pictures:
+        assert first[name] == second[name], name
+
+
+def test_gradients_are_drawn_where_they_were_recorded(bare_home: Any, tmp_path: Path):
+    """A map of layers and epochs, and a profile from the first layer to the head; a run without any is named."""
+    fill(bare_home)
+    store = Store(bare_home.home.database)
+    with store.transaction():
+        for run, sizes in (("0000000001", (1e-1, 1e-1, 2e-1)), ("0000000003", (1e-5, None, 2e-1))):
+            layers = [
+                LayerGradients(name=f"layer{place}", gradient_norm=size, weight_norm=1.0, update_ratio=1e-3)
+                for place, size in enumerate(sizes)
+            ]
+            store.ingest(run, [Gradients(epoch=epoch, step=epoch, layers=layers) for epoch in (0, 1, 2)], [], end=0)
+    store.close()
+    bare_home.cli("report", "-o", str(tmp_path / "report"))
+    text = (tmp_path / "report" / "report.md").read_text()
+
+    assert "![Gradient flow](figures/gradient-flow.svg)" in text
+    assert "![Gradient from layer to layer](figures/gradient-profile.svg)" in text
+    assert "No gradients were recorded of he-resnet20-s1, he-plain20-s1, he-resnet56-s0" in text
+    assert "he-plain20-s0: stem gradient 5e-5 of the head's: vanishing gradient" in text
+
+
+def test_a_second_report_replaces_the_first(bare_home: Any, tmp_path: Path):
+    """The same directory, again and again, while runs finish."""
+    fill(bare_home)
+    target = tmp_path / "deep" / "report"
+    bare_home.cli("report", "-o", str(target))
+    store = Store(bare_home.home.database)
+    with store.transaction():
+        store.set_status("0000000006", RunStatus.FINISHED, outcome=RunOutcome.CANCELLED, finished_at=samples.NOW)
+    store.close()
+    bare_home.cli("report", "-o", str(target))
+
+    assert "he-resnet56-s1 (cancelled 7/12)" in (target / "report.md").read_text()
+    assert sorted(path.name for path in target.iterdir()) == [
+        ".depthscope.json", "figures", "report.html", "report.md", "spec.json",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("prepare", "expected"),
+    [
+        (lambda path: (path / "thesis.tex").write_text("mine"), "holds files that depthscope did not write, such as thesis.tex: choose"),  # noqa: E501
+        (lambda path: (path / ".depthscope.json").write_text("{"), ".depthscope.json is damaged"),
+        (lambda path: path.rmdir() or path.write_text("a file"), "is no directory"),
+    ],
+)  # fmt: skip
+def test_a_directory_of_somebody_else_is_left_as_it_is(bare_home: Any, tmp_path: Path, prepare: Any, expected: str):
+    """Nothing is written, nothing is overwritten."""
+    fill(bare_home)
+    target = tmp_path / "place" / "report"
+    target.mkdir(parents=True)
+    prepare(target)
+    before = target.is_dir(), files(tmp_path / "place")
+
+    assert expected in refused(bare_home, "report", "-o", str(target))
+    assert (target.is_dir(), files(tmp_path / "place")) == before
+
+
+def test_a_report_that_was_edited_is_not_written_over(bare_home: Any, tmp_path: Path):
+    """What somebody added to it, or changed in it, is theirs; so is the report of another experiment."""
+    fill(bare_home)
+    target = tmp_path / "report"
+    bare_home.cli("report", "-o", str(target))
+    written = (target / "report.md").read_bytes()
+    (target / "report.md").write_text("my own words")
+    assert "report.md was changed since it was written" in refused(bare_home, "report", "-o", str(target))
+    assert (target / "report.md").read_text() == "my own words"
+    (target / "report.md").write_bytes(written)
+    (target / "figures" / "mine.png").write_bytes(b"x")
+    assert "holds figures/mine.png, which depthscope did not write" in refused(bare_home, "report", "-o", str(target))
+    (target / "figures" / "mine.png").unlink()
+    store = Store(bare_home.home.database)
+    with store.transaction():
+        samples.add_sample(store, 20, "he-resnet", 20, experiment="other", epochs_done=3, total=3)
+    store.close()
+    before = files(target)
+    assert "holds the report of depths" in refused(bare_home, "report", "other", "-o", str(target))
+    assert files(target) == before
+
+
+def test_what_cannot_be_reported_is_refused_before_anything_is_written(bare_home: Any, tmp_path: Path):
+    """No experiment, none of that name, none with a result."""
+    target = tmp_path / "report"
+    assert "no runs yet" in refused(bare_home, "report", "-o", str(target))
+    samples.fill_small(bare_home.home)
+    assert "no experiment is called 'nothing'" in refused(bare_home, "report", "nothing", "-o", str(target))
+    said = refused(bare_home, "report", "broken", "-o", str(target))
+    assert "broken has no finished run to report: 1 diverged, 1 failed, 1 cancelled" in said
+    assert not target.exists()
+
+
+def test_a_place_that_cannot_be_written_is_said(bare_home: Any, tmp_path: Path):
+    """A path through a file stands for every place where a directory cannot be made, for root as well."""
+    fill(bare_home)
+    (tmp_path / "file").write_text("")
+
+    assert "is no directory: choose another" in refused(bare_home, "report", "-o", str(tmp_path / "file" / "report"))
+
+
+def test_networks_trained_in_several_ways_are_told_apart(bare_home: Any):
+    """A label alone would stand for two rows of the table."""
+    store = Store(bare_home.home.database)
+    with store.transaction():
+        for number, total in ((1, 3), (2, 4)):
+            samples.add_sample(
+                store, number, "he-plain", 20, experiment="ways", epochs_done=total, total=total, seed=number
+            )
+    store.close()
+    with bare_home.reader() as reader:
+        facts = report_facts.gather_facts(reader, bare_home.home.runs, "ways")
+
+    assert {facts.label(group) for group in facts.groups} == {"he-plain20 (epochs 3)", "he-plain20 (epochs 4)"}
+
+
+def test_the_report_trains_again_to_the_same_numbers(home: Any, tmp_path: Path):
+    """Its specification is all that a second training needs; other images than the first's are told."""
+    words = ("--data", "tiny", "--width", "4", "--batch-size", "20", "--epochs", "2")
+    home.cli("train", "-a", "he-plain,he-resnet", "-d", "8", *words, "-e", "first")
+    target = tmp_path / "report"
+    home.cli("report", "first", "-o", str(target))
+    again = home.json("train", "--from", str(target / "spec.json"), "-e", "again")["runs"]
+    first = home.json("ls", "first")["runs"]
+
+    assert [run["spec"] for run in again] == [run["spec"] for run in first]
+    assert [run["test_loss"] for run in again] == [run["test_loss"] for run in first]
+    assert "| he-plain8-w4-c4 s0 |" not in (target / "report.md").read_text()
+    specs = json.loads((target / "spec.json").read_text())
+    specs["runs"][0]["data_sha256"] = specs["runs"][1]["data_sha256"] = "0" * 64
+    (tmp_path / "other.json").write_text(json.dumps(specs))
+    child = home.start("train", "--from", str(tmp_path / "other.json"), "--dry-run")
+    assert "tiny is not what the list was trained on" in child.communicate(timeout=60)[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "Input data was truncated"),
+        ("[]", "Expected `object`, got `array`"),
+        ('{"experiment": "a", "runs": []}', "it lists no run"),
+        ('{"experiment": "a", "runs": [{"name": "b", "spec": {}}]}', "at `$.runs[0].spec`"),
+        ('{"format": 9, "experiment": "a", "runs": []}', "format 9 is not known"),
+    ],
+)
+def test_a_file_that_lists_no_runs_is_refused(home: Any, tmp_path: Path, content: str, expected: str):
+    """It says what is wrong, and where."""
+    (tmp_path / "list.json").write_text(content)
+    said = refused(home, "train", "--from", str(tmp_path / "list.json"))
+
+    assert "list.json is no list of runs such as a report's spec.json" in said
+    assert expected in said
+
+
+def test_a_list_excludes_the_options_that_would_change_it(home: Any, tmp_path: Path):
+    """Which of the two would hold is not guessed."""
+    said = refused(home, "train", "--from", str(tmp_path / "no.json"), "-a", "resnet", "--lr", "0.1", "--no-augment")
+
+    assert "leave out --arch, --learning-rate, --augment" in said
+    assert "no.json cannot be read: No such file" in refused(home, "train", "--from", str(tmp_path / "no.json"))
+    assert "an architecture is needed" in refused(home, "train", "-d", "20")
+
+
+def test_a_writer_that_died_leaves_what_the_next_one_clears_away(bare_home: Any, tmp_path: Path):
+    """Killed before its files were in place; they are in a folder that only a report makes."""
+    fill(bare_home)
+    target = tmp_path / "report"
+    (target / ".depthscope-new-abc" / "figures").mkdir(parents=True)
+    (target / ".depthscope-new-abc" / "report.md").write_text("half")
+    bare_home.cli("report", "-o", str(target))
+
+    assert not (target / ".depthscope-new-abc").exists()
+    assert (target / "report.md").exists()
