@@ -14,10 +14,11 @@ from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
 from textual.screen import Screen
 
+from console.background import in_background
 from console.config import THEMES, Config
 from console.feed import CurvesChanged, Feed, IndexTrouble, RunsChanged, trouble_words
 from console.formatting import clean, supports_unicode
-from console.hangup import end_with_the_terminal
+from console.hangup import TerminalGuard
 from console.pulse import SECONDS_BETWEEN_PULSES, EngineState, Pulse, take_pulse
 from console.screens.base import ConsoleScreen
 from console.screens.home import HomeScreen
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LOOKS = 0.5
 """So that nothing is redrawn more than twice a second."""
+SECONDS_BETWEEN_TRIES = 0.02
+"""To leave, while a screen is composed."""
 LEAST_COLUMNS, LEAST_LINES = 60, 16
 
 
@@ -45,6 +48,7 @@ class ConsoleApp(App[None]):
         home: Whose runs.
         config: The user's settings.
         starts_engine: Whether an engine is started where none serves, as a user expects.
+        guard: What ends the app with its terminal; None where there is no terminal.
     """
 
     CSS_PATH = "console.tcss"
@@ -58,7 +62,9 @@ class ConsoleApp(App[None]):
         Binding("E", "start_engine", "start the engine", show=False, id="app.engine"),
     ]
 
-    def __init__(self, home: Home, config: Config, *, starts_engine: bool = True) -> None:
+    def __init__(
+        self, home: Home, config: Config, *, starts_engine: bool = True, guard: TerminalGuard | None = None
+    ) -> None:
         super().__init__()
         self.home = home
         self.config = config
@@ -68,6 +74,7 @@ class ConsoleApp(App[None]):
         self.has_unicode = supports_unicode(sys.__stderr__ or sys.stderr)
         self.removed: list[tuple[str, ...]] = []
         self._starts_engine = starts_engine
+        self._guard = guard
         self._index_trouble: str | None = None
         self._engine_trouble: str | None = None
         # Before anything is on screen, so that nothing is styled twice.
@@ -91,7 +98,8 @@ class ConsoleApp(App[None]):
         self.set_keymap(self.config.keys)
         self.look()
         self.set_interval(SECONDS_BETWEEN_LOOKS, self.look)
-        end_with_the_terminal(self)
+        if self._guard is not None:
+            self._guard.guard(self)
         # Behind the first frame, with which a thread would compete.
         self.call_after_refresh(self.run_worker, self.take_pulses())
 
@@ -121,7 +129,7 @@ class ConsoleApp(App[None]):
         if self._starts_engine:
             await self.launch_engine()
         while True:
-            self.pulse = await asyncio.to_thread(take_pulse, self.home)
+            self.pulse = await in_background(take_pulse, self.home)
             if self.pulse.engine is EngineState.UP:
                 self._engine_trouble = None
             self.show_pulse()
@@ -130,11 +138,11 @@ class ConsoleApp(App[None]):
     async def launch_engine(self) -> None:
         """Start an engine where none serves; what went wrong stands in the banner."""
         try:
-            await asyncio.to_thread(ensure_engine, self.home)
+            await in_background(ensure_engine, self.home)
             self._engine_trouble = None
         except DepthscopeError as error:
             self._engine_trouble = str(error)
-        self.pulse = await asyncio.to_thread(take_pulse, self.home)
+        self.pulse = await in_background(take_pulse, self.home)
         self.show_pulse()
 
     def show_pulse(self) -> None:
@@ -167,7 +175,7 @@ class ConsoleApp(App[None]):
 
     async def _request(self, request: ChangeRequest, done: str) -> None:
         try:
-            await asyncio.to_thread(ask_for, self.home, request)
+            await in_background(ask_for, self.home, request)
         except EngineUnreachable as error:
             self.notify(str(error), title="not done yet", severity="error", markup=False, timeout=8)
         except DepthscopeError as error:
@@ -176,7 +184,7 @@ class ConsoleApp(App[None]):
             self.notify(done, markup=False, timeout=3)
             self.look()
             # At once: what the next key does may depend on how the queue is now.
-            self.pulse = await asyncio.to_thread(take_pulse, self.home)
+            self.pulse = await in_background(take_pulse, self.home)
             self.show_pulse()
 
     def copy(self, text: str, what: str) -> None:
@@ -252,7 +260,14 @@ class ConsoleApp(App[None]):
     def action_leave(self) -> None:
         """Leave; training goes on."""
         save_view(self.home, self.view)
-        self.exit()
+        self.leave(0)
+
+    def leave(self, status: int) -> None:
+        """Leave with an exit status, once the screen on top stands: one that is left half composed falls over."""
+        if self.screen.is_mounted:
+            self.exit(return_code=status)
+        else:
+            self.set_timer(SECONDS_BETWEEN_TRIES, lambda: self.leave(status))
 
     def parting_words(self) -> str:
         """What goes on when the console is gone."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+# What is beneath `signal`, which is loaded for ten milliseconds: Ctrl-C in these would print a traceback.
+import _signal  # type: ignore[import-not-found]
 import sys
-
-from engine.errors import DepthscopeError
 
 
 def main() -> None:
     """Run what was asked for; an error that a user can act on is one line and an exit code, never a traceback."""
+    # Ctrl-C while modules are loaded ends the process without a word; nothing has begun that could be left half done.
+    is_pythons = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
+    if is_pythons:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    from engine.errors import DepthscopeError
+
     try:
         if len(sys.argv) == 1 and sys.stdin.isatty() and sys.stdout.isatty():
             # Before typer is loaded, which the first frame does not need.
@@ -17,6 +23,8 @@ def main() -> None:
             sys.exit(open_console())
         from console.command_line import app
 
+        if is_pythons:
+            _signal.signal(_signal.SIGINT, _signal.default_int_handler)
         app()
     except DepthscopeError as error:
         print(f"depthscope: {error}", file=sys.stderr)

@@ -1,51 +1,105 @@
-"""The console ends with its terminal: closed window, dropped connection, SIGTERM, SIGHUP taken or ignored.
+"""The console ends with its terminal: closed window, dropped connection, SIGTERM, SIGHUP taken or ignored, Ctrl-C.
 
 A terminal that is gone cannot be written to, and whoever writes there anyway may wait forever. So the app is asked to
-leave, which restores a terminal that is still there; if it has not left in time, the process ends.
+leave, which restores a terminal that is still there; if it has not left in time, the terminal is restored without it
+and the process ends. This holds from before the first byte is written until after the last: a signal that comes while
+the app is not there yet is noted, and obeyed as soon as it is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import signal
 import sys
+import termios
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from console.app import ConsoleApp
 
 SECONDS_TO_LEAVE = 1.2
 EXIT_OF_SIGNAL = 128
+RESTORE = b"\x1b[?2004l\x1b[?7h\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[<u\x1b[?1049l\x1b[?25h\x1b[?1004l"
+"""What the app's driver writes when it leaves: paste, wrapping, mouse, keyboard protocol, screen, cursor and focus."""
 
 
-def end_with_the_terminal(app: ConsoleApp) -> None:
-    """Leave on SIGTERM and SIGHUP, and when the terminal hangs up; must be called in the app's event loop."""
-    loop = asyncio.get_running_loop()
-    if threading.current_thread() is not threading.main_thread() or app.is_headless:
-        return
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, leave, app, EXIT_OF_SIGNAL + number)
-    if sys.__stdin__ is not None and sys.__stdin__.isatty():
-        threading.Thread(target=wait_for_hangup, args=(app, loop, sys.__stdin__.fileno()), daemon=True).start()
+class TerminalGuard:
+    """Ends an app on signals and with its terminal; must be made in the main thread, before the app runs."""
 
+    def __init__(self) -> None:
+        self._app: ConsoleApp | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._asked: int | None = None
+        """The first signal that came; None before there was one."""
+        assert sys.__stdin__ is not None, "only a console on a terminal is guarded"
+        self._descriptor = sys.__stdin__.fileno()
+        self._attributes: list[Any] | None = None
+        """Of the terminal before anything was written there; None where it has hung up while this was loaded."""
+        with contextlib.suppress(termios.error):
+            self._attributes = termios.tcgetattr(self._descriptor)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self.take_signal)
+        threading.Thread(target=self.wait_for_hangup, daemon=True).start()
 
-def leave(app: ConsoleApp, status: int) -> None:
-    """Ask the app to leave, and end the process where it does not."""
-    threading.Timer(SECONDS_TO_LEAVE, os._exit, (status,)).start()
-    app.exit(return_code=status)
+    def guard(self, app: ConsoleApp) -> None:
+        """Let an app leave from now on, at once where that was asked for already; called in its event loop."""
+        self._app, self._loop = app, asyncio.get_running_loop()
+        if self._asked is not None:
+            self.leave()
 
+    def take_signal(self, number: int, _frame: object) -> None:
+        """A handler of signals: the app is asked to leave, and ended where it does not in time."""
+        if self._asked is not None:
+            return
+        self._asked = number
+        timer = threading.Timer(SECONDS_TO_LEAVE, self.end)
+        timer.daemon = True
+        timer.start()
+        self.call_leave()
 
-def wait_for_hangup(app: ConsoleApp, loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
-    """Sleep until the other end of the terminal is closed, whatever became of SIGHUP."""
-    hangup = select.poll()
-    hangup.register(descriptor, 0)
-    while not any(event & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, event in hangup.poll()):
-        pass
-    loop.call_soon_threadsafe(leave, app, EXIT_OF_SIGNAL + signal.SIGHUP)
-    threading.Event().wait(SECONDS_TO_LEAVE)
-    # The event loop itself may be waiting for a terminal that takes nothing any more.
-    os._exit(EXIT_OF_SIGNAL + signal.SIGHUP)
+    def call_leave(self) -> None:
+        """Ask the app to leave, from any thread; before there is one, and behind its end, there is nobody to ask."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self.leave)
+
+    def leave(self) -> None:
+        """Ask the app to leave; Ctrl-C is the user's own way to quit."""
+        assert self._app is not None, "nothing is asked to leave before it is guarded"
+        if self._asked == signal.SIGINT:
+            self._app.action_leave()
+        else:
+            self._app.leave(self.status)
+
+    @property
+    def status(self) -> int:
+        """The exit status that tells what ended the console."""
+        return EXIT_OF_SIGNAL + (self._asked or signal.SIGHUP)
+
+    def wait_for_hangup(self) -> None:
+        """Sleep until the other end of the terminal is closed, whatever became of SIGHUP."""
+        hangup = select.poll()
+        hangup.register(self._descriptor, 0)
+        while not any(event & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, event in hangup.poll()):
+            pass
+        self._asked = self._asked or signal.SIGHUP
+        self.call_leave()
+        threading.Event().wait(SECONDS_TO_LEAVE)
+        self.end()
+
+    def end(self) -> None:
+        """End the process though the event loop does not turn: it may be waiting for a terminal that takes nothing."""
+        if self._attributes is not None:
+            with contextlib.suppress(termios.error, OSError):
+                termios.tcsetattr(self._descriptor, termios.TCSANOW, self._attributes)
+                writable = select.poll()
+                writable.register(self._descriptor, select.POLLOUT)
+                # Little enough to fit where there is any room at all, so that this does not wait.
+                if any(event == select.POLLOUT for _, event in writable.poll(0)):
+                    os.write(self._descriptor, RESTORE)
+        os._exit(self.status)

@@ -16,6 +16,7 @@ def open_console() -> int:
         DepthscopeError: the home or config.toml cannot be used; the text says why.
     """
     from console.app import ConsoleApp
+    from console.hangup import TerminalGuard
 
     home = find_home().create()
     config = read_config(home)
@@ -23,7 +24,8 @@ def open_console() -> int:
         from console.keymap import check_keys
 
         check_keys(home, config)
-    app = ConsoleApp(home, config)
+    # From here to the end of the process, since the screen may be another at any instant between.
+    app = ConsoleApp(home, config, guard=TerminalGuard())
     app.run()
     app.feed.close()
     if app.return_code == 0 and sys.stderr.isatty():

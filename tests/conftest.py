@@ -212,3 +212,11 @@ def home(bare_home: TestHome) -> TestHome:
 def _wait_until() -> Callable[..., Any]:
     """Waits on a condition, with a deadline."""
     return wait_until
+
+
+@pytest.fixture
+def training(home: TestHome) -> str:
+    """A run under way, for longer than any test."""
+    run = home.train("--epochs", "2000")
+    wait_until(lambda: home.json("show", run)["run"]["step"] > 0)
+    return run

@@ -12,7 +12,7 @@ import termios
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 
 class Terminal:
@@ -28,12 +28,17 @@ class Terminal:
     def __init__(self, command: list[str], env: dict[str, str], *, columns: int = 120, lines: int = 36) -> None:
         self.output = b""
         self.began = time.perf_counter()
+        # Closed by the program's start, until when keys and signals would reach a copy of this process.
+        reading, writing = os.pipe()
         self.pid, self.descriptor = pty.fork()
         if self.pid == 0:
             # Also where the tests themselves were started with these ignored.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
             os.execvpe(command[0], command, env)
+        os.close(writing)
+        os.read(reading, 1)
+        os.close(reading)
         fcntl.ioctl(self.descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.status: int | None = None
 
@@ -108,3 +113,15 @@ class Terminal:
         if self.status is None and self.wait(patience_seconds=0.05) is None:
             os.kill(self.pid, signal.SIGKILL)
             self.wait()
+
+
+def terminal_env(home: Any) -> dict[str, str]:
+    """The environment of a test's home on a terminal that shows everything."""
+    return {**home.env, "TERM": "xterm-256color", "LANG": "C.UTF-8"}
+
+
+def goes_on(home: Any, run: str, wait_until: Callable[..., Any]) -> None:
+    """Fail unless the worker of a run is the one that was started, and trains."""
+    before = home.json("show", run)["run"]["step"]
+    wait_until(lambda: home.json("show", run)["run"]["step"] > before)
+    assert [event["kind"] for event in home.json("show", run)["events"]].count("started") == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import time
 from typing import ClassVar
@@ -13,6 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.widgets import Input, Static
 
+from console.background import in_background
 from console.filtering import parse_filter
 from console.formatting import cut
 from console.looks import MOST_CURVES, Look, Options, looks
@@ -83,7 +83,7 @@ class HomeScreen(RunActions, QueueActions, ChartActions, ConsoleScreen):
 
     async def prepare_charts(self) -> None:
         """Load what draws, behind the first frame and off the UI thread; then draw for the first time."""
-        await asyncio.to_thread(importlib.import_module, "console.overlay")
+        await in_background(importlib.import_module, "console.overlay")
         self.charts_ready = True
         self.console_app.feed.watch(self.watched_runs())
         self.show_curves()

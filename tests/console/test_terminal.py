@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from console.experiment_form import RECIPE_FIELDS
-from tests.terminal import Terminal
+from tests.terminal import Terminal, goes_on, terminal_env
 
 needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="no tmux on this machine")
 ENDS_WITHIN_SECONDS = 2.0
@@ -148,25 +148,6 @@ def chart_of(screen: str) -> list[str]:
     lines = screen.splitlines()
     start = next(row for row, line in enumerate(lines) if "Training loss" in line)
     return lines[start:]
-
-
-@pytest.fixture
-def training(home: Any, wait_until: Callable[..., Any]) -> str:
-    """A run under way."""
-    run = home.train("--epochs", "2000")
-    wait_until(lambda: home.json("show", run)["run"]["step"] > 0)
-    return str(run)
-
-
-def terminal_env(home: Any) -> dict[str, str]:
-    return {**home.env, "TERM": "xterm-256color", "LANG": "C.UTF-8"}
-
-
-def goes_on(home: Any, run: str, wait_until: Callable[..., Any]) -> None:
-    """The worker is the same, and trains."""
-    before = home.json("show", run)["run"]["step"]
-    wait_until(lambda: home.json("show", run)["run"]["step"] > before)
-    assert [event["kind"] for event in home.json("show", run)["events"]].count("started") == 1
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGHUP", "SIGHUP ignored", "pty closed", "pty closed, SIGHUP ignored"])

@@ -1,0 +1,219 @@
+"""The console ended at every moment from its start to its end: gone at once, and the terminal as it was before."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import termios
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.terminal import Terminal, goes_on, terminal_env
+
+SCRIPT = [str(Path(sys.executable).with_name("depthscope"))]
+HANGUP_IGNORED = ["sh", "-c", f"trap '' HUP; exec {SCRIPT[0]}"]
+UNGUARDED = [sys.executable, "-P", "-c", "from console.opening import open_console; open_console()"]
+"""The console without what `console.cli` does against Ctrl-C while it is loaded: for the control."""
+ENDS_WITHIN_SECONDS = 2.0
+SECONDS_BEFORE_QUITTING = 0.3
+WAYS: dict[str, tuple[list[str], Callable[[Terminal], None]]] = {
+    "Ctrl-C": (SCRIPT, lambda terminal: terminal.type(b"\x03")),
+    "SIGTERM": (SCRIPT, lambda terminal: terminal.signal(signal.SIGTERM)),
+    "SIGHUP": (SCRIPT, lambda terminal: terminal.signal(signal.SIGHUP)),
+    "pty closed": (SCRIPT, lambda terminal: terminal.close()),
+    "pty closed, SIGHUP ignored": (HANGUP_IGNORED, lambda terminal: terminal.close()),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one console ended."""
+
+    offset_seconds: float
+    """From its start to what ended it."""
+    seconds: float
+    """From then on."""
+    was_gone: bool
+    """Whether it had quit before."""
+    in_pythons_start: bool
+    """Whether that was before the first line of depthscope, where Python prints a traceback of its own for Ctrl-C."""
+    complaints: tuple[str, ...]
+
+
+def end_at(
+    home: Any, command: list[str], end: Callable[[Terminal], None], *, offset_seconds: float, quit_seconds: float
+) -> Ending:
+    """Start a console, let it quit at one instant, and end it at another."""
+    with Terminal(command, terminal_env(home)) as terminal:
+        before = termios.tcgetattr(terminal.descriptor)
+        for instant, act in sorted(
+            ((quit_seconds, lambda terminal: terminal.type(b"q")), (offset_seconds, end)), key=lambda pair: pair[0]
+        ):
+            while (left := terminal.began + instant - time.perf_counter()) > 0 and terminal.status is None:
+                terminal.read(min(left, 0.02))
+                terminal.wait(patience_seconds=0.0)
+            was_gone = terminal.status is not None
+            began = time.perf_counter()
+            if not was_gone:
+                act(terminal)
+            if act is end:
+                break
+        status = terminal.wait(patience_seconds=10.0)
+        taken = time.perf_counter() - began
+        found = [] if status is not None else ["still there"]
+        if status is not None and taken > ENDS_WITHIN_SECONDS:
+            found.append(f"took {taken:.2f} s")
+        if terminal.descriptor >= 0:
+            terminal.drain(0.05)
+            found += unrestored(terminal, before)
+        output = terminal.output
+        traced = b"Traceback" in output or b"KeyboardInterrupt" in output
+        in_pythons_start = b"KeyboardInterrupt" in output and b"cli.py" not in output and b"opening.py" not in output
+        if traced and not in_pythons_start:
+            found.append(f"traceback: {output[-2000:]!r}")
+    return Ending(offset_seconds, taken, was_gone, in_pythons_start, tuple(found))
+
+
+def unrestored(terminal: Terminal, before: list[Any]) -> list[str]:
+    """What is not as it was on a terminal whose console is gone."""
+    found = []
+    for what, entered, left in (
+        ("alternate screen", b"\x1b[?1049h", b"\x1b[?1049l"),
+        ("hidden cursor", b"\x1b[?25l", b"\x1b[?25h"),
+        ("mouse reports", b"\x1b[?1000h", b"\x1b[?1000l"),
+        ("bracketed paste", b"\x1b[?2004h", b"\x1b[?2004l"),
+    ):
+        if terminal.output.rfind(entered) > terminal.output.rfind(left):
+            found.append(what)
+    if termios.tcgetattr(terminal.descriptor) != before:
+        found.append("modes of the terminal")
+    return found
+
+
+def one_life(home: Any) -> tuple[float, float]:
+    """Seconds from the start of a console to its first frame, and to its end, where it is quit soon after that."""
+    with Terminal(SCRIPT, terminal_env(home)) as terminal:
+        first_frame = terminal.read_until(lambda seen: b"depthscope" in seen)
+        terminal.drain(SECONDS_BEFORE_QUITTING)
+        terminal.type(b"q")
+        assert terminal.wait() == 0
+        return first_frame, time.perf_counter() - terminal.began
+
+
+def sweep(home: Any, how: str, *, num_offsets: int) -> tuple[list[Ending], str]:
+    """End as many consoles, at instants spread evenly over the life of one; and the figures, in a line."""
+    first_frame, whole = one_life(home)
+    command, end = WAYS[how]
+    endings = [
+        end_at(
+            home,
+            command,
+            end,
+            offset_seconds=whole * index / num_offsets,
+            quit_seconds=first_frame + SECONDS_BEFORE_QUITTING,
+        )
+        for index in range(num_offsets)
+    ]
+    return endings, figures(how, endings, whole)
+
+
+def figures(how: str, endings: Sequence[Ending], whole: float) -> str:
+    ended = [ending for ending in endings if not ending.was_gone]
+    taken = sorted(ending.seconds for ending in ended)
+    return (
+        f"{how} at {len(endings)} offsets over {whole:.2f} s ({len(endings) - len(ended)} behind its end, "
+        f"{sum(ending.in_pythons_start for ending in ended)} in the interpreter's own start): gone within"
+        f" {taken[len(taken) // 2]:.2f} s in the median, {taken[-1]:.2f} s at most;"
+        f" {sum(bool(ending.complaints) for ending in endings)} not restored, traced or late"
+    )
+
+
+def check(endings: Sequence[Ending]) -> None:
+    bad = [(f"{ending.offset_seconds:.3f} s", ending.complaints) for ending in endings if ending.complaints]
+    assert not bad, bad
+
+
+def test_a_console_ended_at_any_moment_leaves_the_terminal_as_it_was(
+    home: Any, training: str, wait_until: Callable[..., Any], figure: Callable[[str], None]
+):
+    """Loading, drawing its first frame, showing runs, quitting: gone within two seconds, and training goes on."""
+    for how in WAYS:
+        endings, line = sweep(home, how, num_offsets=15 if how == "Ctrl-C" else 3)
+        figure(line)
+        check(endings)
+    goes_on(home, training, wait_until)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("how", "share"), [("Ctrl-C", 5), *((how, 20) for how in WAYS if how != "Ctrl-C")])
+def test_a_console_ended_at_every_moment_leaves_the_terminal_as_it_was(
+    how: str,
+    share: int,
+    home: Any,
+    training: str,
+    wait_until: Callable[..., Any],
+    num_kills: int,
+    figure: Callable[[str], None],
+):
+    """The full form: of a thousand kills, Ctrl-C at two hundred offsets, each other way at fifty."""
+    endings, line = sweep(home, how, num_offsets=max(1, num_kills // share))
+    figure(line)
+
+    check(endings)
+    goes_on(home, training, wait_until)
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.05])
+def test_a_console_ended_while_a_screen_opens_leaves_no_traceback(seconds: float, bare_home: Any):
+    """The screen is composed first; parts that it does not have yet would be looked for otherwise."""
+    with Terminal(SCRIPT, terminal_env(bare_home)) as terminal:
+        terminal.read_until(lambda seen: b"engine up" in seen)
+        terminal.type(b"n")
+        terminal.drain(seconds)
+        terminal.signal(signal.SIGTERM)
+
+        assert terminal.wait() == 128 + signal.SIGTERM
+        assert b"Traceback" not in terminal.output
+
+
+def test_a_console_that_cannot_restore_its_terminal_would_be_seen(bare_home: Any):
+    """The control: killed by SIGKILL with its screen up, it leaves everything behind, and the check says so."""
+    first_frame, _ = one_life(bare_home)
+    ending = end_at(
+        bare_home,
+        SCRIPT,
+        lambda terminal: terminal.signal(signal.SIGKILL),
+        offset_seconds=2 * first_frame,
+        quit_seconds=4 * first_frame,
+    )
+
+    assert set(ending.complaints) == {
+        "alternate screen",
+        "hidden cursor",
+        "mouse reports",
+        "bracketed paste",
+        "modes of the terminal",
+    }
+
+
+def test_a_traceback_of_a_console_that_is_loaded_without_safeguard_would_be_seen(bare_home: Any):
+    """The control: without what the entry point does against Ctrl-C, loading it is interrupted with a traceback."""
+    first_frame, _ = one_life(bare_home)
+    endings = [
+        end_at(
+            bare_home,
+            UNGUARDED,
+            WAYS["Ctrl-C"][1],
+            offset_seconds=first_frame * share,
+            quit_seconds=4 * first_frame,
+        )
+        for share in (0.2, 0.25, 0.3, 0.35)
+    ]
+
+    assert any("traceback" in complaint for ending in endings for complaint in ending.complaints)
