@@ -1,4 +1,4 @@
-"""The index over the run directories, and the only place where SQL is written.
+"""The index over the run directories: SQL is written here, and for the lines of a journal in ingestion.py.
 
 One engine writes, through one connection; consoles read through connections of their own, read-only. The library is
 apsw because the SQLite behind many Pythons (3.7.0 to 3.51.2) can lose committed writes when a WAL is reset under
@@ -19,9 +19,8 @@ import apsw
 import msgspec
 
 from engine.errors import DepthscopeError
-from engine.journal import (
-    AnyEvent, Checkpointed, Epoch, Garbage, Gradients, Notice, Resumed, Started, Step, StoppedEarly,
-)  # fmt: skip
+from engine.ingestion import add_event, ingest_event
+from engine.journal import AnyEvent, Garbage
 from engine.paths import open_private
 from engine.run import RunOutcome, RunStatus
 from engine.run_directory import Labels
@@ -239,7 +238,7 @@ class Store:
     def ingest(self, run: str, events: Sequence[AnyEvent], garbage: Iterable[Garbage], *, end: int) -> None:
         """Enter what a journal said since the last time, and how far it was read, in the caller's transaction."""
         for event in events:
-            self._ingest_event(run, event)
+            ingest_event(self._connection, run, event)
         wrong = list(garbage)
         for line in wrong[:MOST_GARBAGE_TOLD]:
             self.add_event(run, "garbage", str(line))
@@ -251,113 +250,9 @@ class Store:
             (end, last_at, run),
         )
 
-    def _ingest_event(self, run: str, event: AnyEvent) -> None:
-        execute = self._connection.execute
-        match event:
-            case Step():
-                execute(
-                    "INSERT OR REPLACE INTO steps VALUES (?,?,?,?,?,?,?,?)",
-                    (
-                        run,
-                        event.step,
-                        event.epoch,
-                        event.at,
-                        event.train_loss,
-                        event.train_error_percent,
-                        event.learning_rate,
-                        event.images_per_second,
-                    ),
-                )
-                execute(
-                    "UPDATE runs SET step = ?, images_per_second = ? WHERE id = ?",
-                    (event.step, event.images_per_second, run),
-                )
-            case Epoch():
-                execute(
-                    "INSERT OR REPLACE INTO epochs VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-                    (
-                        run,
-                        event.epoch,
-                        event.step,
-                        event.at,
-                        event.train_loss,
-                        event.train_error_percent,
-                        event.test_loss,
-                        event.test_error_percent,
-                        event.learning_rate,
-                        event.images_per_second,
-                        event.seconds,
-                        event.peak_memory_bytes,
-                    ),
-                )
-                execute(
-                    "UPDATE runs SET step = ?, epoch = ?, train_loss = ?, train_error = ?, test_loss = ?,"
-                    " test_error = ?, images_per_second = ?,"
-                    " best_test_error = (SELECT min(test_error) FROM epochs WHERE run = runs.id),"
-                    " seconds = (SELECT sum(seconds) FROM epochs WHERE run = runs.id) WHERE id = ?",
-                    (
-                        event.step,
-                        event.epoch,
-                        event.train_loss,
-                        event.train_error_percent,
-                        event.test_loss,
-                        event.test_error_percent,
-                        event.images_per_second,
-                        run,
-                    ),
-                )
-            case Gradients():
-                self._connection.executemany(
-                    "INSERT OR REPLACE INTO gradients VALUES (?,?,?,?,?,?,?,?)",
-                    [
-                        (run, event.epoch, event.step, position, *msgspec.structs.astuple(layer))
-                        for position, layer in enumerate(event.layers)
-                    ],
-                )
-            case Started():
-                execute(
-                    "UPDATE runs SET step = 0, total_steps = ?, started_at = coalesce(started_at, ?), synthetic = ?,"
-                    " num_train = ?, num_test = ? WHERE id = ?",
-                    (event.total_steps, event.at, event.synthetic, event.num_train, event.num_test, run),
-                )
-                self._set_place(run, event)
-                self.add_event(run, "started", f"on {event.device_name} in {event.precision}, pid {event.pid}", event)
-            case Resumed():
-                execute("UPDATE runs SET step = ?, total_steps = ? WHERE id = ?", (event.step, event.total_steps, run))
-                self._set_place(run, event)
-                self.add_event(run, "resumed", f"from step {event.step} on {event.device_name}, pid {event.pid}", event)
-            case Checkpointed():
-                execute("INSERT OR REPLACE INTO checkpoints VALUES (?,?,?)", (run, event.step, event.seconds))
-                execute(
-                    "UPDATE runs SET checkpoint_step = ?,"
-                    " checkpoint_seconds = (SELECT sum(seconds) FROM checkpoints WHERE run = runs.id) WHERE id = ?",
-                    (event.step, run),
-                )
-                self.add_event(run, "checkpoint", f"step {event.step}", event)
-            case StoppedEarly():
-                self.add_event(run, "stopped-early", event.text, event)
-            case Notice():
-                self.add_event(run, "notice", event.text, event)
-
-    def _set_place(self, run: str, event: Started | Resumed) -> None:
-        """Where a run is trained, and in what, as its worker says."""
-        self._connection.execute(
-            "UPDATE runs SET device = ?, precision = ?, device_name = ?, torch = ?, num_threads = ? WHERE id = ?",
-            (event.device, event.precision.value, event.device_name, event.torch, event.num_threads, run),
-        )
-
-    def add_event(self, run: str, kind: str, text: str, source: AnyEvent | None = None) -> None:
-        """Note what happened to a run; one that came from its journal is noted once, however often it is read."""
-        self._connection.execute(
-            "INSERT INTO events (run, journal_seq, at, kind, text) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING",
-            (
-                run,
-                None if source is None else source.seq,
-                time.time() if source is None else source.at,
-                kind,
-                text,
-            ),
-        )
+    def add_event(self, run: str, kind: str, text: str) -> None:
+        """Note what happened to a run and is not in its journal."""
+        add_event(self._connection, run, kind, text)
 
     # Requests
 
