@@ -18,7 +18,7 @@ def run_document(run: Run) -> dict[str, Any]:
     return {
         "network": catalog.label(run.spec.model),
         "num_parameters": cost.num_parameters(run.spec.model),
-        **{name: value for name, value in msgspec.to_builtins(run).items() if name != "spec"},
+        **{name: value for name, value in msgspec.to_builtins(run).items() if name not in ("spec", "seen_at")},
         "spec": msgspec.to_builtins(run.spec),
     }
 

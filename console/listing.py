@@ -21,7 +21,7 @@ from models import catalog, cost
 
 def runs_table(runs: Sequence[Run]) -> str:
     """The runs, a row each."""
-    now = time.time()
+    now, today = time.monotonic(), time.time()
     rows = [
         [
             run.id,
@@ -32,7 +32,7 @@ def runs_table(runs: Sequence[Run]) -> str:
             "" if run.train_loss is None else loss(run.train_loss),
             percent(run.test_error_percent),
             clean(run.spec.data.name),
-            left(run) or ago(now - (run.finished_at or run.created_at)),
+            left(run) or ago(today - (run.finished_at or run.created_at)),
         ]
         for run in runs
     ]
@@ -48,7 +48,7 @@ def in_queue_order(unfinished: Sequence[Run]) -> list[tuple[int | None, Run]]:
 
 def queue_table(numbered: Sequence[tuple[int | None, Run]]) -> str:
     """The queue, a row a run."""
-    now = time.time()
+    now = time.monotonic()
     rows = [
         [
             "" if number is None else str(number),
@@ -75,7 +75,7 @@ def run_page(
     rate_words = f"batch {recipe.batch_size}, rate {recipe.learning_rate:g} {recipe.schedule}, seed {run.spec.seed}"
     facts = [
         ("run", f"{run.id}  {clean(run.experiment)}/{clean(run.name)}"),
-        ("status", state(run, time.time()) + (f" on {run.device}" if run.device else "")),
+        ("status", state(run, time.monotonic()) + (f" on {run.device}" if run.device else "")),
         ("network", f"{catalog.label(model)}: {cost_words}"),
         ("data", clean(data.name) + subset_words(run) + (" (synthetic: says nothing of CIFAR)" * run.synthetic)),
         ("recipe", f"{clean(recipe.name)}: {recipe.epochs} epochs, {rate_words}"),

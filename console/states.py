@@ -35,11 +35,10 @@ SIGNS_IN_ASCII = {**SIGNS, "queued": ".", "running": ">", "paused": "=", "succee
 
 
 def state(run: Run, now: float) -> str:
-    """Where a run stands at a time of day, in a word."""
+    """Where a run stands, in a word; now is by the monotonic clock, as `Run.seen_at`."""
     if run.outcome is not None:
         return run.outcome.value
-    silent_since = run.last_event_at or run.started_at
-    if run.status is RunStatus.RUNNING and silent_since is not None and now - silent_since > MIN_STALL_SECONDS:
+    if run.status is RunStatus.RUNNING and run.seen_at is not None and now - run.seen_at > MIN_STALL_SECONDS:
         return "stalled"
     if run.status is RunStatus.QUEUED and run.held:
         return "held"

@@ -21,7 +21,7 @@ from engine.store import open_connection
 
 RUN_COLUMNS = (
     "id, name, experiment, spec, status, outcome, intent, position, place, held, device, error, created_at, started_at,"
-    " finished_at, deleted_at, last_event_at, step, total_steps, epoch, train_loss, train_error, test_loss,"
+    " finished_at, deleted_at, last_event_at, seen_at, step, total_steps, epoch, train_loss, train_error, test_loss,"
     " test_error, best_test_error, images_per_second, seconds, synthetic, precision, device_name,"
     " checkpoint_seconds, estimate"
 )
@@ -170,7 +170,7 @@ class Reader:
 
     def events(self, run: str) -> list[EventRow]:
         """What happened to a run, oldest first."""
-        rows = self._rows("SELECT at, kind, text FROM events WHERE run = ? ORDER BY at, id", run)
+        rows = self._rows("SELECT at, kind, text FROM events WHERE run = ? ORDER BY id", run)
         return [EventRow(at=at, kind=kind, text=text) for at, kind, text in rows]
 
     def paces(self) -> list[Pace]:
@@ -199,10 +199,12 @@ class Reader:
         ]
 
     def seconds_around_training(self) -> float:
-        """What a run takes beside its epochs, from the start of its worker to its end: the median of past runs."""
+        """What a run takes beside its epochs, from the start of its worker to its end: the median of past runs that
+        one worker has carried all the way."""
         rows = self._rows(
-            "SELECT finished_at - started_at - seconds - checkpoint_seconds FROM runs"
-            " WHERE outcome = 'succeeded' AND seconds > 0 AND started_at IS NOT NULL ORDER BY position DESC LIMIT ?",
+            "SELECT worker_seconds - seconds - checkpoint_seconds FROM runs"
+            " WHERE outcome = 'succeeded' AND seconds > 0 AND worker_seconds IS NOT NULL"
+            " ORDER BY position DESC LIMIT ?",
             MOST_PACES,
         )
         return max(0.0, statistics.median(row[0] for row in rows)) if rows else 0.0

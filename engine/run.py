@@ -73,7 +73,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: float | None
     deleted_at: float | None
     last_event_at: float | None
-    """When its journal last grew."""
+    """When its journal last grew, by the clock of its worker; for display."""
+    seen_at: float | None
+    """When the engine last saw it get further, by the monotonic clock of this machine, which nobody sets."""
     step: int
     """Updates done, as far as the journal says."""
     total_steps: int | None

@@ -49,6 +49,9 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     visible: str
     """Which GPU that was, for an engine that counts otherwise; empty is the CPU."""
     at: float
+    """For display."""
+    journal_bytes: int = 0
+    """How long its journal was then: what a worker says of its device behind that is newer, whatever clocks say."""
 
 
 class Labels(msgspec.Struct, frozen=True, kw_only=True):

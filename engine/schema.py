@@ -1,7 +1,7 @@
 """The tables of the index. Each change of a run gives it a revision above all others, so that a console reads no more
 than what has changed since it last looked."""
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """In PRAGMA user_version; a database of another version is put aside and built again from the run directories."""
 
 CREATE = """
@@ -26,6 +26,7 @@ CREATE TABLE runs (
   finished_at     REAL,
   deleted_at      REAL,
   last_event_at   REAL,
+  seen_at         REAL,
   step            INTEGER NOT NULL DEFAULT 0,
   total_steps     INTEGER,
   epoch           INTEGER NOT NULL DEFAULT 0,
@@ -46,6 +47,7 @@ CREATE TABLE runs (
   checkpoint_seconds REAL NOT NULL DEFAULT 0,
   estimate        TEXT,
   journal_offset  INTEGER NOT NULL DEFAULT 0,
+  worker_seconds  REAL,
   checkpoint_step INTEGER,
   crashes         INTEGER NOT NULL DEFAULT 0,
   crash_step      INTEGER,
@@ -84,5 +86,5 @@ CREATE TABLE events (
   text TEXT NOT NULL, UNIQUE (run, journal_seq)
 );
 CREATE TABLE unwritten_labels (run TEXT PRIMARY KEY, labels BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE requests (id TEXT PRIMARY KEY, at REAL NOT NULL, reply BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE requests (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, reply BLOB NOT NULL);
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import assert_never
 
 from engine.run import Intent, RunOutcome, RunStatus
 from engine.run_directory import ExitReason, ExitRecord, RunDirectory
@@ -19,18 +20,29 @@ def finish(store: Store, run: str, record: ExitRecord) -> RunOutcome:
     return outcome
 
 
-def rest(store: Store, run: str, intent: Intent) -> None:
-    """Put a run without a worker where it belongs by what is wanted of it, in the caller's transaction."""
+def rest(store: Store, run: str, intent: Intent, *, told: bool = True) -> None:
+    """Put a run without a worker where it belongs by what is wanted of it, in the caller's transaction.
+
+    Args:
+        store: The index.
+        run: Whose worker is gone, or never was.
+        intent: What is wanted of it.
+        told: Whether that is something that has happened to it now.
+    """
     match intent:
         case Intent.RUN:
             store.set_status(run, RunStatus.QUEUED)
-            store.add_event(run, "queued", "")
+            event = "queued", ""
         case Intent.PAUSE:
             store.set_status(run, RunStatus.PAUSED)
-            store.add_event(run, "paused", "")
+            event = "paused", ""
         case Intent.STOP:
             store.set_status(run, RunStatus.FINISHED, outcome=RunOutcome.CANCELLED, finished_at=time.time())
-            store.add_event(run, "finished", "cancelled")
+            event = "finished", "cancelled"
+        case _:
+            assert_never(intent)
+    if told:
+        store.add_event(run, *event)
 
 
 def settle_crash(store: Store, directory: RunDirectory, status: str, *, step: int) -> None:

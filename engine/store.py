@@ -22,6 +22,7 @@ from engine.errors import DepthscopeError
 from engine.ingestion import add_event, ingest_event
 from engine.journal import AnyEvent, Garbage
 from engine.paths import open_private
+from engine.request_tables import RequestTables
 from engine.run import RunOutcome, RunStatus
 from engine.run_directory import Labels
 from engine.schema import CREATE, SCHEMA_VERSION
@@ -29,7 +30,6 @@ from engine.spec import RunSpec, encode_spec
 from models.catalog import label
 
 WRITE_PATIENCE_SECONDS = 5.0
-REQUESTS_KEPT_SECONDS = 7 * 86_400.0
 MOST_GARBAGE_TOLD = 10
 """Lines of one reading that are told one by one; a journal overwritten as a whole is told in one more."""
 
@@ -55,7 +55,7 @@ def open_connection(path: Path, *, read_only: bool, patience_seconds: float) -> 
     return connection
 
 
-class Store:
+class Store(RequestTables):
     """The engine's connection: the sole writer.
 
     Args:
@@ -177,20 +177,6 @@ class Store:
             ),
         )
 
-    def unwritten_labels(self) -> dict[str, Labels]:
-        """Labels, by run id, that stand in the index and perhaps not in the run directory yet."""
-        rows = self._connection.execute("SELECT run, labels FROM unwritten_labels")
-        return {run: msgspec.json.decode(labels, type=Labels) for run, labels in rows}
-
-    def add_unwritten_labels(self, run: str, labels: Labels) -> None:
-        """Keep what labels.json of a run is to say, in the caller's transaction."""
-        encoded = msgspec.json.encode(labels)
-        self._connection.execute("INSERT OR REPLACE INTO unwritten_labels VALUES (?,?)", (run, encoded))
-
-    def forget_unwritten_labels(self, runs: Iterable[str]) -> None:
-        """Their labels.json say so now; in the caller's transaction."""
-        self._connection.executemany("DELETE FROM unwritten_labels WHERE run = ?", [(run,) for run in runs])
-
     def set_status(
         self,
         run: str,
@@ -209,9 +195,13 @@ class Store:
     def set_running(self, run: str, device: str, *, started_at: float) -> None:
         self._connection.execute(
             "UPDATE runs SET status = ?, outcome = NULL, error = NULL, finished_at = NULL, device = ?,"
-            " started_at = coalesce(started_at, ?) WHERE id = ?",
-            (RunStatus.RUNNING.value, device, started_at, run),
+            " started_at = coalesce(started_at, ?), seen_at = ? WHERE id = ?",
+            (RunStatus.RUNNING.value, device, started_at, time.monotonic(), run),
         )
+
+    def set_worker_seconds(self, run: str, seconds: float) -> None:
+        """How long the worker lived that carried a run from its first step to its end."""
+        self._connection.execute("UPDATE runs SET worker_seconds = ? WHERE id = ?", (seconds, run))
 
     def set_device(self, run: str, device: str) -> None:
         """Where a run's worker is; a row that says so already is left alone."""
@@ -246,27 +236,13 @@ class Store:
             self.add_event(run, "garbage", f"journal: {len(wrong)} such lines up to line {wrong[-1].line}")
         last_at = events[-1].at if events else None
         self._connection.execute(
-            "UPDATE runs SET journal_offset = ?, last_event_at = coalesce(?, last_event_at) WHERE id = ?",
-            (end, last_at, run),
+            "UPDATE runs SET journal_offset = ?, last_event_at = coalesce(?, last_event_at), seen_at = ? WHERE id = ?",
+            (end, last_at, time.monotonic(), run),
         )
 
     def add_event(self, run: str, kind: str, text: str) -> None:
         """Note what happened to a run and is not in its journal."""
         add_event(self._connection, run, kind, text)
-
-    # Requests
-
-    def answered(self, request: str) -> bytes | None:
-        """The reply that a request was given already."""
-        for (reply,) in self._connection.execute("SELECT reply FROM requests WHERE id = ?", (request,)):
-            return bytes(reply)
-        return None
-
-    def remember_answer(self, request: str, reply: bytes) -> None:
-        """Keep a reply for as long as a client may ask again, in the caller's transaction."""
-        now = time.time()
-        self._connection.execute("DELETE FROM requests WHERE at < ?", (now - REQUESTS_KEPT_SECONDS,))
-        self._connection.execute("INSERT INTO requests VALUES (?,?,?)", (request, now, reply))
 
     def _value(self, query: str, *parameters: Any) -> Any:
         return next(iter(self._connection.execute(query, parameters)))[0]

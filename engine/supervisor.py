@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from engine.catching_up import ingest, place_said
 from engine.devices import CPU, Device, MemoryReading, read_memory
 from engine.errors import DepthscopeError
-from engine.journal import Resumed, Started, read_journal
+from engine.journal import Resumed, Started
 from engine.labelling import Labelling
 from engine.launcher import Launcher, WorkerHolds
 from engine.paths import Home
@@ -44,6 +45,8 @@ class Worker:
     device: str
     first_step: int
     """Where its run stood when we first saw it; what it needs in memory it has once the run stands further."""
+    began: float | None = None
+    """When we started it, by the monotonic clock; None of one that we have found."""
 
 
 class Supervisor:
@@ -128,14 +131,15 @@ class Supervisor:
         # Entered and set where it stands at once: a run that is known and queued for an instant would be trained again.
         with self.store.transaction():
             self.store.add_run(directory.id, spec, labels)
-            self.store.add_event(directory.id, "recovered", "from its run directory")
             if alive:
                 self.store.set_running(directory.id, CPU.name, started_at=labels.created_at)
             elif record is not None and record.reason is not ExitReason.STOPPED:
                 finish(self.store, directory.id, record)
             else:
-                rest(self.store, directory.id, labels.intent)
-        said = self._ingest(directory.id)
+                rest(self.store, directory.id, labels.intent, told=False)
+        said = ingest(self.store, directory)
+        with self.store.transaction():
+            self.store.add_event(directory.id, "recovered", "from its run directory")
         if alive:
             self._take_over(self.reader.run(directory.id), said)
 
@@ -143,7 +147,8 @@ class Supervisor:
         """Count the worker of another engine where it is, before anything is started beside it."""
         self._running[run.id] = Worker(run.device or CPU.name, run.step)
         try:
-            self._locate(run.id, said)
+            # What its worker has written since the last engine comes before what this one has to say of it.
+            self._locate(run.id, ingest(self.store, self.directory(run.id)) or said)
         except (OSError, DepthscopeError) as error:
             self._note_trouble(run.id, error)
 
@@ -173,7 +178,7 @@ class Supervisor:
         directory = self.directory(run)
         # Asked before the journal is read: a worker that is gone now has written all that it ever will.
         alive = self._launcher.is_alive(directory)
-        said = self._ingest(run)
+        said = ingest(self.store, directory)
         if said is not None:
             self._locate(run, said)
         if not alive:
@@ -193,7 +198,9 @@ class Supervisor:
             said: The newest line of its journal that names a device; None where no new one has come.
         """
         assigned = self.labelling.read(run).assigned
-        if said is not None and (assigned is None or (said.at >= assigned.at and said.device != assigned.device)):
+        if assigned is not None and said is not None:
+            said = place_said(self.directory(run), behind_bytes=assigned.journal_bytes)
+        if said is not None and (assigned is None or said.device != assigned.device):
             # Started by somebody else: the next engine is to go by the journal too.
             device, assigned = said.device, None
             with self.labelling.transaction():
@@ -203,28 +210,6 @@ class Supervisor:
         self._running[run].device = device
         with self.store.transaction():
             self.store.set_device(run, device)
-
-    def _ingest(self, run: str) -> Started | Resumed | None:
-        """Bring what is new in a run's journal into the index, each piece in one transaction with its offset.
-
-        Returns:
-            The newest line among it by which a worker says where it is.
-        """
-        said: Started | Resumed | None = None
-        offset = self.store.journal_offset(run)
-        journal = self.directory(run).journal
-        if offset and journal.exists() and journal.stat().st_size < offset:
-            # A power cut took lines that the index had seen: read from the start, where rows replace each other.
-            log.warning("%s: the journal is shorter than what was read of it; read again", run)
-            offset = 0
-        while True:
-            reading = read_journal(journal, offset)
-            if reading.end == offset:
-                return said
-            with self.store.transaction():
-                self.store.ingest(run, reading.events, reading.garbage, end=reading.end)
-            offset = reading.end
-            said = next((event for event in reversed(reading.events) if isinstance(event, Started | Resumed)), said)
 
     def _settle(self, run: str) -> None:
         """A worker is gone: what it left behind, and what was wanted of the run, say where the run stands now."""
@@ -239,6 +224,9 @@ class Supervisor:
                 self.store.add_event(run, "finished", f"{outcome.value}: {why[-1]}" if why else outcome.value)
                 if outcome is RunOutcome.SUCCEEDED:
                     self.labelling.change(run, taken_seconds=self.reader.run(run).taken_seconds)
+                    worker = self._running[run]
+                    if worker.began is not None and worker.first_step == 0:
+                        self.store.set_worker_seconds(run, time.monotonic() - worker.began)
             elif record is None and intent is Intent.RUN and run not in self._stop_asked_at:
                 step = self.reader.run(run).step
                 settle_crash(self.store, directory, status or "ended without a word", step=step)
@@ -283,9 +271,15 @@ class Supervisor:
 
     def _start(self, run: Run, device: Device) -> bool:
         """Start one run; whether it takes its place now. Where no process can be made, all wait for a while."""
+        began = time.monotonic()
         try:
             with self.labelling.transaction():
-                assigned = Assignment(device=device.name, visible=device.visible, at=time.time())
+                assigned = Assignment(
+                    device=device.name,
+                    visible=device.visible,
+                    at=time.time(),
+                    journal_bytes=self.store.journal_offset(run.id),
+                )
                 self.labelling.change(run.id, assigned=assigned)
                 self.store.set_running(run.id, device.name, started_at=time.time())
             # In the run directory too: a worker says where it is only after seconds, and an engine may be gone by
@@ -309,7 +303,7 @@ class Supervisor:
                     self.store.add_event(run.id, "notice", f"could not be started, tried again soon: {error}")
             self._note_trouble(run.id, error)
             return False
-        self._running[run.id] = Worker(device.name, run.step)
+        self._running[run.id] = Worker(device.name, run.step, began=began)
         return True
 
     def needs_ticks(self) -> bool:

@@ -130,7 +130,7 @@ class HomeScreen(RunActions, QueueActions, ChartActions, ConsoleScreen):
         return looks(self.drawn_runs(), self.console_app.curve_colours)
 
     def show_runs(self) -> None:
-        app, view, now = self.console_app, self.console_app.view, time.time()
+        app, view, now = self.console_app, self.console_app.view, time.monotonic()
         try:
             fits = parse_filter(view.filter)
         except UsageError:
@@ -190,7 +190,7 @@ class HomeScreen(RunActions, QueueActions, ChartActions, ConsoleScreen):
         app = self.console_app
         text = ""
         if runs := self.current_runs():
-            text = remark(runs[0], app.feed.history(runs[0].id).epochs, time.time())
+            text = remark(runs[0], app.feed.history(runs[0].id).epochs, time.monotonic())
         line = self.query_one("#remark", Static)
         text = cut(text, max(self.size.width - 2, 1), unicode=app.has_unicode)
         if str(line.content) != text:

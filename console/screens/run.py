@@ -98,7 +98,7 @@ class RunScreen(RunActions, ChartActions, ConsoleScreen):
             say(self.query_one("#run-title", Static), title)
             say(self.query_one("#run-spec", Static), spec_text(run))
             history = self.console_app.feed.history(run.id)
-            say(self.query_one("#remark", Static), remark(run, history.epochs, time.time()))
+            say(self.query_one("#remark", Static), remark(run, history.epochs, time.monotonic()))
         self.show_events()
         self.read_log()
 

@@ -285,7 +285,7 @@ class RunTable(ScrollView, can_focus=True):
         colour = Style(color=f"color({look.colour})") if look is not None and isinstance(look.colour, int) else None
         pointer = (">" if is_cursor else " ") + ("*" if marked else " ")
         marker = marker if self._unicode else ascii_marker(marker, 0)
-        now = time.time()
+        now = time.monotonic()
         cells = [
             aligned(
                 cut(column.text(run, now, self._unicode), width, unicode=self._unicode),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,6 @@ from console.config import Config
 from console.states import state
 from engine.protocol import Hold, Move, Release, SetQueue
 from engine.queue import QueueState
-from tests import samples
 from tests.console.driving import QUEUED, hold_queue, hold_run, press, settle, table, told, until
 
 
@@ -55,7 +55,7 @@ async def test_a_held_run_says_so_and_is_released_by_the_same_key(
         await until(pilot, lambda: app.feed.runs[QUEUED].held)
         await choose(pilot, "status:held")
         assert table(app).run_ids == [QUEUED]
-        assert state(app.feed.runs[QUEUED], samples.NOW) == "held"
+        assert state(app.feed.runs[QUEUED], time.monotonic()) == "held"
         assert "held in the queue" in str(app.screen.query_one("#remark", Static).content)
 
         await press(pilot, "h")

@@ -1,0 +1,44 @@
+"""Journals into the index, each piece in one transaction with its offset, so that a row arrives exactly once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from engine.journal import AnyEvent, Resumed, Started, read_journal
+from engine.run_directory import RunDirectory
+from engine.store import Store
+
+log = logging.getLogger(__name__)
+
+
+def ingest(store: Store, directory: RunDirectory) -> Started | Resumed | None:
+    """Bring what is new in a run's journal into the index.
+
+    Returns:
+        The newest line among it by which a worker says where it is.
+    """
+    said: Started | Resumed | None = None
+    run, journal = directory.id, directory.journal
+    offset = store.journal_offset(run)
+    if offset and journal.exists() and journal.stat().st_size < offset:
+        # A power cut took lines that the index had seen: read from the start, where rows replace each other.
+        log.warning("%s: the journal is shorter than what was read of it; read again", run)
+        offset = 0
+    while (reading := read_journal(journal, offset)).end > offset:
+        with store.transaction():
+            store.ingest(run, reading.events, reading.garbage, end=reading.end)
+        said, offset = newest_place(reading.events) or said, reading.end
+    return said
+
+
+def place_said(directory: RunDirectory, *, behind_bytes: int) -> Started | Resumed | None:
+    """The newest line by which a worker says where it is, behind an offset in its journal."""
+    said: Started | Resumed | None = None
+    while (reading := read_journal(directory.journal, behind_bytes)).end > behind_bytes:
+        said, behind_bytes = newest_place(reading.events) or said, reading.end
+    return said
+
+
+def newest_place(events: Sequence[AnyEvent]) -> Started | Resumed | None:
+    return next((event for event in reversed(events) if isinstance(event, Started | Resumed)), None)

@@ -1,0 +1,20 @@
+"""A wall clock that a test sets: every Python process with this folder in PYTHONPATH takes it from a file.
+
+The monotonic clock stays as it is, as on a machine whose administrator, or whose NTP daemon, sets the time of day.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+_real_time = time.time
+_offset_file = os.environ["DEPTHSCOPE_TEST_CLOCK"]
+
+
+def _set_time() -> float:
+    with open(_offset_file, encoding="ascii") as file:  # noqa: PTH123 - this process has loaded nothing yet
+        return _real_time() + float(file.read() or 0)
+
+
+time.time = _set_time
