@@ -16,6 +16,7 @@ from console.commands import (
     data,
     doctor,
     engine,
+    labels,
     manage,
     plan,
     queue,
@@ -66,6 +67,12 @@ app.command()(manage.resume)
 app.command()(manage.retry)
 app.command("rm")(manage.remove)
 app.command()(manage.restore)
+app.command()(labels.note)
+# -word takes a tag away: it must be no option, and no cluster of short ones such as -h.
+app.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})(labels.tag)
+app.command()(labels.star)
+app.command()(labels.unstar)
+app.command()(labels.rename)
 app.add_typer(queue.queue_app, name="queue")
 app.command()(results.plot)
 app.command()(results.compare)

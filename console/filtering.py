@@ -1,63 +1,193 @@
-"""The filter of the run table: words, and key:value pairs, all of which must fit."""
+"""The filter of runs, in the console and of `ls --where`: words, key:value pairs and comparisons; all must fit."""
 
 from __future__ import annotations
 
+import difflib
+import operator
+import re
 from collections.abc import Callable
+from functools import partial
 
+from console.filter_keys import KEYS, Key, Number, Words
 from console.formatting import clean
 from console.states import state
 from engine.errors import UsageError
 from engine.run import Run
 from models import catalog
 
-KEYS: dict[str, Callable[[Run, float], str]] = {
-    "arch": lambda run, _now: run.spec.model.architecture.value,
-    "depth": lambda run, _now: str(run.spec.model.depth),
-    "seed": lambda run, _now: str(run.spec.seed),
-    "width": lambda run, _now: str(run.spec.model.width),
-    "status": state,
-    "exp": lambda run, _now: run.experiment,
-    "name": lambda run, _now: run.name,
-    "data": lambda run, _now: run.spec.data.name,
-    "recipe": lambda run, _now: run.spec.recipe.name,
-    "device": lambda run, _now: run.device or "",
+KEY = re.compile(r"([a-z][a-z-]*)(:|<=|>=|!=|=|<|>)", re.IGNORECASE | re.ASCII)
+NUMBER = re.compile(r"(-?\d+(?:\.\d*)?(?:e-?\d+)?)([a-z%]*)")
+COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
 }
-"""What a key looks at, at a time of day. A value fits where it is equal, or begins or ends with `*` and fits there."""
+
+Test = Callable[[Run, float], bool]
+"""Whether a run fits, at a time of the monotonic clock."""
 
 
-def parse_filter(text: str) -> Callable[[Run, float], bool]:
-    """What a run must be to be shown: `arch:plain,he-plain depth:56 status:running word`.
+class FilterError(UsageError):
+    """A filter that cannot be read.
 
-    A comma means or; a space means and; a bare word is looked for in id, name, experiment, network and status.
+    Args:
+        reason: What is wrong.
+        text: The filter.
+        at: Index of the character where it is wrong; len(text) where something is missing at the end.
+    """
+
+    def __init__(self, reason: str, text: str, at: int) -> None:
+        shown = clean(f"{text[:at]}^{text[at:]}")
+        super().__init__(f"filter, column {at + 1}: {reason}, at the ^ in: {shown}")
+        self.reason = reason
+        self.column = at + 1
+
+
+def parse_filter(text: str) -> Test:
+    """What a run must be to be shown: `arch:plain,he-plain depth>=56 !tag:bad test-error<10 "two words"`.
+
+    A space means and, a comma or, `!` in front not; `*` at either end of a value stands for anything, and quotes keep
+    spaces and commas together. A bare word is looked for in id, name, experiment, network, status, tags and note. A
+    number that a run does not have fits nothing.
 
     Raises:
-        UsageError: a key is not known; the text lists those there are.
+        FilterError: a key or value is not known, or something is missing; the text points at the place.
     """
-    tests: list[Callable[[Run, float], bool]] = []
-    for word in text.lower().split():
-        key, colon, value = word.partition(":")
-        if not colon:
-            tests.append(lambda run, now, word=word: word in haystack(run, now))  # type: ignore[misc]
-        elif key not in KEYS:
-            import difflib
-
-            near = difflib.get_close_matches(key, KEYS, n=1)
-            hint = f"did you mean {near[0]}? Keys are" if near else "keys are"
-            raise UsageError(f"filter key {key!r} is not known: {hint} {', '.join(KEYS)}")
-        elif value:
-            wanted = tuple(part for part in value.split(",") if part)
-            look = KEYS[key]
-            tests.append(
-                lambda run, now, look=look, wanted=wanted: any(fits(look(run, now).lower(), one) for one in wanted)  # type: ignore[misc]
-            )
+    tests: list[Test] = []
+    at = 0
+    while (at := at + len(text[at:]) - len(text[at:].lstrip())) < len(text):
+        unlike = text[at] == "!"
+        test, at = parse_term(text, at + unlike)
+        tests.append(partial(differs, test) if unlike else test)
     return lambda run, now: all(test(run, now) for test in tests)
 
 
-def haystack(run: Run, now: float) -> str:
-    """Where a bare word is looked for."""
-    return (
-        f"{run.id} {clean(run.name)} {clean(run.experiment)} {catalog.label(run.spec.model)} {state(run, now)}".lower()
-    )
+def parse_term(text: str, at: int) -> tuple[Test, int]:
+    """One term that begins at an index, and the index behind it."""
+    found = KEY.match(text, at)
+    if found is None:
+        word, end = parse_value(text, at, stops="")
+        return partial(holds, word.lower()), end
+    name, sign = found[1].lower(), found[2]
+    key = KEYS.get(name)
+    if key is None:
+        near = difflib.get_close_matches(name, KEYS, n=1)
+        hint = f"did you mean {near[0]}? Keys are" if near else "keys are"
+        raise FilterError(f"key {name!r} is not known: {hint} {', '.join(KEYS)}", text, at)
+    values: list[tuple[str, int]] = []
+    end = found.end()
+    while True:
+        begin = end
+        value, end = parse_value(text, begin, stops=",")
+        values.append((value.lower(), begin))
+        if text[end : end + 1] != ",":
+            break
+        end += 1
+    if sign in COMPARISONS:
+        return parse_comparison(text, name, key, sign, values, found.start(2)), end
+    if isinstance(key, Number):
+        equal: Test = partial(has_number, key, [parse_number(text, name, key, *value) for value in values])
+    else:
+        for value, begin in values:
+            check_word(text, name, key, value, begin)
+        equal = partial(has_word, key, [f"*{value}*" if key.within else value for value, _ in values])
+    return partial(differs, equal) if sign == "!=" else equal, end
+
+
+def parse_value(text: str, at: int, *, stops: str) -> tuple[str, int]:
+    """A value or word at an index, in quotes or up to a space or one of the stops; and the index behind it.
+
+    Raises:
+        FilterError: nothing stands there, or a quote is not closed.
+    """
+    if text[at : at + 1] == '"':
+        end = text.find('"', at + 1)
+        if end < 0:
+            raise FilterError("the quote is not closed", text, at)
+        if text[end + 1 : end + 2] not in ("", " ", *stops):
+            raise FilterError("a space is missing behind the quote", text, end + 1)
+        return text[at + 1 : end], end + 1
+    end = at
+    while end < len(text) and not text[end].isspace() and text[end] not in stops:
+        end += 1
+    if end == at:
+        raise FilterError("a value is missing", text, at)
+    return text[at:end], end
+
+
+def parse_comparison(text: str, name: str, key: Key, sign: str, values: list[tuple[str, int]], at: int) -> Test:
+    """A number that is to be above or below another.
+
+    Raises:
+        FilterError: the key is no number, or there are several values.
+    """
+    if isinstance(key, Words):
+        raise FilterError(f"{name} is no number: only : and != compare it", text, at)
+    if len(values) > 1:
+        raise FilterError(f"{sign} compares with one number", text, values[1][1])
+    limit = parse_number(text, name, key, *values[0])
+    if limit is None:
+        raise FilterError(f"{sign} compares with a number, not with *", text, values[0][1])
+    return partial(compares, key, COMPARISONS[sign], limit)
+
+
+def parse_number(text: str, name: str, key: Number, value: str, at: int) -> float | None:
+    """A number with its unit; None stands for any.
+
+    Raises:
+        FilterError: it is no number, or the unit is not the key's.
+    """
+    if value == "*":
+        return None
+    found = NUMBER.fullmatch(value)
+    if found is None:
+        raise FilterError(f"{name} is a number such as {name}>=20, got {value!r}", text, at)
+    number, unit = found.groups()
+    if unit not in key.units:
+        known = ", ".join(unit for unit in key.units if unit)
+        raise FilterError(f"{unit!r} is no unit of {name}: there are {known}", text, at + len(number))
+    return float(number) * key.units[unit]
+
+
+def check_word(text: str, name: str, key: Words, value: str, at: int) -> None:
+    """Refuse a value that no run can have.
+
+    Raises:
+        FilterError: the key has a fixed set of values, and this is none of them.
+    """
+    if key.known and not any(fits(known, value) for known in key.known):
+        near = difflib.get_close_matches(value, key.known, n=1)
+        hint = f"did you mean {near[0]}? There are" if near else "there are"
+        raise FilterError(f"{name} is never {value!r}: {hint} {', '.join(key.known)}", text, at)
+
+
+def differs(test: Test, run: Run, now: float) -> bool:
+    """Whether a run does not fit."""
+    return not test(run, now)
+
+
+def holds(word: str, run: Run, now: float) -> bool:
+    """Whether a bare word is found anywhere."""
+    texts = (run.id, run.name, run.experiment, catalog.label(run.spec.model), state(run, now), *run.tags, run.notes)
+    return word in " ".join(map(clean, texts)).lower()
+
+
+def has_word(key: Words, wanted: list[str], run: Run, now: float) -> bool:
+    """Whether one of a run's words is one of those."""
+    return any(fits(value.lower(), one) for value in key.look(run, now) for one in wanted)
+
+
+def has_number(key: Number, wanted: list[float | None], run: Run, _now: float) -> bool:
+    """Whether a run's number is one of those, or any where one of them is None."""
+    number = key.look(run)
+    return number is not None and any(one is None or number == one for one in wanted)
+
+
+def compares(key: Number, comparison: Callable[[float, float], bool], limit: float, run: Run, _now: float) -> bool:
+    """Whether a run has a number on that side of the limit."""
+    number = key.look(run)
+    return number is not None and comparison(number, limit)
 
 
 def fits(value: str, wanted: str) -> bool:

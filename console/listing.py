@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from console.epoch_rows import EPOCH_COLUMNS, epoch_cells
 from console.following import Watch, is_done
-from console.formatting import ago, clean, count, duration, percent, table
+from console.formatting import ago, clean, count, duration, percent, supports_unicode, table
+from console.label_words import star, tags_and_note
 from console.states import last_line, left, loss, state
 from engine.diagnosis import LayerGradient, diagnose
 from engine.errors import UsageError
@@ -22,6 +23,7 @@ from models import catalog, cost
 def runs_table(runs: Sequence[Run]) -> str:
     """The runs, a row each."""
     now, today = time.monotonic(), time.time()
+    unicode = supports_unicode(sys.stdout)
     rows = [
         [
             run.id,
@@ -33,11 +35,14 @@ def runs_table(runs: Sequence[Run]) -> str:
             percent(run.test_error_percent),
             clean(run.spec.data.name),
             left(run) or ago(today - (run.finished_at or run.created_at)),
+            f"{star(run, unicode=unicode)}{tags_and_note(run, unicode=unicode)}",
         ]
         for run in runs
     ]
     header = ["id", "experiment", "run", "status", "epoch", "train loss", "test error", "data", "left or since"]
-    return table(header, rows, align="<<<<>>><>")
+    if not any(row[-1] for row in rows):
+        return table(header, [row[:-1] for row in rows], align="<<<<>>><>")
+    return table([*header, "tags and note"], rows, align="<<<<>>><><")
 
 
 def in_queue_order(unfinished: Sequence[Run]) -> list[tuple[int | None, Run]]:
@@ -85,6 +90,10 @@ def run_page(
         ("trained for", duration(run.seconds) if run.seconds else "less than an epoch"),
     ]
     facts += [("diagnosis", f"{one.evidence}: {one.symptom}") for one in diagnose(run, epochs, gradients)]
+    if run.starred or run.tags:
+        facts.append(("tags", f"{star(run)}{' '.join(f'+{clean(tag)}' for tag in run.tags)}".rstrip()))
+    if run.notes:
+        facts.append(("note", clean(run.notes)))
     if run.error:
         facts.append(("ended" if run.outcome is RunOutcome.STOPPED_EARLY else "error", last_line(run.error)))
     page = "\n".join(f"{name:<12}{value}" for name, value in facts)

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from console.formatting import clean, percent, progress_bar
+from console.formatting import percent, progress_bar
+from console.label_words import name_and_labels
 from console.states import SIGNS, SIGNS_IN_ASCII, left, loss, rate, seconds_left, state
 from engine.run import Run, RunOutcome
 
@@ -45,7 +46,13 @@ def known(value: float | None) -> float:
 
 COLUMNS = (
     Column(
-        "name", "run", NAME_CELLS, False, 0, lambda run, _now, _unicode: clean(run.name), lambda run, _now: run.name
+        "name",
+        "run",
+        NAME_CELLS,
+        False,
+        0,
+        lambda run, _now, unicode: name_and_labels(run, unicode=unicode),
+        lambda run, _now: run.name,
     ),
     Column("status", "status", 11, False, 1, status_text, lambda run, now: state(run, now)),
     Column(

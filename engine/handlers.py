@@ -18,8 +18,10 @@ from engine.protocol import (
     Hold,
     Move,
     Pause,
+    Relabel,
     Release,
     Remove,
+    RenameExperiment,
     Restore,
     Resume,
     Retry,
@@ -30,6 +32,7 @@ from engine.protocol import (
     encode,
 )
 from engine.queue import new_places
+from engine.relabelling import relabel, rename_experiment
 from engine.run import Intent, Run, RunOutcome, RunStatus
 from engine.submission import Submission
 from engine.supervisor import Supervisor
@@ -72,6 +75,10 @@ def handle(request: AnyRequest, supervisor: Supervisor, *, started_at: float) ->
             return change(request.id, request.runs, supervisor, release)
         case Move():
             return move(request, supervisor)
+        case Relabel():
+            return relabel(request, supervisor)
+        case RenameExperiment():
+            return rename_experiment(request, supervisor)
         case SetQueue():
             return set_queue(request, supervisor)
         case _:

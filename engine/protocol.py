@@ -105,6 +105,26 @@ class Move(Request, frozen=True, tag="move"):
     """Whether that end is the last place rather than the first."""
 
 
+class Relabel(Request, frozen=True, tag="relabel"):
+    """Change what is said about runs, and nothing of how they are trained; what is None stays as it is."""
+
+    runs: tuple[str, ...]
+    name: str | None = None
+    """Of one run alone."""
+    note: str | None = None
+    """Empty takes it away."""
+    add_tags: tuple[str, ...] = ()
+    remove_tags: tuple[str, ...] = ()
+    starred: bool | None = None
+
+
+class RenameExperiment(Request, frozen=True, tag="rename-experiment"):
+    """Give an experiment another name."""
+
+    experiment: str
+    name: str
+
+
 class SetQueue(Request, frozen=True, tag="queue"):
     """Hold the whole queue, let it drain, or open it again."""
 
@@ -120,7 +140,7 @@ class Shutdown(Request, frozen=True, tag="shutdown"):
 
 RunRequest = Stop | Pause | Resume | Retry | Remove | Restore | Hold | Release
 """What is asked of runs alone."""
-ChangeRequest = Submit | RunRequest | Move | SetQueue
+ChangeRequest = Submit | RunRequest | Move | SetQueue | Relabel | RenameExperiment
 """What is answered by Done."""
 AnyRequest = Hello | ChangeRequest | Shutdown
 

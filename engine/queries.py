@@ -23,7 +23,7 @@ RUN_COLUMNS = (
     "id, name, experiment, spec, status, outcome, intent, position, place, held, device, error, created_at, started_at,"
     " finished_at, deleted_at, last_event_at, seen_at, step, total_steps, epoch, train_loss, train_error, test_loss,"
     " test_error, best_test_error, images_per_second, seconds, synthetic, precision, device_name,"
-    " checkpoint_seconds, estimate"
+    " checkpoint_seconds, estimate, starred, tags, notes"
 )
 PACE_COLUMNS = "spec, precision, device_name, torch, num_threads, num_train, num_test, started_at"
 MOST_PACES = 300
@@ -35,6 +35,7 @@ REBUILD = "`depthscope engine restart` builds it anew from the run directories a
 READ_PATIENCE_SECONDS = 5.0
 
 _decode_spec = msgspec.json.Decoder(RunSpec).decode
+_decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
 _decode_estimate = msgspec.json.Decoder(Estimate).decode
 
 
@@ -273,6 +274,8 @@ def _run(row: tuple[Any, ...]) -> Run:
             "intent": Intent(fields["intent"]),
             "held": bool(fields["held"]),
             "synthetic": bool(fields["synthetic"]),
+            "starred": bool(fields["starred"]),
+            "tags": _decode_tags(fields["tags"]),
             "estimate": None if fields["estimate"] is None else _decode_estimate(fields["estimate"]),
         }
     )

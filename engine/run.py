@@ -102,6 +102,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Of saving so far, which `seconds` leaves out."""
     estimate: Estimate | None
     """What it was expected to take when it was queued; None where there was nothing to go by."""
+    starred: bool
+    tags: tuple[str, ...]
+    """Sorted."""
+    notes: str
+    """What the user wrote about it, in one line; empty where nothing."""
 
     @property
     def taken_seconds(self) -> float:

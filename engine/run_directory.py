@@ -71,6 +71,7 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
     intent: Intent = Intent.RUN
     tags: tuple[str, ...] = ()
     notes: str = ""
+    starred: bool = False
     deleted_at: float | None = None
     estimate: Estimate | None = None
     """What the run was expected to take when it was queued; None where there was nothing to go by."""

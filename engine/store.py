@@ -140,7 +140,8 @@ class Store(RequestTables):
         """Enter a queued run; one that is known stays as it is."""
         self._connection.execute(
             "INSERT INTO runs (id, name, experiment, spec, architecture, depth, seed, status, intent, position,"
-            " place, held, created_at, deleted_at, estimate) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+            " place, held, created_at, deleted_at, estimate, starred, tags, notes)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
             " ON CONFLICT (id) DO NOTHING",
             (
                 run,
@@ -158,13 +159,16 @@ class Store(RequestTables):
                 labels.created_at,
                 labels.deleted_at,
                 None if labels.estimate is None else msgspec.json.encode(labels.estimate).decode(),
+                labels.starred,
+                msgspec.json.encode(labels.tags).decode(),
+                labels.notes,
             ),
         )
 
     def set_labels(self, run: str, labels: Labels) -> None:
         self._connection.execute(
-            "UPDATE runs SET name = ?, experiment = ?, intent = ?, position = ?, place = ?, held = ?, deleted_at = ?"
-            " WHERE id = ?",
+            "UPDATE runs SET name = ?, experiment = ?, intent = ?, position = ?, place = ?, held = ?, deleted_at = ?,"
+            " starred = ?, tags = ?, notes = ? WHERE id = ?",
             (
                 labels.name,
                 labels.experiment,
@@ -173,6 +177,9 @@ class Store(RequestTables):
                 labels.queue_place,
                 labels.held,
                 labels.deleted_at,
+                labels.starred,
+                msgspec.json.encode(labels.tags).decode(),
+                labels.notes,
                 run,
             ),
         )

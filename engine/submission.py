@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,11 +10,10 @@ from typing import Self
 
 from engine.devices import check_device
 from engine.errors import UsageError
+from engine.labels import check_label
 from engine.protocol import Done, NewRun, Submit, encode
 from engine.run_directory import Labels
 from engine.supervisor import Supervisor
-
-MAX_NAME_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +84,3 @@ class Submission:
 def run_id(request: str, index: int) -> str:
     """The id of the run at a place of a request: ten hexadecimal digits."""
     return hashlib.sha256(f"{request}/{index}".encode()).hexdigest()[:10]
-
-
-def check_label(name: str, what: str) -> None:
-    """Refuse what could not be shown in a table or typed in a shell.
-
-    Raises:
-        UsageError: the name is empty, too long, or has white space at an end or control characters anywhere.
-    """
-    if not name or name != name.strip() or re.search(r"[\x00-\x1f\x7f-\x9f]", name):
-        raise UsageError(f"{what} must be printable and not empty, got {name!r}")
-    if len(name) > MAX_NAME_CHARACTERS:
-        raise UsageError(f"{what} must have at most {MAX_NAME_CHARACTERS} characters, got {len(name)}")

@@ -12,21 +12,32 @@ from console.commands.options import JsonOption, RunArgument
 def list_runs(
     experiment: Annotated[str | None, typer.Argument(help="Only the runs of this experiment.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Removed runs too.")] = False,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="FILTER", help="Only runs that fit, as in 'arch:plain depth>=56 tag:good !star:yes'."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List runs, oldest first."""
+    import time
+
     from console import documents, listing
+    from console.filtering import parse_filter
     from console.output import narrate, print_json
     from engine import client
     from engine.errors import UsageError
     from engine.paths import find_home
 
+    fits, now = parse_filter(where or ""), time.monotonic()
     with client.read_fresh(find_home()) as reader:
-        runs = reader.runs(experiment=experiment, with_deleted=everything)
+        found = reader.runs(experiment=experiment, with_deleted=everything)
+    runs = [run for run in found if fits(run, now)]
     if as_json:
         print_json({"runs": [documents.run_document(run) for run in runs]})
     elif runs:
         typer.echo(listing.runs_table(runs))
+    elif found:
+        narrate(f"none of {len(found)} runs fits {where!r}")
     elif experiment is not None:
         raise UsageError(f"no experiment is called {experiment!r}: `depthscope ls` shows their names")
     else:

@@ -13,19 +13,22 @@ from textual.containers import Container, Vertical
 from textual.widgets import Input, Static
 
 from console.background import in_background
-from console.filtering import parse_filter
-from console.formatting import cut
+from console.filtering import FilterError, parse_filter
+from console.formatting import cells, cut
+from console.label_words import tags_and_note
 from console.looks import MOST_CURVES, Look, Options, looks
 from console.metrics import METRICS
 from console.run_columns import ORDERS, in_order
 from console.screens.actions import RunActions
 from console.screens.base import ConsoleScreen
 from console.screens.chart_actions import ChartActions
+from console.screens.label_actions import LabelActions
 from console.screens.queue_actions import QueueActions
 from console.states import remark
 from console.view_state import save_view
 from console.widgets.chart import Chart
 from console.widgets.field import Field
+from console.widgets.question import Question
 from console.widgets.run_table import Line, RunTable
 from engine.errors import UsageError
 from engine.run import Run, RunStatus
@@ -39,7 +42,7 @@ q   leave; `depthscope quickstart` then
 ?   what every key does"""
 
 
-class HomeScreen(RunActions, QueueActions, ChartActions, ConsoleScreen):
+class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleScreen):
     """Runs on the left, curves on the right; one above the other where it is narrow."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -49,6 +52,7 @@ class HomeScreen(RunActions, QueueActions, ChartActions, ConsoleScreen):
         Binding("c", "compare", "compare", id="home.compare"),
         *RunActions.RUN_BINDINGS,
         *QueueActions.QUEUE_BINDINGS,
+        *LabelActions.LABEL_BINDINGS,
         # Before all others, so that letters typed right behind it reach the filter, not the table.
         Binding("slash", "filter", "filter", key_display="/", priority=True, id="home.filter"),
         *ChartActions.CHART_BINDINGS,
@@ -73,7 +77,12 @@ class HomeScreen(RunActions, QueueActions, ChartActions, ConsoleScreen):
                 # The table beside them is their legend.
                 yield Chart(unicode=app.has_unicode, colour=app.has_colour, named=False, id="first-chart")
                 yield Chart(unicode=app.has_unicode, colour=app.has_colour, named=False, id="second-chart")
-        yield Field(placeholder="words, arch:plain depth:20,56 status:running exp:exp1", id="filter", compact=True)
+        yield Field(
+            placeholder="words, arch:plain depth>=56 test-error<10 tag:good star:yes !status:failed",
+            id="filter",
+            compact=True,
+        )
+        yield Question()
         yield Static("", id="remark", markup=False)
 
     def on_mount(self) -> None:
@@ -190,7 +199,8 @@ class HomeScreen(RunActions, QueueActions, ChartActions, ConsoleScreen):
         app = self.console_app
         text = ""
         if runs := self.current_runs():
-            text = remark(runs[0], app.feed.history(runs[0].id).epochs, time.monotonic())
+            said = tags_and_note(runs[0], unicode=app.has_unicode)
+            text = f"{remark(runs[0], app.feed.history(runs[0].id).epochs, time.monotonic())}  {said}".rstrip()
         line = self.query_one("#remark", Static)
         text = cut(text, max(self.size.width - 2, 1), unicode=app.has_unicode)
         if str(line.content) != text:
@@ -258,8 +268,8 @@ class HomeScreen(RunActions, QueueActions, ChartActions, ConsoleScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         del parameters
-        # In the filter itself a slash is a letter.
-        return not (action == "filter" and isinstance(self.focused, Input))
+        # In a field itself a slash is a letter, as is every other key that asks for words.
+        return not (self.is_letter(action) or (action == "filter" and isinstance(self.focused, Input)))
 
     def action_filter(self) -> None:
         """Show only runs that fit words and key:value pairs."""
@@ -273,11 +283,17 @@ class HomeScreen(RunActions, QueueActions, ChartActions, ConsoleScreen):
     def filter_changed(self, message: Input.Changed) -> None:
         try:
             parse_filter(message.value)
-        except UsageError as error:
-            self.query_one("#remark", Static).update(str(error))
+        except FilterError as error:
+            self.query_one("#remark", Static).update(self.pointing(error, message.value))
             return
         self.console_app.view.filter = message.value
         self.look_again()
+
+    def pointing(self, error: FilterError, text: str) -> str:
+        """What is wrong with a filter, beneath the place; in one sentence where there is no room for that."""
+        line = f"{' ' * (error.column - 1)}^ {error.reason}"
+        room = self.size.width - 2
+        return line if max(cells(line), cells(text) + 1) <= room else cut(str(error), room)
 
     @on(Input.Submitted, "#filter")
     def leave_filter(self) -> None:

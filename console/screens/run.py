@@ -15,14 +15,17 @@ from textual.widgets import DataTable, Input, Static, TabbedContent, TabPane
 
 from console.epoch_rows import EPOCH_COLUMNS, epoch_cells
 from console.formatting import clean
+from console.label_words import star
 from console.metrics import METRICS
 from console.screens.actions import RunActions
 from console.screens.base import ConsoleScreen
 from console.screens.chart_actions import ChartActions
+from console.screens.label_actions import LabelActions
 from console.states import remark
 from console.widgets.chart import Chart
 from console.widgets.field import Field
 from console.widgets.log_view import LogView
+from console.widgets.question import Question
 from engine.run import Run
 from engine.run_directory import RunDirectory
 
@@ -30,7 +33,7 @@ TABS = ("curves", "epochs", "spec", "log", "events")
 CHARTS = (("#run-loss", ("train-loss", "test-loss")), ("#run-error", ("train-error", "test-error")))
 
 
-class RunScreen(RunActions, ChartActions, ConsoleScreen):
+class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
     """One run, in tabs."""
 
     HELP = "One run. The numbers 1 to 5 choose what of it is shown; p, s and r pause, stop and resume it."
@@ -39,6 +42,7 @@ class RunScreen(RunActions, ChartActions, ConsoleScreen):
         Binding("escape", "app.pop_screen", "back", id="run.back"),
         *(Binding(str(n), f"tab('{name}')", name, show=False, id=f"run.{name}") for n, name in enumerate(TABS, 1)),
         *RunActions.RUN_BINDINGS,
+        *LabelActions.LABEL_BINDINGS,
         Binding("c", "compare", "compare", id="run.compare"),
         Binding("slash", "search", "search log", key_display="/", show=False, id="run.search"),
         *ChartActions.CHART_BINDINGS,
@@ -55,6 +59,7 @@ class RunScreen(RunActions, ChartActions, ConsoleScreen):
         app = self.console_app
         directory = RunDirectory(app.home.runs / self._run_id)
         yield Static("", id="run-title", markup=False)
+        yield Static("", id="run-note", markup=False)
         with TabbedContent(id="run-tabs"):
             with TabPane("1 Curves", id="curves"), Vertical():
                 # Their titles are their legends.
@@ -70,6 +75,7 @@ class RunScreen(RunActions, ChartActions, ConsoleScreen):
                 yield Field(placeholder="words to find in the log", id="run-search", compact=True)
             with TabPane("5 Events", id="events"):
                 yield DataTable[str](id="run-events", cursor_type="row")
+        yield Question()
         yield Static("", id="remark", markup=False)
 
     def on_mount(self) -> None:
@@ -80,6 +86,10 @@ class RunScreen(RunActions, ChartActions, ConsoleScreen):
         self.query_one("#run-loss", Chart).focus()
         # A worker writes to its log without a word to the index.
         self.set_interval(1.0, self.read_log)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        del parameters
+        return not self.is_letter(action)
 
     def current_runs(self) -> list[Run]:
         run = self.console_app.feed.runs.get(self._run_id)
@@ -94,8 +104,13 @@ class RunScreen(RunActions, ChartActions, ConsoleScreen):
     def show_runs(self) -> None:
         for run in self.current_runs():
             where = f" on {run.device}" if run.device else ""
-            title = f"{clean(run.experiment)}/{clean(run.name)}  {run.id}  {run.outcome or run.status}{where}"
-            say(self.query_one("#run-title", Static), title)
+            sign = star(run, unicode=self.console_app.has_unicode)
+            title = f"{sign}{clean(run.experiment)}/{clean(run.name)}  {run.id}  {run.outcome or run.status}{where}"
+            tags = " ".join(f"+{clean(tag)}" for tag in run.tags)
+            say(self.query_one("#run-title", Static), f"{title}  {tags}".rstrip())
+            note = self.query_one("#run-note", Static)
+            note.display = bool(run.notes)
+            say(note, clean(run.notes))
             say(self.query_one("#run-spec", Static), spec_text(run))
             history = self.console_app.feed.history(run.id)
             say(self.query_one("#remark", Static), remark(run, history.epochs, time.monotonic()))

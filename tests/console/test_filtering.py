@@ -1,0 +1,102 @@
+"""The filter of runs: what fits, and where it points when it cannot be read."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from console.filtering import FilterError, parse_filter
+from engine.paths import Home
+from engine.queries import Reader
+from engine.run import Run
+from tests import samples
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """The small sample, with labels on some."""
+    home = Home(Path(tmp_path_factory.mktemp("home"))).create()
+    samples.fill_small(home)
+    with Reader(home.database) as reader:
+        found = reader.runs()
+    labels = {
+        "he-resnet56-s0": {"starred": True, "tags": ("baseline", "good"), "notes": "the best, so far"},
+        "he-plain56-s0": {"tags": ("bad",), "notes": "stalls"},
+    }
+    return [msgspec.structs.replace(run, **labels.get(run.name, {})) for run in found]
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("", range(1, 14)),
+        ("tag:good", [3]),
+        ("tag:good,bad", [3, 4]),
+        ("tag:*", [3, 4]),
+        ("!tag:* exp:depths", [1, 2, 5, 6]),
+        ("star:yes", [3]),
+        ("note:best", [3]),
+        ('note:"best, so"', [3]),
+        ("STALLS", [4]),
+        ("+good", []),
+        ("outcome:diverged,failed", [11, 12]),
+        ("outcome:none status:running", [7, 8]),
+        ("outcome!=succeeded status:finished", [11, 12, 13]),
+        ("test-error<8 status:finished", [3]),
+        ("test-error>=8.1% test-error<9.1 outcome:succeeded", [1, 2, 5, 6]),
+        ("epochs>=50 epochs<100", [7]),
+        ("depth>=110", [7, 8, 9, 10]),
+        ("depth:20,152", [1, 2, 5, 6, 10]),
+        ("depth!=20 arch:he-*", [3, 4]),
+        ("!depth:20 arch:he-*", [3, 4]),
+        ("parameters>50M depth=110", [7, 8, 9]),
+        ("time<10m", [11, 12]),
+        ("test-error>0 depth=110", [7, 8]),
+        ("!test-error:* depth=110", [9]),
+        ("arch=plain status:paused", [10]),
+        ("  seed:1   ", [5]),
+        ("!plain !preact exp:deep", [7]),
+    ],
+)
+def test_what_fits(text: str, numbers: list[int], runs: list[Run]):
+    """A run without a number fits no comparison; a filter on several keys wants all of them."""
+    fits = parse_filter(text)
+
+    assert [run.position for run in runs if fits(run, time.monotonic())] == list(numbers)
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "reason"),
+    [
+        ("dept:20", 1, "key 'dept' is not known: did you mean depth?"),
+        ("arch:plain tga:x", 12, "key 'tga' is not known: did you mean tag?"),
+        ("arch:plain !tga:x", 13, "key 'tga' is not known: did you mean tag?"),
+        ("tag:", 5, "a value is missing"),
+        ("tag:a,", 7, "a value is missing"),
+        ("tag:a,,b", 7, "a value is missing"),
+        ("word !", 7, "a value is missing"),
+        ('note:"open', 6, "the quote is not closed"),
+        ('note:"a"b', 9, "a space is missing behind the quote"),
+        ("test-error<ten", 12, "test-error is a number such as test-error>=20, got 'ten'"),
+        ("test-error<10k", 14, "'k' is no unit of test-error: there are %"),
+        ("depth:20,x", 10, "depth is a number"),
+        ("depth>20,56", 10, "> compares with one number"),
+        ("depth>*", 7, "> compares with a number, not with *"),
+        ("name<3", 5, "name is no number: only : and != compare it"),
+        ("x outcome:fail", 11, "outcome is never 'fail': did you mean failed? There are succeeded"),
+        ("star:maybe", 6, "star is never 'maybe': there are yes, no"),
+        ("İ dept:20", 3, "key 'dept' is not known"),
+    ],
+)
+def test_a_filter_that_cannot_be_read_points_at_the_place(text: str, column: int, reason: str):
+    """By its column, and in one line that has a caret there."""
+    with pytest.raises(FilterError) as refused:
+        parse_filter(text)
+
+    assert refused.value.column == column
+    assert refused.value.reason.startswith(reason)
+    assert str(refused.value).endswith(f"at the ^ in: {text[: column - 1]}^{text[column - 1 :]}")
+    assert "\n" not in str(refused.value)

@@ -1,0 +1,110 @@
+"""Star, tags, note and names by key: what the engine is asked, and what the screens show of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from textual.events import Key
+from textual.widgets import Input, Static
+
+from console.app import ConsoleApp
+from console.widgets.question import Question
+from engine.paths import Home
+from engine.protocol import Relabel, RenameExperiment
+from engine.queries import Reader
+from engine.run_directory import Labels
+from engine.store import Store
+from tests import samples
+from tests.console.driving import press, settle, table, told, until
+
+FIRST = f"{13:010x}"
+"""The run under the cursor when the console opens."""
+NAMES = {"*": "asterisk", " ": "space", "+": "plus", "-": "minus", "?": "question_mark"}
+WORDS = {"starred": True, "tags": ("baseline", "good"), "notes": "stopped by hand: \x1b[31m[b]too slow[/b]"}
+
+
+def fill_labelled(home: Home) -> None:
+    """The small sample, one run of which has all that can be said."""
+    samples.fill_small(home)
+    with Reader(home.database) as reader:
+        run = reader.run(FIRST)
+    store = Store(home.database)
+    with store.transaction():
+        store.set_labels(
+            FIRST, Labels(name=run.name, experiment=run.experiment, position=run.position, created_at=0.0, **WORDS)
+        )
+    store.close()
+
+
+@pytest.mark.parametrize("opened", [(), ("enter",)], ids=["home", "run"])
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (("*",), Relabel(id="", runs=(FIRST,), starred=True)),
+        (("t", *"+a -b c", "enter"), Relabel(id="", runs=(FIRST,), add_tags=("a", "c"), remove_tags=("b",))),
+        (("i", *"dull?", "enter"), Relabel(id="", runs=(FIRST,), note="dull?")),
+        (("R", *"x", "enter"), Relabel(id="", runs=(FIRST,), name="resnet18-s0x")),
+        (("G", "backspace", "enter"), RenameExperiment(id="", experiment="broken", name="broke")),
+    ],
+    ids=["star", "tags", "note", "rename", "rename experiment"],
+)
+async def test_keys_typed_at_once_ask_the_engine(
+    opened: tuple[str, ...],
+    keys: tuple[str, ...],
+    expected: Any,
+    make_app: Callable[..., ConsoleApp],
+    asked: list[Any],
+):
+    """The letters of an answer are commands elsewhere: t and i are among them, s stops, d removes, q quits."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, *opened)
+        await settle(pilot)
+        for key in keys:
+            name = NAMES.get(key, key)
+            app.post_message(Key(name, key if len(key) == 1 else None))
+        await until(pilot, lambda: asked and told(app))
+
+        assert [msgspec.structs.replace(request, id="") for request in asked] == [expected]
+        assert not app.screen.query_one(Question).display
+        assert not isinstance(app.screen.focused, Input)
+
+
+async def test_a_question_is_left_by_escape_and_a_wrong_tag_is_refused(
+    make_app: Callable[..., ConsoleApp], asked: list[Any]
+):
+    """Nothing is asked of the engine, and the keys act as before."""
+    app = make_app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await press(pilot, "space", "space", "i", "x", "escape")
+        assert not app.screen.query_one(Question).display
+        assert app.screen.focused is table(app)
+        assert len(app.view.marked) == 2
+
+        await press(pilot, "t", "plus", "a", "asterisk", "enter")
+        await until(pilot, lambda: told(app))
+        assert "a tag must be one word" in told(app)
+        assert not asked
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 50)])
+async def test_labels_are_shown_without_what_moves_a_cursor(size: tuple[int, int], make_app: Callable[..., ConsoleApp]):
+    """In the table the star is never cut off, on the run's own screen nothing is."""
+    app = make_app(fill_labelled)
+    async with app.run_test(size=size) as pilot:
+        await settle(pilot)
+        row = "".join(segment.text for segment in table(app).run_line(FIRST, is_cursor=True))
+        assert "★ resnet18-s0" in row
+        remark = str(app.screen.query_one("#remark", Static).content)
+        assert '+baseline +good "stopped by hand: [b]too slow[/b]"' in remark or size[0] < 200
+
+        await press(pilot, "enter")
+        await settle(pilot)
+        title, note = (str(app.screen.query_one(id, Static).content) for id in ("#run-title", "#run-note"))
+        assert title == f"★ broken/resnet18-s0  {FIRST}  cancelled on cpu  +baseline +good"
+        assert note == "stopped by hand: [b]too slow[/b]"

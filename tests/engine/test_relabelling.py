@@ -1,0 +1,101 @@
+"""Names, tags, notes and stars: all or nothing, kept in the run directory, and found again without the index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.devices import CPU
+from engine.errors import UsageError
+from engine.handlers import handle
+from engine.paths import Home
+from engine.protocol import Relabel, Remove, RenameExperiment
+from tests.engine.scripted import Scene, scene
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Scene]:
+    found = scene(Home(tmp_path / "home").create(), [CPU])
+    yield found
+    found.supervisor.reader.close()
+    found.supervisor.store.close()
+
+
+def test_labels_stand_in_run_directory_and_index_and_outlast_both_engines(engine: Scene):
+    """A lost index is built again with all that was said."""
+    first, second = engine.submit(None, None)
+    engine.ask(Relabel(runs=(first, second), add_tags=("good", "Baseline"), starred=True, note=" two\n\x1bwords "))
+    engine.ask(Relabel(runs=(second,), remove_tags=("GOOD",), starred=False, name="other"))
+
+    engine = engine.successor(index_lost=True)
+    runs = engine.supervisor.reader.runs()
+    assert [(run.name, run.tags, run.starred, run.notes) for run in runs] == [
+        ("run0", ("Baseline", "good"), True, "two words"),
+        ("other", ("Baseline",), False, "two words"),
+    ]
+    engine.supervisor.reader.close()
+    engine.supervisor.store.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"add_tags": ("a b",)}, "a tag must be one word"),
+        ({"add_tags": ("-a",)}, "a tag must be one word"),
+        ({"add_tags": ("x" * 41,)}, "at most 40 characters"),
+        ({"add_tags": tuple(map(str, range(21)))}, "at most 20 tags"),
+        ({"note": "x" * 2001}, "at most 2000 characters"),
+        ({"name": "new"}, "a name is one run's, got 2 runs"),
+    ],
+)
+def test_a_label_that_cannot_be_changes_nothing(engine: Scene, change: dict[str, object], text: str):
+    """Neither of this run nor of the others that the request names."""
+    runs = tuple(engine.submit(None, None))
+    before = engine.supervisor.reader.runs()
+
+    with pytest.raises(UsageError, match=text):
+        handle(Relabel(runs=runs, starred=True, **change), engine.supervisor, started_at=0.0)  # type: ignore[arg-type]
+
+    assert [run.starred for run in engine.supervisor.reader.runs()] == [False, False]
+    assert engine.supervisor.reader.runs()[1:] == before[1:]
+    assert not any(engine.supervisor.directory(run).read_labels().starred for run in runs)
+
+
+def test_a_removed_run_refuses_the_others_too(engine: Scene):
+    """Whoever named it did not mean what cannot be seen."""
+    first, second = engine.submit(None, None)
+    engine.ask(Remove(runs=(second,)))
+
+    with pytest.raises(UsageError, match="is removed"):
+        engine.ask(Relabel(runs=(first, second), starred=True))
+    assert not engine.supervisor.reader.run(first).starred
+
+
+def test_two_runs_of_an_experiment_are_never_called_alike(engine: Scene):
+    """Experiment/name means one run."""
+    first, _ = engine.submit(None, None)
+
+    with pytest.raises(UsageError, match="exp1 has a run called 'run1' already"):
+        engine.ask(Relabel(runs=(first,), name="run1"))
+    with pytest.raises(UsageError, match="must be printable"):
+        engine.ask(Relabel(runs=(first,), name="a\x1bb"))
+
+
+def test_an_experiment_is_renamed_as_a_whole_and_never_into_another(engine: Scene):
+    """Removed runs go with it."""
+    first, second = engine.submit(None, None)
+    (third,) = engine.submit(None)
+    engine.ask(Remove(runs=(second,)))
+    engine.ask(RenameExperiment(experiment="exp1", name="depths"))
+
+    assert {run.id: run.experiment for run in engine.supervisor.reader.runs(with_deleted=True)} == {
+        first: "depths",
+        second: "depths",
+        third: "exp2",
+    }
+    with pytest.raises(UsageError, match="called 'exp2' already"):
+        engine.ask(RenameExperiment(experiment="depths", name="exp2"))
+    with pytest.raises(UsageError, match="no experiment is called 'exp1'"):
+        engine.ask(RenameExperiment(experiment="exp1", name="x"))
