@@ -1,7 +1,7 @@
 """The tables of the index. Each change of a run gives it a revision above all others, so that a console reads no more
 than what has changed since it last looked."""
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """In PRAGMA user_version; a database of another version is put aside and built again from the run directories."""
 
 CREATE = """
