@@ -1,126 +1,157 @@
-"""What the line of a journal becomes in the index: SQL through the store's connection, in its transaction."""
+"""A journal's lines as rows of the index: each table is written once for all of them, and the run's own row once.
+
+A run that is read again from its start, as after the loss of the index, brings tens of thousands of lines at once;
+written one by one, each would be an insertion and a change of the run, with all that hangs on such a change.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import apsw
 import msgspec
 
-from engine.journal import AnyEvent, Checkpointed, Epoch, Gradients, Notice, Resumed, Started, Step, StoppedEarly
+from engine.journal import (
+    AnyEvent,
+    Checkpointed,
+    Epoch,
+    Gradients,
+    Notice,
+    Resumed,
+    Started,
+    Step,
+    StoppedEarly,
+)
+
+INSERT_STEP = "INSERT OR REPLACE INTO steps VALUES (?,?,?,?,?,?,?,?)"
+INSERT_EPOCH = "INSERT OR REPLACE INTO epochs VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
+INSERT_GRADIENT = "INSERT OR REPLACE INTO gradients VALUES (?,?,?,?,?,?,?,?)"
+INSERT_CHECKPOINT = "INSERT OR REPLACE INTO checkpoints VALUES (?,?,?)"
+INSERT_EVENT = "INSERT INTO events (run, journal_seq, at, kind, text) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING"
+"""One that came from a journal is noted once, by its number there, however often it is read."""
+
+SUMS_OF_EPOCHS = (
+    "best_test_error = (SELECT min(test_error) FROM epochs WHERE run = runs.id),"
+    " seconds = (SELECT sum(seconds) FROM epochs WHERE run = runs.id)"
+)
+SUM_OF_CHECKPOINTS = "checkpoint_seconds = (SELECT sum(seconds) FROM checkpoints WHERE run = runs.id)"
 
 
-def ingest_event(connection: apsw.Connection, run: str, event: AnyEvent) -> None:
-    """Enter one line, in the caller's transaction; entered again it replaces itself."""
-    execute = connection.execute
+def enter(connection: apsw.Connection, run: str, events: Sequence[AnyEvent], *, end: int) -> None:
+    """Write what a run's journal said since the last time, in the caller's transaction.
+
+    Args:
+        connection: The engine's.
+        run: Its id.
+        events: In the order of the journal.
+        end: Bytes of the journal that are in the index with them.
+    """
+    rows: dict[str, list[tuple[Any, ...]]] = {}
+    columns: dict[str, Any] = {"journal_offset": end, "seen_at": time.monotonic()}
+    for event in events:
+        for statement, row in rows_of(run, event):
+            rows.setdefault(statement, []).append(row)
+        columns.update(columns_of(event))
+    if events:
+        columns["last_event_at"] = events[-1].at
+    for statement, found in rows.items():
+        connection.executemany(statement, found)
+    changes = [f"{column} = ?" for column in columns]
+    parameters = [*columns.values()]
+    started_at = next((event.at for event in events if isinstance(event, Started)), None)
+    if started_at is not None:
+        changes.append("started_at = coalesce(started_at, ?)")
+        parameters.append(started_at)
+    changes += [SUMS_OF_EPOCHS] if INSERT_EPOCH in rows else []
+    changes += [SUM_OF_CHECKPOINTS] if INSERT_CHECKPOINT in rows else []
+    connection.execute(f"UPDATE runs SET {', '.join(changes)} WHERE id = ?", (*parameters, run))
+
+
+def rows_of(run: str, event: AnyEvent) -> list[tuple[str, tuple[Any, ...]]]:
+    """What is inserted for a line: statements and their parameters."""
     match event:
         case Step():
-            execute(
-                "INSERT OR REPLACE INTO steps VALUES (?,?,?,?,?,?,?,?)",
-                (
-                    run,
-                    event.step,
-                    event.epoch,
-                    event.at,
-                    event.train_loss,
-                    event.train_error_percent,
-                    event.learning_rate,
-                    event.images_per_second,
-                ),
-            )
-            execute(
-                "UPDATE runs SET step = ?, images_per_second = ? WHERE id = ?",
-                (event.step, event.images_per_second, run),
-            )
+            progress = (event.step, event.epoch, event.at, event.train_loss, event.train_error_percent)
+            return [(INSERT_STEP, (run, *progress, event.learning_rate, event.images_per_second))]
         case Epoch():
-            execute(
-                "INSERT OR REPLACE INTO epochs VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+            return [
                 (
-                    run,
-                    event.epoch,
-                    event.step,
-                    event.at,
-                    event.train_loss,
-                    event.train_error_percent,
-                    event.test_loss,
-                    event.test_error_percent,
-                    event.learning_rate,
-                    event.images_per_second,
-                    event.seconds,
-                    event.peak_memory_bytes,
-                ),
-            )
-            execute(
-                "UPDATE runs SET step = ?, epoch = ?, train_loss = ?, train_error = ?, test_loss = ?,"
-                " test_error = ?, images_per_second = ?,"
-                " best_test_error = (SELECT min(test_error) FROM epochs WHERE run = runs.id),"
-                " seconds = (SELECT sum(seconds) FROM epochs WHERE run = runs.id) WHERE id = ?",
-                (
-                    event.step,
-                    event.epoch,
-                    event.train_loss,
-                    event.train_error_percent,
-                    event.test_loss,
-                    event.test_error_percent,
-                    event.images_per_second,
-                    run,
-                ),
-            )
+                    INSERT_EPOCH,
+                    (
+                        run,
+                        event.epoch,
+                        event.step,
+                        event.at,
+                        event.train_loss,
+                        event.train_error_percent,
+                        event.test_loss,
+                        event.test_error_percent,
+                        event.learning_rate,
+                        event.images_per_second,
+                        event.seconds,
+                        event.peak_memory_bytes,
+                    ),
+                )
+            ]
         case Gradients():
-            connection.executemany(
-                "INSERT OR REPLACE INTO gradients VALUES (?,?,?,?,?,?,?,?)",
-                [
-                    (run, event.epoch, event.step, position, *msgspec.structs.astuple(layer))
-                    for position, layer in enumerate(event.layers)
-                ],
-            )
+            return [
+                (INSERT_GRADIENT, (run, event.epoch, event.step, position, *msgspec.structs.astuple(layer)))
+                for position, layer in enumerate(event.layers)
+            ]
         case Started():
-            execute(
-                "UPDATE runs SET step = 0, total_steps = ?, started_at = coalesce(started_at, ?), synthetic = ?,"
-                " num_train = ?, num_test = ? WHERE id = ?",
-                (event.total_steps, event.at, event.synthetic, event.num_train, event.num_test, run),
-            )
-            _set_place(connection, run, event)
-            add_event(
-                connection, run, "started", f"on {event.device_name} in {event.precision}, pid {event.pid}", event
-            )
+            text = f"on {event.device_name} in {event.precision}, pid {event.pid}"
+            return [told(run, event, "started", text)]
         case Resumed():
-            execute("UPDATE runs SET step = ?, total_steps = ? WHERE id = ?", (event.step, event.total_steps, run))
-            _set_place(connection, run, event)
-            add_event(
-                connection, run, "resumed", f"from step {event.step} on {event.device_name}, pid {event.pid}", event
-            )
+            text = f"from step {event.step} on {event.device_name}, pid {event.pid}"
+            return [told(run, event, "resumed", text)]
         case Checkpointed():
-            execute("INSERT OR REPLACE INTO checkpoints VALUES (?,?,?)", (run, event.step, event.seconds))
-            execute(
-                "UPDATE runs SET checkpoint_step = ?,"
-                " checkpoint_seconds = (SELECT sum(seconds) FROM checkpoints WHERE run = runs.id) WHERE id = ?",
-                (event.step, run),
-            )
-            add_event(connection, run, "checkpoint", f"step {event.step}", event)
+            saved = (INSERT_CHECKPOINT, (run, event.step, event.seconds))
+            return [saved, told(run, event, "checkpoint", f"step {event.step}")]
         case StoppedEarly():
-            add_event(connection, run, "stopped-early", event.text, event)
+            return [told(run, event, "stopped-early", event.text)]
         case Notice():
-            add_event(connection, run, "notice", event.text, event)
+            return [told(run, event, "notice", event.text)]
 
 
-def _set_place(connection: apsw.Connection, run: str, event: Started | Resumed) -> None:
+def told(run: str, event: AnyEvent, kind: str, text: str) -> tuple[str, tuple[Any, ...]]:
+    """A line that a person reads among the events of the run."""
+    return INSERT_EVENT, (run, event.seq, event.at, kind, text)
+
+
+def columns_of(event: AnyEvent) -> dict[str, Any]:
+    """What a line says of the run as a whole; a later line takes the place of an earlier one."""
+    match event:
+        case Step():
+            return {"step": event.step, "images_per_second": event.images_per_second}
+        case Epoch():
+            return {
+                "step": event.step,
+                "epoch": event.epoch,
+                "train_loss": event.train_loss,
+                "train_error": event.train_error_percent,
+                "test_loss": event.test_loss,
+                "test_error": event.test_error_percent,
+                "images_per_second": event.images_per_second,
+            }
+        case Started():
+            counted = {"num_train": event.num_train, "num_test": event.num_test, "synthetic": event.synthetic}
+            return {"step": 0, "total_steps": event.total_steps, **counted, **place_of(event)}
+        case Resumed():
+            return {"step": event.step, "total_steps": event.total_steps, **place_of(event)}
+        case Checkpointed():
+            return {"checkpoint_step": event.step}
+        case Gradients() | StoppedEarly() | Notice():
+            return {}
+
+
+def place_of(event: Started | Resumed) -> dict[str, Any]:
     """Where a run is trained, and in what, as its worker says."""
-    connection.execute(
-        "UPDATE runs SET device = ?, precision = ?, device_name = ?, torch = ?, num_threads = ? WHERE id = ?",
-        (event.device, event.precision.value, event.device_name, event.torch, event.num_threads, run),
-    )
-
-
-def add_event(connection: apsw.Connection, run: str, kind: str, text: str, source: AnyEvent | None = None) -> None:
-    """Note what happened to a run; one that came from its journal is noted once, however often it is read."""
-    connection.execute(
-        "INSERT INTO events (run, journal_seq, at, kind, text) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING",
-        (
-            run,
-            None if source is None else source.seq,
-            time.time() if source is None else source.at,
-            kind,
-            text,
-        ),
-    )
+    return {
+        "device": event.device,
+        "precision": event.precision.value,
+        "device_name": event.device_name,
+        "torch": event.torch,
+        "num_threads": event.num_threads,
+    }

@@ -19,7 +19,7 @@ import apsw
 import msgspec
 
 from engine.errors import DepthscopeError
-from engine.ingestion import add_event, ingest_event
+from engine.ingestion import INSERT_EVENT, enter
 from engine.journal import AnyEvent, Garbage
 from engine.paths import open_private
 from engine.request_tables import RequestTables
@@ -234,22 +234,16 @@ class Store(RequestTables):
 
     def ingest(self, run: str, events: Sequence[AnyEvent], garbage: Iterable[Garbage], *, end: int) -> None:
         """Enter what a journal said since the last time, and how far it was read, in the caller's transaction."""
-        for event in events:
-            ingest_event(self._connection, run, event)
+        enter(self._connection, run, events, end=end)
         wrong = list(garbage)
         for line in wrong[:MOST_GARBAGE_TOLD]:
             self.add_event(run, "garbage", str(line))
         if len(wrong) > MOST_GARBAGE_TOLD:
             self.add_event(run, "garbage", f"journal: {len(wrong)} such lines up to line {wrong[-1].line}")
-        last_at = events[-1].at if events else None
-        self._connection.execute(
-            "UPDATE runs SET journal_offset = ?, last_event_at = coalesce(?, last_event_at), seen_at = ? WHERE id = ?",
-            (end, last_at, time.monotonic(), run),
-        )
 
     def add_event(self, run: str, kind: str, text: str) -> None:
         """Note what happened to a run and is not in its journal."""
-        add_event(self._connection, run, kind, text)
+        self._connection.execute(INSERT_EVENT, (run, None, time.time(), kind, text))
 
     def _value(self, query: str, *parameters: Any) -> Any:
         return next(iter(self._connection.execute(query, parameters)))[0]
