@@ -55,8 +55,8 @@ class Line:
     """Show the spread as error bars, and every point by its marker."""
     thin: bool = False
     """Behind the others: a run that is not part of a mean."""
-    joined: bool = True
-    """Whether a line leads from point to point."""
+    cross: str | None = None
+    """`x` or `+` for points without a line, that were not measured here; None is a curve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,8 @@ class Panel:
     log_x: bool = False
     log_y: bool = False
     """Wanted; taken where all is positive and spans more than a decade."""
+    whole_x: bool = False
+    """Whether only whole numbers mean something on the horizontal axis."""
     from_zero: bool = False
     """Whether the vertical axis begins at zero."""
 
@@ -206,7 +208,7 @@ def _new_figure(size: tuple[float, float]) -> Figure:
 
 def _draw_panel(axes: Axes, panel: Panel) -> list[tuple[str, Any]]:
     """Draw one panel; returns what its legend names."""
-    from matplotlib.ticker import LogLocator, NullFormatter
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     handles = [(line.label, _draw_line(axes, line)) for line in panel.lines]
     values = np.concatenate([np.asarray(line.y, np.float64) for line in panel.lines] or [np.empty(0)])
@@ -222,6 +224,8 @@ def _draw_panel(axes: Axes, panel: Panel) -> list[tuple[str, Any]]:
     ticks = sorted({float(x) for line in panel.lines if line.bars for x in line.x})
     if panel.log_x:
         axes.set_xscale("log")
+    elif panel.whole_x:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if ticks and len(ticks) <= MOST_TICKS:
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set_xticks([], minor=True)
@@ -255,11 +259,11 @@ def _draw_line(axes: Axes, line: Line) -> Any:
     colour = COLOURS[line.look % len(COLOURS)]
     style: dict[str, Any] = {
         "color": colour,
-        "linestyle": DASHES[line.dash] if line.joined else "none",
+        "linestyle": "none" if line.cross else DASHES[line.dash],
         "linewidth": 0.9 if line.thin else 1.7,
-        "marker": MARKERS[line.look % len(MARKERS)],
-        "markersize": 3.5 if line.thin else 5.5,
-        "markerfacecolor": colour if line.dash == "solid" and line.joined else "white",
+        "marker": line.cross or MARKERS[line.look % len(MARKERS)],
+        "markersize": 3.5 if line.thin else 8 if line.cross else 5.5,
+        "markerfacecolor": colour if line.dash == "solid" else "white",
         "markeredgecolor": colour,
         "zorder": 2 if line.thin else 3,
     }

@@ -6,6 +6,7 @@ those that somebody else put there or changed.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -21,6 +22,8 @@ from console.formatting import clean
 from engine.errors import DepthscopeError, UsageError
 
 MARKER = ".depthscope.json"
+BROKEN_OR_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What another directory would not help against."""
 STAGING_PREFIX = ".depthscope-new-"
 
 
@@ -72,10 +75,10 @@ def fill_directory(path: Path, *, kind: str, of: str, write: Callable[[Path], No
         raise UsageError(f"{shown} is being written by another depthscope: wait for it") from error
     except (FileExistsError, NotADirectoryError) as error:
         raise UsageError(f"{shown} is no directory: choose another") from error
-    except PermissionError as error:
-        raise UsageError(f"{shown} cannot be written ({error.strerror}): choose another directory") from error
     except OSError as error:
-        raise OutputNotWritten(f"{shown} could not be written: {error.strerror}") from error
+        if error.errno in BROKEN_OR_FULL:
+            raise OutputNotWritten(f"{shown} could not be written: {error.strerror}") from error
+        raise UsageError(f"{shown} cannot be written ({error.strerror}): choose another directory") from error
     finally:
         if made and path.is_dir() and not any(path.iterdir()):
             path.rmdir()

@@ -32,7 +32,7 @@ def contents(facts: Facts, figures: Sequence[Figured], *, verdict: str | None, f
         Heading(1, f"Depth and shortcuts: {facts.experiment}"),
         *_opening(facts),
         Heading(2, "Verdict"),
-        Paragraph(verdict or "No two plain networks of different depth have finished, so nothing is claimed."),
+        Paragraph(verdict or "There are no two depths of a plain network to compare yet, so nothing is claimed."),
         Heading(2, "Results"),
         _final_table(facts),
         Paragraph(
@@ -89,9 +89,10 @@ def _opening(facts: Facts) -> list[Block]:
 
 
 def _final_table(facts: Facts) -> Table:
+    """A row a network."""
     header = [
-        "network", "parameters", "epochs", "n", "test error %", "test accuracy %", "training error %", "time",
-        "images/s", "not in the mean",
+        "network", "parameters", "epochs", "n", "test error %", "test accuracy %", "training error %",
+        "time", "images/s", "not in the mean",
     ]  # fmt: skip
     rows = [
         [
@@ -108,7 +109,7 @@ def _final_table(facts: Facts) -> Table:
         ]
         for group in facts.groups
     ]
-    return Table(header, rows, "<>>>>>>>><")
+    return Table(header, rows, "<" + ">" * (len(header) - 2) + "<")
 
 
 def spread(values: Sequence[float]) -> str:

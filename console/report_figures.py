@@ -54,7 +54,8 @@ def draw_figures(facts: Facts) -> list[Figured]:
 def curves_figure(facts: Facts, name: str, title: str, metric: str, y_label: str) -> Figured:
     """A metric of all networks over the epochs."""
     lines = [line for group in facts.groups for line in group_lines(facts, group, metric)]
-    panel = Panel("", lines, "epoch", y_label, log_y=metric == "train_loss", from_zero=metric != "train_loss")
+    is_loss = metric == "train_loss"
+    panel = Panel("", lines, "epoch", y_label, log_y=is_loss, whole_x=True, from_zero=not is_loss)
     caption = f"{title} of all networks by epoch, in {inner(y_label)}; {spread_words(facts)}; {facts.data_words}."
     return Figured(name, title, caption, draw_panels([panel], title=title, note=note(facts)))
 
@@ -70,6 +71,7 @@ def pair_figures(facts: Facts) -> list[Figured]:
                 [line for group in (pair.residual, pair.plain) for line in group_lines(facts, group, metric)],
                 "epoch",
                 label,
+                whole_x=True,
                 from_zero=True,
             )
             for metric, label in (("test_error_percent", TEST_ERROR), ("train_error_percent", TRAIN_ERROR))
@@ -206,7 +208,7 @@ def group_lines(facts: Facts, group: Group, metric: str) -> list[Line]:
         by_seed = [{row.epoch: number(getattr(row, metric)) for row in facts.epochs[run.id]} for run in group.succeeded]
         epochs = sorted(set.intersection(*(set(one) for one in by_seed)))
         columns = [[one[epoch] for one in by_seed] for epoch in epochs]
-        spread = [statistics.stdev(column) for column in columns] if len(by_seed) > 1 else None
+        spread = list(map(deviation, columns)) if len(by_seed) > 1 else None
         name = f"{label} (n={len(by_seed)})"
         lines.append(Line(name, epochs, [statistics.fmean(column) for column in columns], look, dash, spread))
     for run in group.runs:
@@ -216,6 +218,11 @@ def group_lines(facts: Facts, group: Group, metric: str) -> list[Line]:
             values = [number(getattr(row, metric)) for row in rows]
             lines.append(Line(name, [row.epoch for row in rows], values, look, dash, thin=True))
     return lines
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Sample standard deviation; a gap where one of the values is one."""
+    return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
 
 
 def unfinished(run: Run) -> str:
@@ -239,10 +246,11 @@ def spread_words(facts: Facts, mark: str = "band") -> str:
     n = "n=" + (str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}–{numbers[-1]}")
     words = f"mean over seeds, {mark} ± one standard deviation, {n}" if numbers[-1] > 1 else f"one seed each, {n}"
     rest = [run for run in facts.runs if not run.succeeded]
-    if rest and mark == "band":
-        words += f"; {len(rest)} unfinished {'run' if len(rest) == 1 else 'runs'} drawn thin"
-    elif rest:
-        words += f"; without {len(rest)} unfinished {'run' if len(rest) == 1 else 'runs'}"
+    thin = [run for run in rest if facts.epochs[run.id]] if mark == "band" else []
+    if thin:
+        words += f"; {len(thin)} unfinished drawn thin"
+    if len(rest) > len(thin):
+        words += f"; {len(rest) - len(thin)} unfinished not drawn"
     return words
 
 

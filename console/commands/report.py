@@ -43,6 +43,7 @@ def export(
     words: Annotated[
         list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Left out: the newest experiment.")
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All runs that there are.")] = False,
     format_word: Annotated[str, typer.Option("--format", help="csv, jsonl, parquet or tensorboard.")] = "csv",
     output: Annotated[
         Path | None,
@@ -63,12 +64,14 @@ def export(
 
     if format_word not in list(Format):
         raise UsageError(f"the format must be one of {', '.join(Format)}, got {format_word!r}")
+    if everything and words:
+        raise UsageError("--all takes every run: leave out the names, or --all")
     wanted = Format(format_word)
     if output is None and not wanted.is_text:
         raise UsageError(f"--format {wanted} needs -o PATH: it is no text")
     export_formats.check_importable(wanted)
     with client.read_fresh(find_home()) as reader:
-        runs = listing.find_all(reader, words or [])
+        runs = reader.runs() if everything else listing.find_all(reader, words or [])
         rows = exporting.rows(reader, runs)
         if output is None:
             (export_formats.write_csv if wanted is Format.CSV else export_formats.write_jsonl)(sys.stdout, rows)

@@ -47,7 +47,7 @@ NUM_ROWS = 2 * 3 * len(EPOCH_METRICS) + len(STEP_METRICS) + 2 * len(GRADIENT_MET
 
 def test_csv_and_json_lines_hold_every_number_of_the_index(exported: Any):
     """A row a number, the same in both, equal to what was measured; what was not finite is empty and null."""
-    table = list(csv.DictReader(io.StringIO(exported.cli("export"))))
+    table = list(csv.DictReader(io.StringIO(exported.cli("export", "--all"))))
     lines = [json.loads(line) for line in exported.cli("export", "depths", "--format", "jsonl").splitlines()]
 
     assert len(table) == len(lines) == NUM_ROWS
@@ -103,6 +103,7 @@ def test_tensorboard_reads_what_was_written_for_it(exported: Any, tmp_path: Path
         (("--format", "xlsx"), "the format must be one of csv, jsonl, parquet, tensorboard, got 'xlsx'"),
         (("--format", "parquet"), "--format parquet needs -o PATH"),
         (("nothing",), "no run is called 'nothing'"),
+        (("depths", "--all"), "--all takes every run: leave out the names"),
         (("-o", "{tmp}/there.csv"), "there.csv is there already: name another file, or replace it with --force"),
         (("-o", "{tmp}"), "is a directory: name a file"),
         (("-o", "{tmp}/no/such.csv"), "such.csv cannot be written (No such file or directory)"),

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from console import report_facts
@@ -39,6 +40,9 @@ def fill(home: Any, experiment: str = "depths") -> None:
                         store, number, architecture, depth, experiment=experiment, floor=floor + seed, seed=seed,
                         total=12, **ended,
                     )  # fmt: skip
+        # One epoch of a run that succeeded could not be measured.
+        gap = msgspec.structs.replace(samples.sample_epoch(4, floor=8.0, at=samples.NOW), test_error_percent=None)
+        store.ingest("0000000001", [gap], [], end=0)
     store.close()
 
 
@@ -96,8 +100,8 @@ def test_every_run_is_told_whatever_became_of_it(bare_home: Any, tmp_path: Path)
 
     assert "Unfinished: he-resnet56-s1 (paused 7/12), he-plain56-s1 (diverged 5/12)." in text
     assert row.split(" | ")[3] == "1"
-    assert row.endswith("| seed 1 diverged |")
-    assert "2 unfinished runs drawn thin" in text
+    assert row.endswith("| seed 1 diverged at epoch 5/12 |")
+    assert "2 unfinished drawn thin" in text
     assert len(json.loads((tmp_path / "report" / "spec.json").read_text())["runs"]) == 8
     for run in range(1, 9):
         assert f"| {run:010x} |" in text
@@ -236,6 +240,8 @@ def test_a_place_that_cannot_be_written_is_said(bare_home: Any, tmp_path: Path):
     (tmp_path / "file").write_text("")
 
     assert "is no directory: choose another" in refused(bare_home, "report", "-o", str(tmp_path / "file" / "report"))
+    if Path("/proc/self").exists():
+        assert "cannot be written (" in refused(bare_home, "report", "-o", "/proc/report")
 
 
 def test_networks_trained_in_several_ways_are_told_apart(bare_home: Any):
