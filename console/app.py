@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ from console.screens.home import HomeScreen
 from console.themes import OWN_THEMES, curve_colours
 from console.view_state import load_view, save_view
 from engine.errors import DepthscopeError, EngineUnreachable
+from engine.paths import open_private
 from engine.queue import QueueState
 from engine.run import RunStatus
 
@@ -199,7 +201,8 @@ class ConsoleApp(App[None]):
         path = self.home.saved_charts / name
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            path.write_text(text + "\n", encoding="utf-8")
+            with os.fdopen(open_private(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w", encoding="utf-8") as file:
+                file.write(text + "\n")
         except OSError as error:
             self.notify(f"{path} cannot be written: {error.strerror}", severity="error", markup=False)
             return None

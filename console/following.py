@@ -84,12 +84,15 @@ class Watch:
         return [self._reader.run(run) for run in self._ids]
 
     def keep_engine(self) -> None:
-        """Start the engine again where it is gone, asked now and then."""
+        """Start the engine again where it has died, asked now and then; one that was stopped ends the watch.
+
+        Raises:
+            EngineUnreachable: somebody has stopped it.
+        """
         now = time.monotonic()
         if now - self._checked_at >= SECONDS_BETWEEN_ENGINE_CHECKS:
             self._checked_at = now
-            if not launch.is_serving(self._home):
-                launch.ensure_engine(self._home)
+            launch.keep_engine(self._home)
 
     def pause(self) -> None:
         """Until the next look."""

@@ -157,6 +157,8 @@ def print_log(home: Home, reader: Reader, run: Run, *, follow: bool) -> None:
             print(event_line(event))
         told = len(events)
         if log.exists():
+            # Shorter than it was: it had grown too long, and its beginning was dropped.
+            offset = min(offset, log.stat().st_size)
             with log.open("rb") as file:
                 file.seek(offset)
                 content = file.read()

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import select
 import socket
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from engine.errors import EngineUnreachable
-from engine.protocol import AnyReply, AnyRequest, decode_reply, encode
+from engine.errors import EngineUnreachable, UsageError
+from engine.peer import peer_uid
+from engine.protocol import MAX_LINE_BYTES, AnyReply, AnyRequest, decode_reply, encode
 
 PATIENCE_SECONDS = 3.0
 """An engine that has not answered by then is said not to respond."""
+SECONDS_BETWEEN_TRIES = 0.02
 
 
 class NoEngine(EngineUnreachable):
@@ -34,7 +40,9 @@ class Connection:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(patience_seconds)
         try:
-            self._socket.connect(str(path))
+            self._connect(path)
+            if (uid := peer_uid(self._socket)) != os.geteuid():
+                raise PermissionError(errno.EPERM, f"uid {uid} listens on it")
         except (FileNotFoundError, ConnectionRefusedError) as error:
             self._socket.close()
             raise NoEngine(f"no engine listens on {path}") from error
@@ -42,6 +50,17 @@ class Connection:
             self._socket.close()
             raise EngineUnreachable(f"the engine's socket {path} cannot be used: {error}") from error
         self._replies = self._socket.makefile("rb")
+
+    def _connect(self, path: Path) -> None:
+        """Connect, and wait where so many others wait that there is no room to."""
+        deadline = time.monotonic() + self._patience_seconds
+        while True:
+            try:
+                return self._socket.connect(str(path))
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise
+                select.select([], [], [], SECONDS_BETWEEN_TRIES)
 
     def __enter__(self) -> Self:
         return self
@@ -56,11 +75,17 @@ class Connection:
         """Send one request and wait for its reply.
 
         Raises:
+            UsageError: the request is longer than the engine takes.
             EngineUnreachable: the engine is gone or does not answer; whether it did what was asked is not known, and
                 asking again with the same id is safe.
         """
+        line = encode(request)
+        if len(line) > MAX_LINE_BYTES:
+            raise UsageError(
+                f"that is too much to ask for at once: {len(line)} bytes, of {MAX_LINE_BYTES} at most; ask in parts"
+            )
         try:
-            self._socket.sendall(encode(request) + b"\n")
+            self._socket.sendall(line + b"\n")
             line = self._replies.readline()
         except TimeoutError as error:
             raise EngineUnreachable(

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -23,6 +24,7 @@ from engine.errors import DepthscopeError, UsageError
 from engine.handlers import handle
 from engine.launcher import LocalLauncher
 from engine.locks import hold
+from engine.log_files import CappedLog
 from engine.paths import Home, open_private
 from engine.peer import peer_uid
 from engine.protocol import (
@@ -51,6 +53,11 @@ EXIT_LOCKED = 75
 """Another engine serves this home (EX_TEMPFAIL of sysexits.h)."""
 LOCK_PATIENCE_SECONDS = 10.0
 SECONDS_BETWEEN_TICKS = 0.25
+BACKLOG = 1024
+"""Clients that wait to be taken in."""
+WANTED_DESCRIPTORS = 8192
+OWN_DESCRIPTORS = 512
+"""Of these: for the index, journals, locks, logs, and the pipes of what is started."""
 
 
 class Engine:
@@ -68,6 +75,9 @@ class Engine:
         self._woken = asyncio.Event()
         self._ended = asyncio.Event()
         self._submitting = asyncio.Lock()
+        self._clients: dict[asyncio.StreamWriter, None] = {}
+        """In the order in which they were heard last."""
+        self._most_clients = max(1, num_descriptors() - OWN_DESCRIPTORS)
 
     async def serve(self, ready: int | None) -> None:
         """Answer requests and watch workers until somebody says that it is enough.
@@ -81,7 +91,7 @@ class Engine:
             # Like a kill, but tidy: workers go on, the next engine adopts them.
             loop.add_signal_handler(number, self._ended.set)
         listening = listen(self._home.engine_socket)
-        server = await asyncio.start_unix_server(self._converse, sock=listening, limit=MAX_LINE_BYTES)
+        server = await asyncio.start_unix_server(self._converse, sock=listening, limit=MAX_LINE_BYTES, backlog=BACKLOG)
         if ready is not None:
             # Whoever started us may have left meanwhile, which is no reason to leave too.
             with contextlib.suppress(BrokenPipeError):
@@ -116,7 +126,11 @@ class Engine:
         try:
             if peer_uid(writer.get_extra_info("socket")) != os.geteuid():
                 return
+            self._make_room(writer)
             while line := await reader.readuntil(b"\n"):
+                # Moved to the end: the first is the one that has been silent for longest.
+                self._clients.pop(writer, None)
+                self._clients[writer] = None
                 reply = await self._answer(line)
                 writer.write(reply + b"\n")
                 await writer.drain()
@@ -125,7 +139,19 @@ class Engine:
         except asyncio.LimitOverrunError:
             writer.write(encode(Refused(id="", text=f"a request has at most {MAX_LINE_BYTES} bytes")) + b"\n")
         finally:
+            self._clients.pop(writer, None)
             writer.close()
+
+    def _make_room(self, writer: asyncio.StreamWriter) -> None:
+        """Take a client in; where there are too many, the one leaves that has been silent for longest.
+
+        A client holds a descriptor for as long as it likes, and without descriptors nothing works here.
+        """
+        self._clients[writer] = None
+        if len(self._clients) > self._most_clients:
+            silent = next(iter(self._clients))
+            del self._clients[silent]
+            silent.transport.abort()
 
     async def _answer(self, line: bytes) -> bytes:
         """The reply to one request, as bytes; the one that it had before where it was asked before."""
@@ -184,6 +210,21 @@ class Engine:
         asyncio.get_running_loop().call_later(0.05, self._ended.set)
 
 
+def num_descriptors() -> int:
+    """Descriptors that this process may have open."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return WANTED_DESCRIPTORS if soft == resource.RLIM_INFINITY else min(soft, WANTED_DESCRIPTORS)
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many descriptors as clients need, where the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, WANTED_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def listen(path: Path) -> socket.socket:
     """A listening unix socket, mode 0600 from its first instant; ours to replace, since we hold engine.lock."""
     path.unlink(missing_ok=True)
@@ -193,7 +234,7 @@ def listen(path: Path) -> socket.socket:
         listening.bind(str(path))
     finally:
         os.umask(previous)
-    listening.listen(128)
+    listening.listen(BACKLOG)
     return listening
 
 
@@ -219,17 +260,21 @@ def settings_or_defaults(home: Home) -> Settings:
 def main() -> int:
     """Entry point."""
     os.umask(0o077)
+    raise_descriptor_limit()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     home = Home(Path(sys.argv[1]))
     ready = int(sys.argv[2]) if len(sys.argv) > 2 else None
     if ready is not None:
         os.set_inheritable(ready, False)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", handlers=[CappedLog(home.engine_log)]
+    )
     home.create()
     # Whoever starts us found nobody answering, so an engine that still holds the lock is on its way out.
     lock = open_private(home.engine_lock, os.O_RDWR | os.O_CREAT)
     if not hold(lock, patience_seconds=1.0 if ready is None else LOCK_PATIENCE_SECONDS):
         return EXIT_LOCKED
+    home.engine_stopped.unlink(missing_ok=True)
     store = open_store(home)
     reader = Reader(home.database)
     supervisor = Supervisor(home, store, reader, LocalLauncher(home.root), find_devices(), settings_or_defaults(home))

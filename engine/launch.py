@@ -121,6 +121,21 @@ def start(home: Home) -> Greeting:
     return greeting
 
 
+def keep_engine(home: Home) -> None:
+    """Start the engine again where it has gone by itself, for somebody who follows runs.
+
+    Raises:
+        EngineUnreachable: somebody has stopped it, or it cannot be started.
+    """
+    if is_serving(home):
+        return
+    if home.engine_stopped.exists():
+        raise EngineUnreachable(
+            "the engine was stopped: `depthscope engine start` goes on with the runs, and they can be followed again"
+        )
+    ensure_engine(home)
+
+
 def log_tail(path: Path, num_lines: int = 3) -> str:
     """The last lines of the engine's log, in one."""
     try:
@@ -129,13 +144,14 @@ def log_tail(path: Path, num_lines: int = 3) -> str:
         return ""
 
 
-def stop(home: Home, *, keep_training: bool = False) -> Greeting | None:
+def stop(home: Home, *, keep_training: bool = False, for_good: bool = True) -> Greeting | None:
     """End the engine of a home and wait until it is gone; None where none served.
 
     Args:
         home: Whose engine.
         keep_training: Leave the workers alone, for the next engine to adopt; else they save a checkpoint and leave,
             and their runs wait in the queue.
+        for_good: Whether the user wants none until a command needs one; those who follow runs start none then.
 
     Raises:
         EngineUnreachable: it does not answer, or does not end.
@@ -148,6 +164,9 @@ def stop(home: Home, *, keep_training: bool = False) -> Greeting | None:
                 f"an engine (pid {pid}) holds {home.engine_lock} and does not listen: is it starting?"
             )
         return None
+    if for_good:
+        # Before it is gone: whoever follows a run may look at any time.
+        os.close(open_private(home.engine_stopped, os.O_WRONLY | os.O_CREAT))
     with Connection(home.engine_socket, patience_seconds=STOP_PATIENCE_SECONDS) as connection:
         connection.ask(Shutdown(keep_training=keep_training))
     deadline = time.monotonic() + START_PATIENCE_SECONDS

@@ -13,6 +13,7 @@ from typing import Protocol
 from engine.devices import Device
 from engine.errors import DepthscopeError
 from engine.locks import hold, read_pid, write_pid
+from engine.log_files import cap_log
 from engine.paths import open_private
 from engine.run_directory import RunDirectory
 
@@ -87,6 +88,8 @@ class LocalLauncher:
             if not hold(lock, patience_seconds=0.0, for_child=True):
                 raise WorkerHolds(f"a worker holds {directory.lock_file}")
             directory.clear_exit()
+            with contextlib.suppress(OSError):
+                cap_log(directory.log)
             threads = {} if num_threads is None else {"DEPTHSCOPE_NUM_THREADS": str(num_threads)}
             child = subprocess.Popen(
                 [sys.executable, "-P", "-m", "engine.worker", str(directory.path)],

@@ -68,6 +68,11 @@ class Home:
         return self.root / "engine.log"
 
     @property
+    def engine_stopped(self) -> Path:
+        """A mark that somebody has ended the engine, so that only a command starts it again."""
+        return self.root / "engine.stopped"
+
+    @property
     def engine_socket(self) -> Path:
         """The socket's path; a short one under the runtime directory where the home's own is too long to bind."""
         path = self.root / "engine.sock"

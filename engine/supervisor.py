@@ -19,6 +19,7 @@ from engine.errors import DepthscopeError
 from engine.journal import Resumed, Started
 from engine.labelling import Labelling
 from engine.launcher import Launcher, WorkerHolds
+from engine.log_files import cap_log
 from engine.paths import Home
 from engine.queries import Reader
 from engine.queue import Queue, QueueState, read_queue, write_queue
@@ -181,6 +182,8 @@ class Supervisor:
         said = ingest(self.store, directory)
         if said is not None:
             self._locate(run, said)
+        with contextlib.suppress(OSError):
+            cap_log(directory.log)
         if not alive:
             self._settle(run)
         elif run in self._stop_asked_at:

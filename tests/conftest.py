@@ -145,8 +145,8 @@ class TestHome:
         return Reader(self.home.database)
 
     def engine_pid(self) -> int | None:
-        """The engine that serves now, by the lock that it holds."""
-        return int(self.home.engine_lock.read_text()) if launch.is_serving(self.home) else None
+        """The engine that serves now, by the lock that it holds; None before it has written its pid."""
+        return read_pid(self.home.engine_lock) if launch.is_serving(self.home) else None
 
     def worker_pid(self, run: str) -> int | None:
         """The worker that lives now, by the lock that it holds; None before it has written its pid."""

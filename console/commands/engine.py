@@ -54,7 +54,7 @@ def restart() -> None:
     home = client.open_home()
     # Before the one that serves is ended: the next could not be started.
     read_settings(home)
-    launch.stop(home, keep_training=True)
+    launch.stop(home, keep_training=True, for_good=False)
     greeting = launch.ensure_engine(home)
     typer.echo(f"the engine serves {greeting.home} (pid {greeting.pid}, version {greeting.version})")
 

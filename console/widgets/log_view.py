@@ -46,6 +46,11 @@ class LogView(RichLog):
             size = self._path.stat().st_size
             if self._offset is None:
                 self._offset = max(0, size - TAIL_BYTES)
+            if size < self._offset:
+                # Its beginning was dropped, since it had grown too long.
+                self._offset = max(0, size - TAIL_BYTES)
+                self._texts.clear()
+                self.clear()
             if size <= self._offset:
                 return
             with self._path.open("rb") as file:
