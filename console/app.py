@@ -25,6 +25,7 @@ from console.screens.base import ConsoleScreen
 from console.screens.home import HomeScreen
 from console.themes import OWN_THEMES, curve_colours
 from console.view_state import load_view, save_view
+from engine.database import DatabaseUnusable
 from engine.errors import DepthscopeError, EngineUnreachable
 from engine.paths import open_private
 from engine.queue import QueueState
@@ -40,6 +41,7 @@ SECONDS_BETWEEN_LOOKS = 0.5
 """So that nothing is redrawn more than twice a second."""
 SECONDS_BETWEEN_TRIES = 0.02
 """To leave, while a screen is composed."""
+SECONDS_BETWEEN_HEALINGS = 20.0
 LEAST_COLUMNS, LEAST_LINES = 60, 16
 
 
@@ -78,6 +80,7 @@ class ConsoleApp(App[None]):
         self._starts_engine = starts_engine
         self._guard = guard
         self._index_trouble: str | None = None
+        self._healed_at = -SECONDS_BETWEEN_HEALINGS
         self._engine_trouble: str | None = None
         # Before anything is on screen, so that nothing is styled twice.
         for theme in OWN_THEMES:
@@ -113,12 +116,27 @@ class ConsoleApp(App[None]):
             news = self.feed.look()
         except DepthscopeError as error:
             self.set_index_trouble(trouble_words(error))
+            if isinstance(error, DatabaseUnusable):
+                self.heal_index()
             return
         self.set_index_trouble(None)
         if news.runs:
             self.screen.post_message(RunsChanged())
         if news.curves:
             self.screen.post_message(CurvesChanged())
+
+    def heal_index(self) -> None:
+        """Have a damaged index built anew, off the UI thread and asked for now and then."""
+        now = time.monotonic()
+        if now - self._healed_at >= SECONDS_BETWEEN_HEALINGS:
+            self._healed_at = now
+            self.run_worker(self._heal_index())
+
+    async def _heal_index(self) -> None:
+        try:
+            await asyncio.to_thread(heal, self.home)
+        except DepthscopeError as error:
+            self._engine_trouble = str(error)
 
     def set_index_trouble(self, text: str | None) -> None:
         if text != self._index_trouble:
@@ -316,3 +334,10 @@ def ask_for(home: Home, request: ChangeRequest) -> None:
     from engine import client
 
     client.change(home, request)
+
+
+def heal(home: Home) -> None:
+    """An index built anew where it is damaged, by the engine."""
+    from engine import client
+
+    client.heal(home)

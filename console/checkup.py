@@ -17,10 +17,10 @@ import psutil
 
 from console.formatting import byte_size, clean
 from engine import datasets, devices, launch
+from engine.database import sqlite_version
 from engine.errors import DepthscopeError
 from engine.paths import Home, find_home
 from engine.queries import Reader
-from engine.store import sqlite_version
 from engine.version import VERSION
 
 TORCH_PATIENCE_SECONDS = 120.0
@@ -131,7 +131,7 @@ def examine_database(home: Home) -> Finding:
         with Reader(home.database) as reader:
             num_runs = len(reader.runs())
     except DepthscopeError as error:
-        return Finding("index", Level.BAD, clean(str(error)), "`depthscope engine restart` builds it anew")
+        return Finding("index", Level.BAD, clean(str(error)), "`depthscope engine rebuild` builds it anew")
     return Finding("index", Level.GOOD, f"{num_runs} runs")
 
 

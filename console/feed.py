@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from textual.message import Message
 
 from console.metrics import History
+from engine.database import IndexLocked
 from engine.errors import DepthscopeError
 from engine.paths import Home
-from engine.queries import IndexLocked, Reader
+from engine.queries import Reader, Version
 from engine.run import EventRow, Run
 
 READ_PATIENCE_SECONDS = 0.02
@@ -62,7 +63,7 @@ class Feed:
         self._home = home
         self._reader: Reader | None = None
         self._identity: tuple[int, int] | None = None
-        self._version: int | None = None
+        self._version: Version | None = None
         self._revision = 0
         self._runs: dict[str, Run] = {}
         self._histories: dict[str, History] = {}

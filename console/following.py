@@ -14,8 +14,9 @@ from console.output import narrate
 from console.states import last_line, left, loss, queue_sentence, rate
 from engine import launch
 from engine.client import read
+from engine.database import IndexLocked
 from engine.paths import Home
-from engine.queries import Reader
+from engine.queries import Reader, RunUnknown, Version
 from engine.queue import read_queue
 from engine.run import EpochRow, Run, RunStatus
 
@@ -71,17 +72,22 @@ class Watch:
         self._home = home
         self._reader = reader
         self._ids = list(runs)
-        self._version: int | None = None
+        self._version: Version | None = None
         self._checked_at = 0.0
 
     def look(self) -> list[Run] | None:
         """The runs as they stand now, or None where nothing has changed since the last look."""
         self.keep_engine()
-        version = self._reader.data_version()
-        if version == self._version:
+        try:
+            version = self._reader.data_version()
+            if version == self._version:
+                return None
+            found = [self._reader.run(run) for run in self._ids]
+        except (RunUnknown, IndexLocked):
+            # It is being built anew, or another program has it: the next look may see more.
             return None
         self._version = version
-        return [self._reader.run(run) for run in self._ids]
+        return found
 
     def keep_engine(self) -> None:
         """Start the engine again where it has died, asked now and then; one that was stopped ends the watch.

@@ -28,6 +28,7 @@ def ingest(store: Store, directory: RunDirectory) -> Started | Resumed | None:
     while (reading := read_journal(journal, offset)).end > offset:
         with store.transaction():
             store.ingest(run, reading.events, reading.garbage, end=reading.end)
+        store.bound_wal()
         said, offset = newest_place(reading.events) or said, reading.end
     return said
 

@@ -8,7 +8,7 @@ from engine import launch
 from engine.connection import Connection
 from engine.errors import DepthscopeError, EngineUnreachable, UsageError
 from engine.paths import Home, find_home
-from engine.protocol import AnyReply, AnyRequest, ChangeRequest, Done, NewRun, Refused, Submit
+from engine.protocol import AnyReply, AnyRequest, ChangeRequest, Done, NewRun, Rebuild, Refused, Submit
 from engine.queries import Reader
 
 CHANGE_PATIENCE_SECONDS = 60.0
@@ -26,19 +26,49 @@ def open_home() -> Home:
 
 def read(home: Home) -> Reader:
     """A read-only view of the index; empty where nothing was ever trained."""
-    return Reader(home.database)
+    return Reader(home.database, heal=lambda: heal(home))
 
 
 def read_fresh(home: Home) -> Reader:
     """A view of the index that somebody keeps up to date: an engine is started if runs train without one."""
-    reader = Reader(home.database)
+    reader = read(home)
     try:
-        if reader.has_running() and not launch.is_serving(home):
+        if not reader.is_open and has_runs(home):
+            # Somebody deleted the database; the runs are in their directories.
+            launch.ensure_engine(home)
+            reader.refresh()
+        elif reader.has_running() and not launch.is_serving(home):
             launch.ensure_engine(home)
     except BaseException:
         reader.close()
         raise
     return reader
+
+
+def heal(home: Home) -> None:
+    """Have the index built anew where it is damaged, by the engine, which does so by itself where it is started for it.
+
+    Raises:
+        EngineUnreachable: it cannot be started or does not answer.
+    """
+    change(home, Rebuild(only_if_damaged=True))
+
+
+def rebuild(home: Home) -> None:
+    """Have the index put aside and built anew, by the engine that serves or, where none does, by one that is started.
+
+    Raises:
+        EngineUnreachable: it cannot be started or does not answer.
+    """
+    change(home, Rebuild())
+
+
+def has_runs(home: Home) -> bool:
+    """Whether there are run directories."""
+    try:
+        return any(home.runs.iterdir())
+    except OSError:
+        return False
 
 
 def submit(home: Home, runs: Sequence[NewRun], *, experiment: str | None) -> Done:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import resource
 import signal
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from engine.database import DatabaseUnusable, put_aside
 from engine.devices import find_devices
 from engine.errors import DepthscopeError, UsageError
 from engine.handlers import handle
@@ -42,7 +44,7 @@ from engine.protocol import (
 )
 from engine.queries import Reader
 from engine.settings import Settings, read_settings
-from engine.store import DatabaseUnusable, Store, put_aside
+from engine.store import Store
 from engine.submission import Submission
 from engine.supervisor import SECONDS_FOR_FILES, Supervisor
 from engine.version import PROTOCOL, VERSION
@@ -58,6 +60,8 @@ BACKLOG = 1024
 WANTED_DESCRIPTORS = 8192
 OWN_DESCRIPTORS = 512
 """Of these: for the index, journals, locks, logs, and the pipes of what is started."""
+LEAST_SECONDS_BETWEEN_REBUILDS = 10.0
+"""An index that is damaged again so soon stands on a disk that spoils it, and building it anew fills that disk."""
 
 
 class Engine:
@@ -78,6 +82,7 @@ class Engine:
         self._clients: dict[asyncio.StreamWriter, None] = {}
         """In the order in which they were heard last."""
         self._most_clients = max(1, num_descriptors() - OWN_DESCRIPTORS)
+        self._rebuilt_at = -math.inf
 
     async def serve(self, ready: int | None) -> None:
         """Answer requests and watch workers until somebody says that it is enough.
@@ -116,10 +121,32 @@ class Engine:
         """Tick while something is under way, at once when something has happened, else not at all."""
         while True:
             self._woken.clear()
-            self._supervisor.tick()
+            self._mend_index()
+            try:
+                self._supervisor.tick()
+            except DatabaseUnusable as error:
+                self._rebuild(error)
             patience = SECONDS_BETWEEN_TICKS if self._supervisor.needs_ticks() else None
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), patience)
+
+    def _mend_index(self) -> None:
+        """Build the index anew where somebody has deleted or replaced it."""
+        if self._supervisor.store.has_moved():
+            log.warning("the database is gone; built again from the run directories")
+            self._supervisor.rebuild()
+
+    def _rebuild(self, damage: DatabaseUnusable) -> None:
+        """Build a damaged index anew.
+
+        Raises:
+            DatabaseUnusable: that was done a moment ago.
+        """
+        if time.monotonic() - self._rebuilt_at < LEAST_SECONDS_BETWEEN_REBUILDS:
+            raise damage
+        kept = self._supervisor.rebuild()
+        self._rebuilt_at = time.monotonic()
+        log.warning("%s; kept as %s and built again from the run directories", damage, kept)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one client's requests, line by line, until it leaves."""
@@ -159,7 +186,12 @@ class Engine:
             envelope = decode_envelope(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return encode(Refused(id="", text=f"not a request: {error}"))
-        answered = self._supervisor.store.answered(envelope.id)
+        self._mend_index()
+        try:
+            answered = self._supervisor.store.answered(envelope.id)
+        except DatabaseUnusable as error:
+            self._rebuild(error)
+            answered = None
         if answered is not None:
             return answered
         try:
@@ -184,7 +216,12 @@ class Engine:
         return encode(reply)
 
     def _handle(self, request: AnyRequest) -> AnyReply:
-        return handle(request, self._supervisor, started_at=self._started_at)
+        try:
+            return handle(request, self._supervisor, started_at=self._started_at)
+        except DatabaseUnusable as error:
+            # Nothing of it stands, and an index built anew can say whether it may be done.
+            self._rebuild(error)
+            return handle(request, self._supervisor, started_at=self._started_at)
 
     async def _submit(self, request: Submit) -> AnyReply:
         """Queue runs, and answer others between their directories: many files made durable take a disk its time."""

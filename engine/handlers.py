@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
+from engine.database import DatabaseUnusable, check_database
 from engine.errors import UsageError
 from engine.protocol import (
     AnyReply,
@@ -18,6 +20,7 @@ from engine.protocol import (
     Hold,
     Move,
     Pause,
+    Rebuild,
     Relabel,
     Release,
     Remove,
@@ -36,6 +39,8 @@ from engine.relabelling import relabel, rename_experiment
 from engine.run import Intent, Run, RunOutcome, RunStatus
 from engine.submission import Submission
 from engine.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
 
 
 def handle(request: AnyRequest, supervisor: Supervisor, *, started_at: float) -> AnyReply:
@@ -81,6 +86,8 @@ def handle(request: AnyRequest, supervisor: Supervisor, *, started_at: float) ->
             return rename_experiment(request, supervisor)
         case SetQueue():
             return set_queue(request, supervisor)
+        case Rebuild():
+            return rebuild(request, supervisor)
         case _:
             assert_never(request)
 
@@ -249,3 +256,16 @@ def set_queue(request: SetQueue, supervisor: Supervisor) -> Done:
         supervisor.keep_queue(before)
         raise
     return reply
+
+
+def rebuild(request: Rebuild, supervisor: Supervisor) -> Done:
+    """Build the index anew; one that is sound is left alone where only damage is to be mended."""
+    if request.only_if_damaged:
+        try:
+            check_database(supervisor.home.database)
+        except DatabaseUnusable as error:
+            log.warning("%s", error)
+        else:
+            return Done(id=request.id)
+    log.warning("the database is kept as %s and built again from the run directories", supervisor.rebuild())
+    return Done(id=request.id)

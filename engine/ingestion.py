@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import apsw
 import msgspec
 
+from engine.database import Database
 from engine.journal import (
     AnyEvent,
     Checkpointed,
@@ -39,11 +39,11 @@ SUMS_OF_EPOCHS = (
 SUM_OF_CHECKPOINTS = "checkpoint_seconds = (SELECT sum(seconds) FROM checkpoints WHERE run = runs.id)"
 
 
-def enter(connection: apsw.Connection, run: str, events: Sequence[AnyEvent], *, end: int) -> None:
+def enter(database: Database, run: str, events: Sequence[AnyEvent], *, end: int) -> None:
     """Write what a run's journal said since the last time, in the caller's transaction.
 
     Args:
-        connection: The engine's.
+        database: The engine's.
         run: Its id.
         events: In the order of the journal.
         end: Bytes of the journal that are in the index with them.
@@ -57,7 +57,7 @@ def enter(connection: apsw.Connection, run: str, events: Sequence[AnyEvent], *, 
     if events:
         columns["last_event_at"] = events[-1].at
     for statement, found in rows.items():
-        connection.executemany(statement, found)
+        database.executemany(statement, found)
     changes = [f"{column} = ?" for column in columns]
     parameters = [*columns.values()]
     started_at = next((event.at for event in events if isinstance(event, Started)), None)
@@ -66,7 +66,7 @@ def enter(connection: apsw.Connection, run: str, events: Sequence[AnyEvent], *, 
         parameters.append(started_at)
     changes += [SUMS_OF_EPOCHS] if INSERT_EPOCH in rows else []
     changes += [SUM_OF_CHECKPOINTS] if INSERT_CHECKPOINT in rows else []
-    connection.execute(f"UPDATE runs SET {', '.join(changes)} WHERE id = ?", (*parameters, run))
+    database.execute(f"UPDATE runs SET {', '.join(changes)} WHERE id = ?", (*parameters, run))
 
 
 def rows_of(run: str, event: AnyEvent) -> list[tuple[str, tuple[Any, ...]]]:

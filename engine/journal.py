@@ -18,7 +18,7 @@ import msgspec
 from engine.paths import open_private
 from engine.precision import Precision
 
-READ_LIMIT_BYTES = 8 << 20
+READ_LIMIT_BYTES = 2 << 20
 """Most that one reading takes, so that a long journal is ingested in several transactions."""
 MAX_LINE_BYTES = 1 << 20
 """No event comes near it: a longer line is passed over as garbage, without ever being held in memory."""

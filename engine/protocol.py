@@ -131,6 +131,13 @@ class SetQueue(Request, frozen=True, tag="queue"):
     state: QueueState
 
 
+class Rebuild(Request, frozen=True, tag="rebuild"):
+    """Put the database aside and build it anew from the run directories."""
+
+    only_if_damaged: bool = False
+    """Whether that is done only where a reading of all of it finds it damaged."""
+
+
 class Shutdown(Request, frozen=True, tag="shutdown"):
     """End the engine. Understood in every version."""
 
@@ -140,7 +147,7 @@ class Shutdown(Request, frozen=True, tag="shutdown"):
 
 RunRequest = Stop | Pause | Resume | Retry | Remove | Restore | Hold | Release
 """What is asked of runs alone."""
-ChangeRequest = Submit | RunRequest | Move | SetQueue | Relabel | RenameExperiment
+ChangeRequest = Submit | RunRequest | Move | SetQueue | Relabel | RenameExperiment | Rebuild
 """What is answered by Done."""
 AnyRequest = Hello | ChangeRequest | Shutdown
 

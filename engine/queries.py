@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import apsw
 import msgspec
 
+from engine.database import REMEDY, Database, DatabaseUnusable
 from engine.errors import DepthscopeError, UsageError
 from engine.pace import Estimate, Pace, Truth, Workload
 from engine.precision import Precision
 from engine.run import EpochRow, EventRow, GradientRow, Intent, Run, RunOutcome, RunStatus, StepRow
 from engine.schema import SCHEMA_VERSION
 from engine.spec import RunSpec
-from engine.store import open_connection
 
 RUN_COLUMNS = (
     "id, name, experiment, spec, status, outcome, intent, position, place, held, device, error, created_at, started_at,"
@@ -30,8 +30,6 @@ MOST_PACES = 300
 """The newest runs are history enough."""
 
 
-REBUILD = "`depthscope engine restart` builds it anew from the run directories and keeps the old file"
-
 READ_PATIENCE_SECONDS = 5.0
 
 _decode_spec = msgspec.json.Decoder(RunSpec).decode
@@ -39,8 +37,11 @@ _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
 _decode_estimate = msgspec.json.Decoder(Estimate).decode
 
 
-class IndexLocked(DepthscopeError):
-    """Another program holds the database so that it cannot even be read."""
+Version = tuple[tuple[int, int] | None, int]
+
+
+class RunUnknown(DepthscopeError):
+    """The index does not know a run."""
 
 
 class Reader:
@@ -49,26 +50,47 @@ class Reader:
     Args:
         path: The database; where there is none, everything reads as empty.
         patience_seconds: How long a reading waits for a database that is locked.
+        heal: Has a damaged database built anew, after which what was asked is asked once more; None leaves that to
+            whoever reads.
 
     Raises:
-        UsageError: its schema is another version's, or it is damaged.
+        DatabaseUnusable: its schema is another version's, or it is damaged.
         IndexLocked: it stayed locked.
     """
 
-    def __init__(self, path: Path, *, patience_seconds: float = READ_PATIENCE_SECONDS) -> None:
+    def __init__(
+        self, path: Path, *, patience_seconds: float = READ_PATIENCE_SECONDS, heal: Callable[[], None] | None = None
+    ) -> None:
         self._path = path
-        self._connection: apsw.Connection | None = None
-        if not path.exists():
+        self._patience_seconds = patience_seconds
+        self._heal = heal
+        self._database: Database | None = None
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read from the file that stands at the path now; from none where there is none."""
+        try:
+            self._open()
+        except DatabaseUnusable:
+            if self._heal is None:
+                raise
+            self._heal()
+            self._open()
+
+    def _open(self) -> None:
+        self.close()
+        if not self._path.exists():
             return
-        self._connection = open_connection(path, read_only=True, patience_seconds=patience_seconds)
-        version = self._value("PRAGMA user_version")
+        self._database = Database(self._path, read_only=True, patience_seconds=self._patience_seconds)
+        version = self._database.user_version
         # 0: made by an engine that has not yet written its tables.
-        if version not in (0, SCHEMA_VERSION):
-            raise UsageError(
-                f"the database has schema version {version}, this depthscope uses {SCHEMA_VERSION}: {REBUILD}"
-            )
         if version == 0:
             self.close()
+        elif version != SCHEMA_VERSION:
+            self.close()
+            raise DatabaseUnusable(
+                f"the database has schema version {version}, this depthscope uses {SCHEMA_VERSION}: {REMEDY}"
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -81,16 +103,20 @@ class Reader:
     @property
     def is_open(self) -> bool:
         """Whether there is a database with tables in it."""
-        return self._connection is not None
+        return self._database is not None
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._database is not None:
+            self._database.close()
+            self._database = None
 
-    def data_version(self) -> int:
-        """A number that changes when another connection has committed."""
-        return 0 if self._connection is None else int(self._value("PRAGMA data_version"))
+    def data_version(self) -> Version:
+        """What changes when another connection has committed, or when another file has taken this one's place."""
+        if self._database is None or self._database.has_moved():
+            self.refresh()
+        if self._database is None:
+            return None, 0
+        return self._database.identity, int(self._value("PRAGMA data_version"))
 
     def runs(self, *, experiment: str | None = None, with_deleted: bool = False) -> list[Run]:
         """All runs, or those of one experiment, in order of submission."""
@@ -112,9 +138,15 @@ class Reader:
         return bool(self._rows("SELECT 1 FROM runs WHERE status = 'running' LIMIT 1"))
 
     def run(self, run: str) -> Run:
-        """One run by its whole id."""
-        (found,) = self._runs("WHERE id = ?", run)
-        return found
+        """One run by its whole id.
+
+        Raises:
+            RunUnknown: the index has none of it, which happens for as long as it is being built anew.
+        """
+        found = self._runs("WHERE id = ?", run)
+        if not found:
+            raise RunUnknown(f"{run} is not in the index: is that being built anew?")
+        return found[0]
 
     def latest_experiment(self) -> str | None:
         """The experiment to which a run was added last."""
@@ -215,14 +247,17 @@ class Reader:
         return [_run(row) for row in rows]
 
     def _rows(self, query: str, *parameters: Any) -> list[Any]:
-        if self._connection is None:
-            return []
         try:
-            return list(self._connection.execute(query, parameters))
-        except (apsw.NotADBError, apsw.CorruptError) as error:
-            raise UsageError(f"{self._path} is damaged ({error}): {REBUILD}") from error
-        except apsw.BusyError as error:
-            raise IndexLocked(f"{self._path} is locked by another program") from error
+            return self._read(query, *parameters)
+        except DatabaseUnusable:
+            if self._heal is None:
+                raise
+            self._heal()
+            self._open()
+            return self._read(query, *parameters)
+
+    def _read(self, query: str, *parameters: Any) -> list[Any]:
+        return [] if self._database is None else self._database.rows(query, *parameters)
 
     def _value(self, query: str) -> Any:
         return self._rows(query)[0][0]

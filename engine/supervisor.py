@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from engine.catching_up import ingest, place_said
+from engine.database import DatabaseUnusable, put_aside
 from engine.devices import CPU, Device, MemoryReading, read_memory
 from engine.errors import DepthscopeError
 from engine.journal import Resumed, Started
@@ -76,6 +77,7 @@ class Supervisor:
         self.home = home
         self.store = store
         self.reader = reader
+        store.when_replaced = reader.refresh
         self.slots = Slots(home, devices, settings or Settings(), read_memory)
         self.queue = read_queue(home)
         self.labelling = Labelling(home, store)
@@ -120,6 +122,21 @@ class Supervisor:
                     self.store.add_event(run.id, "adopted", "by an engine that was started after its worker")
         self.tick()
 
+    def rebuild(self) -> str:
+        """Put the index aside and build it anew from the run directories; returns what the old one is called now."""
+        self.reader.close()
+        self.store.close()
+        kept = put_aside(self.home.database)
+        self.store = Store(self.home.database)
+        self.store.when_replaced = self.reader.refresh
+        self.reader.refresh()
+        self.labelling = Labelling(self.home, self.store)
+        # Workers that live are found again by their locks.
+        self._running.clear()
+        self._trouble.clear()
+        self.recover()
+        return kept.name
+
     def _enter(self, directory: RunDirectory) -> None:
         """Enter a run directory that the index does not know: of an interrupted request, or of a lost database."""
         try:
@@ -150,20 +167,30 @@ class Supervisor:
         try:
             # What its worker has written since the last engine comes before what this one has to say of it.
             self._locate(run.id, ingest(self.store, self.directory(run.id)) or said)
+        except DatabaseUnusable:
+            raise
         except (OSError, DepthscopeError) as error:
             self._note_trouble(run.id, error)
 
     def tick(self) -> None:
-        """Look once at every worker, and start what can be started."""
+        """Look once at every worker, and start what can be started.
+
+        Raises:
+            DatabaseUnusable: the index is damaged; `rebuild` is the remedy.
+        """
         self.write_labels(at_most_seconds=SECONDS_FOR_FILES)
         for run in list(self._running):
             try:
                 self._watch(run)
+            except DatabaseUnusable:
+                raise
             except (OSError, DepthscopeError) as error:
                 # One run's trouble is not the others', and not the engine's end; the next tick looks again.
                 self._note_trouble(run, error)
         try:
             self._start_waiting()
+        except DatabaseUnusable:
+            raise
         except DepthscopeError as error:
             self._start_again_at = time.monotonic() + START_RETRY_SECONDS
             self._note_trouble("queue", error)

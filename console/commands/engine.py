@@ -8,7 +8,7 @@ import typer
 
 from console.commands.options import JsonOption
 
-engine_app = typer.Typer(no_args_is_help=True, help="The background engine: start, stop, restart, status, logs.")
+engine_app = typer.Typer(no_args_is_help=True, help="The background engine: start, stop, status, and its index.")
 
 
 @engine_app.command()
@@ -57,6 +57,17 @@ def restart() -> None:
     launch.stop(home, keep_training=True, for_good=False)
     greeting = launch.ensure_engine(home)
     typer.echo(f"the engine serves {greeting.home} (pid {greeting.pid}, version {greeting.version})")
+
+
+@engine_app.command()
+def rebuild() -> None:
+    """Build the database anew from the run directories and keep the old one beside it; training goes on meanwhile."""
+    from engine import client
+
+    home = client.open_home()
+    client.rebuild(home)
+    with client.read(home) as reader:
+        typer.echo(f"{len(reader.runs(with_deleted=True))} runs in an index built from {home.runs}")
 
 
 @engine_app.command()

@@ -226,7 +226,8 @@ def test_a_database_that_cannot_be_used_is_kept_and_built_anew(home: Any, damage
         connection = apsw.Connection(str(home.home.database))
         connection.execute("PRAGMA user_version = 99")
         connection.close()
-        assert "engine restart" in home.cli("ls", status=2)
+        # Nobody has to be told what to do: the engine that this starts does it.
+        home.cli("ls")
     else:
         home.home.database.write_bytes(b"not a database at all" * 500)
     home.cli("engine", "restart")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from engine.database import IndexNotWritten
 from engine.devices import CPU
 from engine.handlers import handle
 from engine.labelling import Labelling
@@ -17,7 +18,6 @@ from engine.protocol import Hold, Move, Pause, Remove, Retry, SetQueue, Stop
 from engine.queue import QueueState, read_queue
 from engine.run import Intent, RunOutcome, RunStatus
 from engine.run_directory import ExitReason, RunDirectory
-from engine.store import IndexNotWritten
 from tests.engine.scripted import Scene, scene
 
 
