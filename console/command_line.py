@@ -16,6 +16,7 @@ from console.commands import (
     data,
     doctor,
     engine,
+    evaluate,
     labels,
     manage,
     plan,
@@ -78,6 +79,8 @@ app.command()(results.plot)
 app.command()(results.compare)
 app.command()(report.report)
 app.command()(report.export)
+app.command()(evaluate.weights)
+app.command("eval")(evaluate.evaluate)
 app.command()(bench.bench)
 app.add_typer(data.data_app, name="data")
 app.add_typer(engine.engine_app, name="engine")

@@ -61,11 +61,13 @@ class PaddingShortcut(nn.Module):
         super().__init__()
         self.stride = stride
         self.new_channels = out_channels - in_channels
+        self.num_before = 0
+        """Of the new channels, those in front of the others; only networks trained elsewhere have any there."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, in_channels, H, W] to [B, out_channels, H/stride, W/stride]."""
         kept = x[:, :, :: self.stride, :: self.stride]
-        return F.pad(kept, (0, 0, 0, 0, 0, self.new_channels))
+        return F.pad(kept, (0, 0, 0, 0, self.num_before, self.new_channels - self.num_before))
 
 
 def shortcut(kind: ShortcutKind, in_channels: int, out_channels: int, stride: int, norm: Norm) -> nn.Module | None:

@@ -1,0 +1,141 @@
+"""`depthscope weights` and `depthscope eval`: where final weights are, and the test error of any."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from console.commands.options import JsonOption, RunArgument
+
+if TYPE_CHECKING:
+    from engine.run import Run
+    from engine.spec import RunSpec
+
+
+def weights(run: RunArgument) -> None:
+    """Print the path of a run's final weights, a state_dict that torch.load reads."""
+    typer.echo(str(final_weights(found_run(run))))
+
+
+def evaluate(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="A run whose final weights are measured again.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A state_dict trained anywhere, instead of a run.")
+    ] = None,
+    architecture: Annotated[str | None, typer.Option("-a", "--arch", help="Of the weights, as for train.")] = None,
+    depth: Annotated[int | None, typer.Option("-d", "--depth", help="As for train.")] = None,
+    block: Annotated[str | None, typer.Option(help="basic or bottleneck; the depth decides where left out.")] = None,
+    blocks: Annotated[str | None, typer.Option(help="Blocks per stage, such as 3,4,6,3, instead of a depth.")] = None,
+    width: Annotated[int | None, typer.Option(help="Planes of the first stage (64; he-*: 16).")] = None,
+    conv_bias: Annotated[bool, typer.Option("--conv-bias", help="Biases in the blocks' convolutions.")] = False,
+    norm: Annotated[str, typer.Option(help="batch or none.")] = "batch",
+    dataset: Annotated[str | None, typer.Option("--data", help="A dataset of `depthscope data ls`.")] = None,
+    test_images: Annotated[int | None, typer.Option(help="Size of a class-balanced test subset.")] = None,
+    mean: Annotated[str | None, typer.Option(help="R,G,B that inputs were shifted by; the dataset's else.")] = None,
+    std: Annotated[str | None, typer.Option(help="R,G,B that they were divided by; the dataset's else.")] = None,
+    centred: Annotated[
+        bool, typer.Option("--centred-shortcuts", help="Of he-resnet: new channels on both sides, not behind.")
+    ] = False,
+    precision: Annotated[str | None, typer.Option(help="fp32 if left out; of a run: the one that it had.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, or a GPU such as cuda:1; the first GPU else.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the test error of a run's weights, or of a network trained elsewhere; nothing in a file is executed."""
+    from console import evaluating, planning
+    from console.output import print_json
+    from engine import devices
+    from engine.errors import UsageError
+    from engine.evaluation_protocol import EvaluationTask
+    from engine.paths import find_home
+    from engine.precision import Precision
+
+    home = find_home()
+    found: Run | None = None
+    if (run is None) == (weights is None):
+        raise UsageError("name a run, or a file with --weights")
+    if run is not None:
+        if architecture or depth or blocks or dataset or test_images:
+            raise UsageError(f"{run} says itself which network and data it is: leave -a, -d and --data out")
+        found = found_run(run)
+        weights, spec = final_weights(found), of_run(found, precision)
+    else:
+        if architecture is None:
+            raise UsageError("the network of the weights is needed: -a resnet -d 20")
+        asked = planning.Asked(
+            architectures=[architecture],
+            depths=[] if depth is None else [depth],
+            block=block,
+            blocks=None if blocks is None else planning.whole_numbers([blocks], "blocks"),
+            width=width,
+            conv_bias=conv_bias,
+            norm=norm,
+            dataset=dataset or "cifar10",
+            test_images=test_images,
+            overrides={"precision": precision or Precision.FP32.value},
+            device=device,
+        )
+        spec = planning.plan_runs(home, asked)[0].spec
+    assert weights is not None, "one of the two was named"
+    task = EvaluationTask(
+        home=str(home.root),
+        weights=str(weights.absolute()),
+        spec=spec,
+        mean=None if mean is None else evaluating.channels(mean, "--mean"),
+        std=None if std is None else evaluating.channels(std, "--std"),
+        centred=centred,
+    )
+    chosen = devices.candidates(device, devices.find_devices())[0]
+    measured = evaluating.evaluate(task, chosen)
+    if as_json:
+        print_json(evaluating.evaluation_document(task, measured, found))
+    else:
+        typer.echo(evaluating.evaluation_page(task, measured, found))
+
+
+def found_run(word: str) -> Run:
+    """The run that a word means."""
+    from engine import client
+    from engine.paths import find_home
+
+    with client.read_fresh(find_home()) as reader:
+        return reader.find(word)
+
+
+def final_weights(run: Run) -> Path:
+    """Where the final weights of a run are.
+
+    Raises:
+        UsageError: it has none (yet).
+    """
+    from console.formatting import clean
+    from engine.errors import UsageError
+    from engine.paths import find_home
+    from engine.run_directory import RunDirectory
+
+    path = RunDirectory(find_home().runs / run.id).weights
+    if not run.is_finished or not path.is_file():
+        state = run.outcome or f"{run.status} at epoch {run.epoch} of {run.spec.recipe.epochs}"
+        raise UsageError(f"{run.id} ({clean(run.name)}) has no final weights: it is {state}")
+    return path
+
+
+def of_run(run: Run, precision: str | None) -> RunSpec:
+    """What a run was asked for, in the precision that it was computed in, or another.
+
+    Raises:
+        UsageError: there is no such precision.
+    """
+    import msgspec
+
+    from engine.errors import UsageError
+    from engine.precision import Precision
+
+    try:
+        used = Precision(precision) if precision is not None else run.precision or run.spec.recipe.precision
+    except ValueError:
+        raise UsageError(f"precision must be one of {', '.join(Precision)}, got {precision!r}") from None
+    return msgspec.structs.replace(run.spec, recipe=msgspec.structs.replace(run.spec.recipe, precision=used))

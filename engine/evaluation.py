@@ -1,0 +1,83 @@
+"""The test error of weights: `python -P -m engine.evaluation`, told by a line on standard input whose and on what."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import torch
+
+from engine import datasets, numerics
+from engine.errors import DepthscopeError, UsageError
+from engine.evaluation_protocol import Evaluated, EvaluationAnswer, EvaluationTask, NotEvaluated
+from engine.foreign_weights import centre_shortcuts, fit, read_weights
+from engine.paths import Home
+from engine.spec import check_fits_data
+from engine.training import evaluate, load_to_device
+from engine.worker import assigned_device, device_name, divide_threads, torch_device
+from models.build import build_model
+from models.catalog import label
+
+
+def measure(task: EvaluationTask) -> Evaluated:
+    """Load, fit and evaluate.
+
+    Raises:
+        UsageError: the weights do not fit, or the data is not here.
+        DepthscopeError: the device cannot be used.
+    """
+    device, spec = torch_device(assigned_device()), task.spec
+    model = build_model(spec.model)
+    path = Path(task.weights)
+    if task.centred:
+        centre_shortcuts(model)
+    by_name = fit(model, found := read_weights(path), network=label(spec.model), source=path.name)
+    dataset = datasets.load(Home(Path(task.home)), spec.data.name)
+    info = dataset.info
+    check_fits_data(spec, num_train=info.num_train, num_test=info.num_test, num_classes=len(info.classes))
+    used = numerics.resolve(spec.recipe.precision, device)
+    numerics.configure(device, used, deterministic=spec.recipe.deterministic)
+    data = load_to_device(dataset, spec, device)
+    data = replace(data, mean=task.mean or data.mean, std=task.std or data.std)
+    model = model.to(device, memory_format=numerics.memory_format(used))  # type: ignore[call-overload]
+    began = time.perf_counter()
+    with torch.no_grad():
+        measured = evaluate(model, data, precision=used)
+    assert measured is not None, "nobody stops an evaluation"
+    loss, error = measured
+    return Evaluated(
+        test_loss=loss if math.isfinite(loss) else None,
+        test_error_percent=error,
+        num_images=len(data.test_labels),
+        num_tensors=len(found),
+        by_name=by_name,
+        mean=(data.mean[0], data.mean[1], data.mean[2]),
+        std=(data.std[0], data.std[1], data.std[2]),
+        data_sha256=info.digest(),
+        synthetic=info.synthetic,
+        precision=used,
+        device_name=device_name(device),
+        torch=str(torch.__version__),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def main() -> None:
+    """Entry point; what goes wrong is an answer too."""
+    divide_threads()
+    answer: EvaluationAnswer
+    try:
+        answer = measure(msgspec.json.decode(sys.stdin.readline(), type=EvaluationTask))
+    except (DepthscopeError, ValueError) as error:
+        answer = NotEvaluated(text=str(error), usage=isinstance(error, UsageError | ValueError))
+    except (RuntimeError, MemoryError) as error:
+        answer = NotEvaluated(text=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}", usage=False)
+    print(msgspec.json.encode(answer).decode(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

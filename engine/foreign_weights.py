@@ -1,0 +1,131 @@
+"""Weights that were trained elsewhere: read without executing anything, and fitted to one of our networks.
+
+Tensors are found by their names, or by their positions where the names are another program's: networks that are the
+same layers in the same order, such as those of kuangliu/pytorch-cifar, have them in the same order too.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.errors import UsageError
+from models.blocks import PaddingShortcut
+
+WRAPPERS = ("state_dict", "model_state_dict", "net", "model", "weights")
+"""Under which names programs keep a network's tensors beside other things, the most telling first."""
+PREFIX = re.compile(r"^(module\.|_orig_mod\.)+")
+"""What DataParallel and torch.compile put in front of every name."""
+COUNTER = "num_batches_tracked"
+"""Not in files of before torch 0.4.1, and of no weight in an evaluation."""
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file of torch.save, in their order; a state_dict, or one beside other things.
+
+    Raises:
+        UsageError: there is no such file, it holds anything but plain tensors and values, or no tensors.
+    """
+    try:
+        with path.open("rb") as file:
+            is_archive = zipfile.is_zipfile(file)
+            file.seek(0)
+            is_pickle = file.read(1) == b"\x80"
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    if not is_archive and not is_pickle:
+        raise UsageError(f"{path} is no file of torch.save")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UsageError(
+            f"{path} holds Python objects, which are not loaded since that would execute them: write the weights alone,"
+            " `torch.save(model.state_dict(), FILE)`"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+        raise UsageError(
+            f"{path} is damaged: {str(error).splitlines()[0] if str(error) else 'it ends early'}"
+        ) from error
+    found = tensors_of(loaded)
+    if not found and isinstance(loaded, Mapping):
+        inside = {str(name): tensors for name, value in loaded.items() if (tensors := tensors_of(value))}
+        names = [name for name in WRAPPERS if name in inside] or list(inside)
+        if len(names) > 1 and names[0] not in WRAPPERS:
+            raise UsageError(f"{path} holds several networks ({', '.join(names)}): save one state_dict alone")
+        found = inside[names[0]] if names else {}
+    if not found:
+        raise UsageError(f"{path} holds no state_dict")
+    return found
+
+
+def tensors_of(value: Any) -> dict[str, Tensor]:
+    """The tensors that a mapping has by name, counters left out; empty for anything else."""
+    if not isinstance(value, Mapping):
+        return {}
+    return {
+        PREFIX.sub("", str(name)): tensor
+        for name, tensor in value.items()
+        if isinstance(tensor, Tensor) and not str(name).endswith(COUNTER)
+    }
+
+
+def fit(model: nn.Module, found: Mapping[str, Tensor], *, network: str, source: str) -> bool:
+    """Load tensors into a network, whole or not at all.
+
+    Args:
+        model: Whose parameters and running statistics are replaced.
+        found: Tensors in their order.
+        network: What the model is called.
+        source: Where the tensors come from.
+
+    Returns:
+        Whether they were found by name; else they were by position.
+
+    Raises:
+        UsageError: they do not fit; the text names the first layer that differs.
+    """
+    state = model.state_dict()
+    wanted = {name: tensor for name, tensor in state.items() if not name.endswith(COUNTER)}
+    by_name = wanted.keys() == found.keys()
+    pairs = [(name, name) for name in wanted] if by_name else list(zip(wanted, found, strict=False))
+    for ours, theirs in pairs:
+        have, want = found[theirs], wanted[ours]
+        # The kind too: the scale, shift, mean and variance of a normalisation all have one shape.
+        if have.shape != want.shape or kind(ours) != kind(theirs) or not have.is_floating_point():
+            raise UsageError(
+                f"the weights do not fit {network}: the first that differs is {ours} {list(want.shape)},"
+                f" in {source} {theirs} {list(have.shape)}{'' if have.is_floating_point() else f' of {have.dtype}'}"
+            )
+    if len(found) < len(wanted):
+        missing = list(wanted)[len(found)]
+        raise UsageError(f"the weights do not fit {network}: {source} ends before {missing}, with {len(found)} tensors")
+    if len(found) > len(wanted):
+        more = list(found)[len(wanted)]
+        raise UsageError(
+            f"the weights do not fit {network}: {source} goes on with {more} behind its {len(wanted)} tensors"
+        )
+    model.load_state_dict({**state, **{ours: found[theirs].to(wanted[ours].dtype) for ours, theirs in pairs}})
+    return by_name
+
+
+def centre_shortcuts(model: nn.Module) -> None:
+    """Let shortcuts without parameters put new channels on both sides of the old ones, as some programs do.
+
+    He et al. 2015 do not say where they go; ours go behind, half of them before in akamaster/pytorch_resnet_cifar10.
+    The shapes of all weights are the same either way, so that only whoever has the weights can tell.
+    """
+    for module in model.modules():
+        if isinstance(module, PaddingShortcut):
+            module.num_before = module.new_channels // 2
+
+
+def kind(name: str) -> str:
+    """What a tensor is to its layer: weight, bias, running_mean or running_var."""
+    return name.rpartition(".")[2]
