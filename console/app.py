@@ -33,6 +33,7 @@ from engine.run import RunStatus
 
 if TYPE_CHECKING:
     from console.widgets.chart import Chart
+    from engine.logout import LogoutRisk
     from engine.paths import Home
     from engine.protocol import ChangeRequest
     from engine.spec import RunSpec
@@ -63,7 +64,9 @@ class ConsoleApp(App[None]):
         Binding("q", "leave", "quit", id="app.quit"),
         Binding("ctrl+c", "leave", "quit", show=False, priority=True, id="app.interrupt", system=True),
         Binding("T", "next_theme", "theme", show=False, id="app.theme"),
-        Binding("E", "start_engine", "start the engine", show=False, id="app.engine"),
+        Binding(
+            "E", "start_engine", "start the engine, or replace one of another version", show=False, id="app.engine"
+        ),
     ]
 
     def __init__(
@@ -82,6 +85,7 @@ class ConsoleApp(App[None]):
         self._index_trouble: str | None = None
         self._healed_at = -SECONDS_BETWEEN_HEALINGS
         self._engine_trouble: str | None = None
+        self._logout_risk: LogoutRisk | None = None
         # Before anything is on screen, so that nothing is styled twice.
         for theme in OWN_THEMES:
             self.register_theme(theme)
@@ -134,7 +138,7 @@ class ConsoleApp(App[None]):
 
     async def _heal_index(self) -> None:
         try:
-            await asyncio.to_thread(heal, self.home)
+            await in_background(heal, self.home)
         except DepthscopeError as error:
             self._engine_trouble = str(error)
 
@@ -148,6 +152,7 @@ class ConsoleApp(App[None]):
         """Ask engine and devices again and again, off the UI thread; start an engine first where there is none."""
         if self._starts_engine:
             await self.launch_engine()
+        await self.tell_logout_risk()
         while True:
             self.pulse = await in_background(take_pulse, self.home)
             if self.pulse.engine is EngineState.UP:
@@ -155,10 +160,17 @@ class ConsoleApp(App[None]):
             self.show_pulse()
             await asyncio.sleep(SECONDS_BETWEEN_PULSES)
 
-    async def launch_engine(self) -> None:
-        """Start an engine where none serves; what went wrong stands in the banner."""
+    async def tell_logout_risk(self) -> None:
+        """Say once, and again when the console is left, that a logout would end what trains here."""
+        self._logout_risk = await in_background(find_logout_risk, self.home)
+        if (risk := self._logout_risk) is not None:
+            text = f"{risk.text}: {risk.remedy} keeps training going"
+            self.notify(text, title="your logout ends training", severity="warning", markup=False, timeout=12)
+
+    async def launch_engine(self, *, replaces: bool = False) -> None:
+        """Start an engine where none serves, or in place of one that does; what went wrong stands in the banner."""
         try:
-            await in_background(ensure_engine, self.home)
+            await in_background(replace_engine if replaces else ensure_engine, self.home)
             self._engine_trouble = None
         except DepthscopeError as error:
             self._engine_trouble = str(error)
@@ -275,8 +287,8 @@ class ConsoleApp(App[None]):
         self.screen.post_message(CurvesChanged())
 
     def action_start_engine(self) -> None:
-        """Start the engine where it is down."""
-        self.run_worker(self.launch_engine())
+        """Start the engine where it is down; one of another version makes room for ours, and workers go on."""
+        self.run_worker(self.launch_engine(replaces=self.pulse.engine is EngineState.FOREIGN))
 
     def action_leave(self) -> None:
         """Leave; training goes on."""
@@ -299,7 +311,10 @@ class ConsoleApp(App[None]):
             return "nothing is being trained"
         waiting = f", {queued} in the queue" if queued else ""
         going = f"{running} {'run goes' if running == 1 else 'runs go'} on training"
-        return f"{going}{waiting}: `depthscope` shows them again"
+        words = f"{going}{waiting}: `depthscope` shows them again"
+        if (risk := self._logout_risk) is not None:
+            words += f"\ndepthscope: your logout would end that, for {risk.text}: {risk.remedy} keeps it going"
+        return words
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Every action that has a key here, in the command palette."""
@@ -327,6 +342,20 @@ def ensure_engine(home: Home) -> None:
     from engine import launch
 
     launch.ensure_engine(home)
+
+
+def replace_engine(home: Home) -> None:
+    """An engine of this version in place of the one that serves; training goes on."""
+    from engine import launch
+
+    launch.restart(home)
+
+
+def find_logout_risk(home: Home) -> LogoutRisk | None:
+    """What would end the engine that serves when the user logs out."""
+    from engine.logout import risk_of_home
+
+    return risk_of_home(home)
 
 
 def ask_for(home: Home, request: ChangeRequest) -> None:

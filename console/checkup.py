@@ -19,6 +19,7 @@ from console.formatting import byte_size, clean
 from engine import datasets, devices, launch
 from engine.database import sqlite_version
 from engine.errors import DepthscopeError
+from engine.logout import risk_of_home, systemd_runs
 from engine.paths import Home, find_home
 from engine.queries import Reader
 from engine.version import VERSION
@@ -57,6 +58,7 @@ def examine() -> list[Finding]:
         *examine_home(home),
         examine_database(home),
         examine_engine(home),
+        *examine_logout(home),
         *examine_datasets(home),
     ]
 
@@ -145,6 +147,16 @@ def examine_engine(home: Home) -> Finding:
     except DepthscopeError as error:
         return Finding("engine", Level.BAD, str(error))
     return Finding("engine", Level.GOOD, f"serves, pid {greeting.pid}, on {', '.join(greeting.devices)}")
+
+
+def examine_logout(home: Home) -> list[Finding]:
+    """Whether the engine, or one that is started here, outlives the logout; nothing where no systemd runs."""
+    if not systemd_runs():
+        return []
+    risk = risk_of_home(home)
+    if risk is None:
+        return [Finding("logout", Level.GOOD, "the engine and its workers outlive it")]
+    return [Finding("logout", Level.BAD, f"ends the engine and all training: {risk.text}", risk.remedy)]
 
 
 def examine_datasets(home: Home) -> list[Finding]:

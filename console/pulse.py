@@ -60,7 +60,7 @@ def take_pulse(home: Home) -> Pulse:
         silent = "the engine is not responding: training goes on, and requests wait until it answers"
         return Pulse(EngineState.SILENT, trouble=silent, gpus=gpus, host=host)
     except UsageError as error:
-        return Pulse(EngineState.FOREIGN, trouble=str(error), gpus=gpus, host=host)
+        return Pulse(EngineState.FOREIGN, trouble=f"{error} (key E)", gpus=gpus, host=host)
     except DepthscopeError as error:
         return Pulse(EngineState.DOWN, trouble=str(error), gpus=gpus, host=host)
     return Pulse(EngineState.UP, greeting=greeting, gpus=gpus, host=host)

@@ -24,6 +24,7 @@ from engine.database import DatabaseUnusable, put_aside
 from engine.devices import find_devices
 from engine.errors import DepthscopeError, UsageError
 from engine.handlers import handle
+from engine.launch import EXIT_LOCKED
 from engine.launcher import LocalLauncher
 from engine.locks import hold
 from engine.log_files import CappedLog
@@ -51,8 +52,6 @@ from engine.version import PROTOCOL, VERSION
 
 log = logging.getLogger(__name__)
 
-EXIT_LOCKED = 75
-"""Another engine serves this home (EX_TEMPFAIL of sysexits.h)."""
 LOCK_PATIENCE_SECONDS = 10.0
 SECONDS_BETWEEN_TICKS = 0.25
 BACKLOG = 1024

@@ -34,7 +34,7 @@ from engine.protocol import (
     Submit,
     encode,
 )
-from engine.queue import new_places
+from engine.queue import QueueState, new_places
 from engine.relabelling import relabel, rename_experiment
 from engine.run import Intent, Run, RunOutcome, RunStatus
 from engine.submission import Submission
@@ -59,6 +59,8 @@ def handle(request: AnyRequest, supervisor: Supervisor, *, started_at: float) ->
             return greet(request, supervisor, started_at=started_at)
         case Shutdown():
             supervisor.leave(stop_workers=not request.keep_training)
+            if request.opens_queue:
+                supervisor.set_queue(QueueState.OPEN)
             return Done(id=request.id)
         case Submit():
             return submit(request, supervisor)

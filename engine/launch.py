@@ -20,6 +20,8 @@ from engine.protocol import Greeting, Hello, Shutdown
 from engine.settings import read_settings
 from engine.version import PROTOCOL, VERSION
 
+EXIT_LOCKED = 75
+"""Of an engine that finds another one serving its home (EX_TEMPFAIL of sysexits.h)."""
 START_PATIENCE_SECONDS = 30.0
 STOP_PATIENCE_SECONDS = 180.0
 """For every worker to finish its step and write a checkpoint."""
@@ -65,8 +67,11 @@ def check_version(greeting: Greeting) -> None:
         UsageError: it is one; training goes on while it is replaced.
     """
     if greeting.version != VERSION or greeting.protocol != PROTOCOL:
+        theirs, ours = greeting.version, VERSION
+        if theirs == ours:
+            theirs, ours = f"{theirs} (protocol {greeting.protocol})", f"{ours} (protocol {PROTOCOL})"
         raise UsageError(
-            f"the engine (pid {greeting.pid}) is version {greeting.version}, this is {VERSION}:"
+            f"the engine (pid {greeting.pid}) is version {theirs}, this is {ours}:"
             " `depthscope engine restart` replaces it, and training goes on"
         )
 
@@ -144,7 +149,22 @@ def log_tail(path: Path, num_lines: int = 3) -> str:
         return ""
 
 
-def stop(home: Home, *, keep_training: bool = False, for_good: bool = True) -> Greeting | None:
+def restart(home: Home) -> Greeting:
+    """Replace the engine of a home, whatever its version, by one of ours; workers go on, and it takes them over.
+
+    Raises:
+        EngineUnreachable: the old one does not answer or does not end, or none could be started.
+        UsageError: config.toml makes no sense; the old one serves on.
+    """
+    # Before the one that serves is ended: the next could not be started.
+    read_settings(home)
+    stop(home, keep_training=True, for_good=False)
+    return ensure_engine(home)
+
+
+def stop(
+    home: Home, *, keep_training: bool = False, for_good: bool = True, opens_queue: bool = False
+) -> Greeting | None:
     """End the engine of a home and wait until it is gone; None where none served.
 
     Args:
@@ -152,6 +172,7 @@ def stop(home: Home, *, keep_training: bool = False, for_good: bool = True) -> G
         keep_training: Leave the workers alone, for the next engine to adopt; else they save a checkpoint and leave,
             and their runs wait in the queue.
         for_good: Whether the user wants none until a command needs one; those who follow runs start none then.
+        opens_queue: Leave a queue that drained open, for the next engine to start what waits in it.
 
     Raises:
         EngineUnreachable: it does not answer, or does not end.
@@ -168,7 +189,7 @@ def stop(home: Home, *, keep_training: bool = False, for_good: bool = True) -> G
         # Before it is gone: whoever follows a run may look at any time.
         os.close(open_private(home.engine_stopped, os.O_WRONLY | os.O_CREAT))
     with Connection(home.engine_socket, patience_seconds=STOP_PATIENCE_SECONDS) as connection:
-        connection.ask(Shutdown(keep_training=keep_training))
+        connection.ask(Shutdown(keep_training=keep_training, opens_queue=opens_queue))
     deadline = time.monotonic() + START_PATIENCE_SECONDS
     while is_serving(home):
         if time.monotonic() > deadline:

@@ -138,11 +138,13 @@ class Rebuild(Request, frozen=True, tag="rebuild"):
     """Whether that is done only where a reading of all of it finds it damaged."""
 
 
-class Shutdown(Request, frozen=True, tag="shutdown"):
-    """End the engine. Understood in every version."""
+class Shutdown(Request, frozen=True, tag="shutdown", omit_defaults=True):
+    """End the engine. Understood in every version, so that what only some know is said only where it is wanted."""
 
     keep_training: bool = False
     """True leaves the workers alone; False lets them save a checkpoint and puts their runs back into the queue."""
+    opens_queue: bool = False
+    """Whether a queue that drains is left open, for the next engine to start what waits in it."""
 
 
 RunRequest = Stop | Pause | Resume | Retry | Remove | Restore | Hold | Release

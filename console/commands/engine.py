@@ -25,14 +25,21 @@ def stop(
     keep_training: Annotated[
         bool, typer.Option("--keep-training", help="Leave running workers alone; the next engine takes them over.")
     ] = False,
+    drain: Annotated[
+        bool, typer.Option("--drain", help="Finish what runs first, however long that takes, and start nothing else.")
+    ] = False,
 ) -> None:
     """Let every run save a checkpoint, and end the engine; runs that were under way wait in the queue."""
-    from engine import client, launch
+    from console.draining import drain_and_stop, stop_with_words
+    from engine import client
+    from engine.errors import UsageError
     from engine.paths import find_home
     from engine.run import RunStatus
 
+    if keep_training and drain:
+        raise UsageError("--keep-training leaves what runs alone, --drain waits for it: one of them")
     home = find_home()
-    ended = launch.stop(home, keep_training=keep_training)
+    ended = drain_and_stop(home) if drain else stop_with_words(home, keep_training=keep_training)
     if ended is None:
         typer.echo("no engine serves")
         return
@@ -49,13 +56,8 @@ def stop(
 def restart() -> None:
     """Replace the engine by one of this version that reads config.toml anew; training goes on meanwhile."""
     from engine import client, launch
-    from engine.settings import read_settings
 
-    home = client.open_home()
-    # Before the one that serves is ended: the next could not be started.
-    read_settings(home)
-    launch.stop(home, keep_training=True, for_good=False)
-    greeting = launch.ensure_engine(home)
+    greeting = launch.restart(client.open_home())
     typer.echo(f"the engine serves {greeting.home} (pid {greeting.pid}, version {greeting.version})")
 
 
@@ -119,3 +121,38 @@ def logs(
         return
     for line in log.read_text(errors="replace").splitlines()[-lines:]:
         typer.echo(clean(line))
+
+
+@engine_app.command("install-service")
+def install_service(
+    show: Annotated[bool, typer.Option("--print", help="Show the unit, and write nothing.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Where another unit is in the way, keep it beside as .old.")
+    ] = False,
+) -> None:
+    """Write a systemd user unit, by which the engine starts with the machine and outlives every login."""
+    import shutil
+
+    from console.output import narrate
+    from engine import client, launch, service
+    from engine.logout import systemd_runs
+
+    home = client.open_home()
+    if show:
+        typer.echo(service.unit_text(home), nl=False)
+        return
+    done = service.install(home, replaces=replace)
+    typer.echo(f"{service.unit_path()} {done}")
+    if shutil.which("systemctl") is None or not systemd_runs():
+        narrate("no systemd runs on this machine: the unit takes effect on one where it does")
+        return
+    steps = [
+        "systemctl --user daemon-reload",
+        f"systemctl --user enable --now {service.UNIT}",
+        "loginctl enable-linger",
+    ]
+    if launch.is_serving(home):
+        # Else the unit's own would find it, and leave.
+        steps.insert(0, "depthscope engine stop --keep-training")
+    narrate("so that it starts now and with the machine, and outlives your logout:")
+    narrate("\n".join(f"  {step}" for step in steps))

@@ -52,6 +52,7 @@ def pulses(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the engine and the devices answer; a test may put another pulse under "now"."""
     answer: dict[str, Any] = {"now": UP}
     monkeypatch.setattr(console.app, "take_pulse", lambda _home: answer["now"])
+    monkeypatch.setattr(console.app, "find_logout_risk", lambda _home: None)
     return answer
 
 

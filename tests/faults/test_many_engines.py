@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine.daemon import EXIT_LOCKED
-from engine.launch import ensure_engine, is_serving
+from engine.launch import EXIT_LOCKED, ensure_engine, is_serving
 from engine.launcher import signal_holder
 
 

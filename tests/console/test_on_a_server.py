@@ -1,0 +1,153 @@
+"""Life on a server: engines that are drained, replaced while runs train, and left behind by a logout."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import console.app
+from console.checkup import Level, examine_logout
+from engine import launch
+from engine.logout import LogoutRisk
+from tests.terminal import Terminal, terminal_env
+
+SCRIPT = str(Path(sys.executable).with_name("depthscope"))
+OLD_ENGINE = """
+import sys
+import engine.version
+engine.version.VERSION, engine.version.PROTOCOL = "0.0.9", 1
+from engine import daemon
+sys.exit(daemon.main())
+"""
+
+
+def kinds(home: Any, run: str) -> list[str]:
+    return [event["kind"] for event in home.json("show", run)["events"]]
+
+
+def test_a_drained_engine_finishes_what_runs_and_starts_nothing_else(home: Any, wait_until: Callable[..., Any]):
+    """What waits is there for the next engine, whose queue is open; Ctrl-C leaves it draining, and says so."""
+    first, second = home.train("--epochs", "200"), home.train("--epochs", "1")
+    wait_until(lambda: home.json("show", first)["run"]["status"] == "running")
+    interrupted = home.start("engine", "stop", "--drain")
+    wait_until(lambda: home.json("engine", "status")["engine"]["queue"] == "draining")
+    assert interrupted.stderr is not None
+    assert "1 run to be finished" in interrupted.stderr.readline()
+    interrupted.send_signal(signal.SIGINT)
+    _, said = interrupted.communicate(timeout=60)
+    assert interrupted.returncode == 130
+    assert "drains on" in said
+    home.cli("queue", "release")
+
+    said = home.cli("engine", "stop", "--drain", patience_seconds=240)
+
+    assert "has ended; left for the next one: 1 queued" in said
+    assert home.engine_pid() is None
+    with home.reader() as reader:
+        assert reader.run(first).succeeded
+        assert "started" not in [event.kind for event in reader.events(second)]
+    home.cli("engine", "start")
+    home.cli("wait", second)
+
+
+def test_stopping_waits_for_checkpoints_and_says_so(home: Any, training: str):
+    """What was trained up to then is on disk when the command returns."""
+    done = subprocess.run(home.command("engine", "stop"), env=home.env, capture_output=True, text=True, timeout=200)
+
+    assert done.returncode == 0
+    assert "waiting for 1 run to save a checkpoint" in done.stderr
+    assert home.worker_pid(training) is None
+    with home.reader() as reader:
+        assert [event.text for event in reader.events(training) if event.kind == "checkpoint"][-1] == (
+            f"step {reader.run(training).step}"
+        )
+
+
+def test_draining_and_leaving_alone_are_two_things(bare_home: Any):
+    """Refused in one line."""
+    assert "one of them" in bare_home.cli("engine", "stop", "--drain", "--keep-training", status=2)
+
+
+def test_an_engine_of_another_version_is_replaced_while_runs_train(home: Any, training: str):
+    """By the command that every refusal names, or by a key of the console; the worker never notices."""
+    worker = home.worker_pid(training)
+    for how in ("command", "console"):
+        home.cli("engine", "stop", "--keep-training")
+        old = start_old(home)
+        try:
+            refused = home.cli("train", "-a", "he-resnet", "-d", "8", "--data", "tiny", "--detach", status=2)
+            assert "is version 0.0.9" in refused
+            assert "`depthscope engine restart`" in refused
+            assert refused.count("\n") == 1
+            if how == "command":
+                home.cli("engine", "restart")
+            else:
+                with Terminal([SCRIPT], terminal_env(home)) as terminal:
+                    terminal.read_until(lambda seen: b"key E" in seen)
+                    terminal.type(b"E")
+                    terminal.read_until(lambda seen: b"engine up" in seen)
+                    terminal.type(b"q")
+                    assert terminal.wait() == 0
+            assert old.wait(timeout=30) == 0
+        finally:
+            old.kill()
+            old.wait()
+        greeting = launch.greet(home.home)
+        assert greeting is not None
+        launch.check_version(greeting)
+        assert greeting.num_running == 1
+        assert home.worker_pid(training) == worker
+
+
+def start_old(home: Any) -> subprocess.Popen[bytes]:
+    """An engine as depthscope 0.0.9 would be, which takes over what trains."""
+    with launch.launch_lock(home.home):
+        old = subprocess.Popen([sys.executable, "-P", "-c", OLD_ENGINE, str(home.home.root)], env=home.env)
+        while (greeting := launch.greet(home.home)) is None or greeting.num_running == 0:
+            assert old.poll() is None
+    return old
+
+
+def test_an_engine_that_a_console_started_outlives_the_login(home: Any, wait_until: Callable[..., Any]):
+    """The terminal of the shell is closed, with SIGHUP to all in it; the engine serves, and trains on."""
+    with Terminal(["sh", "-c", f"{SCRIPT}; sleep 600"], terminal_env(home)) as terminal:
+        terminal.read_until(lambda seen: b"engine up" in seen)
+        engine = home.engine_pid()
+        terminal.close()
+        assert terminal.wait() is not None
+    run = home.train("--epochs", "1")
+    home.cli("wait", run)
+
+    assert home.engine_pid() == engine
+
+
+def test_doctor_tells_what_a_logout_would_end(bare_home: Any, monkeypatch: Any):
+    """With the command that mends it; where no systemd runs, nothing is said of it."""
+    monkeypatch.setattr("console.checkup.systemd_runs", lambda: False)
+    assert examine_logout(bare_home.home) == []
+    monkeypatch.setattr("console.checkup.systemd_runs", lambda: True)
+    monkeypatch.setattr("console.checkup.risk_of_home", lambda _home: None)
+    assert [finding.level for finding in examine_logout(bare_home.home)] == [Level.GOOD]
+    risk = LogoutRisk("ann does not linger", "`loginctl enable-linger`")
+    monkeypatch.setattr("console.checkup.risk_of_home", lambda _home: risk)
+    (finding,) = examine_logout(bare_home.home)
+
+    assert (finding.level, finding.remedy) == (Level.BAD, "`loginctl enable-linger`")
+
+
+async def test_the_console_tells_what_a_logout_would_end(make_app: Callable[..., Any], monkeypatch: Any):
+    """When it is opened, and in its parting words."""
+    app = make_app()
+    risk = LogoutRisk("ann does not linger", "`loginctl enable-linger`")
+    monkeypatch.setattr(console.app, "find_logout_risk", lambda _home: risk)
+    async with app.run_test() as pilot:
+        while not app._notifications:
+            await pilot.pause(0.01)
+        (told,) = app._notifications
+
+        assert "`loginctl enable-linger`" in told.message
+        assert "`loginctl enable-linger`" in app.parting_words()

@@ -1,0 +1,100 @@
+"""What ends with a login session, read from a file system made for the test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.logout import logout_risk
+
+SESSION = "0::/user.slice/user-1000.slice/session-3.scope\n"
+USER_MANAGER = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/depthscope.service\n"
+OLD_HIERARCHY = "12:cpu,cpuacct:/\n1:name=systemd:/user.slice/user-1000.slice/session-3.scope\n"
+
+
+def machine(root: Path, group: str, *, lingers: bool = False, **files: str) -> Path:
+    """A machine that systemd has booted, with a process 7 in a control group; files by path, with `__` for `/`."""
+    (root / "run/systemd/system").mkdir(parents=True)
+    written = {"proc/7/cgroup": group, **{f"{name.replace('__', '/')}": text for name, text in files.items()}}
+    if lingers:
+        written["var/lib/systemd/linger/ann"] = ""
+    for name, text in written.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def text_of(root: Path) -> str:
+    risk = logout_risk(7, root=root, user="ann")
+    return "" if risk is None else f"{risk.text}: {risk.remedy}"
+
+
+@pytest.mark.parametrize("group", [SESSION, OLD_HIERARCHY])
+def test_a_session_that_is_killed_is_told_with_what_mends_it(group: str, tmp_path: Path):
+    """By KillUserProcesses=yes, wherever it stands; the unit under a lingering manager outlives it."""
+    main = {"etc__systemd__logind.conf": "[Login]\n#KillExcludeUsers=root\nKillUserProcesses=yes\n"}
+
+    said = text_of(machine(tmp_path, group, **main))
+
+    assert "KillUserProcesses in" in said
+    assert "`depthscope engine install-service` and `loginctl enable-linger`" in said
+
+
+def test_a_session_that_is_left_alone_is_no_risk(tmp_path: Path):
+    """As most distributions ship it, with what was built in as a comment."""
+    shipped = {"etc__systemd__logind.conf": "[Login]\n#KillUserProcesses=no\n"}
+
+    assert text_of(machine(tmp_path, SESSION, **shipped)) == ""
+
+
+def test_what_systemd_was_built_with_holds_where_nothing_is_assigned(tmp_path: Path):
+    """The shipped file tells it in a comment, here that of a systemd that kills."""
+    assert "KillUserProcesses" in text_of(
+        machine(
+            tmp_path,
+            SESSION,
+            usr__lib__systemd__logind_conf="",
+            **{"usr__lib__systemd__logind.conf": "[Login]\n#KillUserProcesses=yes\n"},
+        )
+    )
+
+
+def test_a_drop_in_overrides_and_one_of_the_same_name_in_etc_masks_it(tmp_path: Path):
+    """In the order of their names, whichever directory they lie in."""
+    files = {
+        "etc__systemd__logind.conf": "[Login]\nKillUserProcesses=no\n",
+        "usr__lib__systemd__logind.conf.d__10-kill.conf": "[Login]\nKillUserProcesses=yes\n",
+    }
+    assert "10-kill.conf" in text_of(machine(tmp_path / "one", SESSION, **files))
+
+    masked = {**files, "etc__systemd__logind.conf.d__10-kill.conf": ""}
+    assert text_of(machine(tmp_path / "two", SESSION, **masked)) == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "is_spared"),
+    [("KillExcludeUsers=root ann", True), ("KillOnlyUsers=bob", True), ("KillOnlyUsers=ann bob", False)],
+)
+def test_users_can_be_spared(line: str, is_spared: bool, tmp_path: Path):
+    """Both lists of logind.conf(5)."""
+    main = {"etc__systemd__logind.conf": f"[Login]\nKillUserProcesses=yes\n{line}\n"}
+
+    assert (text_of(machine(tmp_path, SESSION, **main)) == "") is is_spared
+
+
+def test_under_the_user_manager_it_takes_lingering(tmp_path: Path):
+    """It ends with the last session of a user who does not linger, whatever KillUserProcesses says."""
+    said = text_of(machine(tmp_path / "one", USER_MANAGER))
+    assert "does not linger" in said
+    assert said.endswith("`loginctl enable-linger`")
+
+    assert text_of(machine(tmp_path / "two", USER_MANAGER, lingers=True)) == ""
+
+
+def test_without_systemd_and_in_a_system_service_nothing_is_said(tmp_path: Path):
+    """A container, or a machine with another init; and what no login has started."""
+    assert logout_risk(7, root=tmp_path, user="ann") is None
+    killing = {"etc__systemd__logind.conf": "[Login]\nKillUserProcesses=yes\n"}
+    assert text_of(machine(tmp_path, "0::/system.slice/docker-1.scope\n", **killing)) == ""

@@ -1,0 +1,76 @@
+"""The engine as a systemd user unit: what is written where, and whose file is not touched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.launch import EXIT_LOCKED
+from engine.paths import Home
+from engine.service import UNIT, unit_text
+
+ODD = "a home%n with $HOME and 'quotes'"
+
+
+@pytest.fixture
+def unit(bare_home: Any, tmp_path: Path) -> Path:
+    """Where the unit of a test's home goes."""
+    bare_home.env["XDG_CONFIG_HOME"] = str(tmp_path / "config")
+    return tmp_path / "config" / "systemd" / "user" / UNIT
+
+
+def test_the_unit_starts_this_interpreter_for_this_home_and_leaves_workers_alone(tmp_path: Path):
+    """By absolute paths, with systemd's special characters escaped; exit 75 is no reason to try again."""
+    home = Home(tmp_path / ODD).create()
+    lines = unit_text(home).splitlines()
+    escaped = str(home.root).replace("%", "%%")
+
+    assert f'ExecStart="{sys.executable}" -P -m engine.daemon "{escaped.replace("$", "$$")}"' in lines
+    assert f'Environment="DEPTHSCOPE_HOME={escaped}"' in lines
+    assert f"WorkingDirectory={escaped}" in lines
+    assert {"KillMode=process", "Restart=on-failure", f"RestartPreventExitStatus={EXIT_LOCKED}"} <= set(lines)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
+def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path):
+    """systemd's own reading of it, with a home whose name has all that has to be escaped."""
+    path = tmp_path / UNIT
+    path.write_text(unit_text(Home(tmp_path / ODD).create()))
+    env = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    done = subprocess.run(["systemd-analyze", "--user", "verify", str(path)], env=env, capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_it_is_written_once_and_shown_without_being_written(bare_home: Any, unit: Path):
+    """--print writes nothing; the second time there is nothing to do; an older one of ours is renewed."""
+    shown = bare_home.cli("engine", "install-service", "--print")
+    assert not unit.exists()
+
+    assert bare_home.cli("engine", "install-service") == f"{unit} written\n"
+    assert unit.read_text() == shown
+    assert bare_home.cli("engine", "install-service") == f"{unit} is there already\n"
+    unit.write_text(shown.replace(sys.executable, "/an/older/python"))
+    assert bare_home.cli("engine", "install-service") == f"{unit} renewed\n"
+    assert unit.read_text() == shown
+
+
+@pytest.mark.parametrize("whose", ["somebody else's", "another home's"])
+def test_another_unit_is_not_overwritten_unasked(whose: str, bare_home: Any, unit: Path, tmp_path: Path):
+    """Refused with what to do; --replace keeps the old one beside it."""
+    theirs = unit_text(Home(tmp_path / "other").create()) if whose == "another home's" else "[Service]\n"
+    unit.parent.mkdir(parents=True)
+    unit.write_text(theirs)
+
+    said = bare_home.cli("engine", "install-service", status=2)
+    assert "--replace" in said
+    assert said.count("\n") == 1
+    assert unit.read_text() == theirs
+    assert bare_home.cli("engine", "install-service", "--replace") == f"{unit} replaced\n"
+    assert unit.with_name(f"{UNIT}.old").read_text() == theirs
