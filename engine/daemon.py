@@ -56,9 +56,11 @@ LOCK_PATIENCE_SECONDS = 10.0
 SECONDS_BETWEEN_TICKS = 0.25
 BACKLOG = 1024
 """Clients that wait to be taken in."""
+ACCEPTED_AT_ONCE = 8
+"""asyncio takes so many in before anything else is done, the leaving of others included."""
 WANTED_DESCRIPTORS = 8192
 OWN_DESCRIPTORS = 512
-"""Of these: for the index, journals, locks, logs, and the pipes of what is started."""
+"""Of these, or half where there are fewer: for the index, journals, locks, logs, and the pipes of what is started."""
 LEAST_SECONDS_BETWEEN_REBUILDS = 10.0
 """An index that is damaged again so soon stands on a disk that spoils it, and building it anew fills that disk."""
 
@@ -80,7 +82,8 @@ class Engine:
         self._submitting = asyncio.Lock()
         self._clients: dict[asyncio.StreamWriter, None] = {}
         """In the order in which they were heard last."""
-        self._most_clients = max(1, num_descriptors() - OWN_DESCRIPTORS)
+        num = num_descriptors()
+        self._most_clients = num - min(OWN_DESCRIPTORS, num // 2)
         self._rebuilt_at = -math.inf
 
     async def serve(self, ready: int | None) -> None:
@@ -95,7 +98,10 @@ class Engine:
             # Like a kill, but tidy: workers go on, the next engine adopts them.
             loop.add_signal_handler(number, self._ended.set)
         listening = listen(self._home.engine_socket)
-        server = await asyncio.start_unix_server(self._converse, sock=listening, limit=MAX_LINE_BYTES, backlog=BACKLOG)
+        server = await asyncio.start_unix_server(
+            self._converse, sock=listening, limit=MAX_LINE_BYTES, backlog=ACCEPTED_AT_ONCE
+        )
+        listening.listen(BACKLOG)
         if ready is not None:
             # Whoever started us may have left meanwhile, which is no reason to leave too.
             with contextlib.suppress(BrokenPipeError):

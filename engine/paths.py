@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -15,6 +16,10 @@ from engine.errors import UsageError
 
 # sun_path holds 108 bytes on Linux and 104 on macOS, the terminating zero included.
 MAX_SOCKET_PATH_BYTES = 100
+
+
+class LinkRefused(UsageError, OSError):
+    """A link stands where a file of ours should: whoever made it could make us write elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +139,18 @@ def create_private_directory(path: Path) -> None:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open a file that only its owner may read, following no link; returns the descriptor."""
-    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    """Open a file that only its owner may read; returns the descriptor.
+
+    Raises:
+        LinkRefused: it is a link.
+        OSError: it cannot be opened.
+    """
+    try:
+        return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise LinkRefused(f"{path} is a link, which is not followed: take it away") from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

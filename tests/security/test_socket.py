@@ -1,0 +1,213 @@
+"""Whoever reaches the engine's socket: nonsense, floods and silence leave it serving."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from engine.connection import Connection
+from engine.errors import UsageError
+from engine.launch import ensure_engine, greet
+from engine.protocol import MAX_LINE_BYTES, Greeting, Hello, Stop, encode
+from engine.run_directory import RunDirectory
+
+NUM_CLIENTS = 1000
+GIGABYTE = 1 << 30
+MIB = 1 << 20
+FEW_DESCRIPTORS = 256
+
+
+@pytest.fixture
+def descriptors() -> Iterator[None]:
+    """As many descriptors for this process as the clients need that it plays."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * NUM_CLIENTS if hard == resource.RLIM_INFINITY else min(hard, 4 * NUM_CLIENTS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextlib.contextmanager
+def connected(home: Any, num: int) -> Iterator[list[socket.socket]]:
+    clients = []
+    try:
+        for _ in range(num):
+            client = socket.socket(socket.AF_UNIX)
+            clients.append(client)
+            client.settimeout(30)
+            connect(client, str(home.home.engine_socket))
+        yield clients
+    finally:
+        for client in clients:
+            client.close()
+
+
+def connect(client: socket.socket, path: str) -> None:
+    """Connect when there is room to wait for it."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return client.connect(path)
+        except BlockingIOError:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def reply(client: socket.socket) -> dict[str, Any]:
+    line = b""
+    while not line.endswith(b"\n"):
+        more = client.recv(65536)
+        if not more:
+            return {}
+        line += more
+    found: dict[str, Any] = json.loads(line.splitlines()[0])
+    return found
+
+
+def test_a_line_of_a_gigabyte_is_refused_and_costs_no_memory(bare_home: Any, figure: Callable[[str], None]):
+    """Nobody reads it to its end."""
+    ensure_engine(bare_home.home)
+    engine = psutil.Process(bare_home.engine_pid())
+    before, sent, chunk = engine.memory_info().rss, 0, b"x" * MIB
+    with connected(bare_home, 1) as (client,), contextlib.suppress(ConnectionError):
+        while sent < GIGABYTE:
+            sent += client.send(chunk)
+    grown = engine.memory_info().rss - before
+
+    assert MAX_LINE_BYTES < sent < GIGABYTE
+    assert greet(bare_home.home) is not None
+    figure(f"a line of 1 GB was cut off at {sent / MIB:.0f} MiB; the engine grew by {grown / MIB:.0f} MiB")
+    assert grown < 100 * MIB
+
+
+def test_a_request_too_long_is_told_before_it_is_sent(bare_home: Any):
+    """With its size, rather than as a connection that went away."""
+    ensure_engine(bare_home.home)
+    with (
+        Connection(bare_home.home.engine_socket) as connection,
+        pytest.raises(UsageError, match=rf"bytes, of {MAX_LINE_BYTES} at most"),
+    ):
+        connection.ask(Stop(runs=("0" * MAX_LINE_BYTES,)))
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"\x00" * 4096 + b"\n",
+        b"\xff\xfe\xfd\n",
+        b"[" * 200_000 + b"\n",
+        b'{"id":' + b'{"a":' * 100_000 + b"\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b'{"request":"stop","id":"a","protocol":2,"runs":[' + b'"x",' * 100_000 + b'"x"]}\n',
+    ],
+)
+def test_nonsense_is_refused_and_others_are_served(bare_home: Any, nonsense: bytes):
+    """Also such as makes a careless reader run out of stack."""
+    ensure_engine(bare_home.home)
+    with connected(bare_home, 1) as (client,):
+        client.sendall(nonsense)
+        assert reply(client)["reply"] == "refused"
+
+    assert greet(bare_home.home) is not None
+    assert "Traceback" not in bare_home.home.engine_log.read_text()
+
+
+def test_a_thousand_clients_are_served_beside_half_open_ones(
+    bare_home: Any, descriptors: None, figure: Callable[[str], None]
+):
+    """Half of them never end their line, as from a console that was stopped in mid-word."""
+    ensure_engine(bare_home.home)
+    engine = psutil.Process(bare_home.engine_pid())
+    if engine.rlimit(psutil.RLIMIT_NOFILE)[0] < 2 * NUM_CLIENTS:
+        pytest.skip("this system lets nobody have so many descriptors")
+    with connected(bare_home, NUM_CLIENTS) as clients:
+        began = time.monotonic()
+        for client in clients[::2]:
+            client.sendall(b'{"request":"hel')
+        for client in clients[1::2]:
+            client.sendall(encode(Hello()) + b"\n")
+        assert all(reply(client)["reply"] == "greeting" for client in clients[1::2])
+        greeting = greet(bare_home.home)
+        taken = time.monotonic() - began
+        assert isinstance(greeting, Greeting)
+        # The half-open ones end their lines at last, and are answered too.
+        for client in clients[::2]:
+            client.sendall(b'lo","id":"h","protocol":2}\n')
+        assert all(reply(client)["reply"] == "greeting" for client in clients[::2])
+    figure(f"{NUM_CLIENTS} clients, {NUM_CLIENTS // 2} half open: all answered, the last after {taken:.2f} s")
+
+
+UNBOUNDED = "engine.daemon.Engine._make_room = lambda self, writer: None"
+
+
+def start_with_few_descriptors(home: Any, change: str = "") -> subprocess.Popen[bytes]:
+    command = f"import resource, sys, engine.daemon; {change or 'pass'}\n"
+    command += f"resource.setrlimit(resource.RLIMIT_NOFILE, ({FEW_DESCRIPTORS}, {FEW_DESCRIPTORS}))\n"
+    command += f"sys.argv = ['engine', {str(home.home.root)!r}]; engine.daemon.main()"
+    with home.home.engine_log.open("ab") as log:
+        return subprocess.Popen([sys.executable, "-c", command], env=home.env, stderr=log)
+
+
+@pytest.mark.parametrize("bounded", [True, False])
+def test_where_descriptors_are_few_the_silent_clients_leave(
+    bounded: bool, bare_home: Any, descriptors: None, wait_until: Callable[..., Any]
+):
+    """A thousand that only hold their connections; the control is an engine that lets all of them in."""
+    engine = start_with_few_descriptors(bare_home, "" if bounded else UNBOUNDED)
+    try:
+        wait_until(lambda: greet(bare_home.home))
+        with connected(bare_home, NUM_CLIENTS) as clients, connected(bare_home, 1) as (late,):
+            late.settimeout(3)
+            late.sendall(encode(Hello()) + b"\n")
+            if bounded:
+                assert reply(late)["reply"] == "greeting"
+                assert reply(clients[0]) == {}, "the one that was silent for longest is still there"
+            else:
+                with pytest.raises(TimeoutError):
+                    reply(late)
+    finally:
+        engine.kill()
+        engine.wait()
+
+
+def test_a_log_that_floods_is_cut_and_its_end_stays(bare_home: Any, wait_until: Callable[..., Any]):
+    """Whatever writes to the engine's log, the next line makes it short again; the lines before the end are counted."""
+    log = bare_home.home.engine_log
+    with log.open("ab") as file:
+        file.writelines(b"line %d of many\n" % number for number in range(500_000))
+    flooded = log.stat().st_size
+    ensure_engine(bare_home.home)
+    content = log.read_bytes()
+
+    assert len(content) < 2 * MIB < flooded
+    assert content.startswith(b"[")
+    assert b"bytes before this were dropped]\nline " in content
+    assert b"line 499999 of many\n" in content
+    assert b"serving" in content
+
+
+def test_a_worker_that_floods_its_log_is_cut_while_it_lives(home: Any, wait_until: Callable[..., Any]):
+    """By the engine, which looks at it anyway; its follower goes on behind the cut, the viewer too."""
+    run = home.train("--epochs", "2000")
+    wait_until(lambda: home.json("show", run)["run"]["step"] > 0)
+    directory: RunDirectory = home.directory(run)
+    with directory.log.open("ab") as file:
+        file.writelines(b"warning %d\n" % number for number in range(500_000))
+    wait_until(lambda: directory.log.stat().st_size < 2 * MIB)
+    # Whoever held it open goes on appending.
+    with directory.log.open("ab") as file:
+        file.write(b"and on\n")
+
+    shown = home.cli("logs", run)
+    assert "bytes before this were dropped]" in shown
+    assert shown.rstrip().endswith("and on")
