@@ -11,7 +11,6 @@ import contextlib
 import logging
 import math
 import os
-import resource
 import signal
 import socket
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from engine.database import DatabaseUnusable, put_aside
+from engine.descriptors import most_clients, raise_descriptor_limit
 from engine.devices import find_devices
 from engine.errors import DepthscopeError, UsageError
 from engine.handlers import handle
@@ -58,9 +58,6 @@ BACKLOG = 1024
 """Clients that wait to be taken in."""
 ACCEPTED_AT_ONCE = 8
 """asyncio takes so many in before anything else is done, the leaving of others included."""
-WANTED_DESCRIPTORS = 8192
-OWN_DESCRIPTORS = 512
-"""Of these, or half where there are fewer: for the index, journals, locks, logs, and the pipes of what is started."""
 LEAST_SECONDS_BETWEEN_REBUILDS = 10.0
 """An index that is damaged again so soon stands on a disk that spoils it, and building it anew fills that disk."""
 
@@ -82,8 +79,7 @@ class Engine:
         self._submitting = asyncio.Lock()
         self._clients: dict[asyncio.StreamWriter, None] = {}
         """In the order in which they were heard last."""
-        num = num_descriptors()
-        self._most_clients = num - min(OWN_DESCRIPTORS, num // 2)
+        self._most_clients = most_clients()
         self._rebuilt_at = -math.inf
 
     async def serve(self, ready: int | None) -> None:
@@ -250,21 +246,6 @@ class Engine:
             while self._supervisor.num_running:
                 await asyncio.sleep(SECONDS_BETWEEN_TICKS / 5)
         asyncio.get_running_loop().call_later(0.05, self._ended.set)
-
-
-def num_descriptors() -> int:
-    """Descriptors that this process may have open."""
-    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return WANTED_DESCRIPTORS if soft == resource.RLIM_INFINITY else min(soft, WANTED_DESCRIPTORS)
-
-
-def raise_descriptor_limit() -> None:
-    """Allow as many descriptors as clients need, where the system lets us."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, WANTED_DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def listen(path: Path) -> socket.socket:

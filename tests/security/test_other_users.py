@@ -19,7 +19,7 @@ import pytest
 from engine.checkpoint import save_checkpoint
 from engine.connection import Connection
 from engine.errors import EngineUnreachable
-from engine.launch import ensure_engine
+from engine.launch import ensure_engine, greet
 from engine.paths import short_runtime_directory
 from engine.protocol import Done, NewRun, SetQueue, Submit
 from engine.queue import QueueState
@@ -105,7 +105,8 @@ def test_the_control_with_modes_open_everything_is_read_and_the_socket_still_han
         path.chmod(0o777 if path.is_dir() else 0o666)
     got = try_as_nobody(home, names)
 
-    assert got["engine.sock"] == "hung up"
+    assert got["engine.sock"] in ("hung up", "BrokenPipeError", "ConnectionResetError")
+    assert greet(home.home) is not None
     assert all(got[name].endswith(" bytes") for name in names[1:]), got
 
 
