@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from engine.diagnosis import Finding
 from engine.fitting import Verdict
 from engine.protocol import NewRun
 from engine.run import EpochRow, EventRow, Run, StepRow
@@ -24,11 +25,16 @@ def run_document(run: Run) -> dict[str, Any]:
 
 
 def run_details(
-    run: Run, epochs: Sequence[EpochRow], steps: Sequence[StepRow], events: Sequence[EventRow]
+    run: Run,
+    epochs: Sequence[EpochRow],
+    steps: Sequence[StepRow],
+    events: Sequence[EventRow],
+    findings: Sequence[Finding],
 ) -> dict[str, Any]:
     """A run with everything that was measured of it."""
     return {
         "run": run_document(run),
+        "findings": msgspec.to_builtins(findings),
         "epochs": msgspec.to_builtins(epochs),
         "steps": msgspec.to_builtins(steps),
         "events": msgspec.to_builtins(events),

@@ -56,11 +56,6 @@ class Pair:
     def depth(self) -> int:
         return self.residual.model.depth
 
-    def gap(self, metric: str) -> float | None:
-        """Plain minus residual, in percentage points of mean error; None while one of them has no result."""
-        residual, plain = self.residual.mean(metric), self.plain.mean(metric)
-        return None if residual is None or plain is None else plain - residual
-
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
     """Runs by network, shallow before deep, residual before plain of the same depth."""

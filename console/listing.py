@@ -11,7 +11,7 @@ from console.following import Watch, is_done
 from console.formatting import ago, clean, count, duration, percent, supports_unicode, table
 from console.label_words import star, tags_and_note
 from console.states import last_line, left, loss, state
-from engine.diagnosis import LayerGradient, diagnose
+from engine.diagnosis import Finding
 from engine.errors import UsageError
 from engine.paths import Home
 from engine.queries import Reader
@@ -72,7 +72,7 @@ def run_page(
     run: Run,
     epochs: Sequence[EpochRow],
     events: Sequence[EventRow],
-    gradients: Sequence[LayerGradient] = (),
+    findings: Sequence[Finding] = (),
 ) -> str:
     """Everything about one run: what was asked, where it stands, its epochs and what happened to it."""
     model, recipe, data = run.spec.model, run.spec.recipe, run.spec.data
@@ -89,7 +89,7 @@ def run_page(
         ("best", f"{percent(run.best_test_error_percent)} (selected on the test set: not a result)"),
         ("trained for", duration(run.seconds) if run.seconds else "less than an epoch"),
     ]
-    facts += [("diagnosis", f"{one.evidence}: {one.symptom}") for one in diagnose(run, epochs, gradients)]
+    facts += [("diagnosis", f"{one.evidence}: {one.symptom}") for one in findings]
     if run.starred or run.tags:
         facts.append(("tags", f"{star(run)}{' '.join(f'+{clean(tag)}' for tag in run.tags)}".rstrip()))
     if run.notes:
@@ -143,6 +143,20 @@ def find_all(reader: Reader, words: Sequence[str]) -> list[Run]:
         for run in reader.runs(experiment=word) or [reader.find(word)]:
             found.setdefault(run.id, run)
     return list(found.values())
+
+
+def find_experiment(reader: Reader, name: str | None) -> tuple[str, list[Run]]:
+    """The experiment of a name, and its runs; the newest where nothing is said.
+
+    Raises:
+        UsageError: there is none of that name, or nothing was ever trained.
+    """
+    name = name or reader.latest_experiment()
+    if name is None:
+        raise UsageError("no runs yet: `depthscope quickstart` trains a first comparison in minutes")
+    if not (runs := reader.runs(experiment=name)):
+        raise UsageError(f"no experiment is called {name!r}: `depthscope ls` shows their names")
+    return name, runs
 
 
 def print_log(home: Home, reader: Reader, run: Run, *, follow: bool) -> None:

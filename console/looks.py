@@ -37,10 +37,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     window: tuple[float, float] | None = None
     """The part of the x axis that is shown; None shows all."""
 
-    def words(self) -> str:
-        """What a reader of the chart must know of it."""
+    def words(self, x_label: str | None = None) -> str:
+        """What a reader of the chart must know of it, with another axis to the right where one is named."""
         parts = ["log y"] if self.log_y else []
-        parts.append(self.axis.value)
+        parts.append(x_label or self.axis.value)
         if self.smoothing:
             parts.append(f"smooth {self.smoothing:g}")
         if self.window is not None:

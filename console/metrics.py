@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from engine.errors import UsageError
 from engine.queries import Reader
-from engine.run import EpochRow, Run, StepRow
+from engine.run import EpochRow, GradientRow, Run, StepRow
 from models.catalog import Architecture
 
 EPOCHS_OF_A_CURVE = 2
@@ -84,14 +84,18 @@ class History:
     epochs: list[EpochRow] = field(default_factory=list)
     steps: list[StepRow] = field(default_factory=list)
     """All there is while fewer than two epochs are done, then those of the epoch under way."""
+    gradients: list[GradientRow] = field(default_factory=list)
+    """Of every layer, at initialisation and when they were last measured."""
 
     def read(self, reader: Reader, run: Run) -> bool:
         """Add what is new in the index; whether there was anything."""
         if run.step < self.last_step:
             # It went back to a checkpoint or to its beginning: what it trains again replaces what stood here.
-            self.epochs, self.steps = [], []
+            self.epochs, self.steps, self.gradients = [], [], []
         epochs = reader.epochs(run.id, after=self.epochs[-1].epoch if self.epochs else 0)
         self.epochs += epochs
+        if epochs or not self.gradients:
+            self.gradients = reader.first_and_newest_gradients(run.id)
         behind = self.epochs[-1].step if len(self.epochs) >= EPOCHS_OF_A_CURVE else 0
         steps = reader.steps(run.id, after=max(behind, self.steps[-1].step if self.steps else 0))
         self.steps = [row for row in self.steps if row.step > behind] + steps

@@ -62,6 +62,7 @@ def draw_overlay(
     steady: bool = False,
     x_range: Range | None = None,
     named: bool = True,
+    x_label: str | None = None,
 ) -> Drawing:
     """The chart of an overlay.
 
@@ -76,6 +77,7 @@ def draw_overlay(
         steady: Let the limits move in round steps, for a chart that is drawn again and again while it grows.
         x_range: What is shown where there is no window; None takes the data's.
         named: Whether there is a legend.
+        x_label: What goes to the right where that is not the axis of the options.
     """
     window = options.window or x_range
     y_range = None
@@ -87,7 +89,7 @@ def draw_overlay(
         width=width,
         height=height,
         title=title,
-        x_label=options.axis.label,
+        x_label=x_label or options.axis.label,
         log_y=options.log_y,
         colour=colour,
         unicode=unicode,

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
-from typing import Any
 
 from console.formatting import clean, count, duration, mean_std, percent, table
-from console.groups import Group, Pair, group_runs, pair_groups
+from console.groups import Group, Pair, group_runs, measured, pair_groups
+from console.published import published, published_notes
 from console.verdict import Epochs, verdict_line
+from engine.contrast import Contrast, contrast, contrasts_by_epoch
 from engine.run import Run, RunOutcome
 from models import cost
+
+EPOCHS_OF_A_GAP = 6
+"""That a table of it shows, from the first to the last."""
 
 
 def final_table(groups: Sequence[Group]) -> str:
     """Final errors, a row a network, as in the report; what is not finished says so."""
+    others = [published_words(group) for group in groups]
     rows = [
         [
             group.label,
             count(cost.num_parameters(group.model)),
-            str(group.runs[0].spec.recipe.epochs),
+            str(group.spec.recipe.epochs),
             mean_std(group.finals("test_error_percent")),
+            *([other] if any(others) else []),
             mean_std([100 - error for error in group.finals("test_error_percent")]),
             mean_std(group.finals("train_error_percent")),
             duration(sum(run.seconds or 0 for run in group.runs)),
             unfinished_words(group),
         ]
-        for group in groups
+        for group, other in zip(groups, others, strict=True)
     ]
     header = ["network", "parameters", "epochs", "test error %", "test accuracy %", "train error %", "time", ""]
-    return table(header, rows, align="<>>>>>><").rstrip()
+    if any(others):
+        header.insert(4, "published %")
+    return table(header, rows, align="<" + ">" * (len(header) - 2) + "<").rstrip()
+
+
+def published_words(group: Group) -> str:
+    """What others have published for a network; empty where nothing was, and beside images that are none."""
+    one = published(group.model)
+    return "" if one is None or any(run.synthetic for run in group.runs) else one.words
 
 
 def unfinished_words(group: Group) -> str:
@@ -46,27 +59,72 @@ def missing_words(run: Run) -> str:
     return words
 
 
-def pairs_table(pairs: Sequence[Pair]) -> str:
-    """What the shortcut does, a row a depth: the gap is plain minus residual, in percentage points."""
+def pairs_table(pairs: Sequence[Pair], epochs: Epochs) -> str:
+    """What the shortcut does, a row a depth: the gap is plain minus residual of the same seed, in percentage points."""
+    rows = []
+    for pair in pairs:
+        test, train = (gap(pair, epochs, metric) for metric in ("test_error_percent", "train_error_percent"))
+        rows.append(
+            [
+                str(pair.depth),
+                pair.residual.label,
+                pair.plain.label,
+                mean_std(pair.residual.finals("test_error_percent")),
+                mean_std(pair.plain.finals("test_error_percent")),
+                gap_words(test),
+                gap_words(train),
+                "" if train is None else so_far(train, pair.plain),
+            ]
+        )
+    header = ["depth", "residual", "plain", "residual test %", "plain test %", "test gap", "train gap", ""]
+    return table(header, rows, align="><<>>>><").rstrip()
+
+
+def gap(pair: Pair, epochs: Epochs, metric: str) -> Contrast | None:
+    """How much more of an error the plain network of a pair makes; None where no seed of both has shown any."""
+    return contrast(measured(pair.plain, epochs), measured(pair.residual, epochs), metric)
+
+
+def gap_words(gap: Contrast | None) -> str:
+    """A gap with its sign, its spread over seeds and their number."""
+    return "" if gap is None else f"{'+' if gap.mean >= 0 else ''}{mean_std(gap.differences)}"
+
+
+def so_far(contrast: Contrast, group: Group) -> str:
+    """Says at which epoch two networks were compared, where that is not the last; else empty."""
+    last = group.spec.recipe.epochs
+    return "" if contrast.epoch == last else f"at epoch {contrast.epoch} of {last}"
+
+
+def gap_table(pairs: Sequence[Pair], epochs: Epochs) -> str:
+    """How the gap of each depth grew, in training and in test error, at a few epochs; empty where there is none yet."""
+    found = {
+        (pair.depth, name): {one.epoch: one for one in gap_by_epoch(pair, epochs, metric)}
+        for pair in pairs
+        for name, metric in (("train", "train_error_percent"), ("test", "test_error_percent"))
+    }
+    last = max((max(gaps, default=0) for gaps in found.values()), default=0)
+    if not last:
+        return ""
+    shown = sorted({1 + round((last - 1) * part / (EPOCHS_OF_A_GAP - 1)) for part in range(EPOCHS_OF_A_GAP)})
     rows = [
         [
-            str(pair.residual.model.depth),
-            pair.residual.label,
-            pair.plain.label,
-            mean_std(pair.residual.finals("test_error_percent")),
-            mean_std(pair.plain.finals("test_error_percent")),
-            points(pair.gap("test_error_percent")),
-            points(pair.gap("train_error_percent")),
+            str(depth) if name == "train" else "",
+            f"{name} gap",
+            *(f"{gaps[epoch].mean:+.1f}" if epoch in gaps else "" for epoch in shown),
         ]
-        for pair in pairs
+        for (depth, name), gaps in found.items()
     ]
-    header = ["depth", "residual", "plain", "residual test %", "plain test %", "test gap", "train gap"]
-    return table(header, rows, align="><<>>>>")
+    header = ["depth", "by epoch", *map(str, shown)]
+    return table(header, rows, align="><" + ">" * len(shown))
 
 
-def points(gap: float | None) -> str:
-    """A difference of errors, with its sign."""
-    return "" if gap is None else f"{gap:+.2f}"
+def gap_by_epoch(pair: Pair, epochs: Epochs, metric: str) -> list[Contrast]:
+    """The gap behind every epoch, over the seeds that both networks of a pair have there."""
+    plain, residual = (
+        {seed: one.epochs for seed, one in measured(group, epochs).items()} for group in (pair.plain, pair.residual)
+    )
+    return contrasts_by_epoch(plain, residual, metric)
 
 
 def data_words(runs: Sequence[Run]) -> str:
@@ -90,50 +148,10 @@ def comparison_text(runs: Sequence[Run], epochs: Epochs) -> str:
     groups = group_runs(runs)
     parts = [final_table(groups)]
     if pairs := pair_groups(groups):
-        parts.append(pairs_table(pairs))
+        parts.append(pairs_table(pairs, epochs))
+        if gaps := gap_table(pairs, epochs):
+            parts.append(gaps)
     if (line := verdict_line(groups, epochs)) is not None:
         parts.append(line)
-    parts.append(data_words(runs))
+    parts.append("\n".join([data_words(runs), *published_notes(runs)]))
     return "\n\n".join(parts)
-
-
-def comparison_document(experiment: str, runs: Sequence[Run], epochs: Epochs) -> dict[str, Any]:
-    """The whole comparison for programs."""
-    groups = group_runs(runs)
-    return {
-        "experiment": experiment,
-        "networks": [
-            {
-                "network": group.label,
-                "num_parameters": cost.num_parameters(group.model),
-                "depth": group.model.depth,
-                "num_seeds": len(group.succeeded),
-                "runs": [run.id for run in group.runs],
-                "test_error_percent": summary(group.finals("test_error_percent")),
-                "train_error_percent": summary(group.finals("train_error_percent")),
-                "unfinished": [run.id for run in group.runs if not run.succeeded],
-            }
-            for group in groups
-        ],
-        "pairs": [
-            {
-                "depth": pair.residual.model.depth,
-                "residual": pair.residual.label,
-                "plain": pair.plain.label,
-                "test_error_gap": pair.gap("test_error_percent"),
-                "train_error_gap": pair.gap("train_error_percent"),
-            }
-            for pair in pair_groups(groups)
-        ],
-        "verdict": verdict_line(groups, epochs),
-        "synthetic": any(run.synthetic for run in runs),
-    }
-
-
-def summary(values: Sequence[float]) -> dict[str, float | int | None]:
-    """Mean, sample standard deviation and number of values; None where there are too few."""
-    return {
-        "mean": statistics.fmean(values) if values else None,
-        "std": statistics.stdev(values) if len(values) > 1 else None,
-        "n": len(values),
-    }

@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 from console.formatting import UNKNOWN, duration, mean_std, percent
 from console.groups import Group
-from console.report import points, unfinished_words
+from console.report import gap, gap_words, unfinished_words
 from console.report_blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
 from console.report_facts import Facts, data_name, states
 from console.report_figures import Figured, unfinished
@@ -142,13 +142,15 @@ def _pairs(facts: Facts) -> list[Block]:
             facts.label(pair.plain),
             mean_std(pair.residual.finals("test_error_percent")),
             mean_std(pair.plain.finals("test_error_percent")),
-            points(pair.gap("test_error_percent")),
-            points(pair.gap("train_error_percent")),
+            gap_words(gap(pair, facts.epochs, "test_error_percent")),
+            gap_words(gap(pair, facts.epochs, "train_error_percent")),
         ]
         for pair in facts.pairs
     ]
     return [
-        Paragraph("What the shortcut does at each depth; a gap is plain minus residual, in percentage points:"),
+        Paragraph(
+            "What the shortcut does at each depth; a gap is plain minus residual, by seed, in percentage points:"
+        ),
         Table(header, rows, "><<>>>>"),
     ]
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 from console.formatting import UNKNOWN, clean, duration, percent
-from engine.diagnosis import LayerGradient, diagnose, sentence
+from engine.diagnosis import diagnose, sentence
 from engine.queue import QueueState
-from engine.run import EpochRow, Run, RunOutcome, RunStatus
+from engine.run import EpochRow, GradientRow, Run, RunOutcome, RunStatus
 
 MIN_STALL_SECONDS = 60.0
 """A running run whose journal is silent for longer is shown as stalled; it is not called dead, for its lock is held."""
@@ -78,13 +78,13 @@ def seconds_left(run: Run) -> float | None:
     return None
 
 
-def remark(run: Run, epochs: Sequence[EpochRow], now: float, gradients: Sequence[LayerGradient] = ()) -> str:
+def remark(run: Run, epochs: Sequence[EpochRow], now: float, gradients: Sequence[GradientRow] = ()) -> str:
     """What a run's numbers say, in a sentence: what is wrong with it first.
 
     Args:
         run: Of which it is said.
         epochs: What was measured of it, oldest first; where they are missing, nothing is said to be wrong.
-        now: The time of day, seconds since 1970.
+        now: By the monotonic clock, as `Run.seen_at`.
         gradients: Of its layers, where they were recorded.
     """
     name = clean(run.name)

@@ -11,7 +11,7 @@ from console.groups import Group, counterpart, families, measured
 from engine.contrast import Contrast, Sign, contrast
 from engine.diagnosis import degradation
 from engine.queries import Reader
-from engine.run import EpochRow, Run, RunOutcome
+from engine.run import EpochRow, GradientRow, Run, RunOutcome
 from models import catalog
 
 Epochs = Mapping[str, Sequence[EpochRow]]
@@ -79,6 +79,11 @@ class Verdict:
 def read_epochs(reader: Reader, runs: Sequence[Run]) -> dict[str, list[EpochRow]]:
     """All epochs of some runs, by id."""
     return {run.id: reader.epochs(run.id) for run in runs}
+
+
+def read_gradients(reader: Reader, runs: Sequence[Run]) -> dict[str, list[GradientRow]]:
+    """The gradients of some runs at initialisation and when they were last measured, by id."""
+    return {run.id: reader.first_and_newest_gradients(run.id) for run in runs}
 
 
 def verdicts(groups: Sequence[Group], epochs: Epochs) -> list[Verdict]:

@@ -7,15 +7,15 @@ copied run directory. `console/verdict.py` says what several networks show toget
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Protocol
 
 import msgspec
 
 from engine.contrast import Contrast, Measured, contrast
-from engine.run import EpochRow, Run, RunOutcome
+from engine.run import EpochRow, GradientRow, Run, RunOutcome
 
 GUESSING_SHARE = 0.01
 """A training loss less than this share below ln(classes) is what guessing costs: the network knows no class."""
@@ -62,18 +62,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """At which it was seen; 0 is the initialisation."""
 
 
-class LayerGradient(Protocol):
-    """What the rule of vanishing gradients needs of one layer at one epoch."""
-
-    @property
-    def epoch(self) -> int: ...
-    @property
-    def position(self) -> int: ...
-    @property
-    def gradient_norm(self) -> float | None: ...
-
-
-def diagnose(run: Run, epochs: Sequence[EpochRow], gradients: Sequence[LayerGradient] = ()) -> list[Finding]:
+def diagnose(run: Run, epochs: Sequence[EpochRow], gradients: Sequence[GradientRow] = ()) -> list[Finding]:
     """All that is wrong with a run, the gravest first; empty where nothing is.
 
     Args:
@@ -146,29 +135,36 @@ def flat_words(losses: Sequence[float | None], num_classes: int) -> str:
     return f"loss {where} for {len(losses)} epochs"
 
 
-def gradient_flow(gradients: Sequence[LayerGradient]) -> Finding | None:
-    """A first layer whose gradient is thousands of times smaller or larger than the head's, when last measured.
+def gradient_flow(gradients: Sequence[GradientRow]) -> Finding | None:
+    """A first layer whose gradient is thousands of times smaller or larger than the head's, now or at initialisation.
+
+    What was measured last goes first. A network that began so has been pushed about by its first steps, and what is
+    measured later shows the wreck rather than the cause.
 
     Source: Glorot and Bengio 2010, section 4.2 (signals that shrink or grow from layer to layer on their way back);
     that batch normalisation without shortcuts makes them grow with depth: Yang et al. 2019, "A mean field theory of
     batch normalization". Two layers stand for all between them, and norms of whole layers for their signal.
     """
-    newest = max((row.epoch for row in gradients), default=0)
-    layers = sorted((row for row in gradients if row.epoch == newest), key=lambda row: row.position)
-    if len(layers) < 2:
+    for epoch in sorted({0, max((row.epoch for row in gradients), default=0)}, reverse=True):
+        layers = sorted((row for row in gradients if row.epoch == epoch), key=lambda row: row.position)
+        if len(layers) > 1 and (found := stem_against_head(layers[0], layers[-1])) is not None:
+            return found
+    return None
+
+
+def stem_against_head(stem: GradientRow, head: GradientRow) -> Finding | None:
+    """The finding of two layers at one epoch; None where their gradients are of one order, or not finite."""
+    if stem.gradient_norm is None or head.gradient_norm is None or not head.gradient_norm > 0:
         return None
-    stem, head = layers[0].gradient_norm, layers[-1].gradient_norm
-    if stem is None or head is None or not head > 0:
+    ratio = stem.gradient_norm / head.gradient_norm
+    if VANISHING_RATIO <= ratio <= EXPLODING_RATIO:
         return None
-    ratio = stem / head
-    when = " at initialisation" if newest == 0 else ""
-    if ratio < VANISHING_RATIO:
-        symptom, words = Symptom.VANISHING_GRADIENT, f"stem gradient {ratio:.0e} of the head's{when}"
-    elif ratio > EXPLODING_RATIO:
-        symptom, words = Symptom.EXPLODING_GRADIENT, f"stem gradient {ratio:.0e} times the head's{when}"
-    else:
-        return None
-    return Finding(symptom=symptom, evidence=words.replace("e-0", "e-").replace("e+0", "e"), epoch=newest)
+    symptom, of = (
+        (Symptom.VANISHING_GRADIENT, "of") if ratio < VANISHING_RATIO else (Symptom.EXPLODING_GRADIENT, "times")
+    )
+    digits = re.sub(r"e([+-])0*", lambda sign: "e" + sign[1].replace("+", ""), f"{ratio:.0e}")
+    when = " at initialisation" if stem.epoch == 0 else ""
+    return Finding(symptom=symptom, evidence=f"stem gradient {digits} {of} the head's{when}", epoch=stem.epoch)
 
 
 def plateau(epochs: Sequence[EpochRow]) -> Finding | None:

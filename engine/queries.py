@@ -193,13 +193,19 @@ class Reader:
 
     def gradients(self, run: str, *, after: int = -1) -> list[GradientRow]:
         """Norms of a run's layers behind an epoch, by epoch and from the stem to the head; 0 is at initialisation."""
+        return self._gradients("epoch > ?2", run, after)
+
+    def _gradients(self, condition: str, *parameters: Any) -> list[GradientRow]:
         rows = self._rows(
             "SELECT epoch, step, position, layer, gradient_norm, weight_norm, update_ratio"
-            " FROM gradients WHERE run = ? AND epoch > ? ORDER BY epoch, position",
-            run,
-            after,
+            f" FROM gradients WHERE run = ?1 AND {condition} ORDER BY epoch, position",
+            *parameters,
         )
         return [GradientRow(**dict(zip(GradientRow.__struct_fields__, row, strict=True))) for row in rows]
+
+    def first_and_newest_gradients(self, run: str) -> list[GradientRow]:
+        """Norms of a run's layers at initialisation and when they were last measured, from the stem to the head."""
+        return self._gradients("(epoch = 0 OR epoch = (SELECT max(epoch) FROM gradients WHERE run = ?1))", run)
 
     def events(self, run: str) -> list[EventRow]:
         """What happened to a run, oldest first."""

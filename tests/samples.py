@@ -155,6 +155,31 @@ def fill_small(home: Home) -> None:
     store.close()
 
 
+def fill_depths(home: Home) -> None:
+    """Residual and plain networks of three depths, each with three seeds, of which the last is still under way."""
+    floors = {("he-resnet", 20): 8.8, ("he-plain", 20): 9.4, ("he-resnet", 56): 7.0, ("he-plain", 56): 24.0}
+    store = Store(home.database)
+    with store.transaction():
+        for number, seed in enumerate((0, 1, 2)):
+            for place, ((architecture, depth), floor) in enumerate(
+                {**floors, ("he-resnet", 110): 6.5, ("he-plain", 110): 80.0}.items()
+            ):
+                is_running = seed == 2 and depth == 110
+                add_sample(
+                    store,
+                    6 * number + place + 1,
+                    architecture,
+                    depth,
+                    experiment="degradation",
+                    epochs_done=90 if is_running else 164,
+                    status=RunStatus.RUNNING if is_running else RunStatus.FINISHED,
+                    outcome=None if is_running else RunOutcome.SUCCEEDED,
+                    floor=floor * (1 + 0.03 * seed * (1 if architecture == "he-plain" else -1)),
+                    seed=seed,
+                )
+    store.close()
+
+
 def fill_large(home: Home, *, num_runs: int = 1000, epochs: int = 164) -> None:
     """Many finished runs, in experiments of six."""
     store = Store(home.database)

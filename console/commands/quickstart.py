@@ -25,10 +25,10 @@ def quickstart(
     as_json: JsonOption = False,
 ) -> None:
     """Train a shallow and a deep network, each with and without shortcuts, and say what depth did."""
-    from console import drawing, following, metrics, planning, report
+    from console import describing, drawing, following, metrics, planning, report
     from console.estimates import gather
     from console.output import narrate, print_json
-    from console.verdict import read_epochs
+    from console.verdict import read_epochs, read_gradients
     from engine import client, datasets
 
     home = client.open_home()
@@ -54,9 +54,9 @@ def quickstart(
     following.follow_until_done(home, done.runs, name=str(done.experiment))
     with client.read(home) as reader:
         trained = [reader.run(run) for run in done.runs]
-        rows = read_epochs(reader, trained)
+        rows, gradients = read_epochs(reader, trained), read_gradients(reader, trained)
         if as_json:
-            print_json(report.comparison_document(str(done.experiment), trained, rows))
+            print_json(describing.comparison_document(str(done.experiment), trained, rows, gradients))
         else:
             for name in ("train-loss", "test-error"):
                 metric = metrics.find_metric(name)

@@ -48,22 +48,39 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Show final errors over seeds, and residual against plain networks of the same depth."""
-    from console import report
+    from console import describing, report
+    from console.listing import find_experiment
     from console.output import print_json
-    from console.verdict import read_epochs
+    from console.verdict import read_epochs, read_gradients
     from engine import client
-    from engine.errors import UsageError
     from engine.paths import find_home
 
     with client.read_fresh(find_home()) as reader:
-        name = experiment or reader.latest_experiment()
-        if name is None:
-            raise UsageError("no runs yet: `depthscope quickstart` trains a first comparison in minutes")
-        runs = reader.runs(experiment=name)
-        epochs = read_epochs(reader, runs)
-    if not runs:
-        raise UsageError(f"no experiment is called {name!r}: `depthscope ls` shows their names")
+        name, runs = find_experiment(reader, experiment)
+        epochs, gradients = read_epochs(reader, runs), read_gradients(reader, runs)
     if as_json:
-        print_json(report.comparison_document(name, runs, epochs))
+        print_json(describing.comparison_document(name, runs, epochs, gradients))
     else:
         typer.echo(report.comparison_text(runs, epochs))
+
+
+def describe(
+    experiment: Annotated[str | None, typer.Argument(help="Left out: the newest experiment.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say in words what an experiment shows: every network, what is wrong with a run, and what depth did."""
+    from console import describing
+    from console.listing import find_experiment
+    from console.output import print_json
+    from console.verdict import read_epochs, read_gradients
+    from engine import client
+    from engine.paths import find_home
+
+    with client.read_fresh(find_home()) as reader:
+        name, runs = find_experiment(reader, experiment)
+        epochs, gradients = read_epochs(reader, runs), read_gradients(reader, runs)
+    words = describing.description(name, runs, epochs, gradients)
+    if as_json:
+        print_json({**describing.comparison_document(name, runs, epochs, gradients), "words": words})
+    else:
+        typer.echo("\n".join(words))

@@ -45,19 +45,21 @@ def list_runs(
 
 
 def show(run: RunArgument, as_json: JsonOption = False) -> None:
-    """Show one run: what was asked, where it stands, and every epoch."""
+    """Show one run: what was asked, where it stands, what is wrong with it, and every epoch."""
     from console import documents, listing
     from console.output import print_json
     from engine import client
+    from engine.diagnosis import diagnose
     from engine.paths import find_home
 
     with client.read_fresh(find_home()) as reader:
         found = reader.find(run)
         epochs, steps, events = reader.epochs(found.id), reader.steps(found.id), reader.events(found.id)
+        findings = diagnose(found, epochs, reader.first_and_newest_gradients(found.id))
     if as_json:
-        print_json(documents.run_details(found, epochs, steps, events))
+        print_json(documents.run_details(found, epochs, steps, events, findings))
     else:
-        typer.echo(listing.run_page(found, epochs, events))
+        typer.echo(listing.run_page(found, epochs, events, findings))
 
 
 def logs(

@@ -51,8 +51,8 @@ class ConsoleScreen(Screen[None]):
 
     def show_pulse(self) -> None:
         """Engine and devices have been asked again."""
-        if not self.query(Headline):
-            # Pushed this instant: it looks again when it has been composed.
+        if not self.query(Headline) or not self.query(Banner):
+            # Pushed this instant, and composed in part: it looks again when all of it is there.
             return
         app = self.console_app
         self.query_one(Headline).show(app.pulse, list(app.feed.runs.values()))

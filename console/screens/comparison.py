@@ -12,7 +12,7 @@ from textual.widgets import Static, TabbedContent, TabPane
 
 from console import report
 from console.formatting import clean
-from console.groups import group_runs
+from console.groups import group_runs, pair_groups
 from console.looks import MOST_CURVES, looks
 from console.metrics import METRICS, Metric
 from console.screens.base import ConsoleScreen
@@ -29,14 +29,17 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
     """The report's figures and its table, filling in while runs go on."""
 
     HELP = (
-        "An experiment's networks: 1 all training losses, 2 all test errors, 3 the final table."
-        " Left and right go from depth to depth: residual and plain networks of that depth alone."
+        "An experiment's networks: 1 all training losses and test errors, 2 the gap (plain minus residual of the same"
+        " seed) over the epochs, 3 final errors against depth, beside the published ones, 4 the table."
+        " d goes from depth to depth: residual and plain networks of that depth alone."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "app.pop_screen", "back", id="comparison.back"),
         Binding("1", "tab('figures')", "figures", id="comparison.figures"),
-        Binding("2", "tab('table')", "table", id="comparison.table"),
+        Binding("2", "tab('gap')", "gap", id="comparison.gap"),
+        Binding("3", "tab('depths')", "by depth", id="comparison.by-depth"),
+        Binding("4", "tab('table')", "table", id="comparison.table"),
         Binding("d", "depth(1)", "next depth", id="comparison.depth"),
         Binding("D", "depth(-1)", "depth before", show=False, id="comparison.depth-before"),
         *ChartActions.CHART_BINDINGS,
@@ -56,9 +59,20 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
                 yield Static("", id="comparison-legend", markup=False)
                 yield Chart(unicode=app.has_unicode, colour=app.has_colour, named=False, id="comparison-loss")
                 yield Chart(unicode=app.has_unicode, colour=app.has_colour, named=False, id="comparison-error")
-            with TabPane("2 Table", id="table"), VerticalScroll(can_focus=True):
+            with TabPane("2 Gap", id="gap"), Vertical():
+                yield self.chart("comparison-gap-train")
+                yield self.chart("comparison-gap-test")
+            with TabPane("3 Depth", id="depths"), Vertical():
+                yield self.chart("comparison-depth-train")
+                yield self.chart("comparison-depth-test")
+            with TabPane("4 Table", id="table"), VerticalScroll(can_focus=True):
                 yield Static("", id="comparison-table", markup=False)
         yield Static("", id="remark", markup=False)
+
+    def chart(self, id: str) -> Chart:
+        """A chart with a legend of its own."""
+        app = self.console_app
+        return Chart(unicode=app.has_unicode, colour=app.has_colour, id=id)
 
     def on_mount(self) -> None:
         self._options = self.console_app.view.options.with_window(None)
@@ -113,14 +127,59 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
             metric: Metric = METRICS[name]
             series = overlay(runs, histories, metric, self._options, app.curve_colours)
             self.query_one(selector, Chart).show(series, self._options, title=metric.title, crosshair=self._crosshair)
+        self.show_gaps()
+        self.show_depths()
+
+    def show_gaps(self) -> None:
+        """What a network loses without its shortcuts, epoch by epoch."""
+        from console.depth_figures import gap_curves
+
+        pairs = [pair for pair in pair_groups(group_runs(self.runs())) if self._depth in (None, pair.depth)]
+        epochs, colours = self.epochs(), self.console_app.curve_colours
+        last = max((pair.plain.spec.recipe.epochs for pair in pairs), default=0)
+        for selector, name in (("#comparison-gap-train", "train-error"), ("#comparison-gap-test", "test-error")):
+            series = gap_curves(pairs, epochs, METRICS[name].field, colours, smoothing=self._options.smoothing)
+            title = f"{METRICS[name].title}: plain - residual" if pairs else "no residual network with a plain one"
+            self.query_one(selector, Chart).show(
+                series,
+                self._options,
+                title=title,
+                crosshair=self._crosshair,
+                x_range=(0.0, float(last)) if last else None,
+                x_label="epoch",
+            )
+
+    def show_depths(self) -> None:
+        """Final errors against depth, of all depths, with what others have published."""
+        from console.depth_figures import depth_curves, depth_range, published_curves
+
+        groups, colours = group_runs(self.runs()), self.console_app.curve_colours
+        measured = {name: depth_curves(groups, METRICS[name].field, colours) for name in ("train-error", "test-error")}
+        others = published_curves(groups, colours[-1])
+        x_range = depth_range([*measured["train-error"], *others])
+        for selector, name, beside in (
+            ("#comparison-depth-train", "train-error", []),
+            ("#comparison-depth-test", "test-error", others),
+        ):
+            self.query_one(selector, Chart).show(
+                [*measured[name], *beside],
+                self._options,
+                title=f"Final {METRICS[name].title.lower()}",
+                crosshair=self._crosshair,
+                x_range=x_range,
+                x_label="depth",
+            )
 
     @on(TabbedContent.TabActivated)
     def focus_part(self, message: TabbedContent.TabActivated) -> None:
+        # An epoch is no depth.
+        self._options, self._crosshair = self._options.with_window(None), None
+        self.show_curves()
         # The focus of a hidden chart would bring its tab back.
         next(node for node in message.pane.query("*") if node.focusable).focus()
 
     def action_tab(self, name: str) -> None:
-        """Figures or table."""
+        """Figures, gap, errors by depth, or table."""
         self.query_one("#comparison-tabs", TabbedContent).active = name
 
     def action_depth(self, step: int) -> None:

@@ -199,8 +199,9 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
         app = self.console_app
         text = ""
         if runs := self.current_runs():
-            said = tags_and_note(runs[0], unicode=app.has_unicode)
-            text = f"{remark(runs[0], app.feed.history(runs[0].id).epochs, time.monotonic())}  {said}".rstrip()
+            history = app.feed.history(runs[0].id)
+            words = remark(runs[0], history.epochs, time.monotonic(), history.gradients)
+            text = f"{words}  {tags_and_note(runs[0], unicode=app.has_unicode)}".rstrip()
         line = self.query_one("#remark", Static)
         text = cut(text, max(self.size.width - 2, 1), unicode=app.has_unicode)
         if str(line.content) != text:

@@ -113,7 +113,8 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
             say(note, clean(run.notes))
             say(self.query_one("#run-spec", Static), spec_text(run))
             history = self.console_app.feed.history(run.id)
-            say(self.query_one("#remark", Static), remark(run, history.epochs, time.monotonic()))
+            words = remark(run, history.epochs, time.monotonic(), history.gradients)
+            say(self.query_one("#remark", Static), words)
         self.show_events()
         self.read_log()
 

@@ -56,6 +56,7 @@ class Chart(Widget, can_focus=True):
         self._unicode = unicode
         self._named = named
         self._x_range: tuple[float, float] | None = None
+        self._x_label: str | None = None
         self._colour = colour
         self._series: Sequence[Series] = ()
         self._options = Options()
@@ -80,9 +81,19 @@ class Chart(Widget, can_focus=True):
         title: str,
         crosshair: float | None = None,
         x_range: tuple[float, float] | None = None,
+        x_label: str | None = None,
     ) -> None:
-        """Draw other curves, or the same ones after they have grown; over a range that other charts may share."""
-        self._x_range = x_range
+        """Draw other curves, or the same ones after they have grown.
+
+        Args:
+            series: All of them, whole.
+            options: How they are drawn.
+            title: What they show.
+            crosshair: Where values are read; None nowhere.
+            x_range: What is shown where there is no window, and other charts may share; None takes the data's.
+            x_label: What goes to the right where that is not the axis of the options.
+        """
+        self._x_range, self._x_label = x_range, x_label
         self._series, self._options, self._title, self._crosshair = series, options, title, crosshair
         self._is_ready = True
         self.redraw()
@@ -96,9 +107,11 @@ class Chart(Widget, can_focus=True):
             self._options,
             width=width,
             height=height,
-            title=f"{self._title}  {self._options.words()}",
+            title=f"{self._title}  {self._options.words(self._x_label)}",
             colour=colour,
             unicode=self._unicode,
+            x_range=self._x_range if self._x_label else None,
+            x_label=self._x_label,
         ).lines
 
     def redraw(self) -> None:
@@ -119,6 +132,7 @@ class Chart(Widget, can_focus=True):
             steady=True,
             x_range=self._x_range,
             named=self._named,
+            x_label=self._x_label,
         )
         before, self._lines = self._lines, drawing.lines
         column_before = self.crosshair_column()
@@ -139,7 +153,7 @@ class Chart(Widget, can_focus=True):
             self.border_title, self.border_subtitle = (plain(label, unicode=self._unicode) for label in labels)
 
     def title_words(self) -> str:
-        return self.within_border(f"{self._title} · {self._options.words()}")
+        return self.within_border(f"{self._title} · {self._options.words(self._x_label)}")
 
     def within_border(self, text: str) -> str:
         return cut(text, max(self.size.width - 4, 8), unicode=self._unicode)
@@ -151,7 +165,7 @@ class Chart(Widget, can_focus=True):
         from console.overlay import readings
 
         found = readings(self._series, self._crosshair)
-        unit = self._options.axis.label
+        unit = self._x_label or self._options.axis.label
         at = f"{unit} {found[0][1]:.4g}: " if found else f"{unit} {self._crosshair:.4g}"
         at += "smoothed " if found and self._options.smoothing else ""
         return self.within_border(at + "  ".join(f"{one.marker} {y:.4g}" for one, _, y in found))

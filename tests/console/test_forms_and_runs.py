@@ -158,10 +158,9 @@ async def test_comparison_goes_from_depth_to_depth(make_app: Callable[..., Conso
         await press(pilot, "end", "c", "d")
         screen = app.screen
         assert isinstance(screen, ComparisonScreen)
-        depths = {app.feed.runs[run].spec.model.depth for run in screen.watched_runs()}
-        assert depths == {20}
+        assert {run.spec.model.depth for run in screen.drawn_runs()} == {20}
         await press(pilot, "d")
-        assert {app.feed.runs[run].spec.model.depth for run in screen.watched_runs()} == {56}
-        await press(pilot, "2")
+        assert {run.spec.model.depth for run in screen.drawn_runs()} == {56}
+        await press(pilot, "4")
         await until(pilot, lambda: screen.query_one("#comparison-tabs", TabbedContent).active == "table")
         assert "± 0.20 (n=3)" in str(screen.query_one("#comparison-table", Static).content)

@@ -14,6 +14,7 @@ from console.feed import RunsChanged
 from console.pulse import EngineState, Pulse
 from engine.queue import QueueState
 from tests.console.driving import hold_queue, hold_run, settle
+from tests.samples import fill_depths
 
 SIZES = [(80, 24), (120, 36), (200, 50)]
 
@@ -51,7 +52,7 @@ STATES = {
     "run-events": ("enter", "5"),
     "comparison": ("end", "c"),
     "comparison-depth": ("end", "c", "d"),
-    "comparison-table": ("end", "c", "2"),
+    "comparison-table": ("end", "c", "4"),
 }
 
 
@@ -60,6 +61,15 @@ STATES = {
 def test_screen(state: str, size: tuple[int, int], make_app: Callable[..., ConsoleApp], snap_compare: Any):
     """Every screen, as it was when somebody last looked at it and found it right."""
     assert snap_compare(make_app(), terminal_size=size, run_before=keys(*STATES[state]))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize(("name", "key"), [("gap", "2"), ("by-depth", "3"), ("table", "4")])
+def test_degradation(
+    name: str, key: str, size: tuple[int, int], make_app: Callable[..., ConsoleApp], snap_compare: Any
+):
+    """Three depths and three seeds, one of them under way: the gap, errors with bars beside published ones, verdict."""
+    assert snap_compare(make_app(fill=fill_depths), terminal_size=size, run_before=keys("c", key))
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")

@@ -1,0 +1,177 @@
+"""What an experiment shows, in words for a person and in numbers for a program: the same in both."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from console.formatting import clean, count, mean_std
+from console.groups import Group, Pair, group_runs, pair_groups
+from console.published import differences, published, published_notes
+from console.report import data_words, gap, gap_by_epoch, gap_words, so_far, unfinished_words
+from console.states import counted
+from console.verdict import Epochs, Verdict, verdicts
+from engine.contrast import Contrast
+from engine.diagnosis import diagnose, sentence
+from engine.run import GradientRow, Run
+from models import cost
+
+Gradients = Mapping[str, Sequence[GradientRow]]
+"""Of the layers of each run at initialisation and when they were last measured, by its id."""
+
+
+def description(experiment: str, runs: Sequence[Run], epochs: Epochs, gradients: Gradients) -> list[str]:
+    """The experiment in sentences: what was trained, what came of it, what is wrong, and what that says of depth.
+
+    Args:
+        experiment: Its name.
+        runs: All of them.
+        epochs: Of the runs, by id.
+        gradients: Of their layers, by id; where they are missing, nothing is said of them.
+    """
+    groups = group_runs(runs)
+    done = sum(run.is_finished for run in runs)
+    standing = "all finished" if done == len(runs) else f"{done} of them finished"
+    lines = [f"{clean(experiment)}: {counted(len(groups), 'network')}, {counted(len(runs), 'run')}, {standing}."]
+    lines += [network_words(group) for group in groups]
+    for run in runs:
+        if wrong := sentence(diagnose(run, epochs.get(run.id, ()), gradients.get(run.id, ()))):
+            lines.append(f"{clean(run.name)}: {wrong}.")
+    lines += [pair_words(pair, epochs) for pair in pair_groups(groups)]
+    lines += [f"{one.line}." for one in verdicts(groups, epochs)]
+    return [*lines, *(f"{words}." for words in [data_words(runs), *published_notes(runs)])]
+
+
+def network_words(group: Group) -> str:
+    """What came of a network, in a sentence."""
+    size = f"{count(cost.num_parameters(group.model))} parameters, {counted(group.spec.recipe.epochs, 'epoch')}"
+    parts = []
+    if errors := group.finals("test_error_percent"):
+        parts.append(
+            f"test error {mean_std(errors)} %, training error {mean_std(group.finals('train_error_percent'))} %"
+        )
+        if (other := published(group.model)) is not None and not any(run.synthetic for run in group.runs):
+            parts.append(f"published {other.words}")
+    if missing := unfinished_words(group):
+        parts.append(missing)
+    return f"{group.label} ({size}): {'; '.join(parts)}."
+
+
+def pair_words(pair: Pair, epochs: Epochs) -> str:
+    """What the shortcut did at a depth, in a sentence."""
+    train, test = (gap(pair, epochs, metric) for metric in ("train_error_percent", "test_error_percent"))
+    if train is None or test is None:
+        return f"Depth {pair.depth}: nothing to hold against each other yet."
+    where = so_far(train, pair.plain)
+    return (
+        f"Depth {pair.depth}, plain minus residual: {gap_words(train)} points of training error,"
+        f" {gap_words(test)} of test error{f', {where}' if where else ''}."
+    )
+
+
+def comparison_document(experiment: str, runs: Sequence[Run], epochs: Epochs, gradients: Gradients) -> dict[str, Any]:
+    """The whole comparison for programs.
+
+    Args:
+        experiment: Its name.
+        runs: All of them.
+        epochs: Of the runs, by id.
+        gradients: Of their layers, by id.
+    """
+    groups = group_runs(runs)
+    found = verdicts(groups, epochs)
+    return {
+        "experiment": experiment,
+        "networks": [network_document(group) for group in groups],
+        "pairs": [pair_document(pair, epochs) for pair in pair_groups(groups)],
+        "findings": {
+            run.id: msgspec.to_builtins(diagnose(run, epochs.get(run.id, ()), gradients.get(run.id, ())))
+            for run in runs
+        },
+        "verdict": "; ".join(one.line for one in found) or None,
+        "verdicts": [verdict_document(one) for one in found],
+        "data": data_words(runs),
+        "synthetic": any(run.synthetic for run in runs),
+    }
+
+
+def network_document(group: Group) -> dict[str, Any]:
+    """A network over its seeds."""
+    one = published(group.model)
+    return {
+        "network": group.label,
+        "num_parameters": cost.num_parameters(group.model),
+        "depth": group.model.depth,
+        "epochs": group.spec.recipe.epochs,
+        "num_seeds": len(group.succeeded),
+        "runs": [run.id for run in group.runs],
+        "test_error_percent": summary(group.finals("test_error_percent")),
+        "train_error_percent": summary(group.finals("train_error_percent")),
+        "unfinished": [run.id for run in group.runs if not run.succeeded],
+        "published": None
+        if one is None
+        else {
+            "test_error_percent": one.test_error_percent,
+            "std": one.std,
+            "n": one.num_runs,
+            "is_lower_bound": one.is_bound,
+            "source": one.source.citation,
+            "differences": differences(group.spec, group.runs[0].precision, one.source),
+        },
+    }
+
+
+def pair_document(pair: Pair, epochs: Epochs) -> dict[str, Any]:
+    """What the shortcut did at a depth: the gaps are plain minus residual, in percentage points."""
+    metrics = {"test_error_gap": "test_error_percent", "train_error_gap": "train_error_percent"}
+    found = {name: gap(pair, epochs, metric) for name, metric in metrics.items()}
+    return {
+        "depth": pair.depth,
+        "residual": pair.residual.label,
+        "plain": pair.plain.label,
+        **{name: None if one is None else one.mean for name, one in found.items()},
+        "over_seeds": {name: contrast_document(one) for name, one in found.items()},
+        "by_epoch": {
+            name: [{"epoch": one.epoch, **summary(one.differences)} for one in gap_by_epoch(pair, epochs, metric)]
+            for name, metric in metrics.items()
+        },
+    }
+
+
+def verdict_document(verdict: Verdict) -> dict[str, Any]:
+    """A verdict with its evidence."""
+    return {
+        "claim": verdict.claim.value,
+        "line": verdict.line,
+        "shallow": verdict.shallow.label,
+        "deep": verdict.deep.label,
+        "train_error_difference": contrast_document(verdict.training),
+        "test_error_difference": contrast_document(verdict.test),
+        "with_shortcuts": contrast_document(verdict.shortcuts),
+        "broken": [group.label for group in verdict.broken],
+    }
+
+
+def contrast_document(contrast: Contrast | None) -> dict[str, Any] | None:
+    """A difference over seeds, and what may be claimed of it."""
+    if contrast is None:
+        return None
+    return {
+        **summary(contrast.differences),
+        "sign": contrast.sign.value,
+        "epoch": contrast.epoch,
+        "is_final": contrast.is_final,
+        "seeds": list(contrast.seeds),
+    }
+
+
+def summary(values: Sequence[float]) -> dict[str, float | int | None]:
+    """Mean, sample standard deviation and number of values; None where there are too few."""
+    return {
+        "mean": statistics.fmean(values) if values else None,
+        "std": statistics.stdev(values) if len(values) > 1 else None,
+        "n": len(values),
+    }

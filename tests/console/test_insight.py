@@ -1,0 +1,115 @@
+"""What the console says of runs by itself: the remark of a run, and the degradation view, driven by keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from textual.widgets import Input, Select, Static
+
+from console.app import ConsoleApp
+from console.screens.comparison import ComparisonScreen
+from console.screens.new_experiment import NewExperimentScreen
+from console.widgets.chart import Chart
+from engine.paths import Home
+from engine.spec import StopRule
+from tests.console.driving import press, settle, until
+from tests.recorded_runs import recorded_home
+from tests.samples import fill_depths
+
+
+def fill_recorded(*names: str) -> Callable[[Home], None]:
+    def fill(home: Home) -> None:
+        recorded_home(home.root, *names)
+
+    return fill
+
+
+@pytest.mark.parametrize(
+    ("name", "remark"),
+    [
+        (
+            "not-learning",
+            "he-plain32-w4-nonorm-s0: loss flat at ln 10 for 10 epochs: not learning; stopped at epoch 10 of 30",
+        ),
+        (
+            "overfitting",
+            "he-resnet8-s0: test loss 44 % above its lowest (epoch 10) while the training loss fell from 1.43 to 0.00",
+        ),
+        ("diverged", "he-resnet8-w4-s0: the loss was not finite in epoch 1: diverged"),
+    ],
+)
+async def test_bottom_line_says_what_is_wrong_with_a_run(make_app: Callable[..., ConsoleApp], name: str, remark: str):
+    """Recorded runs under the cursor of the home screen, and on the screen of the run."""
+    app = make_app(fill=fill_recorded(name))
+    async with app.run_test(size=(200, 50)) as pilot:
+        await settle(pilot)
+        await until(pilot, lambda: str(app.screen.query_one("#remark", Static).content).startswith(remark))
+        await press(pilot, "enter")
+        await until(pilot, lambda: str(app.screen.query_one("#remark", Static).content).startswith(remark))
+
+
+async def test_gap_and_depth_fill_the_comparison(make_app: Callable[..., ConsoleApp]):
+    """The gap of every depth; final errors beside the published ones; a verdict with its evidence from two seeds."""
+    app = make_app(fill=fill_depths)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "c", "2")
+        screen = app.screen
+        assert isinstance(screen, ComparisonScreen)
+        gap = screen.query_one("#comparison-gap-train", Chart)
+        await until(pilot, lambda: gap.has_focus)
+        drawn = "\n".join(gap.as_lines(width=140, height=20, colour=False))
+        assert "he-plain56 - he-resnet56 (n=3)" in drawn
+        await press(pilot, "d")
+        drawn = "\n".join(gap.as_lines(width=140, height=20, colour=False))
+        assert "he-plain20 - he-resnet20 (n=3)" in drawn
+        assert "he-plain56" not in drawn, "d goes to one depth here too"
+        await press(pilot, "3")
+        errors = screen.query_one("#comparison-depth-test", Chart)
+        drawn = "\n".join(errors.as_lines(width=140, height=20, colour=False))
+        assert "he-plain (n=2-3)" in drawn
+        assert "he-resnet, He et al." in drawn
+        assert str(screen.query_one("#remark", Static).content).startswith(
+            "degradation: he-plain110 trains 35.8 ± 0.7 points worse than he-plain20, n=2; with shortcuts 1.1"
+        )
+
+
+async def test_crosshair_of_the_depths_reads_depths(make_app: Callable[..., ConsoleApp]):
+    """And does not stay where an epoch would be when another tab is shown."""
+    app = make_app(fill=fill_depths)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "c", "3")
+        chart = app.screen.query_one("#comparison-depth-train", Chart)
+        await until(pilot, lambda: chart.has_focus)
+        await press(pilot, "left_square_bracket")
+        assert str(chart.border_subtitle).startswith("depth 110: ")
+        await press(pilot, "1")
+        await until(pilot, lambda: app.screen.query_one("#comparison-loss", Chart).has_focus)
+        assert not app.screen.query_one("#comparison-loss", Chart).border_subtitle
+
+
+async def test_experiment_without_pairs_says_so(make_app: Callable[..., ConsoleApp]):
+    """One network alone has no gap."""
+    app = make_app(fill=fill_recorded("overfitting"))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "c", "2")
+        chart = app.screen.query_one("#comparison-gap-train", Chart)
+        await until(pilot, lambda: "no residual network with a plain one" in str(chart.border_title))
+
+
+async def test_form_asks_for_an_early_end(make_app: Callable[..., ConsoleApp]):
+    """Never, where nothing is chosen."""
+    app = make_app(fill=None)
+    async with app.run_test(size=(120, 50)) as pilot:
+        await settle(pilot)
+        await press(pilot, "n", "space")
+        form = app.screen
+        assert isinstance(form, NewExperimentScreen)
+        form.query_one("#depths", Input).value = "20"
+        await until(pilot, lambda: form.planned)
+        assert form.planned[0].spec.stop_when is None
+        form.query_one("#stop_when", Select).value = "not-learning"
+        await until(pilot, lambda: form.planned and form.planned[0].spec.stop_when is StopRule.NOT_LEARNING)
