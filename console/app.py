@@ -14,6 +14,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
 from textual.screen import Screen
+from textual.widgets import Input
 
 from console.background import in_background
 from console.config import THEMES, Config
@@ -64,6 +65,7 @@ class ConsoleApp(App[None]):
         Binding("q", "leave", "quit", id="app.quit"),
         Binding("ctrl+c", "leave", "quit", show=False, priority=True, id="app.interrupt", system=True),
         Binding("T", "next_theme", "theme", show=False, id="app.theme"),
+        Binding("W", "away", "while you were away", show=False, id="app.away"),
         Binding(
             "E", "start_engine", "start the engine, or replace one of another version", show=False, id="app.engine"
         ),
@@ -77,6 +79,7 @@ class ConsoleApp(App[None]):
         self.config = config
         self.feed = Feed(home)
         self.view = load_view(home, config)
+        self._away_since = self.view.looked_at
         self.pulse = Pulse(EngineState.STARTING)
         self.has_unicode = supports_unicode(sys.__stderr__ or sys.stderr)
         self.removed: list[tuple[str, ...]] = []
@@ -109,6 +112,8 @@ class ConsoleApp(App[None]):
         self.set_interval(SECONDS_BETWEEN_LOOKS, self.look)
         if self._guard is not None:
             self._guard.guard(self)
+        if self._away_since is not None and self._has_ended_since(self._away_since):
+            self.call_after_refresh(self.run_worker, self.tell_away(asked=False))
         # Behind the first frame, with which a thread would compete.
         self.call_after_refresh(self.run_worker, self.take_pulses())
 
@@ -279,6 +284,28 @@ class ConsoleApp(App[None]):
 
         if not isinstance(self.screen, KeysScreen):
             self.push_screen(KeysScreen(self.screen))
+
+    def _has_ended_since(self, moment: float) -> bool:
+        return any((run.finished_at or 0.0) > moment for run in self.feed.runs.values())
+
+    async def tell_away(self, *, asked: bool) -> None:
+        """Show what happened since the last look; unasked only to a user who has not begun to do something."""
+        from console.away import HOURS_WITHOUT_A_LOOK, read_away
+        from console.screens.away import AwayScreen
+
+        since = time.time() - 3600 * HOURS_WITHOUT_A_LOOK if self._away_since is None else self._away_since
+        beneath = self.screen if asked else self.screen_stack[0]
+        try:
+            found = await in_background(read_away, self.home, since=since)
+        except DepthscopeError as error:
+            self.notify(clean(str(error)), severity="error", markup=False)
+            return
+        if self.screen is beneath and (asked or not isinstance(self.screen.focused, Input)):
+            self.push_screen(AwayScreen(found))
+
+    def action_away(self) -> None:
+        """What happened since the console was last open."""
+        self.run_worker(self.tell_away(asked=True))
 
     def action_next_theme(self) -> None:
         """Dark, light, high contrast."""

@@ -34,6 +34,34 @@ def parse_until(word: str, now: datetime) -> datetime:
         raise UsageError(f"--until must be a time such as 08:00, '2026-11-25 08:00' or +6h, got {word!r}") from None
 
 
+def parse_since(word: str, now: datetime) -> datetime:
+    """The past moment that a word means, seen from another; a time of day is the last one.
+
+    Args:
+        word: A span such as 12h, 90m or 3d, local time as 08:00, a date, or both.
+        now: With a time zone.
+
+    Raises:
+        UsageError: it is none of these, or has not come yet.
+    """
+    text = word.strip()
+    if (span := SPAN.fullmatch(f"+{text.removeprefix('+')}")) and any(span.groups()):
+        days, hours, minutes = (float(part or 0) for part in span.groups())
+        return now - timedelta(minutes=min(minutes + 60 * (hours + 24 * days), MAX_SPAN / timedelta(minutes=1)))
+    try:
+        if re.fullmatch(r"\d{1,2}:\d{2}", text):
+            hour, minute = map(int, text.split(":"))
+            today = now.replace(tzinfo=None, hour=hour, minute=minute, second=0, microsecond=0)
+            return today.astimezone() if today.astimezone() <= now else (today - timedelta(days=1)).astimezone()
+        form = "%Y-%m-%d" if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text) else "%Y-%m-%d %H:%M"
+        moment = datetime.strptime(text.replace("T", " "), form).astimezone()
+    except (ValueError, OverflowError):
+        raise UsageError(f"--since must be 12h, 3d, 08:00, 2026-11-24 or '2026-11-24 08:00', got {word!r}") from None
+    if moment > now:
+        raise UsageError(f"--since must be past, got {word!r}: it is {now:%Y-%m-%d %H:%M} now")
+    return moment
+
+
 def of_day(text: str, now: datetime) -> datetime:
     """The next time that the clock shows this."""
     hour, minute = map(int, text.split(":"))

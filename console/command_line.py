@@ -14,6 +14,7 @@ from console.commands import (
     bench,
     config,
     data,
+    digest,
     doctor,
     engine,
     evaluate,
@@ -75,6 +76,7 @@ app.command()(labels.star)
 app.command()(labels.unstar)
 app.command()(labels.rename)
 app.add_typer(queue.queue_app, name="queue")
+app.command()(digest.digest)
 app.command()(results.plot)
 app.command()(results.compare)
 app.command()(results.describe)

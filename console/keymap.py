@@ -9,6 +9,7 @@ from textual.binding import Binding
 
 from console.app import ConsoleApp
 from console.config import Config
+from console.screens.away import AwayScreen
 from console.screens.comparison import ComparisonScreen
 from console.screens.home import HomeScreen
 from console.screens.keys import KeysScreen
@@ -25,6 +26,7 @@ OWNERS = (
     HomeScreen,
     RunScreen,
     ComparisonScreen,
+    AwayScreen,
     NewExperimentScreen,
     KeysScreen,
     RunTable,

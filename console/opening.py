@@ -17,6 +17,7 @@ def open_console() -> int:
     """
     from console.app import ConsoleApp
     from console.hangup import TerminalGuard
+    from console.view_state import save_view
 
     home = find_home().create()
     config = read_config(home)
@@ -27,6 +28,8 @@ def open_console() -> int:
     # From here to the end of the process, since the screen may be another at any instant between.
     app = ConsoleApp(home, config, guard=TerminalGuard())
     app.run()
+    # However it was left: what is on screen has been seen.
+    save_view(home, app.view)
     app.feed.close()
     if app.return_code == 0 and sys.stderr.isatty():
         narrate(f"depthscope: {app.parting_words()}")

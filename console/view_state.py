@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import msgspec
 
@@ -26,6 +27,8 @@ class ViewState(msgspec.Struct, kw_only=True):
     charts: tuple[str, str] = ("train-loss", "test-error")
     options: Options = Options()
     crosshair: float | None = None
+    looked_at: float | None = None
+    """When it was last on screen, seconds since 1970; None before the first time."""
 
     def toggle_mark(self, run: str) -> bool:
         """Mark a run or take its mark away; False where no more can be told apart."""
@@ -55,5 +58,6 @@ def load_view(home: Home, config: Config) -> ViewState:
 
 def save_view(home: Home, view: ViewState) -> None:
     """Keep the view; a home that cannot be written keeps none, which costs nobody anything."""
+    view.looked_at = time.time()
     with contextlib.suppress(OSError):
         write_atomically(home.view, msgspec.json.encode(view))

@@ -12,6 +12,7 @@ from typing import Any, Self
 import msgspec
 
 from engine.database import REMEDY, Database, DatabaseUnusable
+from engine.digest import TELLING
 from engine.errors import DepthscopeError, UsageError
 from engine.pace import Estimate, Pace, Truth, Workload
 from engine.precision import Precision
@@ -211,6 +212,19 @@ class Reader:
         """What happened to a run, oldest first."""
         rows = self._rows("SELECT at, kind, text FROM events WHERE run = ? ORDER BY id", run)
         return [EventRow(at=at, kind=kind, text=text) for at, kind, text in rows]
+
+    def telling_events(self, *, since: float) -> dict[str, list[EventRow]]:
+        """By run id, oldest first: starts and ends of workers of all runs that had not ended before a moment."""
+        rows = self._rows(
+            f"SELECT run, at, kind, text FROM events WHERE kind IN ({', '.join('?' * len(TELLING))}) AND run IN"
+            " (SELECT id FROM runs WHERE finished_at IS NULL OR finished_at >= ?) ORDER BY at, id",
+            *TELLING,
+            since,
+        )
+        found: dict[str, list[EventRow]] = {}
+        for run, at, kind, text in rows:
+            found.setdefault(run, []).append(EventRow(at=at, kind=kind, text=text))
+        return found
 
     def paces(self) -> list[Pace]:
         """How fast past runs went, in order of submission; an epoch's mean, the first left out where there are more."""

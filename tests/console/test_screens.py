@@ -43,6 +43,8 @@ STATES = {
     "home-crosshair": ("right_square_bracket",),
     "home-sorted": ("g", "o", "o"),
     "keys": ("question_mark",),
+    "away": ("W",),
+    "tagging": ("t", *"+good"),
     "new": ("n",),
     "new-planned": ("n", "space", "down", "space", "tab", "space", "down", "space"),
     "run-curves": ("enter",),

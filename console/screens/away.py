@@ -1,0 +1,40 @@
+"""While you were away: what ended and how, what stood idle, and what is left."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from console.away import Away, away_lines
+from console.screens.base import ConsoleScreen
+
+
+class AwayScreen(ConsoleScreen):
+    """What happened since the last look; nothing on it changes.
+
+    Args:
+        away: What to tell.
+    """
+
+    HELP = "What happened since this console was last open, by the wall clock. escape closes it, W brings it back."
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "app.pop_screen", "close", id="away.close"),
+        Binding("enter,space,W", "app.pop_screen", "close", show=False, id="away.close-too"),
+    ]
+
+    def __init__(self, away: Away) -> None:
+        super().__init__()
+        self._away = away
+
+    def compose_body(self) -> ComposeResult:
+        with VerticalScroll(id="away", classes="panel") as panel:
+            panel.border_title = "While you were away"
+            yield Static("\n".join(away_lines(self._away)), markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#away").focus()

@@ -1,0 +1,134 @@
+"""While you were away: shown on opening where something ended, by its key always, and by `digest`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from textual.widgets import Static
+
+from console.app import ConsoleApp
+from console.clock import parse_since
+from console.screens.away import AwayScreen
+from console.screens.home import HomeScreen
+from console.view_state import ViewState, save_view
+from engine.errors import UsageError
+from engine.paths import Home
+from tests import samples
+from tests.console.driving import press, settle, table, until
+
+
+def looked(before: float, monkeypatch: pytest.MonkeyPatch) -> Callable[[Home], None]:
+    """The small sample, over which a console was open so many seconds ago."""
+
+    def fill(home: Home) -> None:
+        samples.fill_small(home)
+        monkeypatch.setattr(time, "time", lambda: samples.NOW - before)
+        save_view(home, ViewState())
+        monkeypatch.setattr(time, "time", lambda: samples.NOW)
+
+    return fill
+
+
+async def shown(pilot: Any) -> str:
+    await until(pilot, lambda: isinstance(pilot.app.screen, AwayScreen) and pilot.app.screen.query("#away Static"))
+    return str(pilot.app.screen.query_one("#away Static", Static).content)
+
+
+async def test_it_is_told_on_opening_dismissed_and_brought_back(
+    make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch
+):
+    """What ended since the last look, and why; what ended before is not told again."""
+    app = make_app(looked(8400.0, monkeypatch))
+    async with app.run_test(size=(120, 36)) as pilot:
+        said = await shown(pilot)
+        assert "since 2026-09-21 11:53, for 2h20" in said
+        assert "1 diverged\n  broken/plain56-s0: in epoch 10 of 164" in said
+        assert (
+            "broken/resnet56-s0: at epoch 5 of 164: RuntimeError: CUDA out of memory: [red]2.00 GiB[/red] wanted"
+            in said
+        )
+        assert "6 succeeded" in said
+        assert "lowest final test error on cifar10: 7.1" in said
+        assert "now 2 runs under way, 1 queued" in said
+
+        await press(pilot, "escape")
+        assert isinstance(app.screen, HomeScreen)
+        assert len(table(app).run_ids) == 13
+        await press(pilot, "W")
+        assert await shown(pilot) == said
+        await press(pilot, "enter", "q")
+
+    again = make_app()
+    assert again.view.looked_at == samples.NOW
+    async with again.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        assert isinstance(again.screen, HomeScreen)
+        await press(pilot, "W")
+        assert (await shown(pilot)).startswith("nothing happened since ")
+
+
+async def test_a_first_look_is_not_disturbed(make_app: Callable[..., ConsoleApp]):
+    """Nobody was away who has never been here; the key tells of a day."""
+    app = make_app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert isinstance(app.screen, HomeScreen)
+        await press(pilot, "W")
+        assert ", for 1 d 0 h" in await shown(pilot)
+
+
+async def test_whoever_has_begun_to_type_is_left_alone(
+    make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch
+):
+    """What was typed ahead goes where it was meant."""
+    app = make_app(looked(8400.0, monkeypatch))
+    reads = []
+    monkeypatch.setattr("console.away.read_away", lambda home, *, since: reads.append(since))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await press(pilot, "slash")
+        await settle(pilot)
+        await until(pilot, lambda: reads)
+        await settle(pilot)
+        assert isinstance(app.screen, HomeScreen)
+
+
+async def test_a_clock_that_was_set_back_is_said(make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch):
+    """Not a time below zero, nor a story."""
+    app = make_app(looked(-3600.0, monkeypatch))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await press(pilot, "W")
+        said = await shown(pilot)
+        assert "which is before the last look at 2026-09-21 15:13" in said
+        assert "\n" not in said
+
+
+NOON = datetime(2026, 11, 24, 12, 0).astimezone()
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("12h", NOON - timedelta(hours=12)),
+        ("+90m", NOON - timedelta(minutes=90)),
+        ("3d", NOON - timedelta(days=3)),
+        ("08:00", datetime(2026, 11, 24, 8, 0).astimezone()),
+        ("13:00", datetime(2026, 11, 23, 13, 0).astimezone()),
+        ("2026-11-24", datetime(2026, 11, 24, 0, 0).astimezone()),
+        ("2026-11-23T18:30", datetime(2026, 11, 23, 18, 30).astimezone()),
+    ],
+)
+def test_since_is_read_as_people_write_it(word: str, expected: datetime):
+    """A time of day is the last one that there was."""
+    assert parse_since(word, NOON) == expected
+
+
+@pytest.mark.parametrize("word", ["soon", "25:00", "2026-13-01", "2026-11-25", "h", "", "-3h"])
+def test_since_that_is_no_past_moment_is_refused(word: str):
+    """With its value and what there is."""
+    with pytest.raises(UsageError, match="--since must be"):
+        parse_since(word, NOON)
