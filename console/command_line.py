@@ -18,6 +18,7 @@ from console.commands import (
     doctor,
     engine,
     evaluate,
+    importing,
     labels,
     manage,
     plan,
@@ -82,6 +83,7 @@ app.command()(results.compare)
 app.command()(results.describe)
 app.command()(report.report)
 app.command()(report.export)
+app.command("import")(importing.import_runs)
 app.command()(evaluate.weights)
 app.command("eval")(evaluate.evaluate)
 app.command()(bench.bench)

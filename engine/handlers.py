@@ -11,6 +11,7 @@ from typing import assert_never
 
 from engine.database import DatabaseUnusable, check_database
 from engine.errors import UsageError
+from engine.importing import import_runs
 from engine.protocol import (
     AnyReply,
     AnyRequest,
@@ -18,6 +19,7 @@ from engine.protocol import (
     Greeting,
     Hello,
     Hold,
+    Import,
     Move,
     Pause,
     Rebuild,
@@ -86,6 +88,8 @@ def handle(request: AnyRequest, supervisor: Supervisor, *, started_at: float) ->
             return relabel(request, supervisor)
         case RenameExperiment():
             return rename_experiment(request, supervisor)
+        case Import():
+            return import_runs(request, supervisor)
         case SetQueue():
             return set_queue(request, supervisor)
         case Rebuild():

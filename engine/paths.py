@@ -65,6 +65,15 @@ class Home:
         return self.root / "probes.json"
 
     @property
+    def incoming(self) -> Path:
+        """Where runs of another machine lie until the engine takes them."""
+        return self.root / "incoming"
+
+    @property
+    def incoming_lock(self) -> Path:
+        return self.root / "incoming.lock"
+
+    @property
     def engine_lock(self) -> Path:
         return self.root / "engine.lock"
 

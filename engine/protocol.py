@@ -125,6 +125,16 @@ class RenameExperiment(Request, frozen=True, tag="rename-experiment"):
     name: str
 
 
+class Import(Request, frozen=True, tag="import"):
+    """Take runs of another machine in, which lie under incoming/ by their ids; those that were on their way rest."""
+
+    token: str
+    """The directory under incoming/."""
+    runs: tuple[str, ...]
+    experiment: str | None = None
+    """What they belong to here; None is what they belonged to there, if nothing here is called so."""
+
+
 class SetQueue(Request, frozen=True, tag="queue"):
     """Hold the whole queue, let it drain, or open it again."""
 
@@ -149,7 +159,7 @@ class Shutdown(Request, frozen=True, tag="shutdown", omit_defaults=True):
 
 RunRequest = Stop | Pause | Resume | Retry | Remove | Restore | Hold | Release
 """What is asked of runs alone."""
-ChangeRequest = Submit | RunRequest | Move | SetQueue | Relabel | RenameExperiment | Rebuild
+ChangeRequest = Submit | RunRequest | Move | SetQueue | Relabel | RenameExperiment | Import | Rebuild
 """What is answered by Done."""
 AnyRequest = Hello | ChangeRequest | Shutdown
 

@@ -108,7 +108,7 @@ class Supervisor:
         known = self.store.known_ids()
         for path in sorted(self.home.runs.iterdir()):
             if path.is_dir() and path.name not in known:
-                self._enter(RunDirectory(path))
+                self.enter(RunDirectory(path))
         for run in self.reader.unfinished_runs():
             if run.status is not RunStatus.RUNNING:
                 continue
@@ -137,8 +137,11 @@ class Supervisor:
         self.recover()
         return kept.name
 
-    def _enter(self, directory: RunDirectory) -> None:
-        """Enter a run directory that the index does not know: of an interrupted request, or of a lost database."""
+    def enter(self, directory: RunDirectory, kind: str = "recovered", text: str = "from its run directory") -> None:
+        """Enter a run directory that the index does not know, and the event that tells of it.
+
+        One of an interrupted request or a lost database; or of another home, brought here.
+        """
         try:
             spec, labels = directory.read_spec(), directory.read_labels()
         except DepthscopeError as error:
@@ -157,7 +160,7 @@ class Supervisor:
                 rest(self.store, directory.id, labels.intent, told=False)
         said = ingest(self.store, directory)
         with self.store.transaction():
-            self.store.add_event(directory.id, "recovered", "from its run directory")
+            self.store.add_event(directory.id, kind, text)
         if alive:
             self._take_over(self.reader.run(directory.id), said)
 

@@ -1,0 +1,25 @@
+"""`depthscope import` from outside, with a real engine."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+RECORDED = Path(__file__).parents[1] / "recorded" / "quickstart"
+
+
+def test_runs_of_another_machine_are_compared_here(bare_home: Any, tmp_path: Path):
+    """All of an experiment at once; again there is nothing to do; another state of one is refused in a line."""
+    directories = [shutil.copytree(path, tmp_path / path.name) for path in sorted(RECORDED.iterdir())]
+    words = [str(path) for path in directories]
+    assert bare_home.cli("import", *words).count("succeeded") == 4
+    assert len(bare_home.json("ls", "--where", "outcome:succeeded exp:exp1")["runs"]) == 4
+
+    again = bare_home.json("import", *words)
+    assert (again["runs"], len(again["already_here"])) == ([], 4)
+    (directories[0] / "checkpoint.pt").write_bytes(b"")
+    refused = bare_home.cli("import", *words, status=2)
+    assert refused.startswith("depthscope: ")
+    assert refused.count("\n") == 1
+    assert "its checkpoint.pt differs" in refused
