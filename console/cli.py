@@ -27,7 +27,10 @@ def main() -> None:
             _signal.signal(_signal.SIGINT, _signal.default_int_handler)
         app()
     except DepthscopeError as error:
-        print(f"depthscope: {error}", file=sys.stderr)
+        # Only where there is something to say; the first frame does not wait for it.
+        from console.formatting import clean_lines
+
+        print(f"depthscope: {clean_lines(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 

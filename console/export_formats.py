@@ -20,6 +20,8 @@ from engine.run import Run
 
 ROWS_AT_A_TIME = 50_000
 SAFE = re.compile(r"[^A-Za-z0-9._-]+")
+MOST_OF_A_NAME = 100
+"""Characters; file systems take 255 bytes, and more than a name has to fit."""
 
 
 class Format(StrEnum):
@@ -114,7 +116,7 @@ def tag(row: Row) -> str:
 
 def file_name(text: str) -> str:
     """A name from outside as one that is safe for a folder."""
-    return SAFE.sub("_", text).strip(".") or "_"
+    return SAFE.sub("_", text)[:MOST_OF_A_NAME].strip(".") or "_"
 
 
 def write_file(path: Path, wanted: Format, rows: Iterable[Row], *, force: bool) -> None:

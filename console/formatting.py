@@ -38,6 +38,11 @@ def clean(text: str) -> str:
     return "".join(character for character in text if is_plain(character))
 
 
+def clean_lines(text: str) -> str:
+    """Outside text of several lines as it may be printed: each as by `clean`."""
+    return "\n".join(map(clean, text.split("\n")))
+
+
 def is_plain(character: str) -> bool:
     """Whether a character only shows itself."""
     return unicodedata.category(character)[0] != "C" and not (

@@ -29,6 +29,7 @@ def train(
     """Train networks in the background and follow them; Ctrl-C stops following, never training."""
     from console import documents, following, planning, spec_list
     from console.estimates import gather
+    from console.formatting import clean
     from console.output import narrate, print_json
     from engine import client
     from engine.paths import find_home
@@ -61,6 +62,6 @@ def train(
     if as_json:
         print_json({"experiment": done.experiment, "runs": [documents.run_document(run) for run in trained]})
     elif detach:
-        typer.echo("\n".join(f"{run.id}  {run.name}" for run in trained))
+        typer.echo("\n".join(f"{run.id}  {clean(run.name)}" for run in trained))
     if not detach:
         following.exit_for(trained)
