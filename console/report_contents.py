@@ -10,10 +10,11 @@ from importlib.metadata import version
 
 from console.formatting import UNKNOWN, duration, mean_std, percent
 from console.groups import Group
+from console.published import published_notes
 from console.report import gap, gap_words, unfinished_words
 from console.report_blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
 from console.report_facts import Facts, data_name, states
-from console.report_figures import Figured, unfinished
+from console.report_figures import Figured, published_of, unfinished
 from engine.run import Run
 from engine.version import VERSION
 from models import cost
@@ -41,6 +42,7 @@ def contents(facts: Facts, figures: Sequence[Figured], *, verdict: str | None, f
             " evaluation and checkpoints of one run, images per second of training alone (median of the epochs)."
             f" Images: {facts.data_words}."
         ),
+        *_published(facts),
         *_pairs(facts),
         Heading(2, "Figures"),
         *(Picture(figure.name, figure.title, figure.caption) for figure in figures),
@@ -89,10 +91,11 @@ def _opening(facts: Facts) -> list[Block]:
 
 
 def _final_table(facts: Facts) -> Table:
-    """A row a network."""
+    """A row a network; the published numbers have a column where there are any of these."""
+    shows_published = any(published_of(group) is not None for group in facts.groups)
     header = [
         "network", "parameters", "epochs", "n", "test error %", "test accuracy %", "training error %",
-        "time", "images/s", "not in the mean",
+        *["published test error %"] * shows_published, "time", "images/s", "not in the mean",
     ]  # fmt: skip
     rows = [
         [
@@ -103,6 +106,7 @@ def _final_table(facts: Facts) -> Table:
             spread(group.finals("test_error_percent")),
             spread([100 - error for error in group.finals("test_error_percent")]),
             spread(group.finals("train_error_percent")),
+            *["" if (one := published_of(group)) is None else one.words] * shows_published,
             duration(statistics.fmean(taken)) if (taken := seconds_taken(group)) else UNKNOWN,
             f"{statistics.fmean(rates):,.0f}" if (rates := rates_of(facts, group)) else UNKNOWN,
             unfinished_words(group),
@@ -129,6 +133,11 @@ def rates_of(facts: Facts, group: Group) -> list[float]:
         if rows:
             rates.append(statistics.median(row.images_per_second for row in rows[1:] or rows))
     return rates
+
+
+def _published(facts: Facts) -> list[Block]:
+    notes = published_notes(facts.runs)
+    return [Items([note[:1].upper() + note[1:] for note in notes])] if notes else []
 
 
 def _pairs(facts: Facts) -> list[Block]:

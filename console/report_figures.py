@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from console.figures import Drawn, HeatMap, Line, Panel, draw_heat_maps, draw_panels
 from console.groups import Group, families
+from console.published import Published, published
 from console.report_facts import Facts
 from engine.run import GradientRow, Run
+from models import catalog
 from models.catalog import Architecture
 
 PANELS_A_ROW = 3
@@ -113,13 +115,45 @@ def depth_figure(facts: Facts) -> Figured | None:
             )
             for look, groups in enumerate(kinds)
         ]
+        if metric == "test_error_percent":
+            lines += published_lines(kinds)
         log_x = depths[-1] > DEPTHS_ON_A_LINEAR_AXIS * depths[0]
         panels.append(Panel("", lines, "depth (weighted layers)", label, log_x=log_x, from_zero=True))
-    title = "Final error against depth"
-    words = spread_words(facts, "bars")
+    title, words = "Final error against depth", spread_words(facts, "bars")
+    if has_published(kinds):
+        words += "; crosses: published by others, trained elsewhere"
     drawn = draw_panels(panels, title=title, note=f"{facts.data_words}; {words}", columns=2)
     caption = f"{title}, in %: test left, training right; {words}; {facts.data_words}."
     return Figured("error-by-depth", title, caption, drawn)
+
+
+def published_lines(kinds: Sequence[Sequence[Group]]) -> list[Line]:
+    """What others have published of the same networks, as crosses in the colours of ours."""
+    lines = []
+    for look, groups in enumerate(kinds):
+        found = [(group.model.depth, one) for group in groups if (one := published_of(group)) is not None]
+        if found:
+            name = f"{groups[0].model.architecture}, {found[0][1].source.name}"
+            above = " (at least)" if any(one.is_bound for _, one in found) else ""
+            lines.append(
+                Line(
+                    name + above,
+                    [depth for depth, _ in found],
+                    [one.test_error_percent for _, one in found],
+                    look,
+                    cross="x" if catalog.is_residual(groups[0].model.architecture) else "+",
+                )
+            )
+    return lines
+
+
+def has_published(kinds: Sequence[Sequence[Group]]) -> bool:
+    return any(published_of(group) is not None for groups in kinds for group in groups)
+
+
+def published_of(group: Group) -> Published | None:
+    """What to hold a network against; None where nothing was published, or its images are none."""
+    return None if any(run.synthetic for run in group.runs) else published(group.model)
 
 
 def gradient_map_figure(facts: Facts) -> Figured | None:

@@ -107,6 +107,19 @@ def test_every_run_is_told_whatever_became_of_it(bare_home: Any, tmp_path: Path)
         assert f"| {run:010x} |" in text
 
 
+def test_published_numbers_stand_beside_ours_with_what_differs(bare_home: Any, tmp_path: Path):
+    """In a column, as crosses in the figure, and never without the difference; what has none has an empty cell."""
+    fill(bare_home)
+    bare_home.cli("report", "-o", str(tmp_path / "report"))
+    text = (tmp_path / "report" / "report.md").read_text()
+    cells = {line.split(" | ")[0][2:]: line.split(" | ")[7] for line in text.splitlines() if line.startswith("| he-")}
+
+    assert cells["he-resnet20"] == "8.75 (He et al.)"
+    assert cells["he-plain20"] == ""
+    assert "12 epochs (164 there)" in text
+    assert "crosses: published by others, trained elsewhere" in text
+
+
 def test_the_page_needs_nothing_from_outside_and_takes_names_for_text(bare_home: Any, tmp_path: Path):
     """One file to be mailed; a name is a label wherever it is written."""
     name = "<script>alert(1)</script> & $x_1$ | *a*"
