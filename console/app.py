@@ -77,9 +77,9 @@ class ConsoleApp(App[None]):
         super().__init__()
         self.home = home
         self.config = config
-        self.feed = Feed(home)
         self.view = load_view(home, config)
         self._away_since = self.view.looked_at
+        self.feed = Feed(home, first=[*self.view.marked, *filter(None, [self.view.cursor])])
         self.pulse = Pulse(EngineState.STARTING)
         self.has_unicode = supports_unicode(sys.__stderr__ or sys.stderr)
         self.removed: list[tuple[str, ...]] = []

@@ -18,6 +18,8 @@ from engine.paths import Home
 from engine.queries import Reader, Version
 from engine.run import EventRow, Run
 
+RUNS_AT_FIRST, RUNS_A_LOOK = 500, 2500
+"""Most that the first look reads beside those that are wanted, and each later one of what is left."""
 READ_PATIENCE_SECONDS = 0.02
 """A look that would wait longer for a locked database gives up, says so, and is made again."""
 
@@ -57,10 +59,18 @@ class News:
 
 
 class Feed:
-    """What the index says, kept up to date."""
+    """What the index says, kept up to date.
 
-    def __init__(self, home: Home) -> None:
+    Args:
+        home: Whose index.
+        first: Ids of runs that are among the first read, wherever they stand.
+    """
+
+    def __init__(self, home: Home, *, first: Iterable[str] = ()) -> None:
         self._home = home
+        self._first = frozenset(first)
+        self._unread_before: tuple[int, str] | None = None
+        """Position and id of the oldest run read so far, where older ones are to be read yet; None where none are."""
         self._reader: Reader | None = None
         self._identity: tuple[int, int] | None = None
         self._version: Version | None = None
@@ -71,7 +81,7 @@ class Feed:
 
     @property
     def runs(self) -> dict[str, Run]:
-        """Every run that is not removed, by id, in order of submission."""
+        """Every run that is not removed, by id, in order of submission; of very many the newest, at first."""
         return self._runs
 
     def history(self, run: str) -> History:
@@ -100,8 +110,12 @@ class Feed:
         assert self._reader is not None, "an open feed has a reader"
         version = self._reader.data_version()
         if version == self._version:
-            return News(runs=False, curves=False)
-        changed, self._revision = self._reader.changed_runs(after=self._revision)
+            older = self._read_older(self._reader, RUNS_A_LOOK) if self._unread_before is not None else []
+            return News(runs=bool(older), curves=False)
+        if self._version is None:
+            changed = self._begin(self._reader)
+        else:
+            changed, self._revision = self._reader.changed_runs(after=self._revision)
         for run in changed:
             if run.deleted_at is None:
                 self._runs[run.id] = run
@@ -111,6 +125,23 @@ class Feed:
         # Only now, so that a look which failed half way is made again.
         self._version = version
         return News(runs=bool(changed), curves=curves)
+
+    def _begin(self, reader: Reader) -> list[Run]:
+        """Read what is wanted first: the first frame does not wait for ten thousand runs."""
+        # Before the runs: what changes meanwhile is read again, and nothing is missed.
+        self._revision = reader.newest_revision()
+        newest = self._read_older(reader, RUNS_AT_FIRST)
+        standing = [run for run in reader.standing_runs(self._first) if run.id not in self._runs]
+        self._runs = {run.id: run for run in standing} | self._runs
+        return [*standing, *newest]
+
+    def _read_older(self, reader: Reader, limit: int) -> list[Run]:
+        """Read the next runs behind those that were read so far, and put them before these."""
+        older = reader.runs_before(self._unread_before, limit=limit)
+        # A run that has changed since stands here as it is now.
+        self._runs = {run.id: run for run in reversed(older)} | self._runs
+        self._unread_before = (older[-1].position, older[-1].id) if len(older) == limit else None
+        return older
 
     def close(self) -> None:
         if self._reader is not None:
@@ -138,7 +169,7 @@ class Feed:
         if not reader.is_open:
             return False
         self._reader, self._identity = reader, identity
-        self._version, self._revision = None, 0
+        self._version, self._revision, self._unread_before = None, 0, None
         self._runs, self._histories = {}, {}
         return True
 

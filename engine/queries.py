@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -119,16 +119,54 @@ class Reader:
             return None, 0
         return self._database.identity, int(self._value("PRAGMA data_version"))
 
-    def runs(self, *, experiment: str | None = None, with_deleted: bool = False) -> list[Run]:
-        """All runs, or those of one experiment, in order of submission."""
-        return self._runs(
-            "WHERE (?1 IS NULL OR experiment = ?1) AND (?2 OR deleted_at IS NULL)", experiment, with_deleted
-        )
+    def runs(
+        self, *, experiment: str | None = None, with_deleted: bool = False, newest: int | None = None
+    ) -> list[Run]:
+        """All runs, or those of one experiment, in order of submission.
+
+        Args:
+            experiment: Its name; None takes the runs of all.
+            with_deleted: Whether removed ones are among them.
+            newest: Most of the runs submitted last that are read; None reads all.
+        """
+        where = "WHERE (?1 IS NULL OR experiment = ?1) AND (?2 OR deleted_at IS NULL)"
+        if newest is None:
+            return self._runs(where, experiment, with_deleted)
+        last = f"SELECT id FROM runs {where} ORDER BY position DESC, id DESC LIMIT ?3"
+        return self._runs(f"WHERE id IN ({last})", experiment, with_deleted, newest)
+
+    def count_runs(self, *, experiment: str | None = None, with_deleted: bool = False) -> int:
+        """How many there are of the runs that `runs` reads without a limit."""
+        query = "SELECT count(*) FROM runs WHERE (?1 IS NULL OR experiment = ?1) AND (?2 OR deleted_at IS NULL)"
+        return sum(row[0] for row in self._rows(query, experiment, with_deleted))
 
     def changed_runs(self, *, after: int) -> tuple[list[Run], int]:
         """Runs that changed behind a revision, removed ones too, in order of submission; and the newest revision."""
         rows = self._rows(f"SELECT {RUN_COLUMNS}, revision FROM runs WHERE revision > ? ORDER BY position, id", after)
         return [_run(row[:-1]) for row in rows], max((row[-1] for row in rows), default=after)
+
+    def newest_revision(self) -> int:
+        """The revision of the run that changed last; 0 where there is none."""
+        return sum(row[0] for row in self._rows("SELECT coalesce(max(revision), 0) FROM runs"))
+
+    def runs_before(self, place: tuple[int, str] | None, *, limit: int) -> list[Run]:
+        """Runs that were submitted before one of them, the nearest of them, newest first.
+
+        Args:
+            place: Position and id of that one; None begins with the newest.
+            limit: Most that are read.
+        """
+        before = "deleted_at IS NULL AND (?1 IS NULL OR (position, id) < (?1, ?2))"
+        position, id = place or (None, None)
+        return self._runs(f"WHERE {before}", position, id, order=f"position DESC, id DESC LIMIT {limit:d}")
+
+    def standing_runs(self, ids: Iterable[str]) -> list[Run]:
+        """Runs that are queued or running, and those named by their ids, in order of submission."""
+        named = msgspec.json.encode(sorted(ids)).decode()
+        return self._runs(
+            "WHERE deleted_at IS NULL AND (status IN ('queued', 'running') OR id IN (SELECT value FROM json_each(?)))",
+            named,
+        )
 
     def unfinished_runs(self) -> list[Run]:
         """Queued and running runs, in queue order."""

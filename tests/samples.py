@@ -180,11 +180,11 @@ def fill_depths(home: Home) -> None:
     store.close()
 
 
-def fill_large(home: Home, *, num_runs: int = 1000, epochs: int = 164) -> None:
-    """Many finished runs, in experiments of six."""
+def fill_large(home: Home, *, first: int = 0, num_runs: int = 1000, epochs: int = 164) -> None:
+    """Many finished runs, in experiments of six, numbered from the first on."""
     store = Store(home.database)
     with store.transaction():
-        for number in range(num_runs):
+        for number in range(first, first + num_runs):
             add_sample(
                 store,
                 number,

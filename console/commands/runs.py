@@ -8,6 +8,9 @@ import typer
 
 from console.commands.options import JsonOption, RunArgument
 
+MOST_LISTED = 1000
+"""More than anybody reads, and as many as are read from the index and laid out in a moment."""
+
 
 def list_runs(
     experiment: Annotated[str | None, typer.Argument(help="Only the runs of this experiment.")] = None,
@@ -16,12 +19,15 @@ def list_runs(
         str | None,
         typer.Option(metavar="FILTER", help="Only runs that fit, as in 'arch:plain depth>=56 tag:good !star:yes'."),
     ] = None,
+    newest: Annotated[
+        int, typer.Option("-n", "--newest", min=1, help="Most that the table shows, of those that fit.")
+    ] = MOST_LISTED,
     as_json: JsonOption = False,
 ) -> None:
-    """List runs, oldest first."""
+    """List runs, oldest first; of very many the newest, unless as JSON."""
     import time
 
-    from console import documents, listing
+    from console import listing
     from console.filtering import parse_filter
     from console.output import narrate, print_json
     from engine import client
@@ -29,13 +35,21 @@ def list_runs(
     from engine.paths import find_home
 
     fits, now = parse_filter(where or ""), time.monotonic()
+    # A filter looks at all of them.
+    limit = newest if where is None and not as_json else None
     with client.read_fresh(find_home()) as reader:
-        found = reader.runs(experiment=experiment, with_deleted=everything)
+        found = reader.runs(experiment=experiment, with_deleted=everything, newest=limit)
+        num_fitting = reader.count_runs(experiment=experiment, with_deleted=everything) if limit else 0
     runs = [run for run in found if fits(run, now)]
+    num_fitting = num_fitting or len(runs)
     if as_json:
+        from console import documents
+
         print_json({"runs": [documents.run_document(run) for run in runs]})
     elif runs:
-        typer.echo(listing.runs_table(runs))
+        typer.echo(listing.runs_table(runs[-newest:]))
+        if num_fitting > newest:
+            narrate(f"the newest {newest} of {num_fitting} runs; -n {num_fitting} lists all of them")
     elif found:
         narrate(f"none of {len(found)} runs fits {where!r}")
     elif experiment is not None:

@@ -86,13 +86,13 @@ class Reporter(threading.Thread):
         store.close()
 
 
-def first_frames(home: Home, folder: Path, trials: int) -> dict[str, list[float]]:
-    """Seconds from start to the first frame with its table on screen; the two take turns."""
+def first_frames(home: Home, folder: Path, trials: int, sign: bytes = b"plain56-s166") -> dict[str, list[float]]:
+    """Seconds from start to the first frame with its table, the sign of which is given, on screen; both take turns."""
     script = folder / "bare.py"
     script.write_text(BARE)
     programs = {
         "bare": ([sys.executable, str(script)], b"first-frame"),
-        "depthscope": ([str(Path(sys.executable).with_name("depthscope"))], b"plain56-s166"),
+        "depthscope": ([str(Path(sys.executable).with_name("depthscope"))], sign),
     }
     found: dict[str, list[float]] = {name: [] for name in programs}
     for trial in range(trials + 1):
