@@ -20,6 +20,8 @@ from engine.run import EventRow, Run
 
 RUNS_AT_FIRST, RUNS_A_LOOK = 500, 2500
 """Most that the first look reads beside those that are wanted, and each later one of what is left."""
+RUNS_CHANGED_LAST = 100
+"""Read at first too: what has ended while nobody looked is told with the first frame."""
 READ_PATIENCE_SECONDS = 0.02
 """A look that would wait longer for a locked database gives up, says so, and is made again."""
 
@@ -131,7 +133,9 @@ class Feed:
         # Before the runs: what changes meanwhile is read again, and nothing is missed.
         self._revision = reader.newest_revision()
         newest = self._read_older(reader, RUNS_AT_FIRST)
-        standing = [run for run in reader.standing_runs(self._first) if run.id not in self._runs]
+        standing = [
+            run for run in reader.standing_runs(self._first, num_changed=RUNS_CHANGED_LAST) if run.id not in self._runs
+        ]
         self._runs = {run.id: run for run in standing} | self._runs
         return [*standing, *newest]
 

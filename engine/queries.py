@@ -160,12 +160,14 @@ class Reader:
         position, id = place or (None, None)
         return self._runs(f"WHERE {before}", position, id, order=f"position DESC, id DESC LIMIT {limit:d}")
 
-    def standing_runs(self, ids: Iterable[str]) -> list[Run]:
-        """Runs that are queued or running, and those named by their ids, in order of submission."""
+    def standing_runs(self, ids: Iterable[str], *, num_changed: int) -> list[Run]:
+        """Runs that are queued or running, those named by their ids, and the last to change, in order of submission."""
         named = msgspec.json.encode(sorted(ids)).decode()
         return self._runs(
-            "WHERE deleted_at IS NULL AND (status IN ('queued', 'running') OR id IN (SELECT value FROM json_each(?)))",
+            "WHERE deleted_at IS NULL AND (status IN ('queued', 'running') OR id IN (SELECT value FROM json_each(?))"
+            " OR id IN (SELECT id FROM runs ORDER BY revision DESC LIMIT ?))",
             named,
+            num_changed,
         )
 
     def unfinished_runs(self) -> list[Run]:

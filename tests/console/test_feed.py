@@ -21,6 +21,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """Thirteen runs, two of them running and one queued, read three at first and four at each later look."""
     monkeypatch.setattr(feeds, "RUNS_AT_FIRST", 3)
     monkeypatch.setattr(feeds, "RUNS_A_LOOK", 4)
+    monkeypatch.setattr(feeds, "RUNS_CHANGED_LAST", 1)
     home = Home(tmp_path / "home").create()
     fill_small(home)
     return home
