@@ -71,9 +71,12 @@ def find_metric(name: str) -> Metric:
     if name not in METRICS:
         import difflib
 
-        near = difflib.get_close_matches(name, METRICS, n=1)
+        from console.layer_grid import LAYER_METRICS
+
+        known = [*METRICS, *LAYER_METRICS]
+        near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"metric {name!r} is not known: there are {', '.join(METRICS)}{hint}")
+        raise UsageError(f"metric {name!r} is not known: there are {', '.join(known)}{hint}")
     return METRICS[name]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from console.commands.options import JsonOption
+
+if TYPE_CHECKING:
+    from console.layer_grid import Quantity
 
 
 def plot(
@@ -15,7 +18,10 @@ def plot(
     ] = None,
     metric: Annotated[
         str,
-        typer.Option(help="train-loss, train-error, test-loss, test-error, learning-rate or images-per-second."),
+        typer.Option(
+            help="train-loss, train-error, test-loss, test-error, learning-rate or images-per-second;"
+            " by layer: gradients, weight-norms or update-ratios."
+        ),
     ] = "test-error",
     x_axis: Annotated[str, typer.Option("-x", "--x-axis", help="epoch, step or time (seconds).")] = "epoch",
     log_y: Annotated[bool, typer.Option("--log-y", help="A logarithmic vertical axis.")] = False,
@@ -23,13 +29,19 @@ def plot(
     height: Annotated[int | None, typer.Option(min=6, help="Lines; most of the terminal's where left out.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw a metric of runs over their epochs."""
+    """Draw a metric of runs over their epochs; one by layer as a map of one run, or of several as initialised."""
     from console import drawing, listing, metrics
+    from console.layer_grid import LAYER_METRICS
     from console.output import print_json
     from engine import client
     from engine.errors import UsageError
     from engine.paths import find_home
 
+    if metric in LAYER_METRICS:
+        if x_axis != "epoch":
+            raise UsageError(f"{metric} are drawn by layer and epoch, so there is no x axis {x_axis!r}")
+        plot_layers(words or [], LAYER_METRICS[metric], width=width, height=height, as_json=as_json)
+        return
     wanted = metrics.find_metric(metric)
     if x_axis not in list(metrics.Axis):
         raise UsageError(f"the x axis must be one of {', '.join(metrics.Axis)}, got {x_axis!r}")
@@ -40,6 +52,22 @@ def plot(
             print_json(drawing.curves_document(reader, runs, wanted, axis))
             return
         text = drawing.chart(reader, runs, wanted, axis, log_y=log_y, width=width, height=height)
+    typer.echo(text)
+
+
+def plot_layers(words: list[str], quantity: Quantity, *, width: int | None, height: int | None, as_json: bool) -> None:
+    """What was measured of the layers of runs."""
+    from console import layer_drawing, listing
+    from console.output import print_json
+    from engine import client
+    from engine.paths import find_home
+
+    with client.read_fresh(find_home()) as reader:
+        runs = listing.find_all(reader, words)
+        if as_json:
+            print_json(layer_drawing.layers_document(reader, runs, quantity))
+            return
+        text = layer_drawing.layers_text(reader, runs, quantity, width=width, height=height)
     typer.echo(text)
 
 

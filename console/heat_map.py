@@ -1,0 +1,224 @@
+"""A grid of layers and epochs as text: a bar in every cell, higher and warmer where the number is larger.
+
+The height of the bar alone tells the value, so that nothing is lost without colour; in ASCII a character stands for it.
+A pure function from numbers to lines, on a logarithmic scale, for gradients differ by powers of ten.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from console.chart_frame import boxed, notice, shortened
+from console.formatting import BARS, BARS_IN_ASCII
+from console.layer_grid import LayerGrid, epoch_name, figure
+
+MOST_CELLS_A_LAYER = 6
+NOUGHT, NOT_FINITE, NOT_RECORDED = "0", "!", "?"
+HEAT_OF_A_COMMAND = (4, 12, 6, 2, 3, 11, 9, 1)
+"""Of the sixteen that every terminal theme defines, from cold to warm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The range of a map on its logarithmic scale."""
+
+    low: float
+    """Decimal logarithm of the smallest number above 0."""
+    middle: float
+    """Of the median."""
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float | None]) -> Scale | None:
+        """The scale of numbers; None where none of them has a logarithm."""
+        found = [math.log10(value) for value in values if value is not None and 0 < value < math.inf]
+        return cls(min(found), statistics.median(found), max(found)) if found else None
+
+    def level(self, value: float, num_levels: int) -> int:
+        """Where a number stands, 0 for the smallest; one alone is in the middle."""
+        span = self.high - self.low
+        share = (math.log10(value) - self.low) / span if span > 0 else 0.5
+        return min(int(share * num_levels), num_levels - 1)
+
+    def outstanding(self, values: Sequence[float | None]) -> float | None:
+        """Of several numbers in one cell the one that must not be overlooked: not finite, nought, or furthest from the
+        median of the whole map on the logarithmic scale; None where nothing was recorded."""
+        recorded = [value for value in values if value is not None]
+        for special in (math.inf, 0.0):
+            if special in recorded:
+                return special
+        return max(recorded, key=lambda value: abs(math.log10(value) - self.middle), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    """A map as text, and where in it which layer and epoch are."""
+
+    lines: list[str]
+    left: int = 0
+    """Cells before the first column of the map."""
+    top: int = 0
+    """Lines above its first row."""
+    columns: tuple[range, ...] = ()
+    """The layers of every cell of a line, by position; several cells may show the same."""
+    rows: tuple[range, ...] = ()
+    """The epochs of every line, by index in the grid."""
+
+    def cells_of(self, epoch: int, layer: int) -> tuple[int, int, int] | None:
+        """Line, first cell and number of cells that show a layer in an epoch, by indices; None where none do."""
+        across = [column for column, shown in enumerate(self.columns) if layer in shown]
+        down = [row for row, shown in enumerate(self.rows) if epoch in shown]
+        if not across or not down:
+            return None
+        return self.top + down[0], self.left + across[0], len(across)
+
+    def at(self, x: int, y: int) -> tuple[int, int] | None:
+        """Epoch and layer shown by a cell of a line, the first where there are several; None beside the map."""
+        column, row = x - self.left, y - self.top
+        if not (0 <= column < len(self.columns) and 0 <= row < len(self.rows)):
+            return None
+        return self.rows[row].start, self.columns[column].start
+
+
+def draw_heat_map(
+    grid: LayerGrid,
+    *,
+    width: int,
+    height: int,
+    title: str,
+    colours: Sequence[int] | None,
+    unicode: bool,
+    empty: str = "no gradients recorded yet",
+) -> HeatMap:
+    """Layers across and epochs down; the same call gives the same text.
+
+    Args:
+        grid: What is shown.
+        width: Cells; no line is wider.
+        height: Lines; there are at most as many.
+        title: Clean text, left in the first line; the scale is beside it, or beneath where it is too long.
+        colours: Of the 256, from the smallest to the largest; None draws without.
+        unicode: Bars; without, the text is ASCII.
+        empty: What is said where there is nothing.
+    """
+    bars = BARS if unicode else BARS_IN_ASCII
+    scale = Scale.of([value for row in grid.values for value in row])
+    if not grid.epochs:
+        return HeatMap(boxed(notice([shortened(title, width, unicode=unicode)], empty, width, height), height))
+    widest = max(len(epoch_name(epoch)) for epoch in (grid.epochs[0], grid.epochs[-1]))
+    room = width - widest - 1
+    head = header(title, key(grid, scale, bars), width, unicode=unicode)
+    columns, rows = columns_of(len(grid.layers), room), rows_of(grid.epochs, height - len(head) - 1)
+    foot = merging_words(columns, rows)
+    if foot:
+        rows = rows_of(grid.epochs, height - len(head) - 2)
+        foot = merging_words(columns, rows)
+    if room < 2 or not rows:
+        return HeatMap(boxed(notice(head[:1], "too small for a map", width, height), height))
+    lines = [*head, " " * (widest + 1) + stages(grid.layers, columns)]
+    scale = scale or Scale(0.0, 0.0, 0.0)
+    for shown in rows:
+        values = [
+            scale.outstanding([grid.values[epoch][layer] for epoch in shown for layer in column]) for column in columns
+        ]
+        label = epoch_name(grid.epochs[shown.start]).rjust(widest)
+        lines.append(f"{label} {painted(values, scale, bars, colours)}")
+    if foot:
+        lines.append(shortened(foot, width, unicode=unicode))
+    return HeatMap(lines, widest + 1, len(head) + 1, columns, rows)
+
+
+def painted(values: Sequence[float | None], scale: Scale, bars: str, colours: Sequence[int] | None) -> str:
+    """A line of cells, with a colour for each run of equal ones."""
+    text = []
+    for (character, colour), run in groupby(cell(value, scale, bars, colours) for value in values):
+        cells = character * len(list(run))
+        text.append(cells if colour is None else f"\x1b[38;5;{colour}m{cells}\x1b[0m")
+    return "".join(text)
+
+
+def cell(value: float | None, scale: Scale, bars: str, colours: Sequence[int] | None) -> tuple[str, int | None]:
+    """The character of a number, and its colour."""
+    if value is None:
+        return NOT_RECORDED, None
+    if not math.isfinite(value):
+        return NOT_FINITE, None
+    if value <= 0:
+        return NOUGHT, None
+    return bars[scale.level(value, len(bars))], colours[scale.level(value, len(colours))] if colours else None
+
+
+def columns_of(num_layers: int, room: int) -> tuple[range, ...]:
+    """Which layers every cell shows: several cells a layer, or several layers a cell, spread evenly."""
+    if room < 1:
+        return ()
+    if num_layers <= room:
+        repeats = min(MOST_CELLS_A_LAYER, room // num_layers)
+        return tuple(range(layer, layer + 1) for layer in range(num_layers) for _ in range(repeats))
+    return tuple(spread(num_layers, room))
+
+
+def rows_of(epochs: Sequence[int], lines: int) -> tuple[range, ...]:
+    """Which epochs every line shows, by index; the initialisation has a line to itself."""
+    if lines < 1 or not epochs:
+        return ()
+    if len(epochs) <= lines:
+        return tuple(range(index, index + 1) for index in range(len(epochs)))
+    first = 1 if epochs[0] == 0 and lines > 1 else 0
+    merged = (range(part.start + first, part.stop + first) for part in spread(len(epochs) - first, lines - first))
+    return (*([range(1)] if first else []), *merged)
+
+
+def spread(num: int, parts: int) -> Iterator[range]:
+    """So many things in order in as many parts, as even as can be."""
+    for part in range(parts):
+        yield range(part * num // parts, (part + 1) * num // parts)
+
+
+def merging_words(columns: Sequence[range], rows: Sequence[range]) -> str:
+    """What is to be said where a cell stands for several numbers; empty where none does."""
+    counts = ((max(map(len, columns), default=1), "layers"), (max(map(len, rows), default=1), "epochs"))
+    most = [f"{count} {what}" for count, what in counts if count > 1]
+    return f"a cell is up to {' by '.join(most)}: the value furthest from the median" if most else ""
+
+
+def key(grid: LayerGrid, scale: Scale | None, bars: str) -> str:
+    """What the characters stand for: the ends of the scale, and the signs that occur."""
+    parts = []
+    if scale is not None:
+        parts += [f"{bars[0]} {figure(10**scale.low)}", f"{bars[-1]} {figure(10**scale.high)} (log)"]
+    values = {value for row in grid.values for value in row}
+    for sign, words, occurs in (
+        (NOUGHT, "nought", 0.0 in values),
+        (NOT_FINITE, "not finite, or no update", math.inf in values),
+        (NOT_RECORDED, "not recorded", None in values),
+    ):
+        if occurs:
+            parts.append(f"{sign} {words}")
+    return "  ".join(parts)
+
+
+def header(title: str, key: str, width: int, *, unicode: bool) -> list[str]:
+    """Title and key: in one line where they fit, else in two."""
+    if len(title) + 2 + len(key) <= width:
+        return [title + " " * (width - len(title) - len(key)) + key]
+    return [shortened(title, width, unicode=unicode), shortened(key, width, unicode=unicode)]
+
+
+def stages(layers: Sequence[str], columns: Sequence[range]) -> str:
+    """The names of stem, stages and head above their first cells, as far as there is room."""
+    line = [" "] * len(columns)
+    firsts: dict[str, int] = {}
+    for column, shown in enumerate(columns):
+        firsts.setdefault(layers[shown.start].split(".")[0], column)
+    # The head is a narrow column at the end: its name ends with it.
+    firsts["head"] = max(len(columns) - len("head"), 0)
+    for name, column in sorted(firsts.items(), key=lambda item: (item[0] != "head", item[0] == "stem", -item[1])):
+        end = column + len(name)
+        if end <= len(columns) and all(cell == " " for cell in line[max(column - 1, 0) : end + 1]):
+            line[column:end] = name
+    return "".join(line).rstrip()

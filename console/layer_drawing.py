@@ -1,0 +1,141 @@
+"""Layers for a command's output: a map of one run by epoch, or several networks as they were initialised."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from console.drawing import MAX_LINES
+from console.formatting import BARS, BARS_IN_ASCII, UNKNOWN, clean, supports_colour, supports_unicode, table
+from console.heat_map import HEAT_OF_A_COMMAND, Scale, columns_of, draw_heat_map, key, painted
+from console.layer_grid import LayerGrid, Quantity, figure, layer_grid
+from engine.errors import UsageError
+from engine.queries import Reader
+from engine.run import GradientRow, Run
+
+LEAST_PROFILE = 10
+
+
+def layers_text(
+    reader: Reader, runs: Sequence[Run], quantity: Quantity, *, width: int | None = None, height: int | None = None
+) -> str:
+    """Layers of runs for standard output; None takes the terminal's size, and 80x24 where there is none.
+
+    Raises:
+        UsageError: nothing was recorded of any of the runs.
+    """
+    size = shutil.get_terminal_size()
+    width, lines = width or size.columns, height or min(size.lines - 2, MAX_LINES)
+    rows = {run.id: reader.gradients(run.id) for run in runs}
+    if not any(rows.values()):
+        raise UsageError(f"no gradients are recorded of {names(runs)}: the first come with the first step of a run")
+    unicode, colour = supports_unicode(sys.stdout), supports_colour(sys.stdout)
+    if len(runs) > 1:
+        return profiles(
+            runs, rows, quantity, width=width, colours=HEAT_OF_A_COMMAND if colour else None, unicode=unicode
+        )
+    (run,) = runs
+    title = f"{clean(run.name)}: {quantity.words.lower()} by layer and epoch"
+    return "\n".join(
+        draw_heat_map(
+            layer_grid(rows[run.id], quantity),
+            width=width,
+            height=lines,
+            title=title if unicode else title.encode("ascii", "replace").decode(),
+            colours=HEAT_OF_A_COMMAND if colour else None,
+            unicode=unicode,
+        ).lines
+    )
+
+
+def profiles(
+    runs: Sequence[Run],
+    rows: dict[str, list[GradientRow]],
+    quantity: Quantity,
+    *,
+    width: int,
+    colours: Sequence[int] | None,
+    unicode: bool,
+) -> str:
+    """Every run's layers as it was initialised in a line, on one scale; a run without a record says so.
+
+    Args:
+        runs: In the order of their lines.
+        rows: What was recorded of them, by id.
+        quantity: What is shown.
+        width: Cells.
+        colours: Of the 256, from the smallest to the largest; None draws without.
+        unicode: Bars rather than ASCII.
+    """
+    bars = BARS if unicode else BARS_IN_ASCII
+    grids = {run.id: layer_grid([row for row in rows[run.id] if row.epoch == 0], quantity) for run in runs}
+    shown = [grid.values[0] if grid.epochs else [] for grid in grids.values()]
+    scale = Scale.of([value for values in shown for value in values])
+    facts = [
+        [clean(run.name), str(len(values)) if values else UNKNOWN, *ends(values)]
+        for run, values in zip(runs, shown, strict=True)
+    ]
+    header = ["run", "layers", "stem", "head", "stem/head"]
+    left = table(header, facts, align="<>>>>", unicode=unicode).split("\n")
+    beside = max(map(len, left)) + 2
+    room = max(width - beside, LEAST_PROFILE)
+    everything = LayerGrid([0] * len(shown), [], shown)
+    title = f"{quantity.words} of every layer at initialisation"
+    lines = [title, key(everything, scale, bars), f"{left[0].ljust(beside)}from the stem to the head"]
+    for text, values in zip(left[1:], shown, strict=True):
+        line = "not recorded"
+        if values and scale is not None:
+            cells = [scale.outstanding([values[layer] for layer in part]) for part in columns_of(len(values), room)]
+            line = painted(cells, scale, bars, colours)
+        lines.append(f"{text.ljust(beside)}{line}".rstrip())
+    most = max((len(part) for values in shown if values for part in columns_of(len(values), room)), default=1)
+    if most > 1:
+        lines.append(f"a cell is up to {most} layers: the one furthest from the median")
+    return "\n".join(lines)
+
+
+def ends(values: Sequence[float | None]) -> list[str]:
+    """Stem, head, and the one over the other."""
+    if not values:
+        return [UNKNOWN] * 3
+    stem, head = values[0], values[-1]
+    ratio = stem / head if stem is not None and head and math.isfinite(stem) and math.isfinite(head) else None
+    return [figure(stem), figure(head), UNKNOWN if ratio is None else figure(ratio)]
+
+
+def names(runs: Sequence[Run]) -> str:
+    """The first few of them."""
+    shown = ", ".join(clean(run.name) for run in runs[:3])
+    return f"{shown} and {len(runs) - 3} more" if len(runs) > 3 else shown
+
+
+def layers_document(reader: Reader, runs: Sequence[Run], quantity: Quantity) -> dict[str, Any]:
+    """What was measured of layers for programs: null where a number was not finite."""
+    return {
+        "metric": quantity.metric,
+        "runs": [layers_of_run(run, reader.gradients(run.id)) for run in runs],
+    }
+
+
+def layers_of_run(run: Run, rows: Sequence[GradientRow]) -> dict[str, Any]:
+    """Names once, and every quantity by epoch."""
+    epochs: dict[int, list[GradientRow]] = {}
+    for row in rows:
+        epochs.setdefault(row.epoch, []).append(row)
+    first = next(iter(epochs.values()), [])
+    return {
+        "run": run.id,
+        "name": run.name,
+        "layers": [row.layer for row in first],
+        "epochs": [
+            {
+                "epoch": epoch,
+                "step": layers[0].step,
+                **{name.value: [getattr(row, name.value) for row in layers] for name in Quantity},
+            }
+            for epoch, layers in epochs.items()
+        ],
+    }

@@ -1,0 +1,96 @@
+"""What was measured of layers, by epoch: which numbers there are, and a grid of one of them; imports nothing heavy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from engine.run import GradientRow
+
+
+class Quantity(StrEnum):
+    """A number of a layer; the value is its field in a GradientRow, the name its metric."""
+
+    GRADIENTS = "gradient_norm"
+    WEIGHTS = "weight_norm"
+    UPDATES = "update_ratio"
+
+    @property
+    def metric(self) -> str:
+        """What `plot --metric` calls it."""
+        return {Quantity.GRADIENTS: "gradients", Quantity.WEIGHTS: "weight-norms", Quantity.UPDATES: "update-ratios"}[
+            self
+        ]
+
+    @property
+    def words(self) -> str:
+        return {
+            Quantity.GRADIENTS: "Gradient norm",
+            Quantity.WEIGHTS: "Weight norm",
+            Quantity.UPDATES: "Update over weight",
+        }[self]
+
+    def next(self) -> Quantity:
+        """The one behind it, and behind the last the first."""
+        all_of_them = list(Quantity)
+        return all_of_them[(all_of_them.index(self) + 1) % len(all_of_them)]
+
+
+LAYER_METRICS = {quantity.metric: quantity for quantity in Quantity}
+
+
+@dataclass(frozen=True, slots=True)
+class LayerGrid:
+    """One quantity of every layer in every epoch."""
+
+    epochs: list[int]
+    """Rising by one, 0 at initialisation; without gap, for a gap is a row of None."""
+    layers: list[str]
+    """From the stem to the head."""
+    values: list[list[float | None]]
+    """[epochs][layers]; infinity where a number was not finite or there was none, None where nothing was recorded."""
+
+
+def layer_grid(rows: Sequence[GradientRow], quantity: Quantity) -> LayerGrid:
+    """The grid of what was recorded; an epoch without a record between others is there, and empty."""
+    if not rows:
+        return LayerGrid([], [], [])
+    num_layers = max(row.position for row in rows) + 1
+    names = [""] * num_layers
+    last = max(row.epoch for row in rows)
+    first = min(row.epoch for row in rows)
+    values: list[list[float | None]] = [[None] * num_layers for _ in range(last - first + 1)]
+    for row in rows:
+        names[row.position] = row.layer
+        value: float | None = getattr(row, quantity.value)
+        values[row.epoch - first][row.position] = math.inf if value is None else value
+    return LayerGrid(list(range(first, last + 1)), names, values)
+
+
+def epoch_name(epoch: int) -> str:
+    """How a row is labelled."""
+    return "init" if epoch == 0 else str(epoch)
+
+
+def reading(rows: Sequence[GradientRow], epoch: int, position: int) -> str:
+    """What was measured of one layer in one epoch, in words."""
+    for row in rows:
+        if row.epoch == epoch and row.position == position:
+            when = "at initialisation" if epoch == 0 else f"epoch {epoch}"
+            gradient, weight = figure(row.gradient_norm), figure(row.weight_norm)
+            return (
+                f"{when}, {row.layer}: gradient {gradient}, weight {weight}, update/weight {figure(row.update_ratio)}"
+            )
+    return f"epoch {epoch}: nothing recorded"
+
+
+def figure(value: float | None) -> str:
+    """A norm in three digits: 3.21, 4.5e-12."""
+    if value is None or not math.isfinite(value):
+        return "not finite"
+    if value == 0 or 1e-3 <= value < 1e4:
+        return f"{value:.3g}"
+    mantissa, _, exponent = f"{value:.2e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
