@@ -24,7 +24,7 @@ from console.hangup import TerminalGuard
 from console.pulse import SECONDS_BETWEEN_PULSES, EngineState, Pulse, take_pulse
 from console.screens.base import ConsoleScreen
 from console.screens.home import HomeScreen
-from console.themes import OWN_THEMES, curve_colours
+from console.themes import OWN_THEMES, curve_colours, heat_colours
 from console.view_state import load_view, save_view
 from engine.database import DatabaseUnusable
 from engine.errors import DepthscopeError, EngineUnreachable
@@ -105,6 +105,11 @@ class ConsoleApp(App[None]):
     @property
     def curve_colours(self) -> tuple[int, ...]:
         return curve_colours(self.current_theme)
+
+    @property
+    def heat_colours(self) -> tuple[int, ...] | None:
+        """Of a map, from the smallest number to the largest; None where there is no colour."""
+        return heat_colours(self.current_theme) if self.has_colour else None
 
     def on_mount(self) -> None:
         self.set_keymap(self.config.keys)

@@ -16,7 +16,7 @@ from engine.database import IndexLocked
 from engine.errors import DepthscopeError
 from engine.paths import Home
 from engine.queries import Reader, Version
-from engine.run import EventRow, Run
+from engine.run import EventRow, GradientRow, Run
 
 RUNS_AT_FIRST, RUNS_A_LOOK = 500, 2500
 """Most that the first look reads beside those that are wanted, and each later one of what is left."""
@@ -100,6 +100,10 @@ class Feed:
     def events(self, run: str) -> list[EventRow]:
         """What happened to a run, oldest first."""
         return [] if self._reader is None else self._reader.events(run)
+
+    def gradients(self, run: str, *, after: int = -1) -> list[GradientRow]:
+        """Norms of a run's layers behind an epoch, 0 being the initialisation."""
+        return [] if self._reader is None else self._reader.gradients(run, after=after)
 
     def look(self) -> News:
         """Read what was committed since the last look.

@@ -192,10 +192,11 @@ def key(grid: LayerGrid, scale: Scale | None, bars: str) -> str:
     if scale is not None:
         parts += [f"{bars[0]} {figure(10**scale.low)}", f"{bars[-1]} {figure(10**scale.high)} (log)"]
     values = {value for row in grid.values for value in row}
+    missing = sum(all(value is None for value in row) for row in grid.values)
     for sign, words, occurs in (
         (NOUGHT, "nought", 0.0 in values),
-        (NOT_FINITE, "not finite, or no update", math.inf in values),
-        (NOT_RECORDED, "not recorded", None in values),
+        (NOT_FINITE, "not finite or none", math.inf in values),
+        (NOT_RECORDED, f"not recorded (epochs: {missing})" if missing else "not recorded", None in values),
     ):
         if occurs:
             parts.append(f"{sign} {words}")

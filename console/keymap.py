@@ -16,6 +16,7 @@ from console.screens.keys import KeysScreen
 from console.screens.new_experiment import NewExperimentScreen
 from console.screens.run import RunScreen
 from console.widgets.chart import Chart
+from console.widgets.layer_map import LayerMap
 from console.widgets.log_view import LogView
 from console.widgets.run_table import RunTable
 from engine.errors import UsageError
@@ -31,6 +32,7 @@ OWNERS = (
     KeysScreen,
     RunTable,
     Chart,
+    LayerMap,
     LogView,
 )
 

@@ -78,11 +78,9 @@ def reading(rows: Sequence[GradientRow], epoch: int, position: int) -> str:
     """What was measured of one layer in one epoch, in words."""
     for row in rows:
         if row.epoch == epoch and row.position == position:
-            when = "at initialisation" if epoch == 0 else f"epoch {epoch}"
+            when = epoch_name(epoch) if epoch == 0 else f"epoch {epoch}"
             gradient, weight = figure(row.gradient_norm), figure(row.weight_norm)
-            return (
-                f"{when}, {row.layer}: gradient {gradient}, weight {weight}, update/weight {figure(row.update_ratio)}"
-            )
+            return f"{when} {row.layer}: gradient {gradient}, weight {weight}, ratio {figure(row.update_ratio)}"
     return f"epoch {epoch}: nothing recorded"
 
 
@@ -93,4 +91,4 @@ def figure(value: float | None) -> str:
     if value == 0 or 1e-3 <= value < 1e4:
         return f"{value:.3g}"
     mantissa, _, exponent = f"{value:.2e}".partition("e")
-    return f"{mantissa}e{int(exponent)}"
+    return f"{float(mantissa):g}e{int(exponent)}"

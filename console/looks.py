@@ -13,6 +13,9 @@ from models import catalog
 
 COLOURS_ON_DARK = (75, 208, 78, 213, 227, 203, 45, 250)
 COLOURS_ON_LIGHT = (25, 166, 28, 162, 94, 124, 30, 240)
+HEAT_ON_DARK = (63, 69, 75, 80, 114, 185, 215, 203)
+HEAT_ON_LIGHT = (19, 25, 31, 30, 64, 136, 166, 124)
+"""From cold to warm, for the smallest numbers to the largest."""
 COLOURS_OF_A_COMMAND = ("blue", "red", "green", "magenta", "cyan", "yellow", "bright_blue", "bright_red")
 """Names, which every terminal theme sets to colours that it can show."""
 SMOOTHINGS = (0.0, 0.6, 0.9)

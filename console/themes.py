@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.theme import Theme
 
-from console.looks import COLOURS_ON_DARK, COLOURS_ON_LIGHT
+from console.looks import COLOURS_ON_DARK, COLOURS_ON_LIGHT, HEAT_ON_DARK, HEAT_ON_LIGHT
 
 DARK = Theme(
     name="depthscope-dark",
@@ -49,6 +49,11 @@ HIGH_CONTRAST = Theme(
     dark=True,
 )
 OWN_THEMES = (DARK, LIGHT, HIGH_CONTRAST)
+
+
+def heat_colours(theme: Theme) -> tuple[int, ...]:
+    """Numbers of the 256 colours from the smallest to the largest number of a map, on a theme's background."""
+    return HEAT_ON_DARK if theme.dark else HEAT_ON_LIGHT
 
 
 def curve_colours(theme: Theme) -> tuple[int, ...]:

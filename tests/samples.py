@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from engine.journal import Epoch, Started, Step
+from engine.journal import Epoch, Gradients, LayerGradients, Started, Step
 from engine.paths import Home
 from engine.recipes import recipe
 from engine.run import RunOutcome, RunStatus
@@ -45,6 +45,37 @@ def sample_epoch(epoch: int, *, floor: float, at: float) -> Epoch:
         seconds=51.0,
         peak_memory_bytes=600 << 20,
     )
+
+
+def sample_gradients(epoch: int, *, num_blocks: int) -> Gradients:
+    """Of a network of three stages: smaller towards the stem, the more so the later; epoch 7, 17, … overflowed."""
+    names = [
+        f"stage{stage}.block{block}.conv{conv}"
+        for stage in (1, 2, 3)
+        for block in range(1, num_blocks + 1)
+        for conv in (1, 2)
+    ]
+    places = list(enumerate(["stem", *names, "head"]))
+    last = places[-1][0]
+    return Gradients(
+        epoch=epoch,
+        step=max(epoch * STEPS_PER_EPOCH, 1),
+        layers=[
+            LayerGradients(
+                name=name,
+                gradient_norm=None if epoch % 10 == 7 and place == 3 else 10 ** ((place / last - 1) * (1 + epoch / 20)),
+                weight_norm=4.0 + place / last,
+                update_ratio=None if epoch % 10 == 7 else 1e-3 * (2 + math.sin(place / 2)),
+            )
+            for place, name in places
+        ],
+    )
+
+
+def add_gradients(store: Store, number: int, *, epochs: range, num_blocks: int) -> None:
+    """Of a run that is there; epochs that are not in the range are as those of a run that was begun without."""
+    rows = [sample_gradients(epoch, num_blocks=num_blocks) for epoch in epochs]
+    store.ingest(f"{number:010x}", rows, [], end=0)
 
 
 def add_sample(
@@ -121,6 +152,8 @@ def fill_small(home: Home) -> None:
         finished = (("he-resnet", 20, 8.1), ("he-plain", 20, 8.9), ("he-resnet", 56, 7.0), ("he-plain", 56, 13.4))
         for number, (architecture, depth, floor) in enumerate(finished, 1):
             add_sample(store, number, architecture, depth, experiment="depths", epochs_done=164, floor=floor)
+        for epochs in (range(60), range(70, 165)):
+            add_gradients(store, 1, epochs=epochs, num_blocks=3)
         for seed in (1, 2):
             add_sample(
                 store,

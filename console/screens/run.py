@@ -24,19 +24,20 @@ from console.screens.label_actions import LabelActions
 from console.states import remark
 from console.widgets.chart import Chart
 from console.widgets.field import Field
+from console.widgets.layer_map import LayerMap
 from console.widgets.log_view import LogView
 from console.widgets.question import Question
-from engine.run import Run
+from engine.run import GradientRow, Run
 from engine.run_directory import RunDirectory
 
-TABS = ("curves", "epochs", "spec", "log", "events")
+TABS = ("curves", "epochs", "spec", "log", "events", "gradients")
 CHARTS = (("#run-loss", ("train-loss", "test-loss")), ("#run-error", ("train-error", "test-error")))
 
 
 class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
     """One run, in tabs."""
 
-    HELP = "One run. The numbers 1 to 5 choose what of it is shown; p, s and r pause, stop and resume it."
+    HELP = "One run. The numbers 1 to 6 choose what of it is shown; p, s and r pause, stop and resume it."
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "app.pop_screen", "back", id="run.back"),
@@ -54,6 +55,7 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
         self._run_id = run
         self._num_epochs = 0
         self._num_events = 0
+        self._gradients: list[GradientRow] = []
 
     def compose_body(self) -> ComposeResult:
         app = self.console_app
@@ -75,6 +77,8 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
                 yield Field(placeholder="words to find in the log", id="run-search", compact=True)
             with TabPane("5 Events", id="events"):
                 yield DataTable[str](id="run-events", cursor_type="row")
+            with TabPane("6 Gradients", id="gradients"):
+                yield LayerMap(unicode=app.has_unicode, id="run-gradients")
         yield Question()
         yield Static("", id="remark", markup=False)
 
@@ -116,6 +120,7 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
             words = remark(run, history.epochs, time.monotonic(), history.gradients)
             say(self.query_one("#remark", Static), words)
         self.show_events()
+        self.show_gradients()
         self.read_log()
 
     def show_curves(self) -> None:
@@ -134,6 +139,20 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
             title = f"○ {METRICS[names[0]].title}  ● {METRICS[names[1]].title}"
             self.query_one(selector, Chart).show(series, self._options, title=title, crosshair=self._crosshair)
         self.show_epochs()
+        self.show_gradients()
+
+    def show_gradients(self) -> None:
+        """Add what was recorded of layers since the last look, while somebody looks at it."""
+        if self.query_one("#run-tabs", TabbedContent).active != "gradients":
+            return
+        feed = self.console_app.feed
+        newest = self._gradients[-1].epoch if self._gradients else -1
+        if newest > max((row.epoch for row in feed.history(self._run_id).epochs[-1:]), default=0):
+            # It went back to a checkpoint or to its beginning.
+            self._gradients, newest = [], -1
+        self._gradients += feed.gradients(self._run_id, after=newest)
+        empty = "no gradients recorded: the first come with the first step"
+        self.query_one("#run-gradients", LayerMap).show(self._gradients, self.console_app.heat_colours, empty=empty)
 
     def show_epochs(self) -> None:
         """Add the rows of new epochs, and begin again where the run has."""
@@ -176,6 +195,7 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
     def focus_part(self, message: TabbedContent.TabActivated) -> None:
         # The focus of a hidden part would bring its tab back.
         next(node for node in message.pane.query("*") if node.focusable).focus()
+        self.show_gradients()
 
     def action_search(self) -> None:
         """Find words in the log."""
@@ -197,21 +217,26 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
             self.console_app.open_comparison(run.experiment)
 
     def action_save(self) -> None:
-        """Write the chart with the focus, or the log where that is shown, to a file."""
-        if self.query_one("#run-tabs", TabbedContent).active == "log":
-            path = self.console_app.save_text(
-                f"log-{self._run_id}.txt", self.query_one("#run-log", LogView).content_text
-            )
+        """Write the chart with the focus, or the log or the gradients where those are shown, to a file."""
+        if (tab := self.query_one("#run-tabs", TabbedContent).active) in ("log", "gradients"):
+            path = self.console_app.save_text(f"{tab}-{self._run_id}.txt", self.text_of(tab))
             if path is not None:
                 self.notify(f"written: {path}", markup=False)
             return
         super().action_save()
 
-    def action_copy(self) -> None:
-        """Copy what is shown: the log, the specification, or the run's id."""
-        tab = self.query_one("#run-tabs", TabbedContent).active
+    def text_of(self, tab: str) -> str:
+        """The log, or the gradients as wide as they are shown."""
         if tab == "log":
-            self.console_app.copy(self.query_one("#run-log", LogView).content_text, "log")
+            return self.query_one("#run-log", LogView).content_text
+        shown = self.query_one("#run-gradients", LayerMap)
+        return shown.as_text(width=shown.content_size.width, height=shown.content_size.height)
+
+    def action_copy(self) -> None:
+        """Copy what is shown: the log, the gradients, the specification, or the run's id."""
+        tab = self.query_one("#run-tabs", TabbedContent).active
+        if tab in ("log", "gradients"):
+            self.console_app.copy(self.text_of(tab), tab)
         elif tab == "spec" and (runs := self.current_runs()):
             self.console_app.copy(spec_text(runs[0]), "specification")
         else:

@@ -27,8 +27,8 @@ class LayerMap(Widget, can_focus=True):
 
     HELP = (
         "How large the gradient of each layer was in the last step of each epoch, and at initialisation: the stem left,"
-        " the head right. A higher bar is a larger number, on a logarithmic scale. Click, or use the arrow keys, to read"
-        " one; t shows weights, or updates, instead."
+        " the head right. A higher bar is a larger number, on a logarithmic scale. Click, or use the arrow keys, to"
+        " read one; its ratio is that of the update to the weight. m shows weights, or these ratios, instead."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -40,7 +40,7 @@ class LayerMap(Widget, can_focus=True):
         Binding("end", "move(0, 10000)", "head", show=False, id="layers.head"),
         Binding("pageup", "move(-10000, 0)", "initialisation", show=False, id="layers.first"),
         Binding("pagedown", "move(10000, 0)", "last epoch", show=False, id="layers.last"),
-        Binding("t", "quantity", "gradients, weights, updates", id="layers.quantity"),
+        Binding("m", "quantity", "gradients, weights, updates", id="layers.quantity"),
     ]
 
     def __init__(self, *, unicode: bool, id: str | None = None) -> None:
@@ -101,7 +101,9 @@ class LayerMap(Widget, can_focus=True):
             return
         epoch, layer = self._cursor = self._within(*self._cursor)
         words = reading(self._rows, self._grid.epochs[epoch], layer)
-        self.border_subtitle = plain(cut(words, max(self.size.width - 4, 8), unicode=self._unicode), unicode=self._unicode)
+        self.border_subtitle = plain(
+            cut(words, max(self.size.width - 4, 8), unicode=self._unicode), unicode=self._unicode
+        )
 
     def _within(self, epoch: int, layer: int) -> tuple[int, int]:
         """The nearest place in the grid."""

@@ -52,6 +52,8 @@ STATES = {
     "run-spec": ("enter", "3"),
     "run-log": ("enter", "4"),
     "run-events": ("enter", "5"),
+    "run-gradients": ("end", "enter", "6", "right", "right", "up"),
+    "run-without-gradients": ("enter", "6"),
     "comparison": ("end", "c"),
     "comparison-depth": ("end", "c", "d"),
     "comparison-table": ("end", "c", "4"),
@@ -123,7 +125,7 @@ def test_too_small(make_app: Callable[..., ConsoleApp], snap_compare: Any):
     assert snap_compare(make_app(), terminal_size=(50, 12), run_before=keys())
 
 
-@pytest.mark.parametrize("state", ["home", "new-planned", "comparison-table"])
+@pytest.mark.parametrize("state", ["home", "new-planned", "run-gradients", "comparison-table"])
 def test_ascii_without_colour(
     state: str, make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch, snap_compare: Any
 ):

@@ -1,0 +1,227 @@
+"""Layers by epoch as text: every value by its character, what is merged and missing said, and a cursor that reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from console.app import ConsoleApp
+from console.formatting import BARS, BARS_IN_ASCII
+from console.heat_map import HEAT_OF_A_COMMAND, draw_heat_map
+from console.layer_grid import LayerGrid, Quantity, figure, layer_grid
+from console.screens.run import RunScreen
+from console.widgets.layer_map import LayerMap
+from engine.run import GradientRow
+from tests.console.driving import press, settle
+
+
+def rows(values: dict[int, list[float | None]]) -> list[GradientRow]:
+    """Gradient norms by epoch, of layers called a stem, a convolution a block, and a head."""
+    return [
+        GradientRow(
+            epoch=epoch, step=epoch, position=place, layer=name_of(place, len(row)), gradient_norm=value,
+            weight_norm=2.0, update_ratio=None,
+        )
+        for epoch, row in values.items()
+        for place, value in enumerate(row)
+    ]  # fmt: skip
+
+
+def name_of(place: int, num: int) -> str:
+    return "stem" if place == 0 else "head" if place == num - 1 else f"stage1.block{place}.conv1"
+
+
+def grid(values: dict[int, list[float | None]]) -> LayerGrid:
+    return layer_grid(rows(values), Quantity.GRADIENTS)
+
+
+def drawn(
+    of: LayerGrid, width: int, height: int, *, unicode: bool = True, colours: tuple[int, ...] | None = None
+) -> str:
+    made = draw_heat_map(of, width=width, height=height, title="t", colours=colours, unicode=unicode)
+    return "\n".join(made.lines)
+
+
+def test_every_decade_has_its_own_bar():
+    """Eight levels over seven decades: the scale is logarithmic, and says its ends."""
+    text = drawn(grid({0: [10.0**-decade for decade in range(7, -1, -1)]}), 13, 6)
+
+    assert text.splitlines()[-1] == f"init {BARS}"
+    assert text.splitlines()[1].startswith("▁ 1e-7  █")
+
+
+@pytest.mark.parametrize("unicode", [True, False])
+def test_nothing_is_told_by_colour_alone(unicode: bool):
+    """Without colour the characters are the same; in ASCII there is nothing else."""
+    of = grid({0: [1e-9, 1.0, 0.0], 1: [None, 1e-3, 2.0], 3: [1.0, 1.0, 1.0]})
+    plain, coloured = drawn(of, 80, 9, unicode=unicode), drawn(of, 80, 9, unicode=unicode, colours=HEAT_OF_A_COMMAND)
+
+    assert plain == re.sub(r"\x1b\[[\d;]*m", "", coloured)
+    assert "\x1b" not in plain
+    assert plain.isascii() or unicode
+    bars = BARS if unicode else BARS_IN_ASCII
+    cells = [line.split()[1] for line in plain.splitlines()[-4:]]
+    assert cells == [
+        bars[0] * 6 + bars[-1] * 6 + "0" * 6,
+        "!" * 6 + bars[int(6 / 9.301 * len(bars))] * 6 + bars[-1] * 6,
+        "?" * 18,
+        bars[-1] * 18,
+    ]
+    assert all(words in plain for words in ("0 nought", "! not finite", "? not recorded (epochs: 1)"))
+
+
+def test_layers_that_share_a_cell_show_the_one_that_must_not_be_overlooked():
+    """Thirty layers in ten columns: the one that vanished and the one that exploded are both seen, and it is said."""
+    values: list[float | None] = [1.0] * 30
+    values[4], values[20] = 1e-12, 1e12
+    lines = drawn(grid({0: values}), 15, 8).splitlines()
+
+    assert lines[-2] == "init " + "".join(BARS[{1: 0, 6: 7}.get(column, 4)] for column in range(10))
+    assert lines[-1].startswith("a cell is up")
+    wide = drawn(grid({0: values}), 100, 8)
+    assert "a cell is up" not in wide
+
+
+def test_epochs_that_share_a_line_are_counted_and_the_initialisation_stays_alone():
+    """A hundred epochs in twelve lines."""
+    of = grid({epoch: [1.0, 1e-3 if epoch == 0 else 1.0] for epoch in range(101)})
+    made = draw_heat_map(of, width=78, height=15, title="t", colours=None, unicode=True)
+
+    assert made.rows[0] == range(1)
+    assert [part.start for part in made.rows[1:]][:2] == [1, 10]
+    assert sum(map(len, made.rows)) == 101
+    assert made.lines[-1] == "a cell is up to 10 epochs: the value furthest from the median"
+    assert len(made.lines) <= 15
+
+
+@pytest.mark.parametrize("width", [0, 1, 5, 9, 20, 80, 300])
+@pytest.mark.parametrize("height", [0, 1, 2, 3, 5, 40])
+def test_a_map_fits_into_any_size(width: int, height: int):
+    """Also where there is no room for it, and where nothing was recorded."""
+    values: dict[int, list[float | None]] = {
+        epoch: [10.0 ** (place - epoch) for place in range(56)] for epoch in range(30)
+    }
+    for of in (grid(values), grid({}), grid({0: [None, None]}), grid({5: [0.0]})):
+        made = draw_heat_map(of, width=width, height=height, title="a title", colours=None, unicode=True)
+
+        assert len(made.lines) <= max(height, 0)
+        assert all(len(line) <= width for line in made.lines)
+
+
+def test_every_cell_leads_to_its_layer_and_back():
+    """What a click hits is what the cursor then shows."""
+    values: dict[int, list[float | None]] = {epoch: [1.0] * 56 for epoch in range(30)}
+    for width, height in ((40, 12), (150, 60)):
+        made = draw_heat_map(grid(values), width=width, height=height, title="t", colours=None, unicode=True)
+        for y in range(height):
+            for x in range(width):
+                if (found := made.at(x, y)) is not None:
+                    line, first, num = made.cells_of(*found) or (0, 0, 0)
+                    assert line == y
+                    assert first <= x < first + num
+        assert made.at(0, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(None, "not finite"), (0.0, "0"), (1.2345, "1.23"), (4.56e-12, "4.56e-12"), (3e8, "3e8")]
+)
+def test_a_norm_is_read_in_three_digits(value: float | None, words: str):
+    """Tiny ones by their power of ten."""
+    assert figure(value) == words
+
+
+async def test_the_cursor_reads_by_keys_and_by_mouse(make_app: Callable[..., ConsoleApp]):
+    """Every layer and epoch, those that share a line too; weights and updates by a key; a gap says that it is one."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "end", "enter", "6")
+        assert isinstance(app.screen, RunScreen)
+        shown = app.screen.query_one(LayerMap)
+        assert app.focused is shown
+        assert not shown.border_subtitle
+        await press(pilot, "left")
+        assert str(shown.border_subtitle).startswith("epoch 164 stem: gradient 6.31e-10, weight 4,")
+        await press(pilot, "up", "right")
+        assert str(shown.border_subtitle).startswith("epoch 163 stage1.block1.conv1: ")
+        await press(pilot, "pageup", "end")
+        assert str(shown.border_subtitle).startswith("init head: gradient 1, weight 5,")
+        await press(pilot, "down", "down", "down", "down", "down", "down", "down")
+        assert "epoch 7 head: " in str(shown.border_subtitle)
+        assert "ratio not finite" in str(shown.border_subtitle)
+        for _ in range(58):
+            await pilot.press("down")
+        assert str(shown.border_subtitle) == "epoch 65: nothing recorded"
+        await press(pilot, "m")
+        assert shown.border_title == "Weight norm"
+        await press(pilot, "m")
+        assert shown.border_title == "Update over weight"
+        await pilot.click(LayerMap, offset=(12, 5))
+        assert "conv" in str(shown.border_subtitle) or "stem" in str(shown.border_subtitle)
+        before = str(shown.border_subtitle)
+        await pilot.click(LayerMap, offset=(1, 1))
+        assert str(shown.border_subtitle) == before
+        await press(pilot, "w")
+        (saved,) = app.home.saved_charts.glob("gradients-*.txt")
+        assert "Update over weight by layer and epoch" in saved.read_text()
+
+
+async def test_a_run_without_gradients_says_so_and_keys_do_nothing(make_app: Callable[..., ConsoleApp]):
+    """As one that was begun before they were measured."""
+    app = make_app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await press(pilot, "enter", "6", "left", "m", "Y")
+        shown: Any = app.screen.query_one(LayerMap)
+        assert "no gradients recorded" in shown.as_text(width=78, height=10)
+        assert not shown.border_subtitle
+
+
+@pytest.fixture
+def trained(home: Any) -> Any:
+    """Two tiny networks without normalisation, an epoch each."""
+    home.cli(
+        "train", "-a", "plain", "-d", "18,34", "--width", "2", "--norm", "none", "--data", "tiny", "--epochs", "1",
+        "--batch-size", "100", "-e", "bare",
+    )  # fmt: skip
+    return home
+
+
+def test_plot_shows_one_run_by_epoch_and_several_side_by_side_as_initialised(trained: Any):
+    """Text for people, lists for programs; the deeper network without normalisation has the smaller gradients."""
+    one = trained.cli("plot", name_of_run(trained, 18), "--metric", "gradients")
+    assert [line.split()[0] for line in one.splitlines()[-2:]] == ["init", "1"]
+    assert "stage1" in one
+
+    several = trained.cli("plot", "bare", "--metric", "gradients").splitlines()
+    assert several[0] == "Gradient norm of every layer at initialisation"
+    stems = [float(line.split()[2]) for line in several[3:5]]
+    assert 0 < stems[1] < 0.01 * stems[0]
+
+    document = trained.json("plot", "bare", "--metric", "update-ratios")
+    assert document["metric"] == "update-ratios"
+    first = document["runs"][0]
+    assert (first["layers"][0], first["layers"][-1]) == ("stem", "head")
+    assert [epoch["epoch"] for epoch in first["epochs"]] == [0, 1]
+    assert all(len(epoch["gradient_norm"]) == len(first["layers"]) for epoch in first["epochs"])
+    assert f"{first['epochs'][0]['gradient_norm'][0]:.1e}"[:3] in several[3]
+
+    assert "no x axis 'step'" in trained.cli("plot", "bare", "--metric", "gradients", "-x", "step", status=2)
+    assert "did you mean gradients?" in trained.cli("plot", "bare", "--metric", "gradient", status=2)
+
+
+def name_of_run(home: Any, depth: int) -> str:
+    return next(run["id"] for run in home.json("ls")["runs"] if run["spec"]["model"]["depth"] == depth)
+
+
+def test_plot_of_a_run_that_has_not_begun_says_why_there_is_nothing(home: Any):
+    """One line, and status 2."""
+    home.cli("queue", "hold")
+    run = home.train()
+    said = home.cli("plot", run, "--metric", "gradients", status=2)
+
+    assert "no gradients are recorded of he-resnet8" in said
+    assert len(said.splitlines()) == 1
