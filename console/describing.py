@@ -11,9 +11,9 @@ import msgspec
 from console.formatting import clean, count, mean_std
 from console.groups import Group, Pair, group_runs, pair_groups
 from console.published import differences, published, published_notes
-from console.report import data_words, gap, gap_by_epoch, gap_words, so_far, unfinished_words
+from console.report import data_words, gap, gap_by_epoch, gap_words, unfinished_words
 from console.states import counted
-from console.verdict import Epochs, Verdict, verdicts
+from console.verdict import Epochs, Verdict, so_far, verdict_line, verdicts
 from engine.contrast import Contrast
 from engine.diagnosis import diagnose, sentence
 from engine.run import GradientRow, Run
@@ -41,7 +41,8 @@ def description(experiment: str, runs: Sequence[Run], epochs: Epochs, gradients:
         if wrong := sentence(diagnose(run, epochs.get(run.id, ()), gradients.get(run.id, ()))):
             lines.append(f"{clean(run.name)}: {wrong}.")
     lines += [pair_words(pair, epochs) for pair in pair_groups(groups)]
-    lines += [f"{one.line}." for one in verdicts(groups, epochs)]
+    if (line := verdict_line(groups, epochs)) is not None:
+        lines.append(f"{line}.")
     return [*lines, *(f"{words}." for words in [data_words(runs), *published_notes(runs)])]
 
 
@@ -65,10 +66,9 @@ def pair_words(pair: Pair, epochs: Epochs) -> str:
     train, test = (gap(pair, epochs, metric) for metric in ("train_error_percent", "test_error_percent"))
     if train is None or test is None:
         return f"Depth {pair.depth}: nothing to hold against each other yet."
-    where = so_far(train, pair.plain)
     return (
         f"Depth {pair.depth}, plain minus residual: {gap_words(train)} points of training error,"
-        f" {gap_words(test)} of test error{f', {where}' if where else ''}."
+        f" {gap_words(test)} of test error{so_far(train, pair.plain)}."
     )
 
 
@@ -91,7 +91,7 @@ def comparison_document(experiment: str, runs: Sequence[Run], epochs: Epochs, gr
             run.id: msgspec.to_builtins(diagnose(run, epochs.get(run.id, ()), gradients.get(run.id, ())))
             for run in runs
         },
-        "verdict": "; ".join(one.line for one in found) or None,
+        "verdict": verdict_line(groups, epochs),
         "verdicts": [verdict_document(one) for one in found],
         "data": data_words(runs),
         "synthetic": any(run.synthetic for run in runs),

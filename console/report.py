@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from console.formatting import clean, count, duration, mean_std, percent, table
 from console.groups import Group, Pair, group_runs, measured, pair_groups
 from console.published import published, published_notes
-from console.verdict import Epochs, verdict_line
+from console.verdict import Epochs, so_far, verdict_line
 from engine.contrast import Contrast, contrast, contrasts_by_epoch
 from engine.run import Run, RunOutcome
 from models import cost
@@ -73,7 +73,7 @@ def pairs_table(pairs: Sequence[Pair], epochs: Epochs) -> str:
                 mean_std(pair.plain.finals("test_error_percent")),
                 gap_words(test),
                 gap_words(train),
-                "" if train is None else so_far(train, pair.plain),
+                "" if train is None else so_far(train, pair.plain).strip(),
             ]
         )
     header = ["depth", "residual", "plain", "residual test %", "plain test %", "test gap", "train gap", ""]
@@ -88,12 +88,6 @@ def gap(pair: Pair, epochs: Epochs, metric: str) -> Contrast | None:
 def gap_words(gap: Contrast | None) -> str:
     """A gap with its sign, its spread over seeds and their number."""
     return "" if gap is None else f"{'+' if gap.mean >= 0 else ''}{mean_std(gap.differences)}"
-
-
-def so_far(contrast: Contrast, group: Group) -> str:
-    """Says at which epoch two networks were compared, where that is not the last; else empty."""
-    last = group.spec.recipe.epochs
-    return "" if contrast.epoch == last else f"at epoch {contrast.epoch} of {last}"
 
 
 def gap_table(pairs: Sequence[Pair], epochs: Epochs) -> str:

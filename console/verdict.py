@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
-from console.groups import Group, counterpart, families, measured
+from console.groups import Group, counterpart, families, measured, pair_groups
 from engine.contrast import Contrast, Sign, contrast
 from engine.diagnosis import degradation
 from engine.queries import Reader
@@ -70,10 +70,7 @@ class Verdict:
                 words += f", n={self.shortcuts.num_seeds}"
         for group in self.broken:
             words += f"; {group.label} {', '.join(sorted({str(run.outcome) for run in group.runs}))}"
-        epochs = self.deep.runs[0].spec.recipe.epochs
-        if self.training.epoch < epochs:
-            words += f" (at epoch {self.training.epoch} of {epochs})"
-        return words
+        return words + so_far(self.training, self.deep)
 
 
 def read_epochs(reader: Reader, runs: Sequence[Run]) -> dict[str, list[EpochRow]]:
@@ -98,8 +95,26 @@ def verdicts(groups: Sequence[Group], epochs: Epochs) -> list[Verdict]:
 
 
 def verdict_line(groups: Sequence[Group], epochs: Epochs) -> str | None:
-    """All verdicts in a line; None where there are no two depths of a plain network to compare."""
-    return "; ".join(one.line for one in verdicts(groups, epochs)) or None
+    """All verdicts in a line, or of a single depth what the shortcut does there; None where nothing can be compared."""
+    return "; ".join(one.line for one in verdicts(groups, epochs)) or shortcut_line(groups, epochs)
+
+
+def shortcut_line(groups: Sequence[Group], epochs: Epochs) -> str | None:
+    """What a plain network of the deepest pair loses against the residual one, in a line; None where there is none."""
+    for pair in reversed(pair_groups(groups)):
+        found = contrast(measured(pair.plain, epochs), measured(pair.residual, epochs), "train_error_percent")
+        if found is not None:
+            claims = {Sign.ONE_SEED: f"{Claim.ONE_SEED}: ", Sign.UNDECIDED: f"{Claim.UNDECIDED}: "}
+            num = f", n={found.num_seeds}" if found.num_seeds > 1 else ""
+            words = f"{pair.plain.label} trains {compared(found)} than {pair.residual.label}{num}"
+            return claims.get(found.sign, "") + words + so_far(found, pair.plain)
+    return None
+
+
+def so_far(contrast: Contrast, group: Group) -> str:
+    """Says at which epoch networks were compared, where that is not the last; else empty."""
+    last = group.spec.recipe.epochs
+    return "" if contrast.epoch == last else f" (at epoch {contrast.epoch} of {last})"
 
 
 def verdict_of(family: Sequence[Group], groups: Sequence[Group], epochs: Epochs) -> Verdict | None:

@@ -7,7 +7,6 @@ copied run directory. `console/verdict.py` says what several networks show toget
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -131,7 +130,9 @@ def flat_words(losses: Sequence[float | None], num_classes: int) -> str:
     """What is said of so many epochs without learning."""
     chance = math.log(num_classes)
     within = all(loss is not None and loss <= (1 + GUESSING_SHARE) * chance for loss in losses)
-    where = f"flat at ln {num_classes}" if within else f"never below ln {num_classes} = {chance:.3f}"
+    where = (
+        f"flat at ln {num_classes}" if within else f"no better than that of guessing, ln {num_classes} = {chance:.3f},"
+    )
     return f"loss {where} for {len(losses)} epochs"
 
 
@@ -159,12 +160,18 @@ def stem_against_head(stem: GradientRow, head: GradientRow) -> Finding | None:
     ratio = stem.gradient_norm / head.gradient_norm
     if VANISHING_RATIO <= ratio <= EXPLODING_RATIO:
         return None
-    symptom, of = (
-        (Symptom.VANISHING_GRADIENT, "of") if ratio < VANISHING_RATIO else (Symptom.EXPLODING_GRADIENT, "times")
-    )
-    digits = re.sub(r"e([+-])0*", lambda sign: "e" + sign[1].replace("+", ""), f"{ratio:.0e}")
     when = " at initialisation" if stem.epoch == 0 else ""
-    return Finding(symptom=symptom, evidence=f"stem gradient {digits} {of} the head's{when}", epoch=stem.epoch)
+    if ratio < VANISHING_RATIO:
+        words = f"stem gradient {power(ratio)} of the head's{when}" if ratio else f"stem gradient 0{when}"
+        return Finding(symptom=Symptom.VANISHING_GRADIENT, evidence=words, epoch=stem.epoch)
+    words = f"stem gradient {power(ratio)} times the head's{when}"
+    return Finding(symptom=Symptom.EXPLODING_GRADIENT, evidence=words, epoch=stem.epoch)
+
+
+def power(ratio: float) -> str:
+    """A ratio in one digit: 3e-9, 2e4."""
+    digit, exponent = f"{ratio:.0e}".split("e")
+    return f"{digit}e{int(exponent)}"
 
 
 def plateau(epochs: Sequence[EpochRow]) -> Finding | None:
@@ -186,7 +193,7 @@ def plateau(epochs: Sequence[EpochRow]) -> Finding | None:
         return None
     share = f"{100 * PLATEAU_SHARE:.0f} %"
     words = (
-        f"training loss {best:.3g} has fallen by less than {share} in {since} epochs, at {error:.1f} % training error"
+        f"training loss {best:.4g} has fallen by less than {share} in {since} epochs, at {error:.1f} % training error"
     )
     return Finding(symptom=Symptom.PLATEAU, evidence=words, epoch=epochs[-1].epoch)
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.devices import CPU
-from engine.journal import Epoch, read_journal
+from engine.journal import Epoch, Gradients, read_journal
 from engine.launcher import LocalLauncher
 from engine.paths import Home
 from engine.queries import Reader
-from engine.run import EpochRow
+from engine.run import EpochRow, GradientRow
 from engine.run_directory import RunDirectory
 from engine.store import Store
 from engine.supervisor import Supervisor
@@ -37,6 +37,30 @@ def recorded_runs(name: str) -> dict[str, list[EpochRow]]:
     """The epochs of every recorded run of a name, by the run's own name."""
     directories = map(RunDirectory, sorted((RECORDED / name).iterdir()))
     return {one.read_labels().name: epoch_rows(one) for one in directories}
+
+
+def recorded_gradients(name: str) -> dict[str, list[GradientRow]]:
+    """The gradients of every recorded run of a name, by the run's own name."""
+    directories = map(RunDirectory, sorted((RECORDED / name).iterdir()))
+    return {one.read_labels().name: gradient_rows(one) for one in directories}
+
+
+def gradient_rows(directory: RunDirectory) -> list[GradientRow]:
+    """What a run directory's journal says of its layers."""
+    return [
+        GradientRow(
+            epoch=event.epoch,
+            step=event.step,
+            position=position,
+            layer=layer.name,
+            gradient_norm=layer.gradient_norm,
+            weight_norm=layer.weight_norm,
+            update_ratio=layer.update_ratio,
+        )
+        for event in read_journal(directory.journal).events
+        if isinstance(event, Gradients)
+        for position, layer in enumerate(event.layers)
+    ]
 
 
 def epoch_rows(directory: RunDirectory) -> list[EpochRow]:

@@ -103,11 +103,9 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
         left_out = f" ({len(drawn)} of {wanted} drawn: d goes to one depth)" if wanted > len(drawn) else ""
         say(self.query_one("#run-title", Static), f"{clean(self._experiment)}: {len(runs)} runs, {depths}{left_out}")
         if runs:
-            say(self.query_one("#comparison-table", Static), report.comparison_text(runs, self.epochs()))
-            say(
-                self.query_one("#remark", Static),
-                verdict_line(group_runs(runs), self.epochs()) or report.data_words(runs),
-            )
+            say(self.query_one("#comparison-table", Static), self.table_text())
+            line = verdict_line(group_runs(runs), self.epochs()) or report.data_words(runs)
+            say(self.query_one("#remark", Static), self.written(line))
 
     def show_curves(self) -> None:
         from rich.text import Text
@@ -205,4 +203,8 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
 
     def table_text(self) -> str:
         runs = self.runs()
-        return report.comparison_text(runs, self.epochs()) if runs else "no runs"
+        return self.written(report.comparison_text(runs, self.epochs())) if runs else "no runs"
+
+    def written(self, text: str) -> str:
+        """Text with signs that reach the reader."""
+        return text if self.console_app.has_unicode else text.replace("±", "+-")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from console.describing import comparison_document, description
 from console.groups import group_runs
 from console.report import comparison_text
-from console.verdict import Claim, read_epochs, verdict_line, verdicts
+from console.verdict import Claim, read_epochs, read_gradients, verdict_line, verdicts
 from engine.queries import Reader
 from engine.run import Run
 from tests.recorded_runs import recorded_home
@@ -51,3 +52,42 @@ def test_what_has_not_begun_is_no_evidence(reader: Reader):
 
     assert verdict_line(group_runs(runs), {}) is None
     assert "he-plain44-w8" in comparison_text(runs, {})
+
+
+def test_degradation_is_claimed_from_three_seeds(tmp_path: Path):
+    """Recorded plain-44 against plain-8 on 500 photographs; the residual pair, of one finished seed, says its own n."""
+    with Reader(recorded_home(tmp_path / "home", "depths").database) as reader:
+        runs = reader.runs()
+        groups, epochs = group_runs(runs), read_epochs(reader, runs)
+        (verdict,) = verdicts(groups, epochs)
+
+        assert verdict.claim is Claim.DEGRADATION
+        assert verdict.line == (
+            "degradation: he-plain44-w4 trains 12.9 ± 1.9 points worse than he-plain8-w4, n=3;"
+            " with shortcuts 6.8 points worse, n=1"
+        )
+        without_the_shallow = [run for run in runs if run.spec.model.depth == 44]
+        line = verdict_line(group_runs(without_the_shallow), epochs)
+        assert line == "no claim from one seed: he-plain44-w4 trains 2.2 points worse than he-resnet44-w4"
+
+
+def test_description_says_what_the_numbers_say(tmp_path: Path):
+    """In words and for programs alike: every network, what is wrong with a run, the gaps, the verdict, the sources."""
+    with Reader(recorded_home(tmp_path / "home", "depths").database) as reader:
+        runs = reader.runs()
+        epochs, gradients = read_epochs(reader, runs), read_gradients(reader, runs)
+        words = description("deep", runs, epochs, gradients)
+        document = comparison_document("deep", runs, epochs, gradients)
+
+    assert words[0] == "deep: 4 networks, 10 runs, all finished."
+    assert "he-plain44-w4-s2: loss no better than that of guessing, ln 10 = 2.303, for 8 epochs: not learning." in words
+    assert f"{document['verdict']}." in words
+    assert document["verdicts"][0]["train_error_difference"]["n"] == 3
+    assert document["pairs"][0]["test_error_gap"] == document["pairs"][0]["over_seeds"]["test_error_gap"]["mean"]
+    assert [finding["symptom"] for found in document["findings"].values() for finding in found] == ["not learning"]
+    (plain,) = [network for network in document["networks"] if network["network"] == "he-resnet44-w4"]
+    assert plain["published"]["test_error_percent"] == 7.17
+    assert "width 4 (16 there)" in plain["published"]["differences"]
+    assert words[-1].startswith(
+        "published: He et al. 2015 (arXiv:1512.03385), table 6; here data cifar10-jpeg (CIFAR-10"
+    )

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import pytest
+from msgspec.structs import replace
 
+from engine.contrast import Measured, Sign
 from engine.diagnosis import (
+    Finding,
+    Symptom,
+    degradation,
     diverged,
     flat_epochs,
+    gradient_flow,
     not_learning,
     overfitting,
     plateau,
+    sentence,
 )
-from tests.recorded_runs import first_epochs, recorded_runs
-
-
-@dataclass(frozen=True, slots=True)
-class Gradient:
-    """What the rule reads of a layer."""
-
-    epoch: int
-    position: int
-    gradient_norm: float | None
+from tests.recorded_runs import first_epochs, recorded_gradients, recorded_runs
 
 
 def test_overfitting_of_a_recorded_run():
@@ -52,3 +50,118 @@ def test_diverged_run_says_in_which_epoch():
     (rows,) = recorded_runs("diverged").values()
 
     assert diverged(rows).evidence == "the loss was not finite in epoch 1"
+
+
+def test_plateau_of_a_recorded_run():
+    """One plane in the first stage: the loss stood at 2.0 from epoch 31 to 45, and went on falling after that."""
+    (rows,) = recorded_runs("plateau").values()
+
+    assert plateau(first_epochs(rows, 40)) is None, "nine epochs may still be noise"
+    found = plateau(first_epochs(rows, 41))
+    assert found is not None
+    assert found.evidence == "training loss 1.999 has fallen by less than 1 % in 10 epochs, at 77.0 % training error"
+    assert plateau(rows) is None
+    assert not_learning(first_epochs(rows, 41), 10) is None, "it stands, but below guessing"
+
+
+def test_standstill_at_the_end_of_the_work_is_no_plateau():
+    """The recorded run that knew its images by heart: its loss could not fall much further, nor need it."""
+    (rows,) = recorded_runs("overfitting").values()
+    still = [replace(row, train_loss=0.003) for row in rows]
+
+    assert plateau(still[-20:]) is None
+
+
+def test_not_learning_of_a_recorded_run():
+    """Plain-32 without normalisation: at ln 10 from its second epoch on, and said so from the fifth in a row."""
+    (rows,) = recorded_runs("not-learning").values()
+
+    assert not_learning(first_epochs(rows, 4), 10) is None
+    found = not_learning(rows, 10)
+    assert found is not None
+    assert found.evidence == "loss flat at ln 10 for 10 epochs"
+    assert flat_epochs([row.train_loss for row in rows], 100) == 0, "of a hundred classes it would know some"
+
+
+def test_losses_above_guessing_are_no_learning_either():
+    """Recorded plain-44 with normalisation, 2.30 and more for eight epochs: not flat within 1 %, but no better."""
+    rows = recorded_runs("depths")["he-plain44-w4-s2"]
+    found = not_learning(rows, 10)
+
+    assert found is not None
+    assert found.evidence == "loss no better than that of guessing, ln 10 = 2.303, for 8 epochs"
+
+
+def test_gradient_of_a_deep_plain_network_explodes_at_initialisation():
+    """Recorded plain-56: 2700 times the head's in the stem; three epochs later all that is left is a hundredth."""
+    (gradients,) = recorded_gradients("exploding").values()
+    found = gradient_flow(gradients)
+
+    assert found is not None
+    assert (found.symptom, found.epoch) == (Symptom.EXPLODING_GRADIENT, 0)
+    assert found.evidence == "stem gradient 3e3 times the head's at initialisation"
+    assert gradient_flow([row for row in gradients if row.epoch > 0]) is None
+
+
+def test_gradient_that_vanishes_is_told_from_its_newest_epoch():
+    """The last recorded epoch with its stem's gradient another ten thousand times smaller."""
+    (gradients,) = recorded_gradients("exploding").values()
+    shrunk = [
+        replace(row, gradient_norm=1e-4 * (row.gradient_norm or 0)) if row.position == 0 and row.epoch == 3 else row
+        for row in gradients
+    ]
+    found = gradient_flow(shrunk)
+
+    assert found is not None
+    assert (found.symptom, found.evidence) == (Symptom.VANISHING_GRADIENT, "stem gradient 4e-7 of the head's")
+
+
+def test_gradients_of_residual_networks_are_sound():
+    """Recorded residual networks of 8 and 44 layers: never a thousand times smaller or larger than the head's."""
+    recorded = {name: rows for name, rows in recorded_gradients("depths").items() if "resnet" in name and rows}
+
+    assert "he-resnet44-w4-s0" in recorded
+    for rows in recorded.values():
+        for epoch in range(9):
+            assert gradient_flow([row for row in rows if row.epoch == epoch]) is None
+    assert gradient_flow([]) is None
+    assert gradient_flow([replace(row, gradient_norm=None) for row in rows]) is None
+
+
+def test_stem_without_any_gradient_is_told():
+    """Recorded network with a single plane, whose first layer got exactly nothing in one step."""
+    (gradients,) = recorded_gradients("plateau").values()
+    found = gradient_flow([row for row in gradients if row.epoch == 2])
+
+    assert found is not None
+    assert found.evidence == "stem gradient 0"
+
+
+def test_degradation_of_recorded_runs():
+    """Plain-44 against plain-8 over three seeds, as He et al. mean it: a higher training error at the same epoch."""
+    runs = recorded_runs("depths")
+    deep, shallow = (
+        {seed: Measured(runs[f"{name}-w4-s{seed}"], is_done=True) for seed in range(3)}
+        for name in ("he-plain44", "he-plain8")
+    )
+    found = degradation(deep, shallow)
+
+    assert found is not None
+    assert found.differences == pytest.approx((11.0, 14.8, 12.8))
+    assert found.sign is Sign.HIGHER
+    alone = degradation({0: deep[0]}, shallow)
+    assert alone is not None
+    assert alone.sign is Sign.ONE_SEED
+
+
+def test_findings_read_as_one_sentence():
+    """Evidence first, then what it is called."""
+    findings = [
+        Finding(symptom=Symptom.NOT_LEARNING, evidence="loss flat at ln 10 for 12 epochs", epoch=12),
+        Finding(symptom=Symptom.VANISHING_GRADIENT, evidence="stem gradient 3e-9 of the head's", epoch=12),
+    ]
+
+    assert sentence(findings) == (
+        "loss flat at ln 10 for 12 epochs; stem gradient 3e-9 of the head's: not learning, vanishing gradient"
+    )
+    assert sentence([]) == ""
