@@ -14,7 +14,6 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
 from textual.screen import Screen
-from textual.widgets import Input
 
 from console.background import in_background
 from console.config import THEMES, Config
@@ -24,6 +23,7 @@ from console.hangup import TerminalGuard
 from console.pulse import SECONDS_BETWEEN_PULSES, EngineState, Pulse, take_pulse
 from console.screens.base import ConsoleScreen
 from console.screens.home import HomeScreen
+from console.telling import has_ended_since, tell_away, tell_ends
 from console.themes import OWN_THEMES, curve_colours, heat_colours
 from console.view_state import load_view, save_view
 from engine.database import DatabaseUnusable
@@ -117,8 +117,8 @@ class ConsoleApp(App[None]):
         self.set_interval(SECONDS_BETWEEN_LOOKS, self.look)
         if self._guard is not None:
             self._guard.guard(self)
-        if self._away_since is not None and self._has_ended_since(self._away_since):
-            self.call_after_refresh(self.run_worker, self.tell_away(asked=False))
+        if self._away_since is not None and has_ended_since(self.feed.runs.values(), self._away_since):
+            self.call_after_refresh(self.run_worker, tell_away(self, self._away_since, asked=False))
         # Behind the first frame, with which a thread would compete.
         self.call_after_refresh(self.run_worker, self.take_pulses())
 
@@ -136,8 +136,14 @@ class ConsoleApp(App[None]):
         self.set_index_trouble(None)
         if news.runs:
             self.screen.post_message(RunsChanged())
+        tell_ends(self, news.finished)
         if news.curves:
             self.screen.post_message(CurvesChanged())
+
+    def write_to_terminal(self, sequence: str) -> None:
+        """Send a control sequence to the terminal itself."""
+        if self._driver is not None:
+            self._driver.write(sequence)
 
     def heal_index(self) -> None:
         """Have a damaged index built anew, off the UI thread and asked for now and then."""
@@ -290,27 +296,9 @@ class ConsoleApp(App[None]):
         if not isinstance(self.screen, KeysScreen):
             self.push_screen(KeysScreen(self.screen))
 
-    def _has_ended_since(self, moment: float) -> bool:
-        return any((run.finished_at or 0.0) > moment for run in self.feed.runs.values())
-
-    async def tell_away(self, *, asked: bool) -> None:
-        """Show what happened since the last look; unasked only to a user who has not begun to do something."""
-        from console.away import HOURS_WITHOUT_A_LOOK, read_away
-        from console.screens.away import AwayScreen
-
-        since = time.time() - 3600 * HOURS_WITHOUT_A_LOOK if self._away_since is None else self._away_since
-        beneath = self.screen if asked else self.screen_stack[0]
-        try:
-            found = await in_background(read_away, self.home, since=since)
-        except DepthscopeError as error:
-            self.notify(clean(str(error)), severity="error", markup=False)
-            return
-        if self.screen is beneath and (asked or not isinstance(self.screen.focused, Input)):
-            self.push_screen(AwayScreen(found))
-
     def action_away(self) -> None:
         """What happened since the console was last open."""
-        self.run_worker(self.tell_away(asked=True))
+        self.run_worker(tell_away(self, self._away_since, asked=True))
 
     def action_next_theme(self) -> None:
         """Dark, light, high contrast."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from console.metrics import METRICS, Axis
+from console.ringing import Ring
 from engine.errors import UsageError
 from engine.paths import Home
-from engine.settings import read_file, slots_of
+from engine.settings import hook_of, read_file, slots_of
 
 THEMES = ("depthscope-dark", "depthscope-light", "high-contrast")
 MAX_SMOOTHING = 0.99
@@ -28,6 +30,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Weight of the past in the moving average, 0 for none."""
     slots: dict[str, int] = {}
     """Most workers at a time by device; the engine reads them for itself."""
+    notify: Ring = Ring.BELL
+    """How the terminal tells that a run has ended, beside the words on the screen."""
+    on_finish: dict[str, Any] = {}
+    """The command for every run that has ended; the engine reads it for itself."""
     keys: dict[str, str] = {}
     """Keys by the id of what they do, such as `home.new = "a"`; ids are shown by `depthscope config keys`."""
 
@@ -55,6 +61,7 @@ def read_config(home: Home) -> Config:
             hint = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(f"{home.config}: {name!r} is not known: there are {', '.join(names)}{hint}")
     slots_of(home, found)
+    hook_of(home, found)
     try:
         return msgspec.convert(found, Config)
     except (msgspec.ValidationError, ValueError) as error:
@@ -76,7 +83,7 @@ def explain(home: Home, environ: Mapping[str, str]) -> list[tuple[str, str, str]
         if field.name == "slots":
             rows += explain_slots(config)
         elif isinstance(value, dict):
-            rows += [(f"{field.encode_name}.{id}", key, source) for id, key in value.items()]
+            rows += [(f"{field.encode_name}.{id}", str(key), source) for id, key in value.items()]
         else:
             shown = ", ".join(value) if isinstance(value, tuple) else str(value).lower() if value in (0, 1) else value
             rows.append((field.encode_name, str(shown), source))

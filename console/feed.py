@@ -58,6 +58,8 @@ class News:
 
     runs: bool
     curves: bool
+    finished: tuple[Run, ...] = ()
+    """Runs that were seen before, and have ended since."""
 
 
 class Feed:
@@ -122,7 +124,11 @@ class Feed:
             changed = self._begin(self._reader)
         else:
             changed, self._revision = self._reader.changed_runs(after=self._revision)
+        finished = []
         for run in changed:
+            before = self._runs.get(run.id)
+            if run.is_finished and before is not None and not before.is_finished:
+                finished.append(run)
             if run.deleted_at is None:
                 self._runs[run.id] = run
             else:
@@ -130,7 +136,7 @@ class Feed:
         curves = self._read_curves(self._watched & {run.id for run in changed})
         # Only now, so that a look which failed half way is made again.
         self._version = version
-        return News(runs=bool(changed), curves=curves)
+        return News(runs=bool(changed), curves=curves, finished=tuple(finished))
 
     def _begin(self, reader: Reader) -> list[Run]:
         """Read what is wanted first: the first frame does not wait for ten thousand runs."""

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from engine.announcing import Announcer
 from engine.database import DatabaseUnusable, put_aside
 from engine.descriptors import most_clients, raise_descriptor_limit
 from engine.devices import find_devices
@@ -70,9 +71,10 @@ class Engine:
         supervisor: Already recovered.
     """
 
-    def __init__(self, home: Home, supervisor: Supervisor) -> None:
+    def __init__(self, home: Home, supervisor: Supervisor, announcer: Announcer) -> None:
         self._home = home
         self._supervisor = supervisor
+        self._announcer = announcer
         self._started_at = time.monotonic()
         self._woken = asyncio.Event()
         self._ended = asyncio.Event()
@@ -116,6 +118,7 @@ class Engine:
             with contextlib.suppress(asyncio.CancelledError):
                 # Whatever ended the watch is the engine's end too, and is told in its log.
                 await watching
+            await self._announcer.end()
         log.info("ended")
 
     async def _watch(self) -> None:
@@ -125,6 +128,7 @@ class Engine:
             self._mend_index()
             try:
                 self._supervisor.tick()
+                self._announcer.look()
             except DatabaseUnusable as error:
                 self._rebuild(error)
             patience = SECONDS_BETWEEN_TICKS if self._supervisor.needs_ticks() else None
@@ -276,7 +280,10 @@ def settings_or_defaults(home: Home) -> Settings:
     try:
         return read_settings(home)
     except UsageError as error:
-        log.error("%s; one worker a device until that is mended and `depthscope engine restart`", error)
+        log.error(
+            "%s; one worker a device and no command on-finish until that is mended and `depthscope engine restart`",
+            error,
+        )
         return Settings()
 
 
@@ -300,10 +307,11 @@ def main() -> int:
     home.engine_stopped.unlink(missing_ok=True)
     store = open_store(home)
     reader = Reader(home.database)
-    supervisor = Supervisor(home, store, reader, LocalLauncher(home.root), find_devices(), settings_or_defaults(home))
+    settings = settings_or_defaults(home)
+    supervisor = Supervisor(home, store, reader, LocalLauncher(home.root), find_devices(), settings)
     supervisor.recover()
     try:
-        asyncio.run(Engine(home, supervisor).serve(ready))
+        asyncio.run(Engine(home, supervisor, Announcer(settings.hook, store, reader)).serve(ready))
     finally:
         reader.close()
         store.close()

@@ -40,6 +40,7 @@ def import_runs(request: Import, supervisor: Supervisor) -> Done:
         labels = directory.read_labels()
         experiment = request.experiment or labels.experiment
         check_label(experiment, "an experiment's name")
+        check_label(labels.name, "a run's name")
         if request.experiment is None and supervisor.reader.runs(experiment=experiment, with_deleted=True):
             raise UsageError(
                 f"an experiment is called {experiment!r} here already: -e NAME gives the imported runs another,"

@@ -1,7 +1,7 @@
 """The tables of the index. Each change of a run gives it a revision above all others, so that a console reads no more
 than what has changed since it last looked."""
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 """In PRAGMA user_version; a database of another version is put aside and built again from the run directories."""
 
 CREATE = """
@@ -89,5 +89,6 @@ CREATE TABLE events (
   text TEXT NOT NULL, UNIQUE (run, journal_seq)
 );
 CREATE TABLE unwritten_labels (run TEXT PRIMARY KEY, labels BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE ends_to_announce (run TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE requests (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, reply BLOB NOT NULL);
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -11,6 +12,30 @@ from engine.paths import Home
 from engine.spec import is_cuda_name
 
 MAX_SLOTS = 64
+MAX_HOOK_SECONDS = 600.0
+PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+FACTS = ("run_id", "run_name", "experiment", "outcome", "test_error")
+"""What a hook may be told of a run."""
+
+
+class Hook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """The table [on-finish]: a command that is started for every run that has ended."""
+
+    command: tuple[str, ...]
+    """A program and its arguments, in which {run_id}, {run_name}, {experiment}, {outcome} and {test_error} are filled
+    in; no shell reads it."""
+    timeout_seconds: float = 30.0
+    """How long it may take."""
+
+    def __post_init__(self) -> None:
+        if not self.command or not self.command[0]:
+            raise ValueError("command must be a program and its arguments, such as ['notify-send', '{run_name}']")
+        if not 0 < self.timeout_seconds <= MAX_HOOK_SECONDS:
+            raise ValueError(f"timeout-seconds must be above 0 and at most {MAX_HOOK_SECONDS:g}")
+        for word in self.command:
+            for name in PLACEHOLDER.findall(word):
+                if name not in FACTS:
+                    raise ValueError(f"{{{name}}} is not known in command: there are {', '.join(FACTS)}")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,6 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     slots: dict[str, int] = {}
     """Most workers at a time by device, `cpu` or `cuda:N`; a device that is not named takes one."""
+    hook: Hook | None = None
+    """What is started for every run that has ended; None is nothing."""
 
     def num_slots(self, device: str) -> int:
         """Most workers at a time on a device."""
@@ -28,9 +55,24 @@ def read_settings(home: Home) -> Settings:
     """The engine's settings; the defaults where there is no file.
 
     Raises:
-        UsageError: the file is no TOML, or its slots make no sense; the text names file, key and value.
+        UsageError: the file is no TOML, or something in it makes no sense; the text names file, key and value.
     """
-    return Settings(slots=slots_of(home, read_file(home)))
+    found = read_file(home)
+    return Settings(slots=slots_of(home, found), hook=hook_of(home, found))
+
+
+def hook_of(home: Home, found: dict[str, Any]) -> Hook | None:
+    """The table [on-finish] in what config.toml says; None where there is none.
+
+    Raises:
+        UsageError: it makes no sense; the text says where and why.
+    """
+    if "on-finish" not in found:
+        return None
+    try:
+        return msgspec.convert(found["on-finish"], Hook)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise UsageError(f"{home.config}: on-finish: {error}") from error
 
 
 def slots_of(home: Home, found: dict[str, Any]) -> dict[str, int]:

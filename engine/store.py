@@ -193,6 +193,18 @@ class Store(RequestTables):
             "UPDATE runs SET status = ?, outcome = ?, error = ?, finished_at = ? WHERE id = ?",
             (status.value, None if outcome is None else outcome.value, error, finished_at, run),
         )
+        if status is RunStatus.FINISHED:
+            self._database.execute("INSERT OR IGNORE INTO ends_to_announce VALUES (?)", (run,))
+        else:
+            self.forget_ends([run])
+
+    def ends_to_announce(self) -> list[str]:
+        """Ids of runs that have ended and were not announced yet."""
+        return [run for (run,) in self._database.execute("SELECT run FROM ends_to_announce ORDER BY run")]
+
+    def forget_ends(self, runs: Iterable[str]) -> None:
+        """Do not announce these any more; in the caller's transaction."""
+        self._database.executemany("DELETE FROM ends_to_announce WHERE run = ?", [(run,) for run in runs])
 
     def set_running(self, run: str, device: str, *, started_at: float) -> None:
         self._database.execute(

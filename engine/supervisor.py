@@ -161,6 +161,8 @@ class Supervisor:
         said = ingest(self.store, directory)
         with self.store.transaction():
             self.store.add_event(directory.id, kind, text)
+            # It ended under another index, or on another machine.
+            self.store.forget_ends([directory.id])
         if alive:
             self._take_over(self.reader.run(directory.id), said)
 

@@ -1,0 +1,52 @@
+"""What the console tells of its own accord: that runs have ended, and what happened while nobody looked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from textual.widgets import Input
+
+from console.background import in_background
+from console.formatting import clean
+from console.ringing import end_words, ring
+from engine.errors import DepthscopeError
+from engine.run import Run, RunOutcome
+
+if TYPE_CHECKING:
+    from console.app import ConsoleApp
+
+
+def tell_ends(app: ConsoleApp, finished: Iterable[Run]) -> None:
+    """Say that runs have ended; what the user stopped by hand is no news."""
+    if ended := [run for run in finished if run.outcome is not RunOutcome.CANCELLED]:
+        app.notify(end_words(ended), markup=False)
+        ring(app, app.config.notify, end_words(ended))
+
+
+def has_ended_since(runs: Iterable[Run], moment: float) -> bool:
+    """Whether there is something to tell at all."""
+    return any((run.finished_at or 0.0) > moment for run in runs)
+
+
+async def tell_away(app: ConsoleApp, since: float | None, *, asked: bool) -> None:
+    """Show what happened since the last look; unasked only to a user who has not begun to do something.
+
+    Args:
+        app: Whose home.
+        since: Seconds since 1970; None for a user who has never looked.
+        asked: Whether the user wants to see it now.
+    """
+    from console.away import HOURS_WITHOUT_A_LOOK, read_away
+    from console.screens.away import AwayScreen
+
+    begin = time.time() - 3600 * HOURS_WITHOUT_A_LOOK if since is None else since
+    beneath = app.screen if asked else app.screen_stack[0]
+    try:
+        found = await in_background(read_away, app.home, since=begin)
+    except DepthscopeError as error:
+        app.notify(clean(str(error)), severity="error", markup=False)
+        return
+    if app.screen is beneath and (asked or not isinstance(app.screen.focused, Input)):
+        app.push_screen(AwayScreen(found))

@@ -1,0 +1,51 @@
+"""A run that ends while the console is open: told on the screen, and by the terminal as config.toml has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from console.app import ConsoleApp
+from console.config import Config
+from console.ringing import Ring
+from engine.run import RunOutcome, RunStatus
+from engine.store import Store
+from tests.console.driving import settle, told, until
+
+
+def end(app: ConsoleApp, number: int, outcome: RunOutcome) -> None:
+    """What the engine writes when a run of the sample ends."""
+    store = Store(app.home.database)
+    with store.transaction():
+        store.set_status(f"{number:010x}", RunStatus.FINISHED, outcome=outcome, finished_at=0.0)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("way", "expected"),
+    [
+        (Ring.OFF, []),
+        (Ring.BELL, ["bell"]),
+        (Ring.OSC9, ["\x1b]9;depthscope: resnet110-s0 succeeded, test error 10.95 %\x07"]),
+        (Ring.BOTH, ["bell", "\x1b]9;depthscope: resnet110-s0 succeeded, test error 10.95 %\x07"]),
+    ],
+)
+async def test_the_end_of_a_run_rings_once(
+    way: Ring, expected: list[str], make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch
+):
+    """Neither those that had ended before, nor one that was stopped by hand."""
+    rung: list[str] = []
+    monkeypatch.setattr(ConsoleApp, "bell", lambda _self: rung.append("bell"))
+    monkeypatch.setattr(ConsoleApp, "write_to_terminal", lambda _self, sequence: rung.append(sequence))
+    app = make_app(config=Config(notify=way))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        end(app, 9, RunOutcome.CANCELLED)
+        await until(pilot, lambda: app.feed.runs[f"{9:010x}"].is_finished)
+        assert not rung
+
+        end(app, 7, RunOutcome.SUCCEEDED)
+        await until(pilot, lambda: told(app))
+        assert told(app) == "resnet110-s0 succeeded, test error 10.95 %"
+        assert rung == expected
