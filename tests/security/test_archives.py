@@ -1,0 +1,97 @@
+"""Archives that want out of their folder, or that unpack to more than anybody has: refused in one line."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.archives import MAX_MEMBER_BYTES
+
+MAX_RESIDENT_BYTES = 300 << 20
+MEASURE = (
+    "import pathlib, re, runpy, sys\n"
+    "sys.argv = ['depthscope', *sys.argv[1:]]\n"
+    "try:\n    runpy.run_module('console.cli', run_name='__main__')\n"
+    "finally:\n    status = pathlib.Path('/proc/self/status')\n"
+    "    peak = re.search(r'VmHWM:\\s*(\\d+)', status.read_text())[1] if status.exists() else 0\n"
+    "    print(peak, flush=True)\n"
+)
+
+
+def tar(path: Path, name: str, kind: bytes = tarfile.REGTYPE, target: str = "", size: int = 4) -> Path:
+    with gzip.open(path, "wb", compresslevel=1) as stream, tarfile.open(fileobj=stream, mode="w|") as file:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, target
+        member.size = size if kind == tarfile.REGTYPE else 0
+        file.addfile(member, Zeros(size) if kind == tarfile.REGTYPE else None)
+    return path
+
+
+class Zeros(io.RawIOBase):
+    """So many zeros, held by nobody."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        taken = self._left if size < 0 else min(size, self._left)
+        self._left -= taken
+        return bytes(taken)
+
+
+def lying_zip(path: Path) -> Path:
+    """A member that says it has ten bytes and unpacks to a hundred megabytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("train/cat/0.png", bytes(100 << 20))
+    content = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
+        at = content.index(signature) + offset
+        content[at : at + 4] = (10).to_bytes(4, "little")
+    path.write_bytes(content)
+    return path
+
+
+CASES = {
+    "absolute": (lambda path: tar(path, "/train/cat/0.png"), "would lie outside"),
+    "climbing": (lambda path: tar(path, "train/../../../cat/0.png"), "would lie outside"),
+    "a link": (lambda path: tar(path, "train/cat/0.png", tarfile.SYMTYPE, "/etc/passwd"), "is a link"),
+    "a hard link": (lambda path: tar(path, "train/cat/0.png", tarfile.LNKTYPE, "../../x"), "is a link"),
+    "a device": (lambda path: tar(path, "train/cat/0.png", tarfile.CHRTYPE), "is a link, a device"),
+    "a bomb": (lambda path: tar(path, "train/cat/0.png", size=2 * MAX_MEMBER_BYTES), "must have at most"),
+    "a lying zip": (lying_zip, "damaged"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_archive_that_means_harm_is_refused(case: str, bare_home: Any, tmp_path: Path):
+    """By name, in one line, with little memory; nothing is written anywhere."""
+    make, words = CASES[case]
+    archive = make(tmp_path / "archive")
+    before = sorted(tmp_path.rglob("*"))
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, "data", "import", str(archive), "--name", "theirs"],
+        env=bare_home.env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.returncode in (1, 2)
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("depthscope: ")
+    assert int(done.stdout.splitlines()[-1]) * 1024 < MAX_RESIDENT_BYTES
+    made = {path for path in tmp_path.rglob("*") if path not in before}
+    assert {path.relative_to(bare_home.home.root).parts[0] for path in made} <= {"data"}
+    assert not (bare_home.home.data / "theirs").exists()
