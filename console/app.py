@@ -117,8 +117,6 @@ class ConsoleApp(App[None]):
         self.set_interval(SECONDS_BETWEEN_LOOKS, self.look)
         if self._guard is not None:
             self._guard.guard(self)
-        if self._away_since is not None and has_ended_since(self.feed.runs.values(), self._away_since):
-            self.call_after_refresh(self.run_worker, tell_away(self, self._away_since, asked=False))
         # Behind the first frame, with which a thread would compete.
         self.call_after_refresh(self.run_worker, self.take_pulses())
 
@@ -168,6 +166,10 @@ class ConsoleApp(App[None]):
         """Ask engine and devices again and again, off the UI thread; start an engine first where there is none."""
         if self._starts_engine:
             await self.launch_engine()
+            # What ended while no engine was there to see it.
+            self.look()
+        if self._away_since is not None and has_ended_since(self.feed.runs.values(), self._away_since):
+            self.run_worker(tell_away(self, self._away_since, asked=False))
         await self.tell_logout_risk()
         while True:
             self.pulse = await in_background(take_pulse, self.home)

@@ -11,6 +11,7 @@ import msgspec
 
 from console.documents import run_document
 from console.formatting import clean, duration, percent
+from console.listing import subset_words
 from console.states import counted, last_line
 from engine.digest import Digest, digest
 from engine.paths import Home
@@ -121,7 +122,7 @@ def crash_line(away: Away, run: str, number: int) -> str:
 
 def best_line(run: Run, before: Run | None) -> str:
     """A new lowest final error."""
-    data = clean(run.spec.data.name) + (" (synthetic)" if run.synthetic else "")
+    data = clean(run.spec.data.name) + subset_words(run)
     old = "the first result" if before is None else f"{percent(before.test_error_percent)} before, {clean(before.name)}"
     return f"lowest final test error on {data}: {percent(run.test_error_percent)}, {clean(run.name)} ({old})"
 

@@ -21,7 +21,9 @@ BEGINS = frozenset({"started", "resumed"})
 """Kinds of events by which a worker says that it trains."""
 ENDS = frozenset({"crashed", "paused", "queued", "finished"})
 """Kinds of events that follow the end of a worker."""
-TELLING = (*sorted(BEGINS), *sorted(ENDS))
+IMPORTED = "imported"
+"""Kind of the event with which a run of another machine came here; what was before is no time of ours."""
+TELLING = (*sorted(BEGINS), *sorted(ENDS), IMPORTED)
 
 
 class Idle(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,7 +158,9 @@ def spans_of(run: Run, events: Sequence[EventRow], until: float) -> tuple[list[S
     # An engine that was away notices an end later than it was.
     last = until if run.finished_at is None else run.finished_at
     for event in events:
-        if event.kind in BEGINS:
+        if event.kind == IMPORTED:
+            trained, waited, begun, queued = [], [], None, None
+        elif event.kind in BEGINS:
             if begun is not None:
                 trained.append((begun, event.at))
             if queued is not None:

@@ -6,6 +6,7 @@ import re
 
 import msgspec
 
+from engine.digest import IMPORTED
 from engine.errors import UsageError
 from engine.incoming import RUN_ID
 from engine.labels import check_label
@@ -67,7 +68,7 @@ def import_runs(request: Import, supervisor: Supervisor) -> Done:
         directory.path.rename(supervisor.home.runs / directory.id)
     sync_directory(supervisor.home.runs)
     for directory, _ in taken:
-        supervisor.enter(supervisor.directory(directory.id), "imported", "from another home")
+        supervisor.enter(supervisor.directory(directory.id), IMPORTED, "from another home")
     reply = Done(id=request.id, runs=tuple(directory.id for directory, _ in taken))
     with supervisor.store.transaction():
         supervisor.store.remember_answer(request.id, encode(reply))

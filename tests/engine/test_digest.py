@@ -120,6 +120,15 @@ def test_idle_time_is_what_no_worker_of_a_device_covers(model: Run):
     assert "cpu" not in found
 
 
+def test_what_was_trained_elsewhere_is_no_time_of_ours(model: Run):
+    """A run that was copied here ran on another machine, whose devices have the same names."""
+    run = made(model, "a", device="cpu", finished_at=T - 100)
+    events = {"a": happened((-800, "queued"), (-700, "started"), (-50, "imported"))}
+
+    (idle,) = digest([run], events, since=T - 600, until=T, devices=["cpu"]).idle
+    assert (idle.seconds, idle.while_runs_waited_seconds) == (600, 0)
+
+
 def test_nothing_is_said_of_the_time_before_the_first_run(model: Run):
     """A home of yesterday did not stand idle for a month."""
     (idle,) = digest([made(model, "a", finished_at=T - 800)], {}, since=T - 1e6, until=T, devices=["cpu"]).idle
