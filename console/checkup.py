@@ -131,7 +131,7 @@ def examine_database(home: Home) -> Finding:
     """Whether the index can be read."""
     try:
         with Reader(home.database) as reader:
-            num_runs = len(reader.runs())
+            num_runs = reader.count_runs()
     except DepthscopeError as error:
         return Finding("index", Level.BAD, clean(str(error)), "`depthscope engine rebuild` builds it anew")
     return Finding("index", Level.GOOD, f"{num_runs} runs")

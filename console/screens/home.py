@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import time
+from collections import Counter
 from typing import ClassVar
 
 from textual import on
@@ -373,7 +374,7 @@ def grouped_lines(runs: list[Run]) -> list[Line]:
         groups.setdefault(run.experiment, []).append(run)
     lines: list[Line] = []
     for experiment, members in groups.items():
-        num = {status: sum(run.status is status for run in members) for status in RunStatus}
+        num = Counter(run.status for run in members)
         words = [f"{len(members)} {'run' if len(members) == 1 else 'runs'}"]
         words += [f"{num[status]} {status}" for status in (RunStatus.RUNNING, RunStatus.QUEUED) if num[status]]
         lines.append((experiment, ", ".join(words)))
