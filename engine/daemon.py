@@ -88,7 +88,7 @@ class Engine:
         """Answer requests and watch workers until somebody says that it is enough.
 
         Args:
-            ready: A descriptor that is told once requests are answered, and closed.
+            ready: A descriptor that is closed once requests are answered.
         """
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, self._woken.set)
@@ -101,9 +101,6 @@ class Engine:
         )
         listening.listen(BACKLOG)
         if ready is not None:
-            # Whoever started us may have left meanwhile, which is no reason to leave too.
-            with contextlib.suppress(BrokenPipeError):
-                os.write(ready, b"ready\n")
             os.close(ready)
         log.info("serving %s, version %s, pid %d", self._home.root, VERSION, os.getpid())
         watching = asyncio.create_task(self._watch())
@@ -252,6 +249,14 @@ class Engine:
         asyncio.get_running_loop().call_later(0.05, self._ended.set)
 
 
+def tell_patience(ready: int | None) -> None:
+    """Let whoever waits for this engine know that it is getting somewhere."""
+    if ready is not None:
+        # Whoever started us may have left meanwhile, or read nothing for long: no reason to leave too, or to wait.
+        with contextlib.suppress(BrokenPipeError, BlockingIOError):
+            os.write(ready, b".")
+
+
 def listen(path: Path) -> socket.socket:
     """A listening unix socket, mode 0600 from its first instant; ours to replace, since we hold engine.lock."""
     path.unlink(missing_ok=True)
@@ -296,6 +301,7 @@ def main() -> int:
     ready = int(sys.argv[2]) if len(sys.argv) > 2 else None
     if ready is not None:
         os.set_inheritable(ready, False)
+        os.set_blocking(ready, False)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", handlers=[CappedLog(home.engine_log)]
     )
@@ -309,7 +315,7 @@ def main() -> int:
     reader = Reader(home.database)
     settings = settings_or_defaults(home)
     supervisor = Supervisor(home, store, reader, LocalLauncher(home.root), find_devices(), settings)
-    supervisor.recover()
+    supervisor.recover(lambda: tell_patience(ready))
     try:
         asyncio.run(Engine(home, supervisor, Announcer(settings.hook, store, reader)).serve(ready))
     finally:

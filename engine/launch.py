@@ -23,6 +23,7 @@ from engine.version import PROTOCOL, VERSION
 EXIT_LOCKED = 75
 """Of an engine that finds another one serving its home (EX_TEMPFAIL of sysexits.h)."""
 START_PATIENCE_SECONDS = 30.0
+"""Without a sign of progress; an index of ten thousand runs takes longer to be built again."""
 STOP_PATIENCE_SECONDS = 180.0
 """For every worker to finish its step and write a checkpoint."""
 
@@ -111,19 +112,25 @@ def start(home: Home) -> Greeting:
             start_new_session=True,
         )
         os.close(writing)
-        ready, _, _ = select.select([reading], [], [], START_PATIENCE_SECONDS)
-        said = os.read(reading, 64) if ready else b""
+        is_silent = not is_closed_in_time(reading)
     finally:
         os.close(log)
         os.close(reading)
-    if not said:
-        status = child.poll()
-        how = "did not answer in time" if status is None else f"ended with status {status}"
-        raise EngineUnreachable(f"the engine {how}: {log_tail(home.engine_log) or 'its log is empty'}")
-    greeting = greet(home)
+    greeting = None if is_silent else greet(home)
     if greeting is None:
-        raise EngineUnreachable(f"the engine ended at once: {log_tail(home.engine_log)}")
+        status = child.poll()
+        how = "ended at once" if status is None else f"ended with status {status}"
+        how = "did not answer in time" if is_silent else how
+        raise EngineUnreachable(f"the engine {how}: {log_tail(home.engine_log) or 'its log is empty'}")
     return greeting
+
+
+def is_closed_in_time(descriptor: int) -> bool:
+    """Wait until the writer of a pipe closes it or ends, for as long as it says something now and then."""
+    while select.select([descriptor], [], [], START_PATIENCE_SECONDS)[0]:
+        if not os.read(descriptor, 1 << 16):
+            return True
+    return False
 
 
 def keep_engine(home: Home) -> None:

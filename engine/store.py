@@ -87,6 +87,18 @@ class Store(RequestTables):
         with self._database.transaction():
             yield
 
+    @contextmanager
+    def built_again(self) -> Iterator[None]:
+        """Within, commits do not wait for the disk: what a power cut takes of them is read again from run directories.
+
+        The database stays whole all the same, for it is the WAL's end that is lost.
+        """
+        self._database.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            self._database.execute("PRAGMA synchronous = FULL")
+
     def has_moved(self) -> bool:
         """Whether the database was deleted, or another file stands in its place."""
         return self._database.has_moved()

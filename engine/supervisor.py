@@ -102,13 +102,19 @@ class Supervisor:
     def num_running(self) -> int:
         return len(self._running)
 
-    def recover(self) -> None:
-        """Bring the index up to what the run directories say, and take over the workers that live."""
+    def recover(self, tell_progress: Callable[[], None] = lambda: None) -> None:
+        """Bring the index up to what the run directories say, and take over the workers that live.
+
+        Args:
+            tell_progress: Called behind each run directory that the index did not know; there may be ten thousand.
+        """
         self.write_labels()
         known = self.store.known_ids()
-        for path in sorted(self.home.runs.iterdir()):
-            if path.is_dir() and path.name not in known:
-                self.enter(RunDirectory(path))
+        with self.store.built_again():
+            for path in sorted(self.home.runs.iterdir()):
+                if path.is_dir() and path.name not in known:
+                    self.enter(RunDirectory(path))
+                    tell_progress()
         for run in self.reader.unfinished_runs():
             if run.status is not RunStatus.RUNNING:
                 continue

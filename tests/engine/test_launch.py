@@ -1,0 +1,37 @@
+"""How long whoever starts an engine waits for it."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from engine import launch
+
+PATIENCE_SECONDS = 0.5
+
+
+@pytest.mark.parametrize("num_signs", [0, 12])
+def test_an_engine_that_gets_somewhere_is_waited_for(num_signs: int, monkeypatch: pytest.MonkeyPatch):
+    """It is given twice the patience where it says now and then that it lives; one that says nothing is not."""
+    monkeypatch.setattr(launch, "START_PATIENCE_SECONDS", PATIENCE_SECONDS)
+    reading, writing = os.pipe()
+    ended = threading.Event()
+
+    def speak() -> None:
+        for _ in range(num_signs):
+            os.write(writing, b".")
+            ended.wait(PATIENCE_SECONDS / 6)
+        if num_signs == 0:
+            ended.wait(60)
+        os.close(writing)
+
+    speaker = threading.Thread(target=speak)
+    speaker.start()
+    try:
+        assert launch.is_closed_in_time(reading) is (num_signs > 0)
+    finally:
+        ended.set()
+        speaker.join()
+        os.close(reading)
