@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from engine.catching_up import ingest, place_said
 from engine.database import DatabaseUnusable, put_aside
 from engine.devices import CPU, Device, MemoryReading, read_memory
+from engine.entering import enter
 from engine.errors import DepthscopeError
 from engine.journal import Resumed, Started
 from engine.labelling import Labelling
@@ -153,22 +154,8 @@ class Supervisor:
         except DepthscopeError as error:
             log.warning("passed over: %s", error)
             return
-        record = directory.read_exit()
         alive = self._launcher.is_alive(directory)
-        # Entered and set where it stands at once: a run that is known and queued for an instant would be trained again.
-        with self.store.transaction():
-            self.store.add_run(directory.id, spec, labels)
-            if alive:
-                self.store.set_running(directory.id, CPU.name, started_at=labels.created_at)
-            elif record is not None and record.reason is not ExitReason.STOPPED:
-                finish(self.store, directory.id, record)
-            else:
-                rest(self.store, directory.id, labels.intent, told=False)
-        said = ingest(self.store, directory)
-        with self.store.transaction():
-            self.store.add_event(directory.id, kind, text)
-            # It ended under another index, or on another machine.
-            self.store.forget_ends([directory.id])
+        said = enter(self.store, directory, spec, labels, alive=alive, kind=kind, text=text)
         if alive:
             self._take_over(self.reader.run(directory.id), said)
 

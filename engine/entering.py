@@ -1,0 +1,46 @@
+"""A run directory that the index does not know becomes a run of it: what lies in the directory says where it stands."""
+
+from __future__ import annotations
+
+from engine.catching_up import ingest
+from engine.devices import CPU
+from engine.journal import Resumed, Started
+from engine.run_directory import ExitReason, Labels, RunDirectory
+from engine.settling import finish, rest
+from engine.spec import RunSpec
+from engine.store import Store
+
+
+def enter(
+    store: Store, directory: RunDirectory, spec: RunSpec, labels: Labels, *, alive: bool, kind: str, text: str
+) -> Started | Resumed | None:
+    """Enter a run with its journal, and the event that tells of it.
+
+    Args:
+        store: The index.
+        directory: Of an interrupted request, a lost database, or another home.
+        spec: As it stands there.
+        labels: As they stand there.
+        alive: Whether a worker holds it.
+        kind: Of the event.
+        text: Of the event.
+
+    Returns:
+        The newest line of its journal by which a worker says where it is.
+    """
+    record = directory.read_exit()
+    # Entered and set where it stands at once: a run that is known and queued for an instant would be trained again.
+    with store.transaction():
+        store.add_run(directory.id, spec, labels)
+        if alive:
+            store.set_running(directory.id, CPU.name, started_at=labels.created_at)
+        elif record is not None and record.reason is not ExitReason.STOPPED:
+            finish(store, directory.id, record)
+        else:
+            rest(store, directory.id, labels.intent, told=False)
+    said = ingest(store, directory)
+    with store.transaction():
+        store.add_event(directory.id, kind, text)
+        # It ended under another index, or on another machine.
+        store.forget_ends([directory.id])
+    return said
