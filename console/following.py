@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import sys
 import time
@@ -11,7 +12,7 @@ import typer
 
 from console.formatting import clean, duration, percent, progress_bar, table
 from console.output import narrate
-from console.states import last_line, left, loss, queue_sentence, rate
+from console.states import last_line, left, loss, queue_sentence, rate, state
 from engine import launch
 from engine.client import read
 from engine.database import IndexLocked
@@ -107,7 +108,12 @@ class Watch:
 
 def is_done(run: Run) -> bool:
     """Whether a run gets no further by itself."""
-    return run.is_finished or run.status is RunStatus.PAUSED
+    return run.is_finished or (run.status is RunStatus.PAUSED and not run.waits_for_disk)
+
+
+def word(run: Run) -> str:
+    """Where a run stands; a worker that is silent is still said to run, for somebody watches it."""
+    return state(run, -math.inf)
 
 
 def wait_for(home: Home, reader: Reader, runs: Sequence[str]) -> None:
@@ -128,12 +134,12 @@ def print_lines(home: Home, reader: Reader, runs: Sequence[str]) -> None:
             for row in reader.epochs(run.id, after=told_epoch[run.id]):
                 narrate(epoch_line(run, row))
                 told_epoch[run.id] = row.epoch
-            state = str(run.outcome or run.status)
-            if told_state.get(run.id) != state:
-                told_state[run.id] = state
+            where_it_is = word(run)
+            if told_state.get(run.id) != where_it_is:
+                told_state[run.id] = where_it_is
                 where = f" on {run.device}" if run.status is RunStatus.RUNNING else ""
                 why = f": {last_line(run.error)}" if run.error else ""
-                narrate(f"{clean(run.name)}  {state}{where}{why}")
+                narrate(f"{clean(run.name)}  {where_it_is}{where}{why}")
         if found is not None and all(map(is_done, found)):
             return
         watch.pause()
@@ -170,7 +176,7 @@ def live_table(runs: Sequence[Run], *, width: int) -> str:
     rows = [
         [
             clean(run.name),
-            str(run.outcome or run.status),
+            word(run),
             progress_bar(run.fraction_done, 12),
             f"{run.epoch}/{run.spec.recipe.epochs}",
             "" if run.train_loss is None else loss(run.train_loss),

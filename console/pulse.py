@@ -63,7 +63,7 @@ def take_pulse(home: Home) -> Pulse:
         return Pulse(EngineState.FOREIGN, trouble=f"{error} (key E)", gpus=gpus, host=host)
     except DepthscopeError as error:
         return Pulse(EngineState.DOWN, trouble=str(error), gpus=gpus, host=host)
-    return Pulse(EngineState.UP, greeting=greeting, gpus=gpus, host=host)
+    return Pulse(EngineState.UP, greeting=greeting, trouble=greeting.trouble, gpus=gpus, host=host)
 
 
 def engine_words(pulse: Pulse) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from console.formatting import UNKNOWN, clean, duration, percent
 from engine.diagnosis import diagnose, sentence
 from engine.queue import QueueState
-from engine.run import EpochRow, GradientRow, Run, RunOutcome, RunStatus
+from engine.run import DISK_FULL, NO_ACCESS, EpochRow, GradientRow, Run, RunOutcome, RunStatus
 
 MIN_STALL_SECONDS = 60.0
 """A running run whose journal is silent for longer is shown as stalled; it is not called dead, for its lock is held."""
@@ -19,6 +19,8 @@ SIGNS = {
     "running": "▶",
     "stalled": "!",
     "paused": "‖",
+    DISK_FULL: "‖",
+    NO_ACCESS: "‖",
     "succeeded": "✓",
     "diverged": "∞",
     "stopped-early": "⊣",
@@ -26,7 +28,16 @@ SIGNS = {
     "cancelled": "–",
     "lost": "?",
 }
-SIGNS_IN_ASCII = {**SIGNS, "queued": ".", "running": ">", "paused": "=", "succeeded": "+", "diverged": "~"} | {
+SIGNS_IN_ASCII = {
+    **SIGNS,
+    "queued": ".",
+    "running": ">",
+    "paused": "=",
+    DISK_FULL: "=",
+    NO_ACCESS: "=",
+    "succeeded": "+",
+    "diverged": "~",
+} | {
     "stopped-early": "|",
     "held": "%",
     "failed": "x",
@@ -42,6 +53,9 @@ def state(run: Run, now: float) -> str:
         return "stalled"
     if run.status is RunStatus.QUEUED and run.held:
         return "held"
+    if run.waits_for_disk:
+        word = (run.error or "").partition(":")[0]
+        return word if word in SIGNS else run.status.value
     return run.status.value
 
 
@@ -97,6 +111,8 @@ def remark(run: Run, epochs: Sequence[EpochRow], now: float, gradients: Sequence
         return f"{name}: {wrong}"
     if run.outcome is RunOutcome.STOPPED_EARLY:
         return f"{name}: {last_line(run.error or '') or wrong}"
+    if run.waits_for_disk:
+        return f"{name}: {last_line(run.error or '')}"
     if run.status is RunStatus.QUEUED and not run.epoch:
         return f"{name}: {'held in the queue until it is released' if run.held else 'waits in the queue'}"
     if not epochs and not run.epoch:

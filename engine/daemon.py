@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from engine.announcing import Announcer
-from engine.database import DatabaseUnusable, put_aside
+from engine.database import DatabaseUnusable, IndexNotWritten, put_aside
 from engine.descriptors import most_clients, raise_descriptor_limit
 from engine.devices import find_devices
 from engine.errors import DepthscopeError, UsageError
@@ -46,6 +46,7 @@ from engine.protocol import (
 )
 from engine.queries import Reader
 from engine.settings import Settings, read_settings
+from engine.storage import trouble_of
 from engine.store import Store
 from engine.submission import Submission
 from engine.supervisor import SECONDS_FOR_FILES, Supervisor
@@ -208,7 +209,7 @@ class Engine:
         except UsageError as error:
             return encode(Refused(id=envelope.id, text=str(error)))
         except (DepthscopeError, OSError) as error:
-            return encode(Refused(id=envelope.id, text=str(error), usage=False))
+            return encode(Refused(id=envelope.id, text=trouble_of(error) or str(error), usage=False))
         while self._supervisor.write_labels(at_most_seconds=SECONDS_FOR_FILES):
             await asyncio.sleep(0)
         if isinstance(request, Shutdown):
@@ -234,11 +235,15 @@ class Engine:
                 return reply
             submission = Submission.begin(request, self._supervisor)
             turn_ends = time.monotonic() + SECONDS_FOR_FILES
-            for _ in submission.make_directories(self._supervisor):
-                if time.monotonic() >= turn_ends:
-                    await asyncio.sleep(0)
-                    turn_ends = time.monotonic() + SECONDS_FOR_FILES
-            return submission.enter(self._supervisor)
+            try:
+                for _ in submission.make_directories(self._supervisor):
+                    if time.monotonic() >= turn_ends:
+                        await asyncio.sleep(0)
+                        turn_ends = time.monotonic() + SECONDS_FOR_FILES
+                return submission.enter(self._supervisor)
+            except (OSError, IndexNotWritten):
+                submission.undo(self._supervisor)
+                raise
 
     async def _shut_down(self, request: Shutdown) -> None:
         """End, after the workers have left where they are to."""
@@ -292,6 +297,15 @@ def settings_or_defaults(home: Home) -> Settings:
         return Settings()
 
 
+def refuse(error: Exception, ready: int | None) -> int:
+    """Say in a line why no engine can serve, to whoever starts it too: the log may be what cannot be written."""
+    log.error("cannot serve: %s", error)
+    if ready is not None:
+        with contextlib.suppress(OSError):
+            os.write(ready, f"{trouble_of(error) or error}\n".encode(errors="replace"))
+    return 1
+
+
 def main() -> int:
     """Entry point."""
     os.umask(0o077)
@@ -305,17 +319,20 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", handlers=[CappedLog(home.engine_log)]
     )
-    home.create()
-    # Whoever starts us found nobody answering, so an engine that still holds the lock is on its way out.
-    lock = open_private(home.engine_lock, os.O_RDWR | os.O_CREAT)
-    if not hold(lock, patience_seconds=1.0 if ready is None else LOCK_PATIENCE_SECONDS):
-        return EXIT_LOCKED
-    home.engine_stopped.unlink(missing_ok=True)
-    store = open_store(home)
-    reader = Reader(home.database)
-    settings = settings_or_defaults(home)
-    supervisor = Supervisor(home, store, reader, LocalLauncher(home.root), find_devices(), settings)
-    supervisor.recover(lambda: tell_patience(ready))
+    try:
+        home.create()
+        # Whoever starts us found nobody answering, so an engine that still holds the lock is on its way out.
+        lock = open_private(home.engine_lock, os.O_RDWR | os.O_CREAT)
+        if not hold(lock, patience_seconds=1.0 if ready is None else LOCK_PATIENCE_SECONDS):
+            return EXIT_LOCKED
+        home.engine_stopped.unlink(missing_ok=True)
+        store = open_store(home)
+        reader = Reader(home.database)
+        settings = settings_or_defaults(home)
+        supervisor = Supervisor(home, store, reader, LocalLauncher(home.root), find_devices(), settings)
+        supervisor.recover(lambda: tell_patience(ready))
+    except (OSError, DepthscopeError) as error:
+        return refuse(error, ready)
     try:
         asyncio.run(Engine(home, supervisor, Announcer(settings.hook, store, reader)).serve(ready))
     finally:

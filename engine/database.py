@@ -24,6 +24,7 @@ import apsw
 
 from engine.errors import DepthscopeError, UsageError
 from engine.paths import open_private, sync_directory
+from engine.run import DISK_FULL
 
 WAL_LIMIT_BYTES = 24 << 20
 """A WAL that is longer is brought into the database; where a reader that does not move forbids that, the database is
@@ -179,8 +180,9 @@ class Database:
             if self._read_only:
                 raise IndexLocked(f"{self.path} is locked by another program") from error
             raise IndexNotWritten(f"the database could not be written: {error}") from error
+        except apsw.FullError as error:
+            raise IndexNotWritten(f"{DISK_FULL}: {self.path} could not be written") from error
         except (
-            apsw.FullError,
             apsw.IOError,
             apsw.ReadOnlyError,
             apsw.CantOpenError,

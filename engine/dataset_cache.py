@@ -194,7 +194,10 @@ def put_in_place(staging: Path, final: Path) -> None:
 def write_array(path: Path, array: npt.NDArray[Any]) -> ArrayFile:
     """Save an array to a new private file and bring it to the disk."""
     with os.fdopen(open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL), "wb+") as file:
-        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        contiguous = np.ascontiguousarray(array)
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(contiguous))
+        # Not by np.save, which forgets why the disk took only a part.
+        file.write(contiguous.data)
         file.flush()
         os.fsync(file.fileno())
         num_bytes = file.tell()

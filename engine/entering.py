@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.catching_up import ingest
 from engine.devices import CPU
 from engine.journal import Resumed, Started
-from engine.run_directory import ExitReason, Labels, RunDirectory
+from engine.run_directory import Labels, RunDirectory
 from engine.settling import finish, rest
 from engine.spec import RunSpec
 from engine.store import Store
@@ -34,7 +34,7 @@ def enter(
         store.add_run(directory.id, spec, labels)
         if alive:
             store.set_running(directory.id, CPU.name, started_at=labels.created_at)
-        elif record is not None and record.reason is not ExitReason.STOPPED:
+        elif record is not None and record.reason.is_final:
             finish(store, directory.id, record)
         else:
             rest(store, directory.id, labels.intent, told=False)

@@ -110,6 +110,7 @@ def greet(request: Hello, supervisor: Supervisor, *, started_at: float) -> Greet
         devices=tuple(device.name for device in supervisor.devices),
         slots=tuple(map(supervisor.slots.num, supervisor.devices)),
         queue=supervisor.queue.state,
+        trouble=supervisor.storage.trouble,
     )
 
 
@@ -164,7 +165,7 @@ def pause(run: Run) -> Change:
     """Let a run rest; one that rests already goes on resting."""
     if run.is_finished:
         raise UsageError(f"{run.id} ({run.name}) is finished: only queued and running runs can be paused")
-    return Change() if run.status is RunStatus.PAUSED else Change(intent=Intent.PAUSE)
+    return Change() if run.status is RunStatus.PAUSED and not run.waits_for_disk else Change(intent=Intent.PAUSE)
 
 
 def resume(run: Run) -> Change:

@@ -112,25 +112,35 @@ def start(home: Home) -> Greeting:
             start_new_session=True,
         )
         os.close(writing)
-        is_silent = not is_closed_in_time(reading)
+        said = said_in_time(reading)
     finally:
         os.close(log)
         os.close(reading)
-    greeting = None if is_silent else greet(home)
+    if said:
+        raise EngineUnreachable(f"the engine cannot serve: {said}")
+    greeting = None if said is None else greet(home)
     if greeting is None:
         status = child.poll()
         how = "ended at once" if status is None else f"ended with status {status}"
-        how = "did not answer in time" if is_silent else how
+        how = "did not answer in time" if said is None else how
         raise EngineUnreachable(f"the engine {how}: {log_tail(home.engine_log) or 'its log is empty'}")
     return greeting
 
 
-def is_closed_in_time(descriptor: int) -> bool:
-    """Wait until the writer of a pipe closes it or ends, for as long as it says something now and then."""
+def said_in_time(descriptor: int) -> str | None:
+    """Wait until the engine closes its pipe or ends, for as long as it says something now and then.
+
+    Returns:
+        Why it cannot serve, in a line, which is empty where it can or could not say; None where it went silent.
+    """
+    said = b""
     while select.select([descriptor], [], [], START_PATIENCE_SECONDS)[0]:
-        if not os.read(descriptor, 1 << 16):
-            return True
-    return False
+        piece = os.read(descriptor, 1 << 16)
+        if not piece:
+            return said.decode(errors="replace").strip(".\n").removeprefix("ready")
+        # A dot each while it is getting somewhere.
+        said = (said + piece).lstrip(b".")
+    return None
 
 
 def keep_engine(home: Home) -> None:

@@ -184,6 +184,8 @@ class Greeting(Reply, frozen=True, tag="greeting"):
     slots: tuple[int, ...] = ()
     """Most workers at a time on each of the devices."""
     queue: QueueState = QueueState.OPEN
+    trouble: str | None = None
+    """What keeps runs from going on that are to; None where nothing does."""
 
 
 class Done(Reply, frozen=True, tag="done"):

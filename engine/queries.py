@@ -174,6 +174,12 @@ class Reader:
         """Queued and running runs, in queue order."""
         return self._runs("WHERE status IN ('queued', 'running') AND deleted_at IS NULL", order="place, position, id")
 
+    def waiting_for_disk(self) -> list[Run]:
+        """Runs that rest until the disk takes what they write, in queue order."""
+        return self._runs(
+            "WHERE status = 'paused' AND intent = 'run' AND deleted_at IS NULL", order="place, position, id"
+        )
+
     def has_running(self) -> bool:
         """Whether the index says that a run is being trained."""
         return bool(self._rows("SELECT 1 FROM runs WHERE status = 'running' LIMIT 1"))

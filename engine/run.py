@@ -10,6 +10,10 @@ from engine.pace import Estimate
 from engine.precision import Precision
 from engine.spec import RunSpec
 
+DISK_FULL = "disk full"
+NO_ACCESS = "no access"
+"""How the error of a run begins that waits for the disk; also the words for where it stands."""
+
 
 class RunStatus(StrEnum):
     """Where a run stands; how a finished one ended is its RunOutcome."""
@@ -112,6 +116,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     def taken_seconds(self) -> float:
         """Training, evaluation and checkpoints so far: what an estimate is held against."""
         return (self.seconds or 0.0) + self.checkpoint_seconds
+
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether it rests although it is to run, until the disk takes what it writes; `error` says why."""
+        return self.status is RunStatus.PAUSED and self.intent is Intent.RUN
 
     @property
     def is_finished(self) -> bool:

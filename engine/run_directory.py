@@ -29,6 +29,13 @@ class ExitReason(StrEnum):
     """By the rule in its spec, behind a checkpoint."""
     STOPPED = "stopped"
     """It was asked to, and saved a checkpoint first."""
+    DISK = "disk"
+    """The disk was full, or its directory may not be written any more; what it had saved before still is."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run has ended too, and not only its worker."""
+        return self not in (ExitReason.STOPPED, ExitReason.DISK)
 
 
 class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import assert_never
 
-from engine.run import Intent, RunOutcome, RunStatus
+from engine.run import DISK_FULL, Intent, RunOutcome, RunStatus
 from engine.run_directory import ExitReason, ExitRecord, RunDirectory
+from engine.storage import FULL_BELOW_BYTES, trouble_now
 from engine.store import Store
 
 MAX_CRASHES = 3
@@ -43,6 +44,30 @@ def rest(store: Store, run: str, intent: Intent, *, told: bool = True) -> None:
             assert_never(intent)
     if told:
         store.add_event(run, *event)
+
+
+def wait_for_disk(store: Store, run: str, trouble: str) -> None:
+    """Let a run rest that is to go on by itself when the disk takes what it writes, in the caller's transaction."""
+    store.set_status(run, RunStatus.PAUSED, error=trouble)
+    store.add_event(run, "paused", trouble)
+
+
+def disk_trouble(directory: RunDirectory, record: ExitRecord | None, status: str | None) -> str | None:
+    """What a worker that is gone says of the disk, or what shows that it could not even write that; else None.
+
+    Args:
+        directory: Of its run.
+        record: What it left behind.
+        status: How it ended, in words; None where that cannot be known.
+    """
+    if record is not None:
+        return (record.error or DISK_FULL) if record.reason is ExitReason.DISK else None
+    if status is not None and status.startswith("killed"):
+        return None
+    try:
+        return trouble_now(directory.path, FULL_BELOW_BYTES)
+    except OSError:
+        return None
 
 
 def settle_crash(store: Store, directory: RunDirectory, status: str, *, step: int) -> None:

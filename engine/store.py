@@ -25,6 +25,7 @@ from engine.database import (
     IndexLocked,
     IndexNotWritten,
     finish_replacing,
+    put_aside,
     replace_by_copy,
 )
 from engine.ingestion import INSERT_EVENT, enter
@@ -98,6 +99,13 @@ class Store(RequestTables):
             yield
         finally:
             self._database.execute("PRAGMA synchronous = FULL")
+
+    def begin_anew(self) -> Path:
+        """Put the database aside and go on with an empty one; returns what the old one is called now."""
+        self._database.close()
+        kept = put_aside(self._database.path)
+        self._open(self._database.path)
+        return kept
 
     def has_moved(self) -> bool:
         """Whether the database was deleted, or another file stands in its place."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,6 +71,13 @@ class Submission:
         for run, new, labels in self.runs:
             supervisor.directory(run).create(new.spec, labels)
             yield
+
+    def undo(self, supervisor: Supervisor) -> None:
+        """Remove what was made for it: the next engine would take a run directory for a run that was lost."""
+        known = supervisor.store.known_ids()
+        for run, _, _ in self.runs:
+            if run not in known:
+                shutil.rmtree(supervisor.directory(run).path, ignore_errors=True)
 
     def enter(self, supervisor: Supervisor) -> Done:
         """Enter all of them into the index, and the reply with them."""

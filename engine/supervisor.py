@@ -11,12 +11,10 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from engine.catching_up import ingest, place_said
-from engine.database import DatabaseUnusable, put_aside
-from engine.devices import CPU, Device, MemoryReading, read_memory
-from engine.entering import enter
+from engine.database import DatabaseUnusable, IndexNotWritten
+from engine.devices import Device, MemoryReading, read_memory
 from engine.errors import DepthscopeError
 from engine.journal import Resumed, Started
 from engine.labelling import Labelling
@@ -25,11 +23,13 @@ from engine.log_files import cap_log
 from engine.paths import Home
 from engine.queries import Reader
 from engine.queue import Queue, QueueState, read_queue, write_queue
+from engine.recovery import Recovery, Worker
 from engine.run import TRANSITIONS, Intent, Run, RunOutcome, RunStatus
-from engine.run_directory import Assignment, ExitReason, Labels, RunDirectory
+from engine.run_directory import Assignment, Labels, RunDirectory
 from engine.settings import Settings
-from engine.settling import finish, lose, rest, settle_crash
+from engine.settling import disk_trouble, finish, lose, rest, settle_crash, wait_for_disk
 from engine.slots import MemoryShort, Occupant, Slots
+from engine.storage import Storage
 from engine.store import Store
 
 log = logging.getLogger(__name__)
@@ -41,18 +41,7 @@ SECONDS_FOR_FILES = 0.05
 """Within which files are written before somebody else has a turn; each is made durable, which takes a disk its time."""
 
 
-@dataclass(slots=True)
-class Worker:
-    """A worker that lives, or did when it was last looked at."""
-
-    device: str
-    first_step: int
-    """Where its run stood when we first saw it; what it needs in memory it has once the run stands further."""
-    began: float | None = None
-    """When we started it, by the monotonic clock; None of one that we have found."""
-
-
-class Supervisor:
+class Supervisor(Recovery):
     """Carries runs from the queue to their ends.
 
     Args:
@@ -81,11 +70,14 @@ class Supervisor:
         store.when_replaced = reader.refresh
         self.slots = Slots(home, devices, settings or Settings(), read_memory)
         self.queue = read_queue(home)
+        self.storage = Storage(home)
         self.labelling = Labelling(home, store)
         self._launcher = launcher
         self._running: dict[str, Worker] = {}
         """By run id."""
         self._stop_asked_at: dict[str, float] = {}
+        self._ends: dict[str, tuple[str | None, str | None]] = {}
+        """Of workers that are gone and not settled yet: how they ended, and what that says of the disk."""
         self._start_again_at = 0.0
         self.is_leaving = False
         """Whether this engine ends, and starts nothing any more."""
@@ -103,73 +95,6 @@ class Supervisor:
     def num_running(self) -> int:
         return len(self._running)
 
-    def recover(self, tell_progress: Callable[[], None] = lambda: None) -> None:
-        """Bring the index up to what the run directories say, and take over the workers that live.
-
-        Args:
-            tell_progress: Called behind each run directory that the index did not know; there may be ten thousand.
-        """
-        self.write_labels()
-        known = self.store.known_ids()
-        with self.store.built_again():
-            for path in sorted(self.home.runs.iterdir()):
-                if path.is_dir() and path.name not in known:
-                    self.enter(RunDirectory(path))
-                    tell_progress()
-        for run in self.reader.unfinished_runs():
-            if run.status is not RunStatus.RUNNING:
-                continue
-            if run.id not in self._running:
-                self._take_over(run, None)
-            if run.intent is not Intent.RUN:
-                # Acknowledged by an engine that did not live to ask the worker.
-                self._stop_asked_at[run.id] = time.monotonic()
-            if self._launcher.is_alive(self.directory(run.id)):
-                with self.store.transaction():
-                    self.store.add_event(run.id, "adopted", "by an engine that was started after its worker")
-        self.tick()
-
-    def rebuild(self) -> str:
-        """Put the index aside and build it anew from the run directories; returns what the old one is called now."""
-        self.reader.close()
-        self.store.close()
-        kept = put_aside(self.home.database)
-        self.store = Store(self.home.database)
-        self.store.when_replaced = self.reader.refresh
-        self.reader.refresh()
-        self.labelling = Labelling(self.home, self.store)
-        # Workers that live are found again by their locks.
-        self._running.clear()
-        self._trouble.clear()
-        self.recover()
-        return kept.name
-
-    def enter(self, directory: RunDirectory, kind: str = "recovered", text: str = "from its run directory") -> None:
-        """Enter a run directory that the index does not know, and the event that tells of it.
-
-        One of an interrupted request or a lost database; or of another home, brought here.
-        """
-        try:
-            spec, labels = directory.read_spec(), directory.read_labels()
-        except DepthscopeError as error:
-            log.warning("passed over: %s", error)
-            return
-        alive = self._launcher.is_alive(directory)
-        said = enter(self.store, directory, spec, labels, alive=alive, kind=kind, text=text)
-        if alive:
-            self._take_over(self.reader.run(directory.id), said)
-
-    def _take_over(self, run: Run, said: Started | Resumed | None) -> None:
-        """Count the worker of another engine where it is, before anything is started beside it."""
-        self._running[run.id] = Worker(run.device or CPU.name, run.step)
-        try:
-            # What its worker has written since the last engine comes before what this one has to say of it.
-            self._locate(run.id, ingest(self.store, self.directory(run.id)) or said)
-        except DatabaseUnusable:
-            raise
-        except (OSError, DepthscopeError) as error:
-            self._note_trouble(run.id, error)
-
     def tick(self) -> None:
         """Look once at every worker, and start what can be started.
 
@@ -186,6 +111,7 @@ class Supervisor:
                 # One run's trouble is not the others', and not the engine's end; the next tick looks again.
                 self._note_trouble(run, error)
         try:
+            self._look_at_disk()
             self._start_waiting()
         except DatabaseUnusable:
             raise
@@ -195,6 +121,9 @@ class Supervisor:
 
     def _note_trouble(self, run: str, error: Exception) -> None:
         """Say in the log what went wrong with a run, once for each new trouble."""
+        if isinstance(error, IndexNotWritten) and run in self._ends:
+            # Not before its worker has left, which would go on until that room is taken too.
+            self.storage.give_up_reserve()
         text = f"{type(error).__name__}: {error}"
         if self._trouble.get(run) != text:
             self._trouble[run] = text
@@ -204,6 +133,10 @@ class Supervisor:
         directory = self.directory(run)
         # Asked before the journal is read: a worker that is gone now has written all that it ever will.
         alive = self._launcher.is_alive(directory)
+        if not alive and run not in self._ends:
+            # Seen once: a child's status is told once, and a reserve given up for the index makes room again.
+            status = self._launcher.exit_status(directory)
+            self._ends[run] = status, disk_trouble(directory, directory.read_exit(), status)
         said = ingest(self.store, directory)
         if said is not None:
             self._locate(run, said)
@@ -242,11 +175,14 @@ class Supervisor:
     def _settle(self, run: str) -> None:
         """A worker is gone: what it left behind, and what was wanted of the run, say where the run stands now."""
         directory = self.directory(run)
-        status = self._launcher.exit_status(directory)
         record = directory.read_exit()
+        status, trouble = self._ends[run]
         intent = self.reader.run(run).intent
+        trouble = trouble if intent is Intent.RUN else None
         with self.labelling.transaction():
-            if record is not None and record.reason is not ExitReason.STOPPED:
+            if trouble is not None:
+                wait_for_disk(self.store, run, trouble)
+            elif record is not None and record.reason.is_final:
                 outcome = finish(self.store, run, record)
                 why = (record.error or "").strip().splitlines()
                 self.store.add_event(run, "finished", f"{outcome.value}: {why[-1]}" if why else outcome.value)
@@ -260,8 +196,26 @@ class Supervisor:
                 settle_crash(self.store, directory, status or "ended without a word", step=step)
             else:
                 rest(self.store, run, intent)
-        del self._running[run]
+        del self._running[run], self._ends[run]
         self._stop_asked_at.pop(run, None)
+        if trouble is not None:
+            self.storage.met(self.reader.run(run), trouble)
+
+    def _look_at_disk(self) -> None:
+        """Queue runs again that wait for the disk, where it takes now what they write; and keep a reserve of it."""
+        if not self.storage.is_due():
+            return
+        waiting = self.reader.waiting_for_disk()
+        for run in waiting:
+            if self.storage.may_go_on(run):
+                with self.labelling.transaction():
+                    rest(self.store, run.id, Intent.RUN)
+        if waiting:
+            self.storage.trouble = waiting[-1].error
+        elif time.monotonic() >= self._start_again_at:
+            # Else a queued run has found no room a moment ago.
+            self.storage.trouble = None
+            self.storage.keep_reserve()
 
     def _start_waiting(self) -> None:
         """Start queued runs in order, each where there is a place and memory for it."""
@@ -283,16 +237,20 @@ class Supervisor:
             if isinstance(choice, MemoryShort):
                 # Else small runs from behind would take every place that it waits for.
                 closed |= set(choice.devices)
-                self._note_wait(run.id, choice)
+                self._note_wait(run.id, str(choice))
+            elif choice is not None and (trouble := self.storage.trouble_for(run)) is not None:
+                self._start_again_at = time.monotonic() + START_RETRY_SECONDS
+                self.storage.trouble = trouble
+                self._note_wait(run.id, trouble)
             elif choice is not None and self._start(run, choice):
                 occupied.setdefault(choice.name, []).append(Occupant(run, is_growing=True))
             if time.monotonic() < self._start_again_at:
                 return
 
-    def _note_wait(self, run: str, short: MemoryShort) -> None:
+    def _note_wait(self, run: str, text: str) -> None:
         """Say once what a run waits for, where `depthscope show` tells it."""
-        text = str(short)
-        if self._trouble.get(run) != text:
+        # Figures that follow change with every look.
+        if self._trouble.get(run, "").partition(":")[0] != text.partition(":")[0]:
             self._trouble[run] = text
             with self.store.transaction():
                 self.store.add_event(run, "notice", text)
@@ -336,7 +294,10 @@ class Supervisor:
 
     def needs_ticks(self) -> bool:
         """Whether something is under way that has to be looked at again and again."""
-        return bool(self._running or self.labelling.num_unwritten) or time.monotonic() < self._start_again_at
+        return (
+            bool(self._running or self.labelling.num_unwritten or self.storage.trouble)
+            or time.monotonic() < self._start_again_at
+        )
 
     def submit(self, run: str, labels: Labels) -> None:
         """Note, in the caller's transaction, that a run has entered the queue."""
@@ -353,7 +314,8 @@ class Supervisor:
         self.labelling.change(run.id, intent=intent, held=run.held and intent is Intent.RUN)
         if run.status is not RunStatus.RUNNING:
             wanted = {Intent.RUN: RunStatus.QUEUED, Intent.PAUSE: RunStatus.PAUSED, Intent.STOP: RunStatus.FINISHED}
-            assert wanted[intent] in TRANSITIONS[run.status], f"{run.status} to {intent} was not checked"
+            stays = run.waits_for_disk and intent is Intent.PAUSE
+            assert stays or wanted[intent] in TRANSITIONS[run.status], f"{run.status} to {intent} was not checked"
             if intent is Intent.RUN:
                 # How it ended the last time is no longer how it ended.
                 self.labelling.behind_commit(lambda: self._clear_exit(run.id))

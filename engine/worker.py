@@ -9,6 +9,7 @@ already holds run.lock.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -32,6 +33,7 @@ from engine.sizes import byte_size
 from engine.spec import RunSpec, check_fits_data
 from engine.steps import steps_for
 from engine.stopping import epochs_to_judge
+from engine.storage import trouble_of
 from engine.training import load_to_device, start_training
 
 EXIT_LOCKED = 75
@@ -196,17 +198,47 @@ def work(directory: RunDirectory, stop: StopSignal) -> ExitReason:
         reason = ExitReason.STOPPED
     except torch.OutOfMemoryError as failure:
         reason, error = ExitReason.FAILED, out_of_memory(directory.read_spec(), find_home(), failure)
-    except DepthscopeError as failure:
-        reason, error = ExitReason.FAILED, str(failure)
-        # In its log too, where people look for a reason.
-        print(f"depthscope: {failure}", file=sys.stderr)
-    except Exception:
-        traceback.print_exc()
-        reason, error = ExitReason.FAILED, traceback.format_exc()
-    journal.sync()
-    journal.close()
-    directory.write_exit(reason, step=session.state.next_step if session is not None else 0, error=error)
+    except Exception as failure:
+        reason, error = why_failed(failure)
+    try:
+        journal.sync()
+        journal.close()
+    except OSError as failure:
+        reason, error = why_failed(failure)
+    leave_word(directory, reason, step=session.state.next_step if session is not None else 0, error=error)
     return reason
+
+
+def why_failed(failure: Exception) -> tuple[ExitReason, str]:
+    """How a worker ends that cannot go on, and what is said of it, in its log too, where people look for a reason."""
+    if (trouble := trouble_of(failure)) is not None:
+        tell(f"depthscope: {trouble}")
+        return ExitReason.DISK, trouble
+    if isinstance(failure, DepthscopeError):
+        tell(f"depthscope: {failure}")
+        return ExitReason.FAILED, str(failure)
+    text = "".join(traceback.format_exception(failure))
+    tell(text)
+    return ExitReason.FAILED, text
+
+
+def tell(text: str) -> None:
+    """Write to the log, past sys.stderr, which would fail once more at exit on a disk that is full."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{text}\n".encode(errors="replace"))
+
+
+def leave_word(directory: RunDirectory, reason: ExitReason, *, step: int, error: str | None) -> None:
+    """Record how the worker ends; where the disk takes not even that, the engine sees that it does not."""
+    try:
+        # What could not be finished makes room for it.
+        for leftover in directory.path.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        directory.write_exit(reason, step=step, error=error)
+    except OSError as failure:
+        if (trouble := trouble_of(failure)) is None:
+            raise
+        tell(f"depthscope: {trouble}")
 
 
 def main() -> int:
@@ -223,9 +255,13 @@ def main() -> int:
         reason = work(directory, stop)
     except StopRequested:
         # Before the journal was open: nothing has begun that would have to be recorded otherwise.
-        directory.write_exit(ExitReason.STOPPED, step=0)
+        leave_word(directory, ExitReason.STOPPED, step=0, error=None)
         return 0
-    return 1 if reason is ExitReason.FAILED else 0
+    except OSError as failure:
+        # Not even its journal could be opened.
+        reason, error = why_failed(failure)
+        leave_word(directory, reason, step=0, error=error)
+    return 1 if reason in (ExitReason.FAILED, ExitReason.DISK) else 0
 
 
 if __name__ == "__main__":

@@ -104,6 +104,8 @@ def status(as_json: JsonOption = False) -> None:
         )
         if words := queue_sentence(greeting.queue):
             narrate(words)
+        if greeting.trouble is not None:
+            narrate(greeting.trouble)
 
 
 @engine_app.command()

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import torch
 
+from engine.announcing import Announcer
 from engine.checkpoint import CHECKPOINT_FORMAT, MAGIC, load_checkpoint
 from engine.daemon import Engine
 from engine.devices import CPU
@@ -89,7 +90,8 @@ class Targets:
         self._checkpoint = directory / "checkpoint.pt"
         scene_ = scene(Home(directory / "home").create(), (CPU,))
         self._store = scene_.supervisor.store
-        self._engine = Engine(scene_.home, scene_.supervisor)
+        announcer = Announcer(None, scene_.supervisor.store, scene_.supervisor.reader)
+        self._engine = Engine(scene_.home, scene_.supervisor, announcer)
         with self._store.transaction():
             self._store.add_run("run", SPEC, Labels(name="r", experiment="e", position=1, created_at=0.0))
 

@@ -16,6 +16,7 @@ import pytest
 
 from console.feed import Feed
 from engine import database
+from engine.announcing import Announcer
 from engine.daemon import Engine
 from engine.database import DatabaseUnusable
 from engine.devices import CPU
@@ -127,6 +128,11 @@ def damage_under(inside: Scene) -> None:
     overwrite(inside.home.database)
 
 
+def engine_around(inside: Scene) -> Engine:
+    supervisor = inside.supervisor
+    return Engine(inside.home, supervisor, Announcer(None, supervisor.store, supervisor.reader))
+
+
 def ask(engine: Engine, inside: Scene) -> object:
     """A request to an engine whose index is damaged."""
     run = inside.started[-1][0]
@@ -138,7 +144,7 @@ def test_damage_that_shows_in_mid_run_is_mended_before_the_request_is_answered(i
     feed = Feed(inside.home)
     feed.look()
     damage_under(inside)
-    reply = ask(Engine(inside.home, inside.supervisor), inside)
+    reply = ask(engine_around(inside), inside)
 
     assert isinstance(reply, Done)
     feed.look()
@@ -155,7 +161,7 @@ def test_without_the_rebuild_damage_in_mid_run_would_end_the_engine(inside: Scen
 
     monkeypatch.setattr(Engine, "_rebuild", refuse)
     damage_under(inside)
-    engine = Engine(inside.home, inside.supervisor)
+    engine = engine_around(inside)
 
     with pytest.raises(DatabaseUnusable):
         ask(engine, inside)

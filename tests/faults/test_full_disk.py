@@ -1,0 +1,197 @@
+"""Disks filled for real: a small file system in memory, mounted where that is allowed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from console.pulse import take_pulse
+from engine import datasets
+from engine.checkpoint import load_checkpoint
+from engine.errors import DatasetError, DepthscopeError
+from engine.journal import Epoch, read_journal
+from engine.paths import Home
+from engine.run import DISK_FULL, RunStatus
+from engine.storage import trouble_of
+from tests.conftest import TestHome
+
+SIZE_MIB = 24
+EPOCHS = 40
+LEFT_FOR_LINES_BYTES = 40 << 10
+"""Room for lines of a journal, and for no checkpoint."""
+
+UNGUARDED = """
+import engine.storage
+
+engine.storage.trouble_of = lambda error: None
+engine.storage.trouble_now = lambda path, needed_bytes: None
+"""
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with little room."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "tmpfs", str(disk)], capture_output=True, text=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield disk
+    # Lazily: a process that is about to end may still have its log open.
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.fixture
+def small_home(small_disk: Path) -> Iterator[TestHome]:
+    """A home on it with the tiny dataset."""
+    home = TestHome(small_disk / "home")
+    home.add_tiny()
+    yield home
+    home.end_everything()
+
+
+def fill(disk: Path, *, left_bytes: int = 0, name: str = "filler") -> Path:
+    """Take all room but so much; returns what has to be deleted to give it back."""
+    filler = disk / name
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(1 << 20))
+        except OSError:
+            pass
+        # What is less than a megabyte.
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            file.truncate(max(0, file.tell() - left_bytes))
+    return filler
+
+
+def run_of(home: TestHome, run: str) -> Any:
+    """The run; None while the index cannot be read."""
+    try:
+        with home.reader() as reader:
+            return reader.run(run)
+    except DepthscopeError:
+        return None
+
+
+def epochs_of(home: TestHome, run: str) -> list[Any]:
+    with home.reader() as reader:
+        return reader.epochs(run)
+
+
+def is_waiting(home: TestHome, run: str) -> bool:
+    found = run_of(home, run)
+    return found is not None and found.waits_for_disk
+
+
+@pytest.mark.parametrize("left_bytes", [0, LEFT_FOR_LINES_BYTES])
+def test_a_run_whose_disk_is_full_rests_and_goes_on_by_itself(
+    small_home: TestHome, small_disk: Path, wait_until: Callable[..., Any], left_bytes: int
+):
+    """With nothing left, journal and index are hit first, with a little, a checkpoint: no acknowledged row goes."""
+    home = small_home
+    run = home.train("--epochs", str(EPOCHS))
+    wait_until(lambda: len(epochs_of(home, run)) >= 3)
+    following = home.start("follow", run)
+    worker = home.worker_pid(run)
+    filler = fill(small_disk, left_bytes=left_bytes)
+    wait_until(lambda: is_waiting(home, run), patience_seconds=60)
+    acknowledged = epochs_of(home, run)
+    directory = home.directory(run)
+
+    assert home.worker_pid(run) is None
+    assert re.search(rf"{run} .* {DISK_FULL}", home.cli("ls"))
+    assert f"error       {DISK_FULL}: " in home.cli("show", run)
+    assert (take_pulse(home.home).trouble or "").startswith(f"{DISK_FULL}: ")
+    # What the engine had kept for the index is taken too.
+    again = fill(small_disk, name="again")
+    refused = home.cli("train", "-a", "he-resnet", "-d", "8", "--data", "tiny", "--detach", status=1)
+    assert refused.startswith(f"depthscope: {DISK_FULL}")
+    assert [path.name for path in home.home.runs.iterdir()] == [run], "nothing is left of what was refused"
+    assert load_checkpoint(directory.checkpoint, directory.previous_checkpoint, spec_digest=directory.spec_digest())
+    # For as long as it takes to look several times: nothing is started in vain.
+    threading.Event().wait(5)
+    assert home.worker_pid(run) is None
+    engine = home.engine_pid()
+    filler.unlink()
+    again.unlink()
+    wait_until(lambda: run_of(home, run).status is RunStatus.RUNNING)
+    home.cli("wait", run)
+
+    assert home.engine_pid() == engine
+    assert home.worker_pid(run) != worker
+    rows = epochs_of(home, run)
+    assert rows[: len(acknowledged)] == acknowledged
+    assert [row.epoch for row in rows] == list(range(1, EPOCHS + 1))
+    written = [event.epoch for event in read_journal(directory.journal).events if isinstance(event, Epoch)]
+    assert written == list(range(1, EPOCHS + 1))
+    _, told = following.communicate(timeout=60)
+    assert following.returncode == 0, "who follows a run waits with it"
+    assert DISK_FULL in told
+
+
+def test_without_the_word_for_it_a_full_disk_would_fail_the_run(
+    small_home: TestHome, small_disk: Path, tmp_path: Path, wait_until: Callable[..., Any]
+):
+    """The control: worker and engine that do not know a full disk from any other error."""
+    (tmp_path / "unguarded").mkdir()
+    (tmp_path / "unguarded" / "sitecustomize.py").write_text(UNGUARDED)
+    small_home.env["PYTHONPATH"] = str(tmp_path / "unguarded")
+    run = small_home.train("--epochs", "4000")
+    wait_until(lambda: len(epochs_of(small_home, run)) >= 1)
+    fill(small_disk, left_bytes=LEFT_FOR_LINES_BYTES)
+
+    wait_until(lambda: run_of(small_home, run) is not None and run_of(small_home, run).is_finished)
+    assert run_of(small_home, run).outcome == "failed"
+
+
+def test_a_dataset_that_does_not_fit_is_waited_for_and_leaves_nothing(
+    small_home: TestHome, small_disk: Path, wait_until: Callable[..., Any]
+):
+    """Its run is not started in vain; with a larger disk it is, by itself."""
+    with pytest.raises(DatasetError) as refused:
+        datasets.prepare(small_home.home, "synthetic")
+    assert (trouble_of(refused.value) or "").startswith(DISK_FULL)
+    assert sorted(path.name for path in small_home.home.data.iterdir()) == [".lock", "tiny"]
+    assert datasets.verify(small_home.home, "tiny").num_train == 200
+    (asked,) = small_home.json(
+        *("train", "-a", "he-plain", "-d", "8", "--width", "4", "--data", "synthetic"),
+        *("--train-images", "100", "--test-images", "50", "--epochs", "1", "--batch-size", "20", "--detach"),
+    )["runs"]
+    run = asked["id"]
+    wait_until(lambda: DISK_FULL in (take_pulse(small_home.home).trouble or ""))
+    assert run_of(small_home, run).status is RunStatus.QUEUED
+    assert DISK_FULL in small_home.cli("show", run)
+    subprocess.run(["mount", "-o", "remount,size=256m", str(small_disk)], check=True)
+    small_home.cli("wait", run)
+
+
+def test_an_engine_does_not_start_on_a_full_disk_and_says_why_in_a_line(small_disk: Path):
+    """Nothing was ever written there: no index can be made."""
+    home = TestHome(small_disk / "home")
+    fill(small_disk)
+    said = home.cli("engine", "start", status=3)
+
+    assert said.count("\n") == 1
+    assert DISK_FULL in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may fill what is kept for root")
+def test_the_engine_keeps_a_reserve_for_the_index(small_home: TestHome, small_disk: Path):
+    """So that it can say that the disk is full."""
+    small_home.cli("engine", "start")
+
+    assert (Home(small_home.home.root).root / ".reserve").stat().st_blocks * 512 >= 1 << 20
