@@ -94,10 +94,16 @@ async def test_wrong_filter_key_is_named(make_app: Callable[..., ConsoleApp]):
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         await press(pilot, "slash")
-        app.screen.query_one("#filter", Input).value = "arc:plain"
+        field, remark = app.screen.query_one("#filter", Input), app.screen.query_one("#remark", Static)
+        field.value = "x arc:plain"
         await pilot.pause()
 
-        assert "did you mean arch?" in str(app.screen.query_one("#remark", Static).content)
+        assert "did you mean arch?" in str(remark.content)
+        field.value = "x depth>"
+        await pilot.pause()
+        # Beneath the place itself, where there is room for that.
+        assert str(remark.content) == "        ^ a value is missing"
+        assert (remark.content_region.x, remark.region.y) == (field.content_region.x, field.region.y + 1)
         assert len(table(app).run_ids) == 13
 
 
