@@ -52,7 +52,7 @@ def network_words(group: Group) -> str:
     parts = []
     if errors := group.finals("test_error_percent"):
         parts.append(
-            f"test error {mean_std(errors)} %, training error {mean_std(group.finals('train_error_percent'))} %"
+            f"test error in percent {mean_std(errors)}, training error {mean_std(group.finals('train_error_percent'))}"
         )
         if (other := published(group.model)) is not None and not any(run.synthetic for run in group.runs):
             parts.append(f"published {other.words}")
