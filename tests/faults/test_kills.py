@@ -231,6 +231,7 @@ def test_pending_rows_reach_the_journal_when_a_worker_died_before_it_wrote_them(
     """Killed between the checkpoint and the row: the next worker appends what the checkpoint carries."""
     run = home.train("--epochs", "4")
     home.cli("wait", run)
+    home.cli("engine", "stop")
     directory = home.directory(run)
     whole = directory.journal.read_bytes()
     lines = whole.splitlines(keepends=True)
@@ -239,7 +240,6 @@ def test_pending_rows_reach_the_journal_when_a_worker_died_before_it_wrote_them(
     directory.exit_file.unlink()
     for path in home.home.root.glob("depthscope.db*"):
         path.unlink()
-    home.cli("engine", "stop")
     home.cli("engine", "start")
     home.cli("wait", run)
 
