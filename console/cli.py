@@ -32,6 +32,10 @@ def main() -> None:
 
         print(f"depthscope: {clean_lines(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except PermissionError as error:
+        # A home, or something in it, that is not ours to read or write.
+        print(f"depthscope: {error.filename}: {error.strerror}: is it yours?", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from textual.message import Message
 
 from console.metrics import History
 from engine.database import IndexLocked
-from engine.errors import DepthscopeError
+from engine.errors import DepthscopeError, UsageError
 from engine.paths import Home
 from engine.queries import Reader, Version
 from engine.run import EventRow, GradientRow, Run
@@ -176,6 +176,8 @@ class Feed:
             identity = (status.st_dev, status.st_ino)
         except FileNotFoundError:
             return False
+        except OSError as error:
+            raise UsageError(f"{self._home.database} cannot be read: {error.strerror}") from error
         if self._reader is not None and identity == self._identity:
             return True
         self.close()

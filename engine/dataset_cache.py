@@ -238,6 +238,8 @@ def read_info(home: Home, name: str) -> DatasetInfo | None:
         content = (home.data / name / "dataset.json").read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError as error:
+        raise DatasetError(f"{error.filename} cannot be read ({error.strerror}): is this home yours?") from error
     except OSError as error:
         raise DatasetError(f"{name}: dataset.json cannot be read: {error.strerror}; {get_again(name)}") from error
     try:

@@ -16,7 +16,8 @@ SECONDS_BETWEEN_TRIES = 0.02
 def is_held(path: Path) -> bool:
     """Whether a process holds a lock file; one that does not exist is not held."""
     try:
-        descriptor = open_private(path, os.O_RDWR)
+        # To ask, it need not be writable, and who made a home read-only has not ended what lives there.
+        descriptor = open_private(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
