@@ -17,6 +17,7 @@ from textual.screen import Screen
 
 from console.background import in_background
 from console.config import THEMES, Config
+from console.engine_calls import ask_for, ensure_engine, find_logout_risk, heal, replace_engine
 from console.feed import CurvesChanged, Feed, IndexTrouble, RunsChanged, trouble_words
 from console.formatting import clean, supports_unicode
 from console.hangup import TerminalGuard
@@ -85,6 +86,7 @@ class ConsoleApp(App[None]):
         self.removed: list[tuple[str, ...]] = []
         self._starts_engine = starts_engine
         self._guard = guard
+        self._num_asked = 0
         self._index_trouble: str | None = None
         self._healed_at = -SECONDS_BETWEEN_HEALINGS
         self._engine_trouble: str | None = None
@@ -221,11 +223,15 @@ class ConsoleApp(App[None]):
 
     def request(self, request: ChangeRequest, done: str) -> None:
         """Ask the engine for a change, off the UI thread, and say how it went."""
+        self._num_asked += 1
         self.run_worker(self._request(request, done))
 
     async def _request(self, request: ChangeRequest, done: str) -> None:
         try:
-            await in_background(ask_for, self.home, request)
+            try:
+                await in_background(ask_for, self.home, request)
+            finally:
+                self._num_asked -= 1
         except EngineUnreachable as error:
             self.notify(str(error), title="not done yet", severity="error", markup=False, timeout=8)
         except DepthscopeError as error:
@@ -318,8 +324,10 @@ class ConsoleApp(App[None]):
         self.leave(0)
 
     def leave(self, status: int) -> None:
-        """Leave with an exit status, once the screen on top stands: one that is left half composed falls over."""
-        if self.screen.is_mounted:
+        """Leave with an exit status, once requests are answered and no screen is half composed: it would fall over."""
+        if self._guard is not None:
+            self._guard.end_in_time(status)
+        if self.screen.is_mounted and not self._num_asked:
             self.exit(return_code=status)
         else:
             self.set_timer(SECONDS_BETWEEN_TRIES, lambda: self.leave(status))
@@ -357,38 +365,3 @@ class ConsoleApp(App[None]):
     def get_key_display(self, binding: Binding) -> str:
         shown = super().get_key_display(binding)
         return shown if self.has_unicode or shown.isascii() else binding.key.replace("_", " ")
-
-
-def ensure_engine(home: Home) -> None:
-    """An engine that serves; imported here, since the first frame does not wait for what starts one."""
-    from engine import launch
-
-    launch.ensure_engine(home)
-
-
-def replace_engine(home: Home) -> None:
-    """An engine of this version in place of the one that serves; training goes on."""
-    from engine import launch
-
-    launch.restart(home)
-
-
-def find_logout_risk(home: Home) -> LogoutRisk | None:
-    """What would end the engine that serves when the user logs out."""
-    from engine.logout import risk_of_home
-
-    return risk_of_home(home)
-
-
-def ask_for(home: Home, request: ChangeRequest) -> None:
-    """A change by the engine, which is started where there is none."""
-    from engine import client
-
-    client.change(home, request)
-
-
-def heal(home: Home) -> None:
-    """An index built anew where it is damaged, by the engine."""
-    from engine import client
-
-    client.heal(home)

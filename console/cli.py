@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # What is beneath `signal`, which is loaded for ten milliseconds: Ctrl-C in these would print a traceback.
 import _signal  # type: ignore[import-not-found]
+import os
 import sys
 
 
@@ -20,7 +21,11 @@ def main() -> None:
             # Before typer is loaded, which the first frame does not need.
             from console.opening import open_console
 
-            sys.exit(open_console())
+            status = open_console()
+            # Nothing is left to be put in order, which would keep the user from the shell for a tenth of a second.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
         from console.command_line import app
 
         if is_pythons:

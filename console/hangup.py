@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from console.app import ConsoleApp
 
 SECONDS_TO_LEAVE = 1.2
+SECONDS_WITHOUT_TERMINAL = 0.6
 EXIT_OF_SIGNAL = 128
 RESTORE = b"\x1b[?2004l\x1b[?7h\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[<u\x1b[?1049l\x1b[?25h\x1b[?1004l"
 """What the app's driver writes when it leaves: paste, wrapping, mouse, keyboard protocol, screen, cursor and focus."""
@@ -36,11 +37,16 @@ class TerminalGuard:
         self._asked: int | None = None
         """The first signal that came; None before there was one."""
         assert sys.__stdin__ is not None, "only a console on a terminal is guarded"
+        self._status: int | None = None
+        """With which the process ends; None before somebody wanted that."""
         self._descriptor = sys.__stdin__.fileno()
         self._attributes: list[Any] | None = None
         """Of the terminal before anything was written there; None where it has hung up while this was loaded."""
-        with contextlib.suppress(termios.error):
+        try:
             self._attributes = termios.tcgetattr(self._descriptor)
+        except termios.error:
+            self._status = EXIT_OF_SIGNAL + signal.SIGHUP
+            self.end()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self.take_signal)
@@ -57,10 +63,16 @@ class TerminalGuard:
         if self._asked is not None:
             return
         self._asked = number
-        timer = threading.Timer(SECONDS_TO_LEAVE, self.end)
-        timer.daemon = True
-        timer.start()
+        self.end_in_time(EXIT_OF_SIGNAL + number)
         self.call_leave()
+
+    def end_in_time(self, status: int) -> None:
+        """End the process with a status where the app, which is leaving, has not left soon; the first status counts."""
+        if self._status is None:
+            self._status = status
+            timer = threading.Timer(SECONDS_TO_LEAVE, self.end)
+            timer.daemon = True
+            timer.start()
 
     def call_leave(self) -> None:
         """Ask the app to leave, from any thread; before there is one, and behind its end, there is nobody to ask."""
@@ -74,12 +86,7 @@ class TerminalGuard:
         if self._asked == signal.SIGINT:
             self._app.action_leave()
         else:
-            self._app.leave(self.status)
-
-    @property
-    def status(self) -> int:
-        """The exit status that tells what ended the console."""
-        return EXIT_OF_SIGNAL + (self._asked or signal.SIGHUP)
+            self._app.leave(EXIT_OF_SIGNAL + (self._asked or signal.SIGHUP))
 
     def wait_for_hangup(self) -> None:
         """Sleep until the other end of the terminal is closed, whatever became of SIGHUP."""
@@ -88,8 +95,9 @@ class TerminalGuard:
         while not any(event & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, event in hangup.poll()):
             pass
         self._asked = self._asked or signal.SIGHUP
+        self._status = self._status or EXIT_OF_SIGNAL + signal.SIGHUP
         self.call_leave()
-        threading.Event().wait(SECONDS_TO_LEAVE)
+        threading.Event().wait(SECONDS_WITHOUT_TERMINAL)
         self.end()
 
     def end(self) -> None:
@@ -102,4 +110,4 @@ class TerminalGuard:
                 # Little enough to fit where there is any room at all, so that this does not wait.
                 if any(event == select.POLLOUT for _, event in writable.poll(0)):
                     os.write(self._descriptor, RESTORE)
-        os._exit(self.status)
+        os._exit(self._status or 0)

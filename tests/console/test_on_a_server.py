@@ -5,14 +5,18 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import console.app
 from console.checkup import Level, examine_logout
 from engine import launch
 from engine.logout import LogoutRisk
+from engine.protocol import Stop
 from tests.terminal import Terminal, terminal_env
 
 SCRIPT = str(Path(sys.executable).with_name("depthscope"))
@@ -151,3 +155,26 @@ async def test_the_console_tells_what_a_logout_would_end(make_app: Callable[...,
 
         assert "`loginctl enable-linger`" in told.message
         assert "`loginctl enable-linger`" in app.parting_words()
+
+
+async def test_what_was_asked_for_just_before_leaving_is_still_asked(
+    make_app: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+):
+    """A run is stopped and the console left with the next key: it leaves when the engine has answered."""
+    asked: list[Any] = []
+    may_answer = threading.Event()
+    monkeypatch.setattr(console.app, "ask_for", lambda _home, request: (asked.append(request), may_answer.wait(30)))
+    app = make_app()
+    async with app.run_test() as pilot:
+        app.request(Stop(runs=("0000000007",)), "stopped")
+        await pilot.press("q")
+        while not asked:
+            await pilot.pause(0.01)
+        await pilot.pause(0.1)
+        assert app.is_running
+        assert app.return_code is None
+        may_answer.set()
+        while app.return_code is None:
+            await pilot.pause(0.01)
+
+    assert app.return_code == 0
