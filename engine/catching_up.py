@@ -22,8 +22,10 @@ def ingest(store: Store, directory: RunDirectory) -> Started | Resumed | None:
     run, journal = directory.id, directory.journal
     offset = store.journal_offset(run)
     if offset and journal.exists() and journal.stat().st_size < offset:
-        # A power cut took lines that the index had seen: read from the start, where rows replace each other.
+        # A power cut took lines that the index had seen; those that come in their place have the same numbers.
         log.warning("%s: the journal is shorter than what was read of it; read again", run)
+        with store.transaction():
+            store.forget_journal(run)
         offset = 0
     while (reading := read_journal(journal, offset)).end > offset:
         with store.transaction():

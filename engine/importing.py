@@ -13,7 +13,7 @@ from engine.labels import check_label
 from engine.paths import sync_directory
 from engine.protocol import Done, Import, encode
 from engine.run import Intent
-from engine.run_directory import ExitReason, Labels, RunDirectory
+from engine.run_directory import Labels, RunDirectory
 from engine.supervisor import Supervisor
 
 TOKEN = re.compile(r"[0-9a-f]{32}")
@@ -48,7 +48,7 @@ def import_runs(request: Import, supervisor: Supervisor) -> Done:
                 f" `-e {experiment}` adds them to it"
             )
         record = directory.read_exit()
-        has_ended = record is not None and record.reason is not ExitReason.STOPPED
+        has_ended = record is not None and record.reason.is_final
         intent = labels.intent if has_ended or labels.intent is Intent.STOP else Intent.PAUSE
         changed = msgspec.structs.replace(
             labels,

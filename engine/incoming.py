@@ -92,7 +92,7 @@ def look_at(path: Path) -> Incoming:
     if record is not None and record.reason is ExitReason.SUCCEEDED and not num_epochs:
         raise UsageError(f"{path} is damaged: it says that it succeeded, and its journal has no epoch")
     files = tuple(name for name in COPIED if name in found)
-    return Incoming(directory.path, files, record is not None and record.reason is not ExitReason.STOPPED)
+    return Incoming(directory.path, files, record is not None and record.reason.is_final)
 
 
 def decode(path: Path, kind: type[Labels] | type[ExitRecord]) -> None:

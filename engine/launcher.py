@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +25,9 @@ KEEP_FREED_MEMORY = {
 }
 """For glibc's malloc (mallopt(3)), to keep what a step frees for the next one. By default it hands large tensors back
 to the kernel and takes fresh pages at every step, whose zeroing costs a wide network on a CPU a seventh of its pace."""
+
+OOM_KILL_SECONDS = 10.0
+"""A worker that is killed so soon after the kernel killed for want of memory is taken to be whom it killed."""
 
 
 def training_environment(home: Path, device: Device) -> dict[str, str]:
@@ -79,6 +83,11 @@ class LocalLauncher:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._started_at: dict[str, float] = {}
+        """By run id, by the monotonic clock; of our own children alone."""
+        self._num_oom_kills = num_oom_kills()
+        self._oom_kill_at: float | None = None
+        """When that number was last seen to grow, by the monotonic clock."""
 
     def start(self, directory: RunDirectory, device: Device, num_threads: int | None) -> None:
         lock = directory.open_lock()
@@ -90,6 +99,8 @@ class LocalLauncher:
             directory.clear_exit()
             with contextlib.suppress(OSError):
                 cap_log(directory.log)
+            self._look_for_oom_kills()
+            self._started_at[directory.id] = time.monotonic()
             threads = {} if num_threads is None else {"DEPTHSCOPE_NUM_THREADS": str(num_threads)}
             child = subprocess.Popen(
                 [sys.executable, "-P", "-m", "engine.worker", str(directory.path)],
@@ -112,6 +123,7 @@ class LocalLauncher:
 
     def is_alive(self, directory: RunDirectory) -> bool:
         self._reap(directory)
+        self._look_for_oom_kills()
         return directory.is_locked()
 
     def stop(self, directory: RunDirectory) -> None:
@@ -122,17 +134,42 @@ class LocalLauncher:
 
     def exit_status(self, directory: RunDirectory) -> str | None:
         status = self._reap(directory)
+        self._look_for_oom_kills()
+        as_the_kernel = " as the kernel ran out of memory" if self._was_oom_kill(directory.id) else ""
         if status is None:
-            return None
+            # Another engine's child: the kernel tells its status to nobody.
+            return f"ended without a word{as_the_kernel}" if as_the_kernel else None
         del self._children[directory.id]
+        if status == -signal.SIGKILL:
+            return f"killed by SIGKILL{as_the_kernel}"
         if status < 0:
             return f"killed by {signal_name(-status)}"
         return f"left with status {status}"
+
+    def _look_for_oom_kills(self) -> None:
+        """Note when the kernel's count grows: it does before the process is gone that it counts."""
+        if (now := num_oom_kills()) != self._num_oom_kills:
+            self._num_oom_kills, self._oom_kill_at = now, time.monotonic()
+
+    def _was_oom_kill(self, run: str) -> bool:
+        """Whether the kernel ended a process for want of memory as this worker lived, a moment ago."""
+        at = self._oom_kill_at
+        return at is not None and at > max(self._started_at.get(run, 0.0), time.monotonic() - OOM_KILL_SECONDS)
 
     def _reap(self, directory: RunDirectory) -> int | None:
         """Collect the exit status of a child that has ended, so that it does not stay as a zombie."""
         child = self._children.get(directory.id)
         return None if child is None else child.poll()
+
+
+def num_oom_kills() -> int | None:
+    """Processes that Linux has killed for want of memory since it started, those of containers and cgroups among them;
+    None where it does not tell."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)
 
 
 def signal_name(number: int) -> str:

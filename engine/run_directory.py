@@ -31,11 +31,13 @@ class ExitReason(StrEnum):
     """It was asked to, and saved a checkpoint first."""
     DISK = "disk"
     """The disk was full, or its directory may not be written any more; what it had saved before still is."""
+    CRASHED = "crashed"
+    """Its device failed under it: to be gone on with by another worker, like one that was killed."""
 
     @property
     def is_final(self) -> bool:
         """Whether the run has ended too, and not only its worker."""
-        return self not in (ExitReason.STOPPED, ExitReason.DISK)
+        return self not in (ExitReason.STOPPED, ExitReason.DISK, ExitReason.CRASHED)
 
 
 class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +61,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """For display."""
     journal_bytes: int = 0
     """How long its journal was then: what a worker says of its device behind that is newer, whatever clocks say."""
+    boot: str | None = None
+    """Which start of the machine that was; None where the kernel does not tell."""
 
 
 class Labels(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import assert_never
 
-from engine.run import DISK_FULL, Intent, RunOutcome, RunStatus
+from engine.run import DISK_FULL, Intent, Run, RunOutcome, RunStatus
 from engine.run_directory import ExitReason, ExitRecord, RunDirectory
 from engine.storage import FULL_BELOW_BYTES, trouble_now
 from engine.store import Store
@@ -15,7 +15,7 @@ MAX_CRASHES = 3
 
 
 def finish(store: Store, run: str, record: ExitRecord) -> RunOutcome:
-    """A worker came to an end of its own, in the caller's transaction."""
+    """A worker came to an end of its own, which is final, in the caller's transaction."""
     outcome = RunOutcome(record.reason.value)
     store.set_status(run, RunStatus.FINISHED, outcome=outcome, error=record.error, finished_at=record.at)
     return outcome
@@ -70,6 +70,53 @@ def disk_trouble(directory: RunDirectory, record: ExitRecord | None, status: str
         return None
 
 
+def settle(
+    store: Store,
+    directory: RunDirectory,
+    run: Run,
+    *,
+    status: str | None,
+    trouble: str | None,
+    stopping: bool,
+    restarted: bool,
+) -> RunOutcome | None:
+    """Set a run whose worker is gone where it stands now, in the caller's transaction.
+
+    Args:
+        store: The index.
+        directory: Of the run.
+        run: As it stands in the index.
+        status: How the worker ended, in words; None where that cannot be known.
+        trouble: Of the disk, which it waits for now; None where there is none.
+        stopping: Whether it was asked to leave.
+        restarted: Whether the machine was started anew since the worker was.
+
+    Returns:
+        How the run ended; None where it has not.
+    """
+    if trouble is not None:
+        wait_for_disk(store, run.id, trouble)
+        return None
+    record = directory.read_exit()
+    if record is not None and record.reason.is_final:
+        outcome = finish(store, run.id, record)
+        why = (record.error or "").strip().splitlines()
+        store.add_event(run.id, "finished", f"{outcome.value}: {why[-1]}" if why else outcome.value)
+        return outcome
+    if run.intent is not Intent.RUN or stopping or (record is not None and record.reason is ExitReason.STOPPED):
+        rest(store, run.id, run.intent)
+    elif record is None and restarted:
+        # No crash of the run's own, however often it happens.
+        store.add_event(run.id, "notice", "its worker ended with the machine, which has been started anew")
+        rest(store, run.id, Intent.RUN)
+    else:
+        how = status or "ended without a word"
+        if record is not None:
+            how = f"could not go on: {record.error}"
+        settle_crash(store, directory, how, step=run.step)
+    return None
+
+
 def settle_crash(store: Store, directory: RunDirectory, status: str, *, step: int) -> None:
     """Queue a crashed run again, unless it keeps crashing without getting any further; in the caller's transaction.
 
@@ -88,7 +135,8 @@ def settle_crash(store: Store, directory: RunDirectory, status: str, *, step: in
         rest(store, run, Intent.RUN)
         return
     error = f"its worker {status}, {crashes} times without a new checkpoint in between"
-    error_and_log = f"{error}\n{directory.log_tail()}".strip()
+    # The reason last, as in a traceback: of a long error, that line is what is shown.
+    error_and_log = f"{directory.log_tail()}\n{error}".strip()
     # The worker could not say how it ended; without this the run would begin again if the index were lost.
     directory.write_exit(ExitReason.FAILED, step=step, error=error_and_log)
     store.set_status(run, RunStatus.FINISHED, outcome=RunOutcome.FAILED, error=error_and_log, finished_at=time.time())

@@ -259,6 +259,18 @@ class Store(RequestTables):
         """Bytes of a run's journal that are in the index."""
         return int(self._value("SELECT journal_offset FROM runs WHERE id = ?", run))
 
+    def forget_journal(self, run: str) -> None:
+        """Take everything out of the index that came from a run's journal, in the caller's transaction."""
+        for table in ("steps", "epochs", "gradients", "checkpoints"):
+            self._database.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
+        self._database.execute("DELETE FROM events WHERE run = ? AND journal_seq IS NOT NULL", (run,))
+        self._database.execute(
+            "UPDATE runs SET journal_offset = 0, step = 0, epoch = 0, checkpoint_step = NULL, checkpoint_seconds = 0,"
+            " train_loss = NULL, train_error = NULL, test_loss = NULL, test_error = NULL, best_test_error = NULL,"
+            " images_per_second = NULL, seconds = NULL WHERE id = ?",
+            (run,),
+        )
+
     def ingest(self, run: str, events: Sequence[AnyEvent], garbage: Iterable[Garbage], *, end: int) -> None:
         """Enter what a journal said since the last time, and how far it was read, in the caller's transaction."""
         enter(self._database, run, events, end=end)

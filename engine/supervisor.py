@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
+from engine.boot import boot_id, is_another_boot
 from engine.catching_up import ingest, place_said
 from engine.database import DatabaseUnusable, IndexNotWritten
 from engine.devices import Device, MemoryReading, read_memory
@@ -27,7 +28,7 @@ from engine.recovery import Recovery, Worker
 from engine.run import TRANSITIONS, Intent, Run, RunOutcome, RunStatus
 from engine.run_directory import Assignment, Labels, RunDirectory
 from engine.settings import Settings
-from engine.settling import disk_trouble, finish, lose, rest, settle_crash, wait_for_disk
+from engine.settling import disk_trouble, lose, rest, settle
 from engine.slots import MemoryShort, Occupant, Slots
 from engine.storage import Storage
 from engine.store import Store
@@ -175,27 +176,24 @@ class Supervisor(Recovery):
     def _settle(self, run: str) -> None:
         """A worker is gone: what it left behind, and what was wanted of the run, say where the run stands now."""
         directory = self.directory(run)
-        record = directory.read_exit()
         status, trouble = self._ends[run]
-        intent = self.reader.run(run).intent
-        trouble = trouble if intent is Intent.RUN else None
+        assigned, found = self.labelling.read(run).assigned, self.reader.run(run)
+        trouble = trouble if found.intent is Intent.RUN else None
         with self.labelling.transaction():
-            if trouble is not None:
-                wait_for_disk(self.store, run, trouble)
-            elif record is not None and record.reason.is_final:
-                outcome = finish(self.store, run, record)
-                why = (record.error or "").strip().splitlines()
-                self.store.add_event(run, "finished", f"{outcome.value}: {why[-1]}" if why else outcome.value)
-                if outcome is RunOutcome.SUCCEEDED:
-                    self.labelling.change(run, taken_seconds=self.reader.run(run).taken_seconds)
-                    worker = self._running[run]
-                    if worker.began is not None and worker.first_step == 0:
-                        self.store.set_worker_seconds(run, time.monotonic() - worker.began)
-            elif record is None and intent is Intent.RUN and run not in self._stop_asked_at:
-                step = self.reader.run(run).step
-                settle_crash(self.store, directory, status or "ended without a word", step=step)
-            else:
-                rest(self.store, run, intent)
+            outcome = settle(
+                self.store,
+                directory,
+                found,
+                status=status,
+                trouble=trouble,
+                stopping=run in self._stop_asked_at,
+                restarted=assigned is not None and is_another_boot(assigned.boot),
+            )
+            if outcome is RunOutcome.SUCCEEDED:
+                self.labelling.change(run, taken_seconds=self.reader.run(run).taken_seconds)
+                worker = self._running[run]
+                if worker.began is not None and worker.first_step == 0:
+                    self.store.set_worker_seconds(run, time.monotonic() - worker.began)
         del self._running[run], self._ends[run]
         self._stop_asked_at.pop(run, None)
         if trouble is not None:
@@ -265,6 +263,7 @@ class Supervisor(Recovery):
                     visible=device.visible,
                     at=time.time(),
                     journal_bytes=self.store.journal_offset(run.id),
+                    boot=boot_id(),
                 )
                 self.labelling.change(run.id, assigned=assigned)
                 self.store.set_running(run.id, device.name, started_at=time.time())

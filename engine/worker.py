@@ -10,6 +10,7 @@ already holds run.lock.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import signal
 import socket
@@ -20,7 +21,7 @@ from types import FrameType
 
 import torch
 
-from engine import datasets, numerics, planner, precision
+from engine import datasets, failures, numerics
 from engine.devices import cpu_name
 from engine.errors import DepthscopeError, UsageError
 from engine.journal import JournalWriter, Notice, Resumed, Started
@@ -29,7 +30,6 @@ from engine.loop import train
 from engine.paths import Home, find_home
 from engine.run_directory import ExitReason, RunDirectory
 from engine.session import Session, restore
-from engine.sizes import byte_size
 from engine.spec import RunSpec, check_fits_data
 from engine.steps import steps_for
 from engine.stopping import epochs_to_judge
@@ -113,16 +113,6 @@ def limit_memory(device: torch.device, limit_bytes: int | None) -> None:
         torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total), device)
 
 
-def out_of_memory(spec: RunSpec, home: Home, failure: torch.OutOfMemoryError) -> str:
-    """What is said of a run that did not fit on its GPU after all, and what would."""
-    free, total = torch.cuda.mem_get_info()
-    native = precision.of_gpu(torch.cuda.get_device_capability())
-    num_train, num_test, _ = datasets.describe(home, spec.data.name)
-    limit = min(total, spec.memory_limit_bytes or total)
-    advice = planner.suggestion(spec, native, limit, on_gpu=True, num_train=num_train, num_test=num_test)
-    return f"out of memory on the GPU ({byte_size(limit)} for this run, {byte_size(free)} free): {advice} ({failure})"
-
-
 def device_name(device: torch.device) -> str:
     """What the device calls itself."""
     if device.type == "cuda":
@@ -196,20 +186,18 @@ def work(directory: RunDirectory, stop: StopSignal) -> ExitReason:
         reason, error = train(session, stop), session.ended_because
     except StopRequested:
         reason = ExitReason.STOPPED
-    except torch.OutOfMemoryError as failure:
-        reason, error = ExitReason.FAILED, out_of_memory(directory.read_spec(), find_home(), failure)
     except Exception as failure:
-        reason, error = why_failed(failure)
+        reason, error = why_failed(failure, directory)
     try:
         journal.sync()
         journal.close()
     except OSError as failure:
-        reason, error = why_failed(failure)
+        reason, error = why_failed(failure, directory)
     leave_word(directory, reason, step=session.state.next_step if session is not None else 0, error=error)
     return reason
 
 
-def why_failed(failure: Exception) -> tuple[ExitReason, str]:
+def why_failed(failure: Exception, directory: RunDirectory) -> tuple[ExitReason, str]:
     """How a worker ends that cannot go on, and what is said of it, in its log too, where people look for a reason."""
     if (trouble := trouble_of(failure)) is not None:
         tell(f"depthscope: {trouble}")
@@ -219,6 +207,11 @@ def why_failed(failure: Exception) -> tuple[ExitReason, str]:
         return ExitReason.FAILED, str(failure)
     text = "".join(traceback.format_exception(failure))
     tell(text)
+    if failures.is_out_of_memory(failure):
+        said = failures.out_of_memory(directory.read_spec(), find_home(), failure, torch_device(assigned_device()))
+        return ExitReason.FAILED, said
+    if failures.is_device_failure(failure):
+        return ExitReason.CRASHED, failures.first_line(failure)
     return ExitReason.FAILED, text
 
 
@@ -244,6 +237,8 @@ def leave_word(directory: RunDirectory, reason: ExitReason, *, step: int, error:
 def main() -> int:
     """Entry point; the exit status repeats exit.json for whoever watches the process."""
     os.umask(0o077)
+    # Of a segmentation fault, the log then says in which line it was.
+    faulthandler.enable()
     directory = RunDirectory(Path(sys.argv[1]))
     stop = StopSignal()
     stop.listen()
@@ -259,9 +254,9 @@ def main() -> int:
         return 0
     except OSError as failure:
         # Not even its journal could be opened.
-        reason, error = why_failed(failure)
+        reason, error = why_failed(failure, directory)
         leave_word(directory, reason, step=0, error=error)
-    return 1 if reason in (ExitReason.FAILED, ExitReason.DISK) else 0
+    return 1 if reason in (ExitReason.FAILED, ExitReason.DISK, ExitReason.CRASHED) else 0
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+import torch
 
-from engine import fitting, worker
+from engine import failures, fitting, worker
 from engine.devices import Device
 from engine.errors import UsageError
 from engine.fitting import check_memory, judge, made_to_fit
@@ -152,11 +153,12 @@ def test_fit_leaves_a_run_alone_that_fits():
 
 def test_a_worker_that_ran_out_of_memory_says_what_fits(monkeypatch: pytest.MonkeyPatch, home):
     """The suggestion of the planner, for the GPU and the limit that it had."""
-    monkeypatch.setattr(worker.torch.cuda, "mem_get_info", lambda: (GIB, 80 * GIB))
-    monkeypatch.setattr(worker.torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (GIB, 80 * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 5 * GIB)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
     spec = bottleneck(limit=6 * GIB)
-    failure = worker.torch.OutOfMemoryError("tried to allocate 2.00 GiB")
-    said = worker.out_of_memory(spec, home.home, failure)
+    failure = torch.OutOfMemoryError("tried to allocate 2.00 GiB\nadvice for programmers")
+    said = failures.out_of_memory(spec, home.home, failure, torch.device("cuda", 0))
     expected = suggestion(spec, of_gpu((9, 0)), 6 * GIB, on_gpu=True, **SIZES)
 
     assert said == (
@@ -175,13 +177,11 @@ def test_a_worker_holds_torch_to_the_limit_on_a_gpu_alone(monkeypatch: pytest.Mo
     """As a share of the card; a limit above what it has is all of it, and the CPU knows no such thing."""
     held: list[float] = []
     monkeypatch.setattr(
-        worker.torch.cuda, "get_device_properties", lambda _device: type("Card", (), {"total_memory": 24 * GIB})
+        torch.cuda, "get_device_properties", lambda _device: type("Card", (), {"total_memory": 24 * GIB})
     )
-    monkeypatch.setattr(
-        worker.torch.cuda, "set_per_process_memory_fraction", lambda fraction, _device: held.append(fraction)
-    )
-    gpu = worker.torch.device("cuda", 0)
-    for device, limit in ((gpu, 6 * GIB), (gpu, 48 * GIB), (gpu, None), (worker.torch.device("cpu"), 6 * GIB)):
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda fraction, _device: held.append(fraction))
+    gpu = torch.device("cuda", 0)
+    for device, limit in ((gpu, 6 * GIB), (gpu, 48 * GIB), (gpu, None), (torch.device("cpu"), 6 * GIB)):
         worker.limit_memory(device, limit)
 
     assert held == [0.25, 1.0]

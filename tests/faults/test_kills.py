@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -11,56 +11,21 @@ import msgspec
 import pytest
 import torch
 
-from engine.checkpoint import read_archive, write_archive
-from engine.journal import Epoch, Gradients, Step, read_journal
-from engine.run import RunOutcome
-
-NUM_KILLS = 20
-EPOCHS = 160
-"""Several for each kill, so that a test that is slow to kill still finds the run under way."""
-RUN = ("--epochs", str(EPOCHS), "--seed", "5")
-
-
-def weights(home: Any, run: str) -> dict[str, torch.Tensor]:
-    loaded: dict[str, torch.Tensor] = torch.load(home.directory(run).weights, weights_only=True)
-    return loaded
-
-
-def same_weights(home: Any, first: str, second: str) -> bool:
-    """Whether two runs ended with the same tensors, bit for bit."""
-    one, other = weights(home, first), weights(home, second)
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def check_rows(home: Any, run: str, epochs: int) -> None:
-    """Every epoch once, in journal and index alike; no step twice; seq without gap or repetition."""
-    events = read_journal(home.directory(run).journal).events
-    assert [event.seq for event in events] == list(range(len(events)))
-    assert [event.epoch for event in events if isinstance(event, Epoch)] == list(range(1, epochs + 1))
-    steps = [event.step for event in events if isinstance(event, Step)]
-    assert steps == sorted(set(steps))
-    assert [event.epoch for event in events if isinstance(event, Gradients)] == list(range(epochs + 1))
-    with home.reader() as reader:
-        num_layers = len(reader.gradients(run)) // (epochs + 1)
-        assert [(row.epoch, row.position) for row in reader.gradients(run)] == [
-            (epoch, position) for epoch in range(epochs + 1) for position in range(num_layers)
-        ]
-        rows = reader.epochs(run)
-        assert [row.epoch for row in rows] == list(range(1, epochs + 1))
-        assert [row.step for row in reader.steps(run)] == steps
-        assert len([event for event in reader.events(run) if event.kind == "checkpoint"]) == len(
-            [event for event in events if event.__struct_config__.tag == "checkpoint"]
-        )
-    measured = [event for event in events if isinstance(event, Epoch)]
-    assert [row.test_loss for row in rows] == [event.test_loss for event in measured]
-
-
-def metrics(home: Any, run: str) -> list[Any]:
-    """What was measured, without what a clock measured."""
-    with home.reader() as reader:
-        rows, gradients = reader.epochs(run), reader.gradients(run)
-    measured = [(row.train_loss, row.train_error_percent, row.test_loss, row.test_error_percent) for row in rows]
-    return [*measured, *gradients]
+from engine.checkpoint import read_archive
+from engine.journal import Epoch, read_journal
+from tests.faults.killing import (
+    Executioner,
+    check_nothing_lost,
+    check_rows,
+    draw_plan,
+    epochs_needed,
+    kill_engines,
+    points_fallen,
+    sabotaged,
+    same_weights,
+    train_planned,
+)
+from tests.faults.sabotage.kill_points import HALF_CHECKPOINT, OFTEN, ONCE, STEP, TORN_LINE, UNTOLD_CHECKPOINT
 
 
 def state_of(home: Any, run: str) -> str:
@@ -68,107 +33,73 @@ def state_of(home: Any, run: str) -> str:
         return str(reader.run(run).status)
 
 
-def epoch_of(home: Any, run: str) -> int:
-    """Epochs done; each was saved in a checkpoint."""
-    with home.reader() as reader:
-        return int(reader.run(run).epoch)
-
-
-def is_finished(home: Any, run: str) -> bool:
-    with home.reader() as reader:
-        return bool(reader.run(run).is_finished)
-
-
 def step_of(home: Any, run: str) -> int:
     with home.reader() as reader:
         return int(reader.run(run).step)
 
 
-@pytest.mark.long
-def test_a_worker_killed_at_random_places_ends_with_the_weights_of_one_never_killed(
-    home: Any, wait_until: Callable[..., Any]
-):
-    """Twenty kills, each behind a new epoch: in an epoch, in an evaluation, in the writing of a checkpoint."""
-    undisturbed = home.train(*RUN)
+def train_and_kill_by_plan(home: Any, words: tuple[str, ...], plan: list[str]) -> Counter[str]:
+    """Hold a run whose workers kill themselves by a plan against one that nobody disturbs; returns where they fell."""
+    epochs = epochs_needed(plan)
+    words = (*words, "--epochs", str(epochs))
+    undisturbed = home.train(*words)
+    (run,) = train_planned(home, (words, plan))
     home.cli("wait", undisturbed)
-    run = home.train(*RUN)
-    draws = random.Random(1)
-    for _ in range(NUM_KILLS):
-        before = epoch_of(home, run)
-        wait_until(lambda seen=before: epoch_of(home, run) > seen or is_finished(home, run))
-        threading.Event().wait(draws.uniform(0, 0.15))
-        pid = home.worker_pid(run)
-        assert pid is not None, "the run ended before it was killed often enough"
-        home.kill(pid)
-        wait_until(lambda dead=pid: home.worker_pid(run) not in (dead, None) or is_finished(home, run))
-    home.cli("wait", run)
-
-    check_rows(home, run, EPOCHS)
-    assert same_weights(home, undisturbed, run)
-    assert metrics(home, undisturbed) == metrics(home, run)
-    with home.reader() as reader:
-        assert [event.kind for event in reader.events(run)].count("resumed") == NUM_KILLS
+    home.cli("wait", run, status=None, patience_seconds=1500)
+    check_nothing_lost(home, undisturbed, run, epochs=epochs, num_kills=len(plan))
+    return points_fallen(home, run)
 
 
 @pytest.mark.long
-def test_an_engine_killed_at_random_places_leaves_training_alone_and_loses_no_row(
-    home: Any, wait_until: Callable[..., Any]
-):
-    """Twenty kills; the next command's engine adopts the worker that never noticed."""
-    run = home.train("--epochs", "2000")
-    wait_until(lambda: step_of(home, run) > 0)
-    worker = home.worker_pid(run)
-    draws = random.Random(2)
-    for _ in range(NUM_KILLS):
-        threading.Event().wait(draws.uniform(0, 0.3))
-        engine = home.engine_pid()
-        home.kill(engine)
-        wait_until(lambda: home.engine_pid() is None)
-        home.cli("ls")
-        assert home.engine_pid() not in (None, engine)
-        assert home.worker_pid(run) == worker
-    home.cli("stop", run)
-    wait_until(lambda: is_finished(home, run))
+@pytest.mark.timeout(1800)
+def test_workers_killed_at_every_point_end_with_the_weights_of_one_never_killed(home: Any):
+    """Once at each: while it starts and loads, in a step, an evaluation, a line, and in every part of a checkpoint."""
+    sabotaged(home)
+    plan = draw_plan(random.Random(1), len(ONCE + OFTEN))
 
-    check_rows(home, run, epoch_of(home, run))
-    with home.reader() as reader:
-        assert [event.kind for event in reader.events(run)].count("started") == 1
-        assert reader.run(run).outcome is RunOutcome.CANCELLED
+    assert train_and_kill_by_plan(home, ("--seed", "5"), plan) == Counter(ONCE + OFTEN)
 
 
-@pytest.mark.parametrize("left_out", ["optimizer", "generator", "schedule", "buffers"])
-def test_a_checkpoint_that_forgets_something_would_be_seen(home: Any, wait_until: Callable[..., Any], left_out: str):
-    """The control: with momentum, the order of images, the place in the schedule or running statistics left out of
-    what a resumed worker gets, its final weights are others."""
-    undisturbed = home.train("--epochs", "8")
-    run = home.train("--epochs", "8", "--seed", "0")
-    wait_until(lambda: home.directory(run).checkpoint.exists() or step_of(home, run) >= 40)
-    home.cli("pause", run)
-    wait_until(lambda: state_of(home, run) in ("paused", "finished"))
-    directory = home.directory(run)
-    state = read_archive(directory.checkpoint)
-    assert 0 < state["next_step"] < 80
-    match left_out:
-        case "optimizer":
-            state["optimizer"]["state"] = {}
-        case "buffers":
-            state["model"] = {
-                name: torch.zeros_like(tensor) if "running" in name else tensor
-                for name, tensor in state["model"].items()
-            }
-        case "generator" | "schedule":
-            # Order of images and learning rate are functions of the step: another step is another place in both.
-            state["next_step"] += 10 if left_out == "generator" else -10
-            state["loss_sum"], state["wrong_sum"] = (
-                torch.zeros_like(state["loss_sum"]),
-                torch.zeros_like(state["wrong_sum"]),
-            )
-            state["num_images"] = 0
-    write_archive(directory.checkpoint, state)
-    home.cli("resume", run)
-    home.cli("wait", undisturbed, run)
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_workers_killed_at_random_instants_end_with_the_weights_of_one_never_killed(home: Any):
+    """From outside, and nothing of the product replaced."""
+    words = ("--epochs", "40", "--seed", "6")
+    undisturbed, run = home.train(*words), home.train(*words)
+    (victim,) = Executioner(home, random.Random(2)).kill([run], 8, most_a_run=8, patience_seconds=900)
+    home.cli("wait", undisturbed, run, patience_seconds=900)
 
-    assert not same_weights(home, undisturbed, run)
+    assert victim.num_kills == 8, "the run ended before it was killed often enough"
+    check_nothing_lost(home, undisturbed, run, epochs=40, num_kills=8)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "plan"),
+    [
+        ("momentum", f"{STEP}|1|5"),
+        ("statistics", f"{STEP}|1|5"),
+        ("generator keys", f"{STEP}|1|5"),
+        ("schedule position", f"{STEP}|1|5"),
+        ("checkpoint in place", f"{HALF_CHECKPOINT}|1|1"),
+        ("row with checkpoint", f"{UNTOLD_CHECKPOINT}|1|1"),
+        ("torn line cut", f"{TORN_LINE}|1|1"),
+    ],
+)
+def test_with_a_safeguard_taken_out_of_the_worker_a_kill_is_seen(home: Any, left_out: str, plan: str):
+    """The control: the same check fails."""
+    sabotaged(home, left_out)
+    with pytest.raises(AssertionError):
+        train_and_kill_by_plan(home, ("--schedule", "one-cycle"), [plan])
+    (run,) = (path.stem for path in (home.home.root / "kills").glob("*.fell"))
+
+    assert points_fallen(home, run) == {plan.split("|")[0]: 1}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_engines_killed_at_random_instants_leave_training_alone_and_lose_no_row(bare_home: Any):
+    """The next one adopts both workers, which never noticed; some die while they start."""
+    kill_engines(bare_home, 8, random.Random(3))
 
 
 def test_a_damaged_checkpoint_costs_one_generation_and_is_told(home: Any, wait_until: Callable[..., Any]):
@@ -238,6 +169,7 @@ def test_pending_rows_reach_the_journal_when_a_worker_died_before_it_wrote_them(
     last = next(index for index, line in enumerate(lines) if b'"epoch":4,' in line and b'"kind":"epoch"' in line)
     directory.journal.write_bytes(b"".join(lines[:last]))
     directory.exit_file.unlink()
+    home.cli("engine", "stop")
     for path in home.home.root.glob("depthscope.db*"):
         path.unlink()
     home.cli("engine", "start")

@@ -1,0 +1,193 @@
+"""A worker that kills itself, by SIGKILL, at a point that a plan names: also where a random kill hardly ever falls.
+
+The plan of a run stands in HOME/kills/<id>, a line a worker: the point, the epochs that the worker completes first, how
+often it then comes to the point, and, where it is not a kill, what befalls it there, with | in between. Every one that
+came to its point leaves a line in HOME/kills/<id>.fell.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+STARTING, IMPORTED, LOADING, RESTORED = "starting", "imported", "loading", "restored"
+STEP, GRADIENT, UPDATED, EVALUATION = "step", "gradient", "updated", "evaluation"
+TORN_LINE, HALF_CHECKPOINT, UNSYNCED_CHECKPOINT = "torn line", "half checkpoint", "unsynced checkpoint"
+UNTOLD_CHECKPOINT, FILE = "untold checkpoint", "file"
+ONCE = (STARTING, IMPORTED, LOADING, RESTORED)
+"""Points that a worker passes once, before its first step."""
+OFTEN = (
+    *(STEP, GRADIENT, UPDATED, EVALUATION, TORN_LINE),
+    *(HALF_CHECKPOINT, UNSYNCED_CHECKPOINT, UNTOLD_CHECKPOINT, FILE),
+)
+FILE_EVENTS = {"open", "os.rename", "os.link", "os.remove", "os.truncate"}
+
+
+class Plan:
+    """Where this worker is to die."""
+
+    point: str | None = None
+    epochs = 0
+    """That it completes before it counts."""
+    count = 0
+    """Times that it still comes to the point."""
+    what: Callable[..., None] | None = None
+    """What befalls it; None is a kill."""
+    fell: Path
+
+    def is_due(self, point: str) -> bool:
+        """Whether this is the instant; counts."""
+        if point != self.point or self.epochs > 0:
+            return False
+        self.count -= 1
+        return self.count <= 0
+
+    def reach(self, point: str, *things: Any) -> None:
+        """Die here, if this is the instant; a misfortune is given what stands around."""
+        if self.is_due(point):
+            self.die(*things)
+
+    def die(self, *things: Any) -> None:
+        """As by kill -9, and first say where."""
+        point, self.point = self.point, None
+        descriptor = os.open(self.fell, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.write(descriptor, f"{point}\n".encode())
+        os.close(descriptor)
+        if self.what is not None:
+            self.what(*things)
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+        signal.pause()
+
+
+plan = Plan()
+
+
+class Instead:
+    """A module with some of its functions replaced, for one module that uses it."""
+
+    def __init__(self, module: Any, **replaced: Any) -> None:
+        self._module = module
+        self.__dict__.update(replaced)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+def around(
+    owner: Any, name: str, before: Callable[..., None] = lambda *_: None, after: Callable[..., None] = lambda *_: None
+) -> None:
+    """Do something before and behind every call of a function of a module or class, with what it is given by place."""
+    original = getattr(owner, name)
+
+    def wrapped(*args: Any, **named: Any) -> Any:
+        before(*args)
+        result = original(*args, **named)
+        after(*args)
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def arm(directory: Path) -> None:
+    """Take the next line of a run's plan; nothing happens to a worker that has none."""
+    planned = directory.parent.parent / "kills" / directory.name
+    if not planned.exists() or not (lines := planned.read_text().splitlines()):
+        return
+    rest = planned.with_suffix(".rest")
+    rest.write_text("".join(f"{line}\n" for line in lines[1:]))
+    rest.rename(planned)
+    point, epochs, count, *what = lines[0].split("|")
+    plan.fell = planned.with_name(f"{planned.name}.fell")
+    plan.point, plan.epochs, plan.count = point, int(epochs), int(count)
+    if what:
+        import misfortunes
+
+        plan.what = misfortunes.ALL[what[0]]
+    plan.reach(STARTING)
+    install(directory)
+    plan.reach(IMPORTED)
+
+
+def install(directory: Path) -> None:
+    """Put every point into the modules of the worker before it imports them from each other."""
+    import engine.checkpoint
+    import engine.datasets
+    import engine.journal
+    import engine.training
+
+    around(engine.datasets, "load", before=lambda *_: plan.reach(LOADING))
+    around(
+        engine.training,
+        "train_step",
+        before=lambda *things: plan.reach(STEP, *things),
+        after=lambda *things: plan.reach(UPDATED, *things),
+    )
+    around(engine.training.MetricSums, "add", before=reach_of_sums)
+    around(engine.checkpoint, "save_checkpoint", after=lambda *_: plan.reach(UNTOLD_CHECKPOINT))
+    engine.journal.os = Instead(os, write=write_line)
+    engine.checkpoint.os = Instead(os, fdopen=open_archive, fsync=sync_archive)
+
+    import engine.session
+
+    around(engine.session, "restore", after=lambda *_: plan.reach(RESTORED))
+
+    import engine.loop
+
+    around(engine.loop, "finish_epoch", after=complete_epoch)
+    inside = os.fspath(directory)
+
+    def watch_files(event: str, args: tuple[Any, ...]) -> None:
+        if event in FILE_EVENTS and isinstance(args[0], str | os.PathLike) and str(args[0]).startswith(inside):
+            plan.reach(FILE)
+
+    sys.addaudithook(watch_files)
+
+
+def complete_epoch(*_: Any) -> None:
+    plan.epochs -= 1
+
+
+def reach_of_sums(*_: Any) -> None:
+    """Sums are added to between the gradient and the update of a step, and in every batch of an evaluation."""
+    plan.reach(EVALUATION if sys._getframe(2).f_code.co_name == "evaluate" else GRADIENT)
+
+
+def write_line(descriptor: int, line: bytes) -> int:
+    """Of the journal: torn in the middle at its point."""
+    if plan.is_due(TORN_LINE):
+        os.write(descriptor, line[: len(line) // 2])
+        plan.die()
+    return os.write(descriptor, line)
+
+
+def open_archive(*args: Any) -> Any:
+    """Of a checkpoint: half of what is written reaches the disk at its point."""
+    file = os.fdopen(*args)
+    original = file.write
+
+    class Half:
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *_error: Any) -> None:
+            file.close()
+
+        def write(self, content: Any) -> None:
+            if len(content) > 256 and plan.is_due(HALF_CHECKPOINT):
+                original(content[: len(content) // 2])
+                file.flush()
+                plan.die()
+            original(content)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(file, name)
+
+    return Half()
+
+
+def sync_archive(descriptor: int) -> None:
+    plan.reach(UNSYNCED_CHECKPOINT)
+    os.fsync(descriptor)

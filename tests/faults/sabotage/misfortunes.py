@@ -1,0 +1,90 @@
+"""What else may befall a worker at a point of its plan, but a kill: for real, or as torch would tell of it.
+
+What strikes in a step is given the training state and the batch.
+"""
+
+import ctypes
+import os
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+
+def segmentation_fault(*_things: Any) -> None:
+    """By reading address 0."""
+    ctypes.string_at(0)
+
+
+def kernel_out_of_memory(*_things: Any) -> None:
+    """Take all memory of a cgroup of its own, which HOME/kills/cgroup names, until the kernel ends this process."""
+    cgroup = Path(os.environ["DEPTHSCOPE_HOME"], "kills", "cgroup").read_text()
+    Path(cgroup, "cgroup.procs").write_text(str(os.getpid()))
+    taken = []
+    while True:
+        taken.append(bytes(1 << 24).replace(b"\0", b"x"))
+
+
+def kernel_out_of_patience(*_things: Any) -> None:
+    """Pass the hard limit of CPU time, at which the kernel sends SIGKILL."""
+    used = int(time.process_time())
+    resource.setrlimit(resource.RLIMIT_CPU, (used + 1, used + 1))
+    while True:
+        pass
+
+
+def illegal_memory_access(*_things: Any) -> None:
+    """As torch tells of a kernel that wrote where nothing is."""
+    import torch
+
+    raise torch.AcceleratorError(
+        "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be asynchronously reported"
+    )
+
+
+def gpu_out_of_memory(*_things: Any) -> None:
+    """As torch tells of a GPU that is full."""
+    import torch
+
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nadvice for programmers")
+
+
+def address_space_out(*_things: Any) -> None:
+    """Ask for more than RLIMIT_AS leaves."""
+    import torch
+
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + (64 << 20), resource.RLIM_INFINITY))
+    torch.empty(1 << 30)
+
+
+def weight(value: str) -> Any:
+    """Set one weight to a value."""
+
+    def strike(state: Any, *_things: Any) -> None:
+        next(state.model.parameters()).detach()[0, 0, 0, 0] = float(value)
+
+    return strike
+
+
+def image(value: str) -> Any:
+    """Set one number of one image to a value."""
+
+    def strike(_state: Any, batch: Any) -> None:
+        batch.images[0, 0, 0, 0] = float(value)
+
+    return strike
+
+
+ALL = {
+    "segmentation fault": segmentation_fault,
+    "kernel out of memory": kernel_out_of_memory,
+    "kernel out of patience": kernel_out_of_patience,
+    "illegal memory access": illegal_memory_access,
+    "GPU out of memory": gpu_out_of_memory,
+    "address space out": address_space_out,
+    "weight nan": weight("nan"),
+    "weight inf": weight("inf"),
+    "image nan": image("nan"),
+    "image inf": image("inf"),
+}

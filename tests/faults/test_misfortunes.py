@@ -1,0 +1,195 @@
+"""Workers that die of something else than a kill: it is named, the run goes on, and the queue behind it too."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine.checkpoint import read_archive
+from engine.run import RunOutcome
+from tests.faults.killing import (
+    check_nothing_lost,
+    points_fallen,
+    sabotaged,
+    train_planned,
+)
+from tests.faults.sabotage.kill_points import STEP, UNTOLD_CHECKPOINT, UPDATED
+
+CGROUP_BYTES = 1 << 30
+"""More than a tiny run takes, and soon filled."""
+
+
+@pytest.fixture
+def memory_cgroup(home: Any, request: pytest.FixtureRequest) -> Iterator[None]:
+    """A cgroup of a gigabyte for what is to run out of memory."""
+    here = {line.split(":")[1]: line.split(":", 2)[2] for line in Path("/proc/self/cgroup").read_text().splitlines()}
+    if "memory" in here:
+        parent, limit = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"
+        parent /= here["memory"].lstrip("/")
+    else:
+        parent, limit = Path("/sys/fs/cgroup", here[""].lstrip("/")), "memory.max"
+    cgroup = parent / f"depthscope-{os.getpid()}"
+    try:
+        cgroup.mkdir()
+        (cgroup / limit).write_text(str(CGROUP_BYTES))
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            cgroup.rmdir()
+        pytest.skip(f"no cgroup with a limit of memory can be made here: {error}")
+    (home.home.root / "kills").mkdir(exist_ok=True)
+    (home.home.root / "kills" / "cgroup").write_text(str(cgroup))
+    yield
+    home.end_everything()
+    cgroup.rmdir()
+
+
+def events(home: Any, run: str, kind: str) -> list[str]:
+    """What is noted of a run's events of a kind."""
+    return [event["text"] for event in home.json("show", run)["events"] if event["kind"] == kind]
+
+
+CAUSES = {
+    "segmentation fault": "its worker killed by SIGSEGV",
+    "kernel out of patience": "its worker killed by SIGKILL",
+    "illegal memory access": "its worker could not go on: CUDA error: an illegal memory access was encountered",
+}
+KERNEL_OUT_OF_MEMORY = {"kernel out of memory": "its worker killed by SIGKILL as the kernel ran out of memory"}
+
+
+def strike_once(home: Any, causes: dict[str, str], figure: Callable[[str], None]) -> None:
+    """Train a run for each cause, whose worker dies of it: the run says so, and ends as if nothing had been."""
+    sabotaged(home)
+    words = ("--epochs", "4")
+    undisturbed = home.train(*words)
+    runs = train_planned(home, *[(words, [f"{STEP}|1|5|{misfortune}"]) for misfortune in causes])
+    home.cli("wait", undisturbed, *runs, patience_seconds=280)
+    for run, (misfortune, said) in zip(runs, causes.items(), strict=True):
+        assert events(home, run, "crashed") == [said]
+        check_nothing_lost(home, undisturbed, run, epochs=4, num_kills=1)
+        with home.reader() as reader:
+            at = {event.kind: event.at for event in reader.events(run)}
+        figure(f"{misfortune}: training again {at['resumed'] - at['crashed']:.1f} s after the crash was noticed")
+
+
+def test_a_worker_that_dies_of_something_is_resumed_and_its_cause_is_named(home: Any, figure: Callable[[str], None]):
+    """A segmentation fault, a limit of the kernel's, a CUDA error: the run goes on to the same weights."""
+    strike_once(home, CAUSES, figure)
+
+
+@pytest.mark.usefixtures("memory_cgroup")
+def test_a_worker_that_the_kernel_ends_for_want_of_memory_is_resumed_and_its_cause_is_named(
+    home: Any, figure: Callable[[str], None]
+):
+    """In a cgroup with a limit, by the kernel's own out-of-memory killer."""
+    strike_once(home, KERNEL_OUT_OF_MEMORY, figure)
+
+
+def test_a_worker_that_dies_three_times_of_something_has_failed_and_the_queue_goes_on(home: Any):
+    """Three times without a checkpoint in between; the last line of the error says of what."""
+    sabotaged(home)
+    struck = {"segmentation fault": "in string_at", "illegal memory access": "in take"}
+    words = ("--epochs", "1")
+    *runs, other = train_planned(
+        home, *[(words, [f"{STEP}|0|1|{misfortune}"] * 4) for misfortune in struck], (words, [])
+    )
+    home.cli("wait", *runs, status=4, patience_seconds=280)
+    home.cli("wait", other)
+
+    for run, (misfortune, place) in zip(runs, struck.items(), strict=True):
+        shown = home.json("show", run)["run"]
+        assert shown["outcome"] == "failed"
+        said = f"{CAUSES[misfortune]}, 3 times without a new checkpoint in between"
+        assert shown["error"].splitlines()[-1] == said
+        assert points_fallen(home, run).total() == 3
+        assert said in home.cli("show", run)
+        assert place in home.cli("logs", run)
+
+
+def test_a_checkpoint_that_no_worker_lived_to_tell_of_is_progress(home: Any):
+    """Each of four workers dies between its first checkpoint and the line that tells of it: the run gets on."""
+    sabotaged(home)
+    (run,) = train_planned(home, (("--epochs", "6"), [f"{UNTOLD_CHECKPOINT}|0|1"] * 4))
+    home.cli("wait", run, patience_seconds=280)
+
+    assert len(events(home, run, "crashed")) == 4
+
+
+def test_runs_out_of_memory_have_failed_with_what_would_fit(
+    home: Any, wait_until: Callable[..., Any], figure: Callable[[str], None]
+):
+    """At once, for it would happen again; their checkpoints are there for a retry, and their memory is free."""
+    sabotaged(home)
+    causes = {"GPU out of memory": "CUDA out of memory.", "address space out": "can't allocate memory"}
+    words = ("--epochs", "3", "--precision", "fp32")
+    runs = train_planned(home, *[(words, [f"{STEP}|1|5|{misfortune}"]) for misfortune in causes])
+    home.cli("wait", *runs, status=4)
+    for run, (misfortune, cause) in zip(runs, causes.items(), strict=True):
+        shown = home.json("show", run)
+        error = shown["run"]["error"]
+        assert shown["run"]["outcome"] == "failed"
+        assert error.startswith("out of memory on the CPU (")
+        assert "fits (~" in error or "nothing fits, even" in error
+        assert cause in error
+        assert "advice for programmers" not in error
+        assert not events(home, run, "crashed")
+        assert points_fallen(home, run).total() == 1
+        assert read_archive(home.directory(run).checkpoint)["next_step"] == 10
+        assert home.worker_pid(run) is None
+        struck_at = (home.home.root / "kills" / f"{run}.fell").stat().st_mtime
+        with home.reader() as reader:
+            gone = next(event.at for event in reader.events(run) if event.kind == "finished")
+        figure(f"{misfortune}: its process gone {gone - struck_at:.2f} s after it struck")
+
+    home.cli("retry", runs[0])
+    home.cli("wait", runs[0])
+    assert len(events(home, runs[0], "resumed")) == 1
+
+
+NOT_FINITE = [
+    (STEP, 5, "weight nan", 14),
+    (STEP, 5, "weight inf", 14),
+    (STEP, 5, "image nan", 14),
+    (STEP, 1, "image inf", 10),
+    # The loss before it was finite: the next shows it.
+    (UPDATED, 5, "weight nan", 15),
+    # Behind the last update of an epoch, where no next loss comes before the checkpoint.
+    (UPDATED, 10, "weight inf", 20),
+]
+
+
+def diverge(home: Any, cases: list[tuple[str, int, str, int]]) -> None:
+    """Train runs in which a number that is none turns up, and check that they were stopped before that did harm."""
+    words = ("--epochs", "3")
+    plans = [[f"{point}|1|{count}|{misfortune}"] for point, count, misfortune, _ in cases]
+    runs = train_planned(home, *[(words, plan) for plan in plans])
+    home.cli("wait", *runs, status=None, patience_seconds=280)
+    for run, (*_, step) in zip(runs, cases, strict=True):
+        saved = read_archive(home.directory(run).checkpoint)
+        momentum = [kept["momentum_buffer"] for kept in saved["optimizer"]["state"].values()]
+        with home.reader() as reader:
+            assert reader.run(run).outcome is RunOutcome.DIVERGED
+            notices = [event.text for event in reader.events(run) if event.kind == "notice"]
+        assert points_fallen(home, run).total() == 1
+        assert [text for text in notices if f"the loss was not finite at step {step} " in text]
+        assert saved["next_step"] == 10
+        assert all(torch.isfinite(tensor.float()).all() for tensor in [*saved["model"].values(), *momentum])
+        assert not home.directory(run).weights.exists()
+
+
+def test_numbers_that_are_none_end_a_run_as_diverged_with_its_last_good_checkpoint(home: Any):
+    """NaN and infinity, in a weight and in an image; the checkpoint of the epoch before stays as it was."""
+    sabotaged(home)
+    diverge(home, NOT_FINITE)
+
+
+def test_numbers_that_are_none_would_be_seen_in_a_checkpoint(home: Any):
+    """The control: with nobody looking at losses and weights, the check of them fails."""
+    sabotaged(home, "watch over numbers")
+    with pytest.raises(AssertionError, match="DIVERGED"):
+        diverge(home, NOT_FINITE[:1])
