@@ -58,6 +58,23 @@ def address_space_out(*_things: Any) -> None:
     torch.empty(1 << 30)
 
 
+def gpu_filled(*_things: Any) -> None:
+    """Take all memory of the GPU, and more."""
+    import torch
+
+    taken = []
+    while True:
+        taken.append(torch.empty(1 << 30, dtype=torch.uint8, device="cuda"))
+
+
+def gpu_out_of_bounds(*_things: Any) -> None:
+    """Let a kernel read far behind a tensor, which the GPU ends with everything else in its context."""
+    import torch
+
+    torch.zeros(8, device="cuda")[torch.tensor([1 << 40], device="cuda")]
+    torch.cuda.synchronize()
+
+
 def weight(value: str) -> Any:
     """Set one weight to a value."""
 
@@ -83,6 +100,8 @@ ALL = {
     "illegal memory access": illegal_memory_access,
     "GPU out of memory": gpu_out_of_memory,
     "address space out": address_space_out,
+    "GPU filled": gpu_filled,
+    "GPU out of bounds": gpu_out_of_bounds,
     "weight nan": weight("nan"),
     "weight inf": weight("inf"),
     "image nan": image("nan"),
