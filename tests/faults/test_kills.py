@@ -169,7 +169,6 @@ def test_pending_rows_reach_the_journal_when_a_worker_died_before_it_wrote_them(
     last = next(index for index, line in enumerate(lines) if b'"epoch":4,' in line and b'"kind":"epoch"' in line)
     directory.journal.write_bytes(b"".join(lines[:last]))
     directory.exit_file.unlink()
-    home.cli("engine", "stop")
     for path in home.home.root.glob("depthscope.db*"):
         path.unlink()
     home.cli("engine", "start")
