@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
+from textual.css.query import NoMatches
 from textual.screen import Screen
 
 from console.background import in_background
@@ -326,11 +327,16 @@ class ConsoleApp(App[None]):
     def leave(self, status: int) -> None:
         """Leave with an exit status, once requests are answered and no screen is half composed: it would fall over."""
         if self._guard is not None:
-            self._guard.end_in_time(status)
+            self._guard.end_in_time(status, "" if status else f"depthscope: {self.parting_words()}\r\n")
         if self.screen.is_mounted and not self._num_asked:
             self.exit(return_code=status)
         else:
             self.set_timer(SECONDS_BETWEEN_TRIES, lambda: self.leave(status))
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Textual's end on an error; none where a screen looks for its parts while it is taken down."""
+        if not (self._exit and isinstance(error, NoMatches)):
+            super()._handle_exception(error)
 
     def parting_words(self) -> str:
         """What goes on when the console is gone."""

@@ -37,6 +37,7 @@ class TerminalGuard:
         self._asked: int | None = None
         """The first signal that came; None before there was one."""
         assert sys.__stdin__ is not None, "only a console on a terminal is guarded"
+        self._last_words = ""
         self._status: int | None = None
         """With which the process ends; None before somebody wanted that."""
         self._descriptor = sys.__stdin__.fileno()
@@ -66,8 +67,14 @@ class TerminalGuard:
         self.end_in_time(EXIT_OF_SIGNAL + number)
         self.call_leave()
 
-    def end_in_time(self, status: int) -> None:
-        """End the process with a status where the app, which is leaving, has not left soon; the first status counts."""
+    def end_in_time(self, status: int, last_words: str = "") -> None:
+        """End the process with a status where the app, which is leaving, has not left soon; the first status counts.
+
+        Args:
+            status: Of the process.
+            last_words: A line that the user reads then, on a terminal that is still there.
+        """
+        self._last_words = last_words or self._last_words
         if self._status is None:
             self._status = status
             timer = threading.Timer(SECONDS_TO_LEAVE, self.end)
@@ -109,5 +116,5 @@ class TerminalGuard:
                 writable.register(self._descriptor, select.POLLOUT)
                 # Little enough to fit where there is any room at all, so that this does not wait.
                 if any(event == select.POLLOUT for _, event in writable.poll(0)):
-                    os.write(self._descriptor, RESTORE)
+                    os.write(self._descriptor, RESTORE + self._last_words.encode())
         os._exit(self._status or 0)
