@@ -9,6 +9,7 @@ from typing import Any
 from textual.pilot import Pilot
 
 from console.app import ConsoleApp
+from console.pulse import EngineState
 from console.screens.home import HomeScreen
 from console.widgets.run_table import RunTable
 from engine.paths import Home
@@ -40,10 +41,11 @@ def hold_queue(pulses: dict[str, Any], queue: QueueState) -> None:
 
 
 async def settle(pilot: Pilot[Any]) -> None:
-    """Until the charts are loaded and nothing is left to be done."""
-    home = pilot.app.screen_stack[0]
+    """Until the charts are loaded, the engine has been asked, and nothing is left to be done."""
+    app, home = pilot.app, pilot.app.screen_stack[0]
+    assert isinstance(app, ConsoleApp)
     assert isinstance(home, HomeScreen)
-    while not home.charts_ready:
+    while not home.charts_ready or app.pulse.engine is EngineState.STARTING:
         await pilot.pause(0.01)
     await pilot.pause()
     await pilot.pause()
