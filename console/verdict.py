@@ -39,6 +39,10 @@ class Verdict:
     """The same of the test error, which is only told."""
     shortcuts: Contrast | None
     """Training error of the two networks with shortcuts, deep minus shallow; None where they were not trained."""
+    counterparts: tuple[Group, Group] | None
+    """These two, the deep one first; None where they were not trained."""
+    num_updates: int | None
+    """Steps of the optimiser after which those two were compared; None where they were not."""
     broken: tuple[Group, ...]
     """Deeper plain networks of which no pair has a training error, because every run diverged or failed."""
 
@@ -57,6 +61,11 @@ class Verdict:
                 assert_never(self.training.sign)
 
     @property
+    def is_uncured(self) -> bool:
+        """Whether the networks with shortcuts degrade as well, by more than their seeds differ by."""
+        return self.claim is Claim.DEGRADATION and self.shortcuts is not None and self.shortcuts.sign is Sign.HIGHER
+
+    @property
     def line(self) -> str:
         """The claim with its evidence, in one line."""
         words = f"{self.claim}: {self.deep.label} trains {compared(self.training)} than {self.shallow.label}"
@@ -64,10 +73,14 @@ class Verdict:
             words += f", n={self.training.num_seeds}"
         if self.claim is Claim.UNDECIDED:
             words += " (the seeds differ by as much)"
-        if self.shortcuts is not None:
-            words += f"; with shortcuts {compared(self.shortcuts)}"
+        if self.shortcuts is not None and self.counterparts is not None:
+            deep, shallow = self.counterparts
+            words += f"; with shortcuts {deep.label} against {shallow.label}: {compared(self.shortcuts)}"
             if self.shortcuts.num_seeds != self.training.num_seeds:
                 words += f", n={self.shortcuts.num_seeds}"
+            if self.is_uncured:
+                after = "" if self.num_updates is None else f" after {self.num_updates:,} updates"
+                words += f": the shortcut has not cured it here{after}"
         for group in self.broken:
             words += f"; {group.label} {', '.join(sorted({str(run.outcome) for run in group.runs}))}"
         return words + so_far(self.training, self.deep)
@@ -131,13 +144,21 @@ def verdict_of(family: Sequence[Group], groups: Sequence[Group], epochs: Epochs)
         if training is None:
             continue
         first, second = (counterpart(groups, group) for group in (deep, shallow))
-        shortcuts = None
+        shortcuts, counterparts, num_updates = None, None, None
         if first is not None and second is not None:
+            counterparts = (first, second)
             shortcuts = degradation(measured(first, epochs), measured(second, epochs))
+        if first is not None and shortcuts is not None:
+            num_updates = updates(first, epochs, shortcuts.epoch)
         broken = tuple(group for group in family if group.model.depth > deep.model.depth and is_broken(group))
         test = contrast(measured(deep, epochs), measured(shallow, epochs), "test_error_percent")
-        return Verdict(shallow, deep, training, test, shortcuts, broken)
+        return Verdict(shallow, deep, training, test, shortcuts, counterparts, num_updates, broken)
     return None
+
+
+def updates(group: Group, epochs: Epochs, epoch: int) -> int | None:
+    """Steps of the optimiser that a network had behind it after an epoch; None where no seed has come so far."""
+    return next((row.step for run in group.runs for row in epochs.get(run.id, ()) if row.epoch == epoch), None)
 
 
 def is_broken(group: Group) -> bool:

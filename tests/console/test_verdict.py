@@ -11,8 +11,11 @@ from console.describing import comparison_document, description
 from console.groups import group_runs
 from console.report import comparison_text
 from console.verdict import Claim, read_epochs, read_gradients, verdict_line, verdicts
+from engine.paths import Home
 from engine.queries import Reader
 from engine.run import Run
+from engine.store import Store
+from tests import samples
 from tests.recorded_runs import recorded_home
 
 
@@ -31,7 +34,7 @@ def test_nothing_is_claimed_from_one_seed(reader: Reader):
     assert verdict.claim is Claim.ONE_SEED
     assert verdict.line == (
         "no claim from one seed: he-plain44-w8 trains 32.4 points worse than he-plain8-w8;"
-        " with shortcuts 11.1 points better"
+        " with shortcuts he-resnet44-w8 against he-resnet8-w8: 11.1 points better"
     )
 
 
@@ -64,11 +67,34 @@ def test_degradation_is_claimed_from_three_seeds(tmp_path: Path):
         assert verdict.claim is Claim.DEGRADATION
         assert verdict.line == (
             "degradation: he-plain44-w4 trains 12.9 ± 1.9 points worse than he-plain8-w4, n=3;"
-            " with shortcuts 6.8 points worse, n=1"
+            " with shortcuts he-resnet44-w4 against he-resnet8-w4: 6.8 points worse, n=1"
         )
         without_the_shallow = [run for run in runs if run.spec.model.depth == 44]
         line = verdict_line(group_runs(without_the_shallow), epochs)
         assert line == "no claim from one seed: he-plain44-w4 trains 2.2 points worse than he-resnet44-w4"
+
+
+def test_a_shortcut_that_has_not_cured_it_says_so(tmp_path: Path):
+    """Both pairs degrade by more than two seeds differ by: both networks are named, and after how many updates."""
+    home = Home(tmp_path / "home").create()
+    store = Store(home.database)
+    floors = {("he-resnet", 20): 8.0, ("he-plain", 20): 9.0, ("he-resnet", 56): 20.0, ("he-plain", 56): 40.0}
+    with store.transaction():
+        for number, ((architecture, depth), floor) in enumerate(floors.items()):
+            for seed in range(2):
+                samples.add_sample(
+                    store, 2 * number + seed + 1, architecture, depth, experiment="short", epochs_done=4, total=4,
+                    floor=floor + 0.1 * seed * (depth == 56), seed=seed,
+                )  # fmt: skip
+    store.close()
+    with Reader(home.database) as reader:
+        runs = reader.runs()
+        (verdict,) = verdicts(group_runs(runs), read_epochs(reader, runs))
+    updates = f"{4 * samples.STEPS_PER_EPOCH:,}"
+
+    assert verdict.is_uncured
+    assert "; with shortcuts he-resnet56 against he-resnet20: " in verdict.line
+    assert verdict.line.endswith(f" points worse: the shortcut has not cured it here after {updates} updates")
 
 
 def test_description_says_what_the_numbers_say(tmp_path: Path):
