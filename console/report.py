@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
-from console.formatting import clean, count, duration, mean_std, percent, table
+from console.formatting import UNKNOWN, clean, count, duration, mean_std, percent, table
 from console.groups import Group, Pair, group_runs, measured, pair_groups
 from console.published import published, published_notes
 from console.verdict import Epochs, so_far, verdict_line
@@ -14,6 +15,8 @@ from models import cost
 
 EPOCHS_OF_A_GAP = 6
 """That a table of it shows, from the first to the last."""
+TIME_A_RUN = "time a run"
+"""Over `time_words`."""
 
 
 def final_table(groups: Sequence[Group]) -> str:
@@ -28,15 +31,21 @@ def final_table(groups: Sequence[Group]) -> str:
             *([other] if any(others) else []),
             mean_std([100 - error for error in group.finals("test_error_percent")]),
             mean_std(group.finals("train_error_percent")),
-            duration(sum(run.seconds or 0 for run in group.runs)),
+            time_words(group),
             unfinished_words(group),
         ]
         for group, other in zip(groups, others, strict=True)
     ]
-    header = ["network", "parameters", "epochs", "test error %", "test accuracy %", "train error %", "time", ""]
+    header = ["network", "parameters", "epochs", "test error %", "test accuracy %", "train error %", TIME_A_RUN, ""]
     if any(others):
         header.insert(4, "published %")
     return table(header, rows, align="<" + ">" * (len(header) - 2) + "<").rstrip()
+
+
+def time_words(group: Group) -> str:
+    """What one run of a network took, training, evaluation and checkpoints: the mean over seeds that succeeded."""
+    taken = [run.taken_seconds for run in group.succeeded]
+    return duration(statistics.fmean(taken)) if taken else UNKNOWN
 
 
 def published_words(group: Group) -> str:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from console.formatting import UNKNOWN, duration, mean_std, percent
 from console.groups import Group
 from console.published import published_notes
-from console.report import gap, gap_words, unfinished_words
+from console.report import TIME_A_RUN, gap, gap_words, time_words, unfinished_words
 from console.report_blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
 from console.report_facts import Facts, data_name, states
 from console.report_figures import Figured, published_of, unfinished
@@ -38,9 +38,9 @@ def contents(facts: Facts, figures: Sequence[Figured], *, verdict: str | None, f
         _final_table(facts),
         Paragraph(
             "Errors are those of the last epoch, in percent of the test set (training error: of the augmented training"
-            " images, as they were trained on), mean ± sample standard deviation over n seeds; time is training,"
-            " evaluation and checkpoints of one run, images per second of training alone (median of the epochs)."
-            f" Images: {facts.data_words}."
+            " images, as they were trained on), mean ± sample standard deviation over n seeds; time a run is"
+            " training, evaluation and checkpoints of one run, the mean over seeds, images per second of training alone"
+            f" (median of the epochs). Images: {facts.data_words}."
         ),
         *_published(facts),
         *_pairs(facts),
@@ -95,7 +95,7 @@ def _final_table(facts: Facts) -> Table:
     shows_published = any(published_of(group) is not None for group in facts.groups)
     header = [
         "network", "parameters", "epochs", "n", "test error %", "test accuracy %", "training error %",
-        *["published test error %"] * shows_published, "time", "images/s", "not in the mean",
+        *["published test error %"] * shows_published, TIME_A_RUN, "images/s", "not in the mean",
     ]  # fmt: skip
     rows = [
         [
@@ -107,7 +107,7 @@ def _final_table(facts: Facts) -> Table:
             spread([100 - error for error in group.finals("test_error_percent")]),
             spread(group.finals("train_error_percent")),
             *["" if (one := published_of(group)) is None else one.words] * shows_published,
-            duration(statistics.fmean(taken)) if (taken := seconds_taken(group)) else UNKNOWN,
+            time_words(group),
             f"{statistics.fmean(rates):,.0f}" if (rates := rates_of(facts, group)) else UNKNOWN,
             unfinished_words(group),
         ]
@@ -119,10 +119,6 @@ def _final_table(facts: Facts) -> Table:
 def spread(values: Sequence[float]) -> str:
     """Mean and standard deviation without the number of values, which has a column of its own."""
     return mean_std(values).partition(" (n=")[0] if values else UNKNOWN
-
-
-def seconds_taken(group: Group) -> list[float]:
-    return [run.taken_seconds for run in group.succeeded]
 
 
 def rates_of(facts: Facts, group: Group) -> list[float]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from console.describing import comparison_document, description
+from console.formatting import UNKNOWN, duration
 from console.groups import group_runs
-from console.report import comparison_text
+from console.report import comparison_text, final_table
 from console.verdict import Claim, read_epochs, read_gradients, verdict_line, verdicts
 from engine.paths import Home
 from engine.queries import Reader
@@ -47,6 +49,19 @@ def test_gap_is_plain_minus_residual_by_epoch(reader: Reader):
     assert "depth  by epoch      1     2      3      4      5      6" in lines
     assert "   44  train gap  -0.3  +4.8  +16.2  +22.0  +31.1  +42.1" in lines
     assert "       test gap   +0.0  +0.0  +21.5  +25.0  +36.9  +47.6" in lines
+
+
+def test_time_is_that_of_one_run(tmp_path: Path):
+    """The mean over the seeds that succeeded, checkpoints with it, not what all of them took together."""
+    with Reader(recorded_home(tmp_path / "home", "depths").database) as reader:
+        runs = reader.runs()
+    header, *rows = final_table(group_runs(runs)).splitlines()
+    taken = [run.taken_seconds for run in runs if run.name.startswith("he-plain44-w4")]
+
+    assert header.endswith("  time a run")
+    assert rows[-1].endswith(f" {duration(sum(taken) / 3)}")
+    unfinished = msgspec.structs.replace(runs[0], outcome=None)
+    assert f"  {UNKNOWN}  seed " in final_table(group_runs([unfinished]))
 
 
 def test_what_has_not_begun_is_no_evidence(reader: Reader):
