@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from console.evidence import Gradients, beginnings, degradation_words
 from console.formatting import clean, count, mean_std
 from console.groups import Group, Pair, group_runs, pair_groups
 from console.published import differences, published, published_notes
@@ -16,11 +17,8 @@ from console.states import counted
 from console.verdict import Epochs, Verdict, so_far, verdict_line, verdicts
 from engine.contrast import Contrast
 from engine.diagnosis import diagnose, sentence
-from engine.run import GradientRow, Run
+from engine.run import Run
 from models import cost
-
-Gradients = Mapping[str, Sequence[GradientRow]]
-"""Of the layers of each run at initialisation and when they were last measured, by its id."""
 
 
 def description(experiment: str, runs: Sequence[Run], epochs: Epochs, gradients: Gradients) -> list[str]:
@@ -40,6 +38,7 @@ def description(experiment: str, runs: Sequence[Run], epochs: Epochs, gradients:
     for run in runs:
         if wrong := sentence(diagnose(run, epochs.get(run.id, ()), gradients.get(run.id, ()))):
             lines.append(f"{clean(run.name)}: {wrong}.")
+    lines += [f"{words}." for words in degradation_words(verdicts(groups, epochs), gradients)]
     lines += [pair_words(pair, epochs) for pair in pair_groups(groups)]
     if (line := verdict_line(groups, epochs)) is not None:
         lines.append(f"{line}.")
@@ -92,7 +91,7 @@ def comparison_document(experiment: str, runs: Sequence[Run], epochs: Epochs, gr
             for run in runs
         },
         "verdict": verdict_line(groups, epochs),
-        "verdicts": [verdict_document(one) for one in found],
+        "verdicts": [verdict_document(one, gradients) for one in found],
         "data": data_words(runs),
         "synthetic": any(run.synthetic for run in runs),
     }
@@ -141,7 +140,7 @@ def pair_document(pair: Pair, epochs: Epochs) -> dict[str, Any]:
     }
 
 
-def verdict_document(verdict: Verdict) -> dict[str, Any]:
+def verdict_document(verdict: Verdict, gradients: Gradients) -> dict[str, Any]:
     """A verdict with its evidence."""
     return {
         "claim": verdict.claim.value,
@@ -151,6 +150,10 @@ def verdict_document(verdict: Verdict) -> dict[str, Any]:
         "train_error_difference": contrast_document(verdict.training),
         "test_error_difference": contrast_document(verdict.test),
         "with_shortcuts": contrast_document(verdict.shortcuts),
+        "stem_over_head_gradient_at_initialisation": {
+            group.label: summary(beginnings(group, gradients))
+            for group in (verdict.deep, *(verdict.counterparts or ())[:1])
+        },
         "broken": [group.label for group in verdict.broken],
     }
 

@@ -20,7 +20,14 @@ from engine.version import VERSION
 from models import cost
 
 
-def contents(facts: Facts, figures: Sequence[Figured], *, verdict: str | None, findings: dict[str, str]) -> list[Block]:
+def contents(
+    facts: Facts,
+    figures: Sequence[Figured],
+    *,
+    verdict: str | None,
+    findings: dict[str, str],
+    degradations: Sequence[str],
+) -> list[Block]:
     """The whole report.
 
     Args:
@@ -28,6 +35,7 @@ def contents(facts: Facts, figures: Sequence[Figured], *, verdict: str | None, f
         figures: Drawn from the same facts.
         verdict: In one line; None where there are no two depths to compare.
         findings: A sentence by run, of those of which there is something to say.
+        degradations: What is to be said of networks that get worse with depth; empty where that is not claimed.
     """
     return [
         Heading(1, f"Depth and shortcuts: {facts.experiment}"),
@@ -48,7 +56,7 @@ def contents(facts: Facts, figures: Sequence[Figured], *, verdict: str | None, f
         *(Picture(figure.name, figure.title, figure.caption) for figure in figures),
         *_without_gradients(facts),
         Heading(2, "Diagnoses"),
-        *_diagnoses(facts, findings),
+        *_diagnoses(facts, findings, degradations),
         Heading(2, "Runs"),
         _runs_table(facts),
         Heading(2, "Hardware, versions and data"),
@@ -172,11 +180,13 @@ def named(runs: Sequence[Run]) -> str:
     return ", ".join(run.name for run in runs)
 
 
-def _diagnoses(facts: Facts, findings: dict[str, str]) -> list[Block]:
+def _diagnoses(facts: Facts, findings: dict[str, str], degradations: Sequence[str]) -> list[Block]:
     sentences = [f"{run.name}: {findings[run.id]}" for run in facts.runs if findings.get(run.id)]
+    blocks: list[Block] = [Items([*degradations, *sentences])] if degradations or sentences else []
     if not sentences:
-        return [Paragraph("Nothing of what depthscope looks for was found in any run.")]
-    return [Items(sentences)]
+        what = "Nothing else" if degradations else "Nothing"
+        blocks.append(Paragraph(f"{what} of what depthscope looks for was found in any run."))
+    return blocks
 
 
 def _runs_table(facts: Facts) -> Table:

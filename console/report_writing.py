@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from console.evidence import degradation_words
 from console.output_directory import fill_directory
 from console.report_contents import contents
 from console.report_facts import Facts
@@ -11,7 +12,7 @@ from console.report_figures import draw_figures
 from console.report_html import as_html
 from console.report_markdown import as_markdown
 from console.spec_list import ListedRun, SpecList, encode_spec_list
-from console.verdict import verdict_line
+from console.verdict import verdict_line, verdicts
 from engine.diagnosis import diagnose, sentence
 
 FIGURES = "figures"
@@ -37,7 +38,13 @@ def write_report(facts: Facts, path: Path) -> list[str]:
         findings = {
             run.id: sentence(diagnose(run, facts.epochs[run.id], facts.gradients[run.id])) for run in facts.runs
         }
-        blocks = contents(facts, figures, verdict=verdict_line(facts.groups, facts.epochs), findings=findings)
+        blocks = contents(
+            facts,
+            figures,
+            verdict=verdict_line(facts.groups, facts.epochs),
+            findings=findings,
+            degradations=degradation_words(verdicts(facts.groups, facts.epochs), facts.gradients),
+        )
         (staging / FIGURES).mkdir()
         for figure in figures:
             (staging / FIGURES / f"{figure.name}.svg").write_bytes(figure.drawn.svg)

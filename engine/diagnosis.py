@@ -168,6 +168,20 @@ def stem_against_head(stem: GradientRow, head: GradientRow) -> Finding | None:
     return Finding(symptom=Symptom.EXPLODING_GRADIENT, evidence=words, epoch=stem.epoch)
 
 
+def stem_over_head(gradients: Sequence[GradientRow], epoch: int) -> float | None:
+    """The gradient norm of the first layer over the head's at an epoch; None where it was not recorded or not finite.
+
+    Args:
+        gradients: Of a run's layers, of any epochs.
+        epoch: 0 is the initialisation.
+    """
+    layers = sorted((row for row in gradients if row.epoch == epoch), key=lambda row: row.position)
+    if len(layers) < 2:
+        return None
+    stem, head = layers[0].gradient_norm, layers[-1].gradient_norm
+    return None if stem is None or head is None or not head > 0 else stem / head
+
+
 def power(ratio: float) -> str:
     """A ratio in one digit: 3e-9, 2e4."""
     digit, exponent = f"{ratio:.0e}".split("e")

@@ -122,6 +122,13 @@ def test_description_says_what_the_numbers_say(tmp_path: Path):
 
     assert words[0] == "deep: 4 networks, 10 runs, all finished."
     assert "he-plain44-w4-s2: loss no better than that of guessing, ln 10 = 2.303, for 8 epochs: not learning." in words
+    assert "he-plain44-w4: trains 12.9 ± 1.9 points worse than he-plain8-w4, n=3: degradation." in words
+    assert (
+        "he-plain44-w4: stem gradient 803 times the head's at initialisation (n=1),"
+        " against 2.0 times in he-resnet44-w4 (n=1)."
+    ) in words
+    beginnings = document["verdicts"][0]["stem_over_head_gradient_at_initialisation"]
+    assert beginnings["he-plain44-w4"]["mean"] == pytest.approx(803.14, abs=0.01)
     assert f"{document['verdict']}." in words
     assert document["verdicts"][0]["train_error_difference"]["n"] == 3
     assert document["pairs"][0]["test_error_gap"] == document["pairs"][0]["over_seeds"]["test_error_gap"]["mean"]
