@@ -140,7 +140,7 @@ def find_all(reader: Reader, words: Sequence[str]) -> list[Run]:
         words = [newest]
     found: dict[str, Run] = {}
     for word in words:
-        for run in reader.runs(experiment=word) or [reader.find(word)]:
+        for run in reader.runs(experiment=word) or [reader.find(word, or_experiment=True)]:
             found.setdefault(run.id, run)
     return list(found.values())
 
@@ -155,7 +155,7 @@ def find_experiment(reader: Reader, name: str | None) -> tuple[str, list[Run]]:
     if name is None:
         raise UsageError("no runs yet: `depthscope quickstart` trains a first comparison in minutes")
     if not (runs := reader.runs(experiment=name)):
-        raise UsageError(f"no experiment is called {name!r}: `depthscope ls` shows their names")
+        raise reader.experiment_unknown(name)
     return name, runs
 
 

@@ -91,7 +91,7 @@ def gather_facts(reader: Reader, runs_directory: Path, experiment: str) -> Facts
     """
     runs = reader.runs(experiment=experiment)
     if not runs:
-        raise UsageError(f"no experiment is called {experiment!r}: `depthscope ls` shows their names")
+        raise reader.experiment_unknown(experiment)
     if not any(run.succeeded for run in runs):
         raise UsageError(
             f"{experiment} has no finished run to report: {states(runs)}; `depthscope wait` waits for them"

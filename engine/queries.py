@@ -14,6 +14,7 @@ import msgspec
 from engine.database import REMEDY, Database, DatabaseUnusable
 from engine.digest import TELLING
 from engine.errors import DepthscopeError, UsageError
+from engine.near_names import hint
 from engine.pace import Estimate, Pace, Truth, Workload
 from engine.precision import Precision
 from engine.run import EpochRow, EventRow, GradientRow, Intent, Run, RunOutcome, RunStatus, StepRow
@@ -200,8 +201,20 @@ class Reader:
         rows = self._rows("SELECT experiment FROM runs WHERE deleted_at IS NULL ORDER BY position DESC LIMIT 1")
         return rows[0][0] if rows else None
 
-    def find(self, word: str) -> Run:
+    def experiment_unknown(self, name: str) -> UsageError:
+        """What to raise where no experiment has the name, with what may have been meant."""
+        near = hint(name, self._names("experiment"))
+        return UsageError(f"no experiment is called {name!r}: `depthscope ls` shows their names{near}")
+
+    def _names(self, column: str) -> list[str]:
+        return [row[0] for row in self._rows(f"SELECT DISTINCT {column} FROM runs WHERE deleted_at IS NULL ORDER BY 1")]
+
+    def find(self, word: str, *, or_experiment: bool = False) -> Run:
         """The one run that a user's word means: an id, the beginning of one, a name, or experiment/name.
+
+        Args:
+            word: What was typed.
+            or_experiment: Whether it may have been meant for an experiment's name, which then is in the error.
 
         Raises:
             UsageError: no run, or more than one, answers to it.
@@ -213,7 +226,8 @@ class Reader:
         if len(alive) == 1:
             return alive[0]
         if not alive:
-            raise UsageError(f"no run is called {word!r}: `depthscope ls` shows ids and names")
+            known = self._names("name") + self._names("experiment") * or_experiment
+            raise UsageError(f"no run is called {word!r}: `depthscope ls` shows ids and names{hint(word, known)}")
         shown = ", ".join(f"{run.id} ({run.experiment}/{run.name})" for run in alive[:5])
         more = f" and {len(alive) - 5} more" if len(alive) > 5 else ""
         raise UsageError(f"{word!r} could be {len(alive)} runs: {shown}{more}; give more of the id")

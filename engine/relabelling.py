@@ -49,7 +49,7 @@ def rename_experiment(request: RenameExperiment, supervisor: Supervisor) -> Done
     check_label(request.name, "an experiment's name")
     runs = supervisor.reader.runs(experiment=request.experiment, with_deleted=True)
     if not runs:
-        raise UsageError(f"no experiment is called {request.experiment!r}: `depthscope ls` shows their names")
+        raise supervisor.reader.experiment_unknown(request.experiment)
     if request.name != request.experiment and supervisor.reader.runs(experiment=request.name, with_deleted=True):
         raise UsageError(f"an experiment is called {request.name!r} already, and two do not become one")
     return enter(request.id, {run.id: {"experiment": request.name} for run in runs}, supervisor)

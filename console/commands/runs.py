@@ -31,7 +31,6 @@ def list_runs(
     from console.filtering import parse_filter
     from console.output import narrate, print_json
     from engine import client
-    from engine.errors import UsageError
     from engine.paths import find_home
 
     fits, now = parse_filter(where or ""), time.monotonic()
@@ -40,6 +39,7 @@ def list_runs(
     with client.read_fresh(find_home()) as reader:
         found = reader.runs(experiment=experiment, with_deleted=everything, newest=limit)
         num_fitting = reader.count_runs(experiment=experiment, with_deleted=everything) if limit else 0
+        unknown = None if found or experiment is None else reader.experiment_unknown(experiment)
     runs = [run for run in found if fits(run, now)]
     num_fitting = num_fitting or len(runs)
     if as_json:
@@ -52,8 +52,8 @@ def list_runs(
             narrate(f"the newest {newest} of {num_fitting} runs; -n {num_fitting} lists all of them")
     elif found:
         narrate(f"none of {len(found)} runs fits {where!r}")
-    elif experiment is not None:
-        raise UsageError(f"no experiment is called {experiment!r}: `depthscope ls` shows their names")
+    elif unknown is not None:
+        raise unknown
     else:
         narrate("no runs yet: `depthscope quickstart` trains a first comparison in minutes")
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests import samples
+
 TRAIN = ("train", "-a", "he-resnet", "-d", "8", "--data", "tiny", "--batch-size", "20")
 
 
@@ -64,6 +66,26 @@ def test_the_line_names_the_value_and_the_remedy(home: Any, words: tuple[str, ..
 def test_a_device_that_is_not_here_is_refused_by_the_engine(home: Any):
     """Only the engine knows the devices; still nothing is written."""
     assert "device must be one of cpu, got cuda:7" in refused(home, *TRAIN, "--device", "cuda:7")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("report", "dept"), "no experiment is called 'dept': `depthscope ls` shows their names; did you mean depths?"),
+        (("ls", "deptsh"), "did you mean depths?"),
+        (("compare", "xyz"), "no experiment is called 'xyz': `depthscope ls` shows their names\n"),
+        (("show", "he-resnet20"), "no run is called 'he-resnet20': `depthscope ls` shows ids and names; did you mean he-resnet20-s0, he-resnet20-s1, he-resnet20-s2?"),  # noqa: E501
+        (("show", "he-resnet"), "did you mean he-resnet20-s0, he-resnet20-s1, he-resnet20-s2, he-resnet56-s0?"),
+        (("plot", "he-plan56-s0"), "did you mean he-plain56-s0?"),
+        (("plot", "depht"), "did you mean depths?"),
+        (("show", "xyz"), "no run is called 'xyz': `depthscope ls` shows ids and names\n"),
+    ],
+)  # fmt: skip
+def test_a_name_that_nearly_fits_is_asked_after(bare_home: Any, words: tuple[str, ...], expected: str):
+    """What begins with it, or else what is nearest, of runs and experiments; far from all, nothing is guessed."""
+    samples.fill_small(bare_home.home)
+
+    assert expected in refused(bare_home, *words)
 
 
 def test_an_ambiguous_name_lists_what_it_could_be(home: Any):
