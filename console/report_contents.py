@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -190,9 +190,17 @@ def _diagnoses(facts: Facts, findings: dict[str, str], degradations: Sequence[st
 
 
 def _runs_table(facts: Facts) -> Table:
+    """A row a run; what the user wrote of runs has columns where there is any of it."""
+    kinds: dict[str, Callable[[Run], str]] = {
+        "star": lambda run: "starred" if run.starred else "",
+        "tags": lambda run: ", ".join(run.tags),
+        "notes": lambda run: run.notes,
+    }
+    labels = [(name, words) for name, words in kinds.items() if any(map(words, facts.runs))]
     header = [
         "run", "seed", "id", "state", "epochs", "test error %", "training error %", "training loss",
         "best test error % (selected on the test set)", "time", "images", "device",
+        *(name for name, _ in labels),
     ]  # fmt: skip
     rows = []
     for run in facts.runs:
@@ -212,9 +220,10 @@ def _runs_table(facts: Facts) -> Table:
                 duration(run.taken_seconds),
                 images,
                 run.device_name or UNKNOWN,
+                *(words(run) for _, words in labels),
             ]
         )
-    return Table(header, rows, "<><<>>>>>>><")
+    return Table(header, rows, "<><<>>>>>>><" + "<" * len(labels))
 
 
 def _origins(facts: Facts) -> list[Block]:

@@ -15,6 +15,7 @@ import pytest
 from console import report_facts
 from engine.journal import Gradients, LayerGradients
 from engine.run import RunOutcome, RunStatus
+from engine.run_directory import Labels
 from engine.store import Store
 from tests import samples
 
@@ -154,6 +155,32 @@ def test_the_page_needs_nothing_from_outside_and_takes_names_for_text(bare_home:
     assert r"\<script\>alert(1)\</script\> \& $x_1$ \| \*a\*" in markdown.splitlines()[0]
     for reference in found.found:
         assert base64.b64decode(reference.partition(",")[2]).startswith(b"<?xml")
+
+
+def test_stars_tags_and_notes_are_beside_their_runs(bare_home: Any, tmp_path: Path):
+    """Columns of their own where any run has them, in both files, as text; else none."""
+    fill(bare_home)
+    bare_home.cli("report", "-o", str(tmp_path / "bare"))
+    header = next(line for line in (tmp_path / "bare" / "report.md").read_text().splitlines() if "| seed | id" in line)
+    store = Store(bare_home.home.database)
+    labels = Labels(
+        name="he-resnet20-s0", experiment="depths", position=1, created_at=samples.NOW - 9000, starred=True,
+        tags=("baseline", "good"), notes="<b>mine</b> | *a*",
+    )  # fmt: skip
+    with store.transaction():
+        store.set_labels("0000000001", labels)
+    store.close()
+    bare_home.cli("report", "-o", str(tmp_path / "report"))
+    lines = (tmp_path / "report" / "report.md").read_text().splitlines()
+    page = (tmp_path / "report" / "report.html").read_text()
+
+    assert header.endswith("| device |")
+    assert f"{header} star | tags | notes |" in lines
+    row = next(line for line in lines if line.startswith("| he-resnet20-s0 "))
+    assert row.endswith(r" | starred | baseline, good | \<b\>mine\</b\> \| \*a\* |")
+    assert next(line for line in lines if line.startswith("| he-resnet20-s1 ")).endswith(" |  |  |  |")
+    assert "&lt;b&gt;mine&lt;/b&gt; | *a*" in page
+    assert "<b>mine" not in page
 
 
 def test_figures_are_drawn_twice_over_and_the_same_every_time(bare_home: Any, tmp_path: Path):
