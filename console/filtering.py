@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from console.filter_keys import KEYS, Key, Number, Words
@@ -23,6 +23,8 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+MOST_VALUES = 6
+"""Values of a key that are named where none fits."""
 
 Test = Callable[[Run, float], bool]
 """Whether a run fits, at a time of the monotonic clock."""
@@ -54,13 +56,34 @@ def parse_filter(text: str) -> Test:
     Raises:
         FilterError: a key or value is not known, or something is missing; the text points at the place.
     """
+    fits, error = parse_readable(text)
+    if error is not None:
+        raise error
+    return fits
+
+
+def parse_readable(text: str) -> tuple[Test, FilterError | None]:
+    """What the terms ask for that stand before the first that cannot be read, and what is wrong with that one."""
     tests: list[Test] = []
+    try:
+        for _, test in parse_terms(text):
+            tests.append(test)
+    except FilterError as refused:
+        return partial(fits_all, tests), refused
+    return partial(fits_all, tests), None
+
+
+def parse_terms(text: str) -> Iterator[tuple[int, Test]]:
+    """Each term: the index where it begins, and what it asks for.
+
+    Raises:
+        FilterError: as `parse_filter`, once the term is reached that cannot be read.
+    """
     at = 0
     while (at := at + len(text[at:]) - len(text[at:].lstrip())) < len(text):
-        unlike = text[at] == "!"
+        begin, unlike = at, text[at] == "!"
         test, at = parse_term(text, at + unlike)
-        tests.append(partial(differs, test) if unlike else test)
-    return lambda run, now: all(test(run, now) for test in tests)
+        yield begin, partial(differs, test) if unlike else test
 
 
 def parse_term(text: str, at: int) -> tuple[Test, int]:
@@ -160,6 +183,43 @@ def check_word(text: str, name: str, key: Words, value: str, at: int) -> None:
         near = difflib.get_close_matches(value, key.known, n=1)
         hint = f"did you mean {near[0]}? There are" if near else "there are"
         raise FilterError(f"{name} is never {value!r}: {hint} {', '.join(key.known)}", text, at)
+
+
+def why_none(text: str, runs: Sequence[Run], now: float) -> str:
+    """Why none of these runs fits a filter that can be read: what there is of the first key that none of them fits.
+
+    Empty where nothing better can be said than that none fits.
+    """
+    terms = list(parse_terms(text))
+    for begin, test in terms:
+        if any(test(run, now) for run in runs):
+            continue
+        found = KEY.match(text, begin)
+        return "" if found is None else values_here(found[1].lower(), runs, now)
+    return "each part fits some, all of it none" if len(terms) > 1 else ""
+
+
+def values_here(name: str, runs: Sequence[Run], now: float) -> str:
+    """What runs have of a key, in a few words; empty of a key whose values are whole sentences."""
+    match KEYS[name]:
+        case Words(within=True):
+            return ""
+        case Words() as key:
+            shown = sorted({clean(word) for run in runs for word in key.look(run, now) if word})
+            if len(shown) > MOST_VALUES:
+                shown[MOST_VALUES - 1 :] = [f"one of {len(shown) - MOST_VALUES + 1} others"]
+            values = " or ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
+        case Number() as key:
+            numbers = [number for run in runs if (number := key.look(run)) is not None]
+            # Four digits without an exponent, so that what is shown can be typed.
+            ends = dict.fromkeys(f"{float(f'{end(numbers):.4g}'):.10g}" for end in (min, max) if numbers)
+            values = " to ".join(ends)
+    return f"{name} here is {values}" if values else f"no run here has a {name}"
+
+
+def fits_all(tests: list[Test], run: Run, now: float) -> bool:
+    """Whether a run fits every term."""
+    return all(test(run, now) for test in tests)
 
 
 def differs(test: Test, run: Run, now: float) -> bool:

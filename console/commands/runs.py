@@ -28,7 +28,7 @@ def list_runs(
     import time
 
     from console import listing
-    from console.filtering import parse_filter
+    from console.filtering import parse_filter, why_none
     from console.output import narrate, print_json
     from engine import client
     from engine.paths import find_home
@@ -51,7 +51,8 @@ def list_runs(
         if num_fitting > newest:
             narrate(f"the newest {newest} of {num_fitting} runs; -n {num_fitting} lists all of them")
     elif found:
-        narrate(f"none of {len(found)} runs fits {where!r}")
+        why = why_none(where or "", found, now)
+        narrate(f"none of {len(found)} runs fits {where!r}{f': {why}' if why else ''}")
     elif unknown is not None:
         raise unknown
     else:

@@ -14,7 +14,7 @@ from textual.containers import Container, Vertical
 from textual.widgets import Input, Static
 
 from console.background import in_background
-from console.filtering import FilterError, parse_filter
+from console.filtering import FilterError, parse_readable, why_none
 from console.formatting import cells, cut
 from console.label_words import tags_and_note
 from console.looks import MOST_CURVES, Look, Options, looks
@@ -31,7 +31,6 @@ from console.widgets.chart import Chart
 from console.widgets.field import Field
 from console.widgets.question import Question
 from console.widgets.run_table import Line, RunTable
-from engine.errors import UsageError
 from engine.run import Run, RunStatus
 
 NO_RUNS = """No runs yet.
@@ -102,6 +101,8 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
     """Whether what draws is loaded."""
     _drawn: list[str] = []  # noqa: RUF012
     """Ids of the runs whose curves are on screen; replaced, never changed."""
+    _unread: FilterError | None = None
+    """What is wrong with the filter; the runs are those that fit what stands before it."""
 
     # What is shown
 
@@ -141,10 +142,7 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
 
     def show_runs(self) -> None:
         app, view, now = self.console_app, self.console_app.view, time.monotonic()
-        try:
-            fits = parse_filter(view.filter)
-        except UsageError:
-            fits = parse_filter("")
+        fits, self._unread = parse_readable(view.filter)
         runs = in_order(
             [run for run in app.feed.runs.values() if fits(run, now)], view.sort, now, backwards=view.backwards
         )
@@ -167,7 +165,7 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
 
     def table_title(self, num_shown: int) -> str:
         view, separator = self.console_app.view, " · " if self.console_app.has_unicode else " | "
-        parts = ["Runs" if not view.filter else f"Runs: {num_shown} fit"]
+        parts = ["Runs" if not view.filter else f"Runs: {num_shown} fit{' so far' if self._unread else ''}"]
         parts += [f"{len(view.marked)} marked"] if view.marked else []
         parts += [f"by {view.sort}"] if view.sort != ORDERS[0] else []
         return separator.join(parts)
@@ -198,11 +196,16 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
 
     def say_remark(self) -> None:
         app = self.console_app
-        text = ""
-        if runs := self.current_runs():
+        text, view, now = "", app.view, time.monotonic()
+        if self._unread is not None:
+            text = self.pointing(self._unread, view.filter)
+        elif runs := self.current_runs():
             history = app.feed.history(runs[0].id)
-            words = remark(runs[0], history.epochs, time.monotonic(), history.gradients)
+            words = remark(runs[0], history.epochs, now, history.gradients)
             text = f"{words}  {tags_and_note(runs[0], unicode=app.has_unicode)}".rstrip()
+        elif view.filter and app.feed.runs and not self.query_one(RunTable).run_ids:
+            every = list(app.feed.runs.values())
+            text = ": ".join(filter(None, (f"none of {len(every)} runs fits", why_none(view.filter, every, now))))
         line = self.query_one("#remark", Static)
         text = cut(text, max(self.size.width - 2, 1), unicode=app.has_unicode)
         if str(line.content) != text:
@@ -283,11 +286,6 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
 
     @on(Input.Changed, "#filter")
     def filter_changed(self, message: Input.Changed) -> None:
-        try:
-            parse_filter(message.value)
-        except FilterError as error:
-            self.query_one("#remark", Static).update(self.pointing(error, message.value))
-            return
         self.console_app.view.filter = message.value
         self.look_again()
 
@@ -295,11 +293,17 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
         """What is wrong with a filter, beneath the place; in one sentence where there is no room for that."""
         line = f"{' ' * (error.column - 1)}^ {error.reason}"
         room = self.size.width - 2
-        return line if max(cells(line), cells(text) + 1) <= room else cut(str(error), room)
+        beneath = self.query_one("#filter", Input).display and max(cells(line), cells(text) + 1) <= room
+        return line if beneath else cut(str(error), room)
 
     @on(Input.Submitted, "#filter")
-    def leave_filter(self) -> None:
-        self.query_one("#filter", Input).display = bool(self.console_app.view.filter)
+    def leave_filter(self, message: Input.Submitted) -> None:
+        """Come back to the table, once the filter can be read."""
+        self.console_app.view.filter = message.value
+        self.look_again()
+        if self._unread is not None:
+            return
+        message.input.display = bool(message.value)
         self.query_one(RunTable).focus()
 
     def action_clear(self) -> None:

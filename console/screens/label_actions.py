@@ -64,7 +64,8 @@ class LabelActions:
         """Add tags to runs and take some away."""
         if runs := self.chosen_runs():
             had = " ".join(f"+{tag}" for tag in dict.fromkeys(tag for run in runs for tag in run.tags))
-            self.ask(f"tags of {words_of(runs)}{f' ({had})' if had else ''}, +add -remove:", self.set_tags)
+            question = f"tags of {words_of(runs)}{f' ({had})' if had else ''}, +add -remove:"
+            self.ask(question, self.set_tags, hint="separated by spaces or commas")
 
     def set_tags(self, answer: str) -> None:
         """Change tags as was typed; a word without a sign is added."""
@@ -112,9 +113,9 @@ class LabelActions:
             request = RenameExperiment(experiment=old, name=name.strip())
             _app(self).request(request, f"{clean(old)} is {clean(name)} now")
 
-    def ask(self, question: str, hand_on: Callable[[str], None], *, value: str = "") -> None:
+    def ask(self, question: str, hand_on: Callable[[str], None], *, value: str = "", hint: str = "") -> None:
         """Ask in the screen's own line."""
-        _screen(self).query_one(Question).ask(question, hand_on, value=value)
+        _screen(self).query_one(Question).ask(question, hand_on, value=value, hint=hint)
 
 
 def words_of(runs: list[Run]) -> str:

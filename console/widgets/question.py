@@ -44,20 +44,21 @@ class Question(Horizontal):
         # Selected later than focused, and what was typed meanwhile would be overwritten.
         yield Answer(compact=True, select_on_focus=False)
 
-    def ask(self, question: str, hand_on: Callable[[str], None], *, value: str = "") -> None:
+    def ask(self, question: str, hand_on: Callable[[str], None], *, value: str = "", hint: str = "") -> None:
         """Ask; a question that stands there is replaced.
 
         Args:
             question: What is asked.
             hand_on: Is given the answer, not where the user leaves without one.
             value: What stands in the field at first.
+            hint: What stands in the field while it is empty.
         """
         field = self.query_one(Answer)
         if not self.display:
             self._focused_before = self.screen.focused
         self._hand_on, self.display = hand_on, True
         self.query_one(".question", Static).update(cut(clean(question), int(self.screen.size.width * QUESTION_SHARE)))
-        field.value = value
+        field.value, field.placeholder = value, hint
         field.cursor_position = len(value)
         # At once: `focus` waits for a turn of the message loop, and letters typed ahead would be taken for commands.
         self.screen.set_focus(field)

@@ -95,16 +95,29 @@ async def test_wrong_filter_key_is_named(make_app: Callable[..., ConsoleApp]):
         await settle(pilot)
         await press(pilot, "slash")
         field, remark = app.screen.query_one("#filter", Input), app.screen.query_one("#remark", Static)
-        field.value = "x arc:plain"
+        field.value = "s arc:plain"
         await pilot.pause()
 
         assert "did you mean arch?" in str(remark.content)
-        field.value = "x depth>"
+        field.value = "s depth>"
         await pilot.pause()
         # Beneath the place itself, where there is room for that.
         assert str(remark.content) == "        ^ a value is missing"
         assert (remark.content_region.x, remark.region.y) == (field.content_region.x, field.region.y + 1)
         assert len(table(app).run_ids) == 13
+
+
+async def test_where_none_fits_the_line_below_names_the_values_that_there_are(make_app: Callable[..., ConsoleApp]):
+    """Also once the field was left; a run that is shown again is spoken of again."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "slash", *"depth>1000", "enter")
+        remark = app.screen.query_one("#remark", Static)
+
+        assert str(remark.content) == "none of 13 runs fits: depth here is 18 to 152"
+        await press(pilot, "escape")
+        assert "resnet" in str(remark.content)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from console.filtering import FilterError, parse_filter
+from console.filtering import FilterError, parse_filter, why_none
 from engine.paths import Home
 from engine.queries import Reader
 from engine.run import Run
@@ -100,3 +100,35 @@ def test_a_filter_that_cannot_be_read_points_at_the_place(text: str, column: int
     assert refused.value.reason.startswith(reason)
     assert str(refused.value).endswith(f"at the ^ in: {text[: column - 1]}^{text[column - 1 :]}")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("arch:resnet depth>=20 seed:7", "seed here is 0 to 2"),
+        ("depth>1k", "depth here is 18 to 152"),
+        ("exp:nowhere depth>1k", "exp here is broken, deep or depths"),
+        ("tag:best", "tag here is bad, baseline or good"),
+        ("star:yes arch:plain", "each part fits some, all of it none"),
+        ("note:dull", ""),
+        ("nowhere", ""),
+        ("!name:*", ""),
+    ],
+)
+def test_where_none_fits_the_values_are_named_that_there_are(text: str, why: str, runs: list[Run]):
+    """Of the first key that is at fault."""
+    now = time.monotonic()
+
+    assert not any(parse_filter(text)(run, now) for run in runs)
+    assert why_none(text, runs, now) == why
+
+
+def test_of_many_values_few_are_named(runs: list[Run]):
+    """The rest are counted; of a key that no run has anything for, that is said."""
+    many = [msgspec.structs.replace(run, name=f"n{position:02}") for position, run in enumerate(runs)]
+
+    thin = [run for run in runs if run.experiment == "depths"]
+
+    assert why_none("ARCH:plain depth>=30", thin, 0.0) == "arch here is he-plain or he-resnet"
+    assert why_none("name:x", many, 0.0) == "name here is n00, n01, n02, n03, n04 or one of 8 others"
+    assert why_none("tag:x", [msgspec.structs.replace(run, tags=()) for run in runs], 0.0) == "no run here has a tag"

@@ -11,7 +11,7 @@ from textual.events import Key
 from textual.widgets import Input, Static
 
 from console.app import ConsoleApp
-from console.widgets.question import Question
+from console.widgets.question import Answer, Question
 from engine.paths import Home
 from engine.protocol import Relabel, RenameExperiment
 from engine.queries import Reader
@@ -86,7 +86,9 @@ async def test_a_question_is_left_by_escape_and_a_wrong_tag_is_refused(
         assert app.screen.focused is table(app)
         assert len(app.view.marked) == 2
 
-        await press(pilot, "t", "plus", "a", "asterisk", "enter")
+        await press(pilot, "t")
+        assert app.screen.query_one(Answer).placeholder == "separated by spaces or commas"
+        await press(pilot, "plus", "a", "asterisk", "enter")
         await until(pilot, lambda: told(app))
         assert "a tag must be one word" in told(app)
         assert not asked

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 from textual.events import Key
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
 from console.app import ConsoleApp
 from console.screens.home import HomeScreen
-from tests.console.driving import press, settle, told, until
+from tests.console.driving import press, settle, table, told, until
 
 
 def burst(app: ConsoleApp, *keys: str) -> None:
@@ -58,6 +58,47 @@ async def test_a_filter_typed_at_once_filters_and_does_nothing_else(make_app: Ca
         assert app.screen.focused is not None
         assert app.screen.focused.id == "runs"
         assert told(app) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("arch:plain dpth>=30", "key 'dpth' is not known"), ("arch:plain depth>=", "a value is missing")],
+)
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_filter_that_cannot_be_read_stays_and_says_so(
+    text: str, reason: str, at_once: bool, make_app: Callable[..., ConsoleApp]
+):
+    """Enter is no way out of it: the text, the reason and the runs that fit the rest are there until it is mended."""
+    app = make_app()
+    async with app.run_test(size=(160, 36)) as pilot:
+        await settle(pilot)
+        field, remark = app.screen.query_one("#filter", Input), app.screen.query_one("#remark", Static)
+        if at_once:
+            burst(app, "/", *text, "enter")
+        else:
+            await press(pilot, "slash", *text, "enter")
+        await until(pilot, lambda: field.value == text)
+        await settle(pilot)
+        app.screen.say_remark()  # type: ignore[attr-defined]
+
+        assert (field.display, field.value, app.screen.focused) == (True, text, field)
+        assert reason in str(remark.content)
+        plain = {"plain56-s0", "plain110-s0", "plain152-s0"}
+        assert {app.feed.runs[run].name for run in table(app).run_ids} == plain
+
+        app.screen.set_focus(table(app))
+        await press(pilot, "down", "slash")
+        assert field.value == text
+        assert reason in str(remark.content)
+
+        field.value = "arch:plain depth>=110"
+        await press(pilot, "enter")
+        assert app.screen.focused is table(app)
+        assert {app.feed.runs[run].name for run in table(app).run_ids} == plain - {"plain56-s0"}
+        assert reason not in str(remark.content)
+
+    again = make_app()
+    assert again.view.filter == "arch:plain depth>=110"
 
 
 async def test_a_slash_within_the_filter_is_a_letter(make_app: Callable[..., ConsoleApp]):
