@@ -96,13 +96,13 @@ class TestHome:
         self.env.pop("PYTHONDONTWRITEBYTECODE", None)
         self._started: list[subprocess.Popen[str]] = []
 
-    def add_tiny(self, *, num_train: int = 200, num_test: int = 80) -> None:
+    def add_tiny(self, *, num_train: int = 200, num_test: int = 80, name: str = "tiny") -> None:
         """Store the dataset that most tests train on."""
         train_images, train_labels = tiny_images(num_train, 1)
         test_images, test_labels = tiny_images(num_test, 2)
         sets = ImageSets("for tests", TINY_CLASSES, train_images, train_labels, test_images, test_labels, True)
         with conversion_lock(self.home, lambda _text: None):
-            store(self.home, "tiny", sets)
+            store(self.home, name, sets)
 
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-P", "-m", "console.cli", *words]
