@@ -66,9 +66,9 @@ def test_stopping_waits_for_checkpoints_and_says_so(home: Any, training: str):
     assert "waiting for 1 run to save a checkpoint" in done.stderr
     assert home.worker_pid(training) is None
     with home.reader() as reader:
-        assert [event.text for event in reader.events(training) if event.kind == "checkpoint"][-1] == (
-            f"step {reader.run(training).step}"
-        )
+        saved = [event.text for event in reader.events(training) if event.kind == "checkpoint"][-1]
+        # Progress is reported twice a second: what is saved is that far at the least.
+        assert int(saved.removeprefix("step ")) >= reader.run(training).step > 0
 
 
 def test_draining_and_leaving_alone_are_two_things(bare_home: Any):

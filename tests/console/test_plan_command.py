@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -60,7 +61,9 @@ def test_a_network_of_which_nothing_is_known_is_probed(home: Any):
     assert probed["num_parameters"] > 0 < probed["memory_bytes"]
 
 
-def test_an_estimate_is_stored_with_the_run_and_held_against_the_truth(home: Any, same_threads: None):
+def test_an_estimate_is_stored_with_the_run_and_held_against_the_truth(
+    home: Any, same_threads: None, wait_until: Callable[..., Any]
+):
     """The whole way of one estimate, a lost index included."""
     keep(home.home, [pace("he-resnet", 8, step=0.5)])
     words = ("-d", "8", "--epochs", "3")
@@ -70,6 +73,8 @@ def test_an_estimate_is_stored_with_the_run_and_held_against_the_truth(home: Any
 
     (run,) = home.json("train", "-a", "he-resnet", *words, *TINY)["runs"]
     assert run["estimate"] == before["estimate"]
+    # The file follows the index.
+    wait_until(lambda: home.directory(run["id"]).read_labels().taken_seconds is not None)
     labels = home.directory(run["id"]).read_labels()
     epochs = home.json("show", run["id"])["epochs"]
     assert labels.estimate.total_seconds == before["estimate"]["total_seconds"]

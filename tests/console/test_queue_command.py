@@ -114,6 +114,7 @@ def test_drain_finishes_what_runs_and_release_opens_the_queue_again(home: Any, w
     assert "drains" in home.cli("queue", "drain")
     home.kill(home.worker_pid(run))
     home.cli("engine", "stop")
+    home.cli("engine", "start")
     home.cli("wait", run)
     home.cli("engine", "restart")
 
