@@ -30,16 +30,18 @@ class Terminal:
         self.began = time.perf_counter()
         # Closed by the program's start, until when keys and signals would reach a copy of this process.
         reading, writing = os.pipe()
+        size = struct.pack("HHHH", lines, columns, 0, 0)
         self.pid, self.descriptor = pty.fork()
         if self.pid == 0:
             # Also where the tests themselves were started with these ignored.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
-            os.execvpe(command[0], command, env)
+            # Before the program can ask, and the only word on it: a size may stand in the environment too.
+            fcntl.ioctl(0, termios.TIOCSWINSZ, size)
+            os.execvpe(command[0], command, {name: env[name] for name in env if name not in ("COLUMNS", "LINES")})
         os.close(writing)
         os.read(reading, 1)
         os.close(reading)
-        fcntl.ioctl(self.descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.status: int | None = None
 
     def __enter__(self) -> Self:
