@@ -14,8 +14,9 @@ from textual.message import Message
 from console.metrics import History
 from engine.database import IndexLocked
 from engine.errors import DepthscopeError, UsageError
+from engine.index_reader import Version
 from engine.paths import Home
-from engine.queries import Reader, Version
+from engine.queries import Reader
 from engine.run import EventRow, GradientRow, Run
 
 RUNS_AT_FIRST, RUNS_A_LOOK = 500, 2500

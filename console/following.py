@@ -16,8 +16,9 @@ from console.states import last_line, left, loss, queue_sentence, rate, state
 from engine import launch
 from engine.client import read
 from engine.database import IndexLocked
+from engine.index_reader import Version
 from engine.paths import Home
-from engine.queries import Reader, RunUnknown, Version
+from engine.queries import Reader, RunUnknown
 from engine.queue import read_queue
 from engine.run import EpochRow, Run, RunStatus
 
