@@ -74,7 +74,9 @@ def family_label(group: Group) -> str:
 
 
 def published_curves(groups: Sequence[Group], colour: int | str | None) -> list[Series]:
-    """Published test errors at the depths of an experiment, a curve a kind of network, with hollow markers.
+    """Published test errors between the depths of an experiment, a curve a kind of network, with hollow markers.
+
+    What was published of other depths would stretch the axis over them; it is named in the legend instead.
 
     Args:
         groups: Of the experiment; those of images that are none have nothing to be held against.
@@ -85,22 +87,29 @@ def published_curves(groups: Sequence[Group], colour: int | str | None) -> list[
         for group in groups
         if published(group.model) is not None and not any(run.synthetic for run in group.runs)
     }
-    deepest = max((group.model.depth for group in groups), default=0)
+    depths = [group.model.depth for group in groups]
     return [
-        published_curve(architecture, [one for one in PUBLISHED if one.architecture is architecture], deepest, colour)
+        published_curve(
+            architecture,
+            [one for one in PUBLISHED if one.architecture is architecture],
+            (min(depths), max(depths)),
+            colour,
+        )
         for architecture in Architecture
         if architecture in wanted
     ]
 
 
 def published_curve(
-    architecture: Architecture, numbers: Sequence[Published], deepest: int, colour: int | str | None
+    architecture: Architecture, numbers: Sequence[Published], depths: tuple[int, int], colour: int | str | None
 ) -> Series:
-    """The published numbers of an architecture up to a depth."""
-    shown = [one for one in numbers if one.depth <= deepest]
-    above = " (at least)" if any(one.is_bound for one in shown) else ""
+    """The published numbers of an architecture from one depth to another, and the names of the other ones."""
+    shown = [one for one in numbers if depths[0] <= one.depth <= depths[1]]
+    remarks = ["at least"] * any(one.is_bound for one in shown)
+    if outside := [str(one.depth) for one in numbers if one not in shown]:
+        remarks.append(f"outside: {', '.join(outside)}")
     return Series(
-        f"{architecture}, {numbers[0].source.name}{above}",
+        f"{architecture}, {numbers[0].source.name}" + (f" ({'; '.join(remarks)})" if remarks else ""),
         [one.depth for one in shown],
         [one.test_error_percent for one in shown],
         marker=MARKERS[architecture][1],
@@ -108,10 +117,19 @@ def published_curve(
     )
 
 
-def depth_range(series: Sequence[Series]) -> Range | None:
-    """From left of the shallowest to right of the deepest; None where there is none."""
-    depths = [float(x) for one in series for x in one.x]
-    if not depths:
+def depth_range(groups: Sequence[Group]) -> Range | None:
+    """From left of the shallowest network to right of the deepest, finished or not; None where there is none."""
+    if not (depths := [group.model.depth for group in groups]):
         return None
-    room = max(ROOM_BESIDE * (max(depths) - min(depths)), 0.1)
+    room = max(ROOM_BESIDE * (max(depths) - min(depths)), 1.0)
     return min(depths) - room, max(depths) + room
+
+
+def missing_finals(groups: Sequence[Group]) -> str:
+    """Which networks have no final error, and why, as an addition to a title; empty where all have one."""
+    missing = [group for group in groups if not group.succeeded]
+    words = [
+        f"{group.label} {', '.join(sorted({str(run.outcome or run.status) for run in group.runs}))}"
+        for group in missing
+    ]
+    return f"; none of {', '.join(words)}" if words else ""

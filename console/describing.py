@@ -12,7 +12,7 @@ from console.evidence import Gradients, beginnings, degradation_words
 from console.formatting import clean, count, mean_std
 from console.groups import Group, Pair, group_runs, pair_groups
 from console.published import differences, published, published_notes
-from console.report import data_words, gap, gap_by_epoch, gap_words, unfinished_words
+from console.report import STOPPED_NOTE, data_words, gap, gap_by_epoch, gap_words, unfinished_words
 from console.states import counted
 from console.verdict import Epochs, Verdict, so_far, verdict_line, verdicts
 from engine.contrast import Contrast
@@ -35,6 +35,8 @@ def description(experiment: str, runs: Sequence[Run], epochs: Epochs, gradients:
     standing = "all finished" if done == len(runs) else f"{done} of them finished"
     lines = [f"{clean(experiment)}: {counted(len(groups), 'network')}, {counted(len(runs), 'run')}, {standing}."]
     lines += [network_words(group) for group in groups]
+    if any(run.stopped_early for run in runs):
+        lines.append(f"{STOPPED_NOTE}.")
     for run in runs:
         if wrong := sentence(diagnose(run, epochs.get(run.id, ()), gradients.get(run.id, ()))):
             lines.append(f"{clean(run.name)}: {wrong}.")
@@ -109,7 +111,8 @@ def network_document(group: Group) -> dict[str, Any]:
         "runs": [run.id for run in group.runs],
         "test_error_percent": summary(group.finals("test_error_percent")),
         "train_error_percent": summary(group.finals("train_error_percent")),
-        "unfinished": [run.id for run in group.runs if not run.succeeded],
+        "stopped_early": [stopped_document(run) for run in group.runs if run.stopped_early],
+        "unfinished": [run.id for run in group.runs if not run.succeeded and not run.stopped_early],
         "published": None
         if one is None
         else {
@@ -120,6 +123,17 @@ def network_document(group: Group) -> dict[str, Any]:
             "source": one.source.citation,
             "differences": differences(group.spec, group.runs[0].precision, one.source),
         },
+    }
+
+
+def stopped_document(run: Run) -> dict[str, Any]:
+    """What a run had come to when its rule ended it: in no mean of final errors, and in what is compared by epoch."""
+    return {
+        "run": run.id,
+        "seed": run.spec.seed,
+        "epoch": run.epoch,
+        "test_error_percent": run.test_error_percent,
+        "train_error_percent": run.train_error_percent,
     }
 
 

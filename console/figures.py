@@ -17,6 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 Numbers = Sequence[float]
 
@@ -30,6 +31,11 @@ SINGLE_INCHES = (7.6, 4.3)
 LEGEND_INCHES = 2.4
 """Width of an entry beside others."""
 TITLE_INCHES, NOTE_INCHES = 0.3, 0.2
+NOTE_LINE_INCHES = 0.14
+PAD_INCHES = 0.07
+"""Around every panel and its labels."""
+LEAST_WIDTH_INCHES = 5.0
+"""That a title needs."""
 MOST_TICKS = 8
 MOST_DECADES_IN_FULL = 3
 """A logarithmic axis with no more of them is labelled at 1, 2 and 5 of each."""
@@ -109,8 +115,9 @@ def draw_panels(panels: Sequence[Panel], *, title: str, note: str, columns: int 
         share_y: One vertical axis for the panels of a row.
     """
     rows = math.ceil(len(panels) / columns)
-    size = SINGLE_INCHES if len(panels) == 1 else (PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + 0.6)
-    figure = _new_figure(size)
+    width = max(PANEL_INCHES[0] * columns, LEAST_WIDTH_INCHES)
+    size = SINGLE_INCHES if len(panels) == 1 else (width, PANEL_INCHES[1] * rows + 0.6)
+    figure = _new_figure(size, title, note)
     grid = figure.subplots(rows, columns, squeeze=False, sharey="row" if share_y else False)
     named: dict[str, Any] = {}
     for index, axes in enumerate(grid.flat):
@@ -133,7 +140,7 @@ def draw_panels(panels: Sequence[Panel], *, title: str, note: str, columns: int 
             frameon=False,
             handlelength=3.4,
         )
-    return _finish(figure, title, note)
+    return _finish(figure)
 
 
 def draw_heat_maps(maps: Sequence[HeatMap], *, title: str, note: str, scale: str, columns: int = 2) -> Drawn:
@@ -151,7 +158,7 @@ def draw_heat_maps(maps: Sequence[HeatMap], *, title: str, note: str, scale: str
 
     columns = min(columns, len(maps))
     rows = math.ceil(len(maps) / columns)
-    figure = _new_figure((4.6 * columns + 0.6, 2.5 * rows + 0.7))
+    figure = _new_figure((4.6 * columns + 0.6, 2.5 * rows + 0.7), title, note)
     grid = figure.subplots(rows, columns, squeeze=False)
     arrays = [np.asarray(one.values, np.float64) for one in maps]
     positive = [array[np.isfinite(array) & (array > 0)] for array in arrays]
@@ -177,11 +184,11 @@ def draw_heat_maps(maps: Sequence[HeatMap], *, title: str, note: str, scale: str
             axis.set_ticklabels([labels[place] for place in places])
     if image is not None:
         figure.colorbar(image, ax=list(grid.flat), label=scale, shrink=0.9)
-    return _finish(figure, title, note)
+    return _finish(figure)
 
 
-def _new_figure(size: tuple[float, float]) -> Figure:
-    """Without pyplot, which would look for a window system and keep every figure."""
+def _new_figure(size: tuple[float, float], title: str, note: str) -> Figure:
+    """With title and note above; without pyplot, which would look for a window system and keep every figure."""
     from matplotlib import rcParams
     from matplotlib.figure import Figure
 
@@ -201,9 +208,29 @@ def _new_figure(size: tuple[float, float]) -> Figure:
         }
     )
     figure = Figure(figsize=size, dpi=DOTS_PER_INCH)
+    top = 1 - 0.06 / size[1]
+    figure.text(0.01, top, _plain(title), ha="left", va="top", fontsize=11, fontweight="bold")
+    below = top - (TITLE_INCHES - 0.08) / size[1]
+    written = figure.text(0.01, below, "", ha="left", va="top", fontsize=8, color="#444444")
+    lines = _write_within(written, _plain(note), 0.98 * size[0] * DOTS_PER_INCH)
     # A legend outside the axes keeps to the figure's edge, so title and note are above, where none is.
-    figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - (TITLE_INCHES + NOTE_INCHES) / size[1]))
+    taken = (TITLE_INCHES + NOTE_INCHES + (lines - 1) * NOTE_LINE_INCHES) / size[1]
+    figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - taken), h_pad=PAD_INCHES, w_pad=PAD_INCHES)
     return figure
+
+
+def _write_within(text: Text, words: str, width: float) -> int:
+    """Put words into a text, in as many lines as so many pixels need; returns how many those are."""
+    lines = [""]
+    for word in words.split(" "):
+        longer = f"{lines[-1]} {word}".lstrip()
+        text.set_text(longer)
+        if lines[-1] and text.get_window_extent().width > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    text.set_text("\n".join(lines))
+    return len(lines)
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> list[tuple[str, Any]]:
@@ -265,6 +292,7 @@ def _draw_line(axes: Axes, line: Line) -> Any:
         "markersize": 3.5 if line.thin else 8 if line.cross else 5.5,
         "markerfacecolor": colour if line.dash == "solid" else "white",
         "markeredgecolor": colour,
+        "markeredgewidth": 1.8 if line.cross else 1.0,
         "zorder": 2 if line.thin else 3,
     }
     if line.bars:
@@ -291,12 +319,8 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _finish(figure: Figure, title: str, note: str) -> Drawn:
-    """Title, note, and both files; the layout is computed once for both."""
-    top = 1 - 0.06 / figure.get_figheight()
-    figure.text(0.01, top, _plain(title), ha="left", va="top", fontsize=11, fontweight="bold")
-    below = top - (TITLE_INCHES - 0.08) / figure.get_figheight()
-    figure.text(0.01, below, _plain(note), ha="left", va="top", fontsize=8, color="#444444")
+def _finish(figure: Figure) -> Drawn:
+    """Both files; the layout is computed once for both."""
     svg, png = io.BytesIO(), io.BytesIO()
     figure.savefig(png, format="png", metadata={"Software": None})
     figure.set_layout_engine("none")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.contrast import Measured
-from engine.run import EpochRow, Run, RunOutcome
+from engine.run import EpochRow, Run
 from engine.spec import RunSpec
 from models import catalog
 from models.catalog import Architecture, ModelSpec
@@ -117,6 +117,8 @@ def measured(group: Group, epochs: Mapping[str, Sequence[EpochRow]]) -> dict[int
         group: The network.
         epochs: Of its runs, by id; one that is missing has none yet.
     """
-    over = (RunOutcome.SUCCEEDED, RunOutcome.STOPPED_EARLY)
     # Repeated runs of one seed: the newest counts.
-    return {run.spec.seed: Measured(epochs.get(run.id, ()), run.outcome in over) for run in group.runs}
+    return {
+        run.spec.seed: Measured(epochs.get(run.id, ()), is_done=run.succeeded or run.stopped_early)
+        for run in group.runs
+    }

@@ -15,7 +15,7 @@ from engine.diagnosis import Finding
 from engine.errors import UsageError
 from engine.paths import Home
 from engine.queries import Reader
-from engine.run import EpochRow, EventRow, Run, RunOutcome, RunStatus
+from engine.run import EpochRow, EventRow, Run, RunStatus
 from engine.run_directory import RunDirectory
 from models import catalog, cost
 
@@ -95,7 +95,7 @@ def run_page(
     if run.notes:
         facts.append(("note", clean(run.notes)))
     if run.error:
-        facts.append(("ended" if run.outcome is RunOutcome.STOPPED_EARLY else "error", last_line(run.error)))
+        facts.append(("ended" if run.stopped_early else "error", last_line(run.error)))
     page = "\n".join(f"{name:<12}{value}" for name, value in facts)
     if epochs:
         page += "\n\n" + epochs_table(epochs)

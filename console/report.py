@@ -10,11 +10,16 @@ from console.groups import Group, Pair, group_runs, measured, pair_groups
 from console.published import published, published_notes
 from console.verdict import Epochs, so_far, verdict_line
 from engine.contrast import Contrast, contrast, contrasts_by_epoch
-from engine.run import Run, RunOutcome
+from engine.run import Run
 from models import cost
 
 EPOCHS_OF_A_GAP = 6
 """That a table of it shows, from the first to the last."""
+STOPPED_NOTE = (
+    "stopped early: such a run has no final error and is in no mean of these; a gap and the verdict hold networks"
+    " against each other at one epoch, to which all of their seeds have come, and count it"
+)
+"""What is said wherever a run that was stopped early is."""
 TIME_A_RUN = "time a run"
 """Over `time_words`."""
 
@@ -63,7 +68,7 @@ def missing_words(run: Run) -> str:
     """Where a run stands that has no result; of one that was ended early, what it came to, which is none."""
     where = f"{run.epoch}/{run.spec.recipe.epochs}"
     words = f"seed {run.spec.seed} {run.outcome or run.status} {'' if run.outcome is None else 'at epoch '}{where}"
-    if run.outcome is RunOutcome.STOPPED_EARLY:
+    if run.stopped_early:
         words += f" with {percent(run.test_error_percent)} test error"
     return words
 
@@ -150,6 +155,8 @@ def comparison_text(runs: Sequence[Run], epochs: Epochs) -> str:
     """
     groups = group_runs(runs)
     parts = [final_table(groups)]
+    if any(run.stopped_early for run in runs):
+        parts.append(STOPPED_NOTE)
     if pairs := pair_groups(groups):
         parts.append(pairs_table(pairs, epochs))
         if gaps := gap_table(pairs, epochs):

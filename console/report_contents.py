@@ -11,10 +11,11 @@ from importlib.metadata import version
 from console.formatting import UNKNOWN, duration, mean_std, percent
 from console.groups import Group
 from console.published import published_notes
-from console.report import TIME_A_RUN, gap, gap_words, time_words, unfinished_words
+from console.report import STOPPED_NOTE, TIME_A_RUN, gap, gap_words, time_words, unfinished_words
 from console.report_blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
 from console.report_facts import Facts, data_name, states
 from console.report_figures import Figured, published_of, unfinished
+from console.verdict import so_far
 from engine.run import Run
 from engine.version import VERSION
 from models import cost
@@ -87,7 +88,10 @@ def _opening(facts: Facts) -> list[Block]:
                 warns=True,
             )
         )
-    if missing := [run for run in facts.runs if not run.succeeded]:
+    if stopped := [run for run in facts.runs if run.stopped_early]:
+        names = ", ".join(f"{run.name} (epoch {run.epoch} of {run.spec.recipe.epochs})" for run in stopped)
+        blocks.append(Paragraph(f"{STOPPED_NOTE[:1].upper()}{STOPPED_NOTE[1:]}. {names}.", warns=True))
+    if missing := [run for run in facts.runs if not run.succeeded and not run.stopped_early]:
         names = ", ".join(f"{run.name} ({unfinished(run)})" for run in missing)
         blocks.append(
             Paragraph(
@@ -147,7 +151,14 @@ def _published(facts: Facts) -> list[Block]:
 def _pairs(facts: Facts) -> list[Block]:
     if not facts.pairs:
         return []
-    header = ["depth", "residual", "plain", "residual test error %", "plain test error %", "test gap", "training gap"]
+    gaps = [gap(pair, facts.epochs, "train_error_percent") for pair in facts.pairs]
+    epochs = [
+        "" if one is None else so_far(one, pair.plain).strip(" ()") for pair, one in zip(facts.pairs, gaps, strict=True)
+    ]
+    header = [
+        "depth", "residual", "plain", "residual test error %", "plain test error %", "test gap", "training gap",
+        *["gaps so far"] * any(epochs),
+    ]  # fmt: skip
     rows = [
         [
             str(pair.depth),
@@ -156,15 +167,16 @@ def _pairs(facts: Facts) -> list[Block]:
             mean_std(pair.residual.finals("test_error_percent")),
             mean_std(pair.plain.finals("test_error_percent")),
             gap_words(gap(pair, facts.epochs, "test_error_percent")),
-            gap_words(gap(pair, facts.epochs, "train_error_percent")),
+            gap_words(training),
+            *[epoch] * any(epochs),
         ]
-        for pair in facts.pairs
+        for pair, training, epoch in zip(facts.pairs, gaps, epochs, strict=True)
     ]
     return [
         Paragraph(
             "What the shortcut does at each depth; a gap is plain minus residual, by seed, in percentage points:"
         ),
-        Table(header, rows, "><<>>>>"),
+        Table(header, rows, "><<>>>>" + "<" * any(epochs)),
     ]
 
 
@@ -260,4 +272,9 @@ def _origins(facts: Facts) -> list[Block]:
 
 
 def who(facts: Facts, runs: Sequence[Run]) -> str:
-    return "all" if len({run.id for run in runs}) == len(facts.runs) else named(runs)
+    """Runs by their names, or what is shorter: all, or all but a few."""
+    ids = {run.id for run in runs}
+    others = [run for run in facts.runs if run.id not in ids]
+    if not others:
+        return "all"
+    return f"all but {named(others)}" if len(others) < len(ids) else named(runs)

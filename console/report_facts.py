@@ -87,12 +87,12 @@ def gather_facts(reader: Reader, runs_directory: Path, experiment: str) -> Facts
         experiment: Its name.
 
     Raises:
-        UsageError: there is none of the name, or no run of it has succeeded.
+        UsageError: there is none of the name, or every run of it goes on or has failed.
     """
     runs = reader.runs(experiment=experiment)
     if not runs:
         raise reader.experiment_unknown(experiment)
-    if not any(run.succeeded for run in runs):
+    if not any(run.succeeded or run.stopped_early for run in runs):
         raise UsageError(
             f"{experiment} has no finished run to report: {states(runs)}; `depthscope wait` waits for them"
         )

@@ -277,15 +277,19 @@ def inner(label: str) -> str:
 def spread_words(facts: Facts, mark: str = "band") -> str:
     """How many seeds stand behind a curve or a point, and what its mark shows."""
     numbers = sorted({len(group.succeeded) for group in facts.groups if group.succeeded})
-    n = "n=" + (str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}–{numbers[-1]}")
-    words = f"mean over seeds, {mark} ± one standard deviation, {n}" if numbers[-1] > 1 else f"one seed each, {n}"
-    rest = [run for run in facts.runs if not run.succeeded]
-    thin = [run for run in rest if facts.epochs[run.id]] if mark == "band" else []
-    if thin:
-        words += f"; {len(thin)} unfinished drawn thin"
-    if len(rest) > len(thin):
-        words += f"; {len(rest) - len(thin)} unfinished not drawn"
-    return words
+    words = ["no run has come to its last epoch"]
+    if numbers:
+        n = "n=" + (str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}–{numbers[-1]}")
+        many = f"mean over seeds, {mark} ± one standard deviation, {n}"
+        words = [many if numbers[-1] > 1 else f"one seed each, {n}"]
+    for kind, rest in (
+        ("stopped early", [run for run in facts.runs if run.stopped_early]),
+        ("unfinished", [run for run in facts.runs if not run.succeeded and not run.stopped_early]),
+    ):
+        thin = sum(mark == "band" and bool(facts.epochs[run.id]) for run in rest)
+        words += [f"{thin} {kind} drawn thin"] * bool(thin)
+        words += [f"{len(rest) - thin} {kind} not drawn"] * (len(rest) > thin)
+    return "; ".join(words)
 
 
 def note(facts: Facts) -> str:

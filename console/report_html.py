@@ -11,21 +11,38 @@ from console.formatting import clean
 from console.report_blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 72rem; margin: 2rem auto;
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 76rem; margin: 2rem auto;
   padding: 0 1rem; }
 h1, h2, h3 { line-height: 1.2; margin: 2rem 0 .6rem; }
-table { border-collapse: collapse; display: block; overflow-x: auto; font-size: .875rem;
-  font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid #ccc; text-align: left; white-space: nowrap; }
+.wide { overflow-x: auto; margin: 1rem 0; }
+figure .wide { margin: 0; }
+table { border-collapse: separate; border-spacing: 0; font-size: .8125rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 5px 8px; line-height: 20px; border-bottom: 1px solid #ccc; text-align: left; }
 th { border-bottom: 2px solid #1a1a1a; vertical-align: bottom; }
+td { white-space: nowrap; vertical-align: top; }
+td.words { white-space: normal; overflow-wrap: anywhere; min-width: 9rem; }
+th:first-child, td:first-child { position: sticky; left: 0; background: #fff; }
 .right { text-align: right; }
 figure { margin: 1.5rem 0; }
 figure img { max-width: 100%; height: auto; }
 figcaption { font-size: .875rem; color: #444; }
 pre { background: #f3f3f3; padding: .7rem 1rem; overflow-x: auto; }
+@media screen and (max-width: 48rem) { figure img { max-width: none; width: 44rem; } }
 .warning { border-left: .3rem solid #1a1a1a; padding-left: .8rem; font-weight: bold; }
-@media print { body { max-width: none; margin: 0; } figure, tr { break-inside: avoid; } }
+@media print {
+  body { max-width: none; margin: 0; padding: 0; font-size: 11pt; }
+  h1, h2, h3 { break-after: avoid; }
+  figure, tr { break-inside: avoid; }
+  .wide { overflow: visible; }
+  table { font-size: 7.5pt; }
+  th, td { padding: 2px 4px; line-height: 1.3; }
+  td.words { min-width: 6rem; }
+  th:first-child, td:first-child { position: static; }
+}
 """.strip()
+
+LONGEST_LINE, LONGEST_WORD = 20, 40
+"""Characters of a cell that is not broken into lines."""
 
 
 def as_html(blocks: Sequence[Block], pictures: Mapping[str, bytes]) -> str:
@@ -63,7 +80,8 @@ def _block(block: Block, pictures: Mapping[str, bytes]) -> str:
             # Within an image of its own no style or id of one picture meets another's.
             content = base64.b64encode(pictures[block.name]).decode()
             return (
-                f'<figure>\n<img alt="{escaped(block.title)}" src="data:image/svg+xml;base64,{content}">\n'
+                f'<figure>\n<div class="wide" tabindex="0">'
+                f'<img alt="{escaped(block.title)}" src="data:image/svg+xml;base64,{content}"></div>\n'
                 f"<figcaption>{escaped(block.caption)}</figcaption>\n</figure>"
             )
         case Code():
@@ -75,10 +93,23 @@ def _block(block: Block, pictures: Mapping[str, bytes]) -> str:
 def _table(table: Table) -> str:
     def row(tag: str, cells: Sequence[str]) -> str:
         padded = [*cells, *[""] * (len(table.header) - len(cells))]
-        sides = ["" if side == "<" else ' class="right"' for side in table.align]
-        return (
-            "<tr>" + "".join(f"<{tag}{side}>{escaped(cell)}</{tag}>" for side, cell in zip(sides, padded, strict=True))
-        ) + "</tr>"
+        written = [
+            f"<{tag}{_class(tag, side, cell)}>{escaped(cell).replace(' %', '&nbsp;%')}</{tag}>"
+            for side, cell in zip(table.align, padded, strict=True)
+        ]
+        return f"<tr>{''.join(written)}</tr>"
 
     rows = "\n".join(row("td", cells) for cells in table.rows)
-    return f"<table>\n<thead>\n{row('th', table.header)}\n</thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+    # What is wider than the page is scrolled by itself, with the keyboard as well.
+    return (
+        '<div class="wide" tabindex="0">\n<table>\n<thead>\n'
+        f"{row('th', table.header)}\n</thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n</div>"
+    )
+
+
+def _class(tag: str, side: str, cell: str) -> str:
+    """Where a cell's text stands, and whether it may be broken into lines: a sentence may, a number or a name not."""
+    if side == ">":
+        return ' class="right"'
+    longest = LONGEST_LINE if " " in cell else LONGEST_WORD
+    return ' class="words"' if tag == "td" and len(cell) > longest else ""

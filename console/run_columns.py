@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from console.formatting import percent, progress_bar
 from console.label_words import name_and_labels
 from console.states import SIGNS, SIGNS_IN_ASCII, left, loss, rate, seconds_left, state
-from engine.run import Run, RunOutcome
+from engine.run import Run
 
 BAR_CELLS = 8
 NAME_CELLS = 17
@@ -35,7 +35,7 @@ class Column:
 def status_text(run: Run, now: float, unicode: bool) -> str:
     word = state(run, now)
     # The whole word would be wider than the column.
-    shown = "early" if run.outcome is RunOutcome.STOPPED_EARLY else word
+    shown = "early" if run.stopped_early else word
     return f"{(SIGNS if unicode else SIGNS_IN_ASCII)[word]} {shown}"
 
 

@@ -109,7 +109,7 @@ def remark(run: Run, epochs: Sequence[EpochRow], now: float, gradients: Sequence
     wrong = sentence(diagnose(run, epochs, gradients))
     if run.outcome is RunOutcome.DIVERGED:
         return f"{name}: {wrong}"
-    if run.outcome is RunOutcome.STOPPED_EARLY:
+    if run.stopped_early:
         return f"{name}: {last_line(run.error or '') or wrong}"
     if run.waits_for_disk:
         return f"{name}: {last_line(run.error or '')}"

@@ -78,6 +78,8 @@ class Verdict:
             words += f"; with shortcuts {deep.label} against {shallow.label}: {compared(self.shortcuts)}"
             if self.shortcuts.num_seeds != self.training.num_seeds:
                 words += f", n={self.shortcuts.num_seeds}"
+            if self.shortcuts.epoch != self.training.epoch:
+                words += f" at epoch {self.shortcuts.epoch}"
             if self.is_uncured:
                 after = "" if self.num_updates is None else f" after {self.num_updates:,} updates"
                 words += f": the shortcut has not cured it here{after}"
@@ -125,9 +127,12 @@ def shortcut_line(groups: Sequence[Group], epochs: Epochs) -> str | None:
 
 
 def so_far(contrast: Contrast, group: Group) -> str:
-    """Says at which epoch networks were compared, where that is not the last; else empty."""
+    """Says at which epoch networks were compared, and why then, where that is not the last; else empty."""
     last = group.spec.recipe.epochs
-    return "" if contrast.epoch == last else f" (at epoch {contrast.epoch} of {last})"
+    if contrast.epoch == last:
+        return ""
+    why = ", where a run was stopped early" if contrast.is_final else ""
+    return f" (at epoch {contrast.epoch} of {last}{why})"
 
 
 def verdict_of(family: Sequence[Group], groups: Sequence[Group], epochs: Epochs) -> Verdict | None:

@@ -131,6 +131,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return self.outcome is RunOutcome.SUCCEEDED
 
     @property
+    def stopped_early(self) -> bool:
+        """Whether its rule ended it: it has no final error, and what it has shown until then counts all the same."""
+        return self.outcome is RunOutcome.STOPPED_EARLY
+
+    @property
     def fraction_done(self) -> float:
         """Share of all updates that are done, in 0..1."""
         return 0.0 if not self.total_steps else min(1.0, self.step / self.total_steps)

@@ -149,12 +149,12 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
 
     def show_depths(self) -> None:
         """Final errors against depth, of all depths, with what others have published."""
-        from console.depth_figures import depth_curves, depth_range, published_curves
+        from console.depth_figures import depth_curves, depth_range, missing_finals, published_curves
 
         groups, colours = group_runs(self.runs()), self.console_app.curve_colours
         measured = {name: depth_curves(groups, METRICS[name].field, colours) for name in ("train-error", "test-error")}
         others = published_curves(groups, colours[-1])
-        x_range = depth_range([*measured["train-error"], *others])
+        x_range, missing = depth_range(groups), missing_finals(groups)
         for selector, name, beside in (
             ("#comparison-depth-train", "train-error", []),
             ("#comparison-depth-test", "test-error", others),
@@ -162,7 +162,7 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
             self.query_one(selector, Chart).show(
                 [*measured[name], *beside],
                 self._options,
-                title=f"Final {METRICS[name].title.lower()}",
+                title=f"Final {METRICS[name].title.lower()}{missing}",
                 crosshair=self._crosshair,
                 x_range=x_range,
                 x_label="depth",

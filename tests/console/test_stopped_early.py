@@ -1,0 +1,106 @@
+"""A run that its rule has ended: in no mean of final errors, and counted where networks are compared by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from textual.widgets import Static
+
+from console.app import ConsoleApp
+from console.groups import group_runs
+from console.report import STOPPED_NOTE
+from console.screens.comparison import ComparisonScreen
+from console.verdict import read_epochs, verdicts
+from console.widgets.chart import Chart
+from engine.paths import Home
+from engine.queries import Reader
+from engine.run import RunOutcome
+from engine.store import Store
+from tests import samples
+from tests.console.driving import press, settle, until
+
+
+def fill(home: Home, *, all_of_them: bool = False, all_of_deep_plain: bool = False) -> None:
+    """Two depths, two seeds, of twelve epochs each; the deep plain network's first seed was given up at the fifth."""
+    store = Store(home.database)
+    floors = {("he-resnet", 20): 8.0, ("he-plain", 20): 9.0, ("he-resnet", 56): 7.5, ("he-plain", 56): 60.0}
+    with store.transaction():
+        for number, ((architecture, depth), floor) in enumerate(floors.items()):
+            for seed in range(2):
+                is_deep_plain = (architecture, depth) == ("he-plain", 56)
+                stopped = all_of_them or (is_deep_plain and (seed == 0 or all_of_deep_plain))
+                samples.add_sample(
+                    store, 2 * number + seed + 1, architecture, depth, experiment="given-up", floor=floor + seed,
+                    seed=seed, total=12, epochs_done=5 if stopped else 12,
+                    outcome=RunOutcome.STOPPED_EARLY if stopped else RunOutcome.SUCCEEDED,
+                    error="loss flat at ln 10 for 5 epochs: not learning" if stopped else None,
+                )  # fmt: skip
+    store.close()
+
+
+def test_report_compare_and_describe_agree(bare_home: Any, tmp_path: Path):
+    """A mean of finals without it, gaps and verdict at the epoch to which it came, and the same words beside both."""
+    fill(bare_home.home)
+    with Reader(bare_home.home.database) as reader:
+        runs = reader.runs()
+        (verdict,) = verdicts(group_runs(runs), read_epochs(reader, runs))
+    assert (verdict.training.epoch, verdict.training.num_seeds, verdict.training.is_final) == (5, 2, True)
+    assert " at epoch 12" in verdict.line, "the residual networks went on, and are compared at their own last epoch"
+    assert verdict.line.endswith(" (at epoch 5 of 12, where a run was stopped early)")
+
+    compared = bare_home.cli("compare")
+    row = next(line for line in compared.splitlines() if line.startswith("he-plain56 "))
+    assert "(n=1)" in row
+    assert "seed 0 stopped-early at epoch 5/12 with" in row
+    gap = next(line for line in compared.splitlines() if line.startswith("   56"))
+    assert gap.count("(n=2)") == 3, "both gaps, and the residual network's final error"
+    assert gap.endswith("(at epoch 5 of 12, where a run was stopped early)")
+    assert STOPPED_NOTE in compared
+    assert verdict.line in compared
+
+    document = bare_home.json("describe")
+    plain = next(network for network in document["networks"] if network["network"] == "he-plain56")
+    assert (plain["num_seeds"], plain["unfinished"]) == (1, [])
+    assert [(one["run"], one["seed"], one["epoch"]) for one in plain["stopped_early"]] == [("0000000007", 0, 5)]
+    assert document["verdict"] == verdict.line
+    assert document["pairs"][1]["over_seeds"]["train_error_gap"]["epoch"] == 5
+    assert STOPPED_NOTE in bare_home.cli("describe")
+
+    bare_home.cli("report", "-o", str(tmp_path / "report"))
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert f"{STOPPED_NOTE[1:]}. he-plain56-s0 (epoch 5 of 12)." in text
+    assert "Unfinished" not in text
+    assert "| at epoch 5 of 12, where a run was stopped early |" in text
+    assert "1 stopped early drawn thin" in text
+    assert "1 stopped early not drawn" in text, "it has no point among the final errors"
+    assert verdict.line in text
+
+
+def test_an_experiment_of_nothing_else_has_a_report(bare_home: Any, tmp_path: Path):
+    """There is nothing to wait for, so it is not refused: the curves are drawn, and final errors are none."""
+    fill(bare_home.home, all_of_them=True)
+    bare_home.cli("report", "-o", str(tmp_path / "report"))
+    text = (tmp_path / "report" / "report.md").read_text()
+
+    assert "no run has come to its last epoch; 8 stopped early drawn thin" in text
+    assert "![Final error against depth]" not in text
+    assert not (tmp_path / "report" / "figures" / "error-by-depth.svg").exists()
+
+
+async def test_the_console_says_the_same(make_app: Callable[..., ConsoleApp]):
+    """The verdict beneath, the note in its table, and in the figure of depths which network has no point."""
+    app = make_app(fill=partial(fill, all_of_deep_plain=True))
+    async with app.run_test(size=(160, 40)) as pilot:
+        await settle(pilot)
+        await press(pilot, "c", "3")
+        screen = app.screen
+        assert isinstance(screen, ComparisonScreen)
+        chart = screen.query_one("#comparison-depth-test", Chart)
+        await until(pilot, lambda: "none of he-plain56 stopped-early" in str(chart.border_title))
+        assert STOPPED_NOTE in screen.table_text()
+        remark = str(screen.query_one("#remark", Static).content)
+        assert remark.endswith(" (at epoch 5 of 12, where a run was stopped early)")
+        assert remark in screen.table_text()
