@@ -76,6 +76,8 @@ class WorkerHolds(DepthscopeError):
 class LocalLauncher:
     """Workers as processes of this machine, each in a session of its own, alive for as long as they hold run.lock.
 
+    Our own children are known as such too, also where somebody has deleted that file under them.
+
     Args:
         home: The home that workers find their datasets in.
     """
@@ -122,14 +124,18 @@ class LocalLauncher:
             os.close(log)
 
     def is_alive(self, directory: RunDirectory) -> bool:
-        self._reap(directory)
+        child = self._children.get(directory.id)
+        is_ours = child is not None and child.poll() is None
         self._look_for_oom_kills()
-        return directory.is_locked()
+        return is_ours or directory.is_locked()
 
     def stop(self, directory: RunDirectory) -> None:
         signal_holder(directory, signal.SIGTERM)
 
     def kill(self, directory: RunDirectory) -> None:
+        if (child := self._children.get(directory.id)) is not None:
+            # Signals nobody else where it has ended meanwhile.
+            child.kill()
         signal_holder(directory, signal.SIGKILL)
 
     def exit_status(self, directory: RunDirectory) -> str | None:

@@ -134,6 +134,9 @@ class Supervisor(Recovery):
         directory = self.directory(run)
         # Asked before the journal is read: a worker that is gone now has written all that it ever will.
         alive = self._launcher.is_alive(directory)
+        if not directory.path.exists():
+            self._give_up(directory, alive=alive)
+            return
         if not alive and run not in self._ends:
             # Seen once: a child's status is told once, and a reserve given up for the index makes room again.
             status = self._launcher.exit_status(directory)
@@ -151,6 +154,23 @@ class Supervisor(Recovery):
                 self._launcher.kill(directory)
             else:
                 self._launcher.stop(directory)
+
+    def _give_up(self, directory: RunDirectory, *, alive: bool) -> None:
+        """Lose a run whose directory somebody has deleted under its worker, which is ended: nothing of it can be kept.
+
+        Where its place was free before it is gone, the next worker would train beside it.
+        """
+        if alive:
+            self._launcher.kill(directory)
+            return
+        # For its child to be taken from the kernel.
+        self._launcher.exit_status(directory)
+        run = directory.id
+        with self.store.transaction():
+            lose(self.store, run, f"its run directory is gone: {directory.path}")
+        del self._running[run]
+        self._ends.pop(run, None)
+        self._stop_asked_at.pop(run, None)
 
     def _locate(self, run: str, said: Started | Resumed | None) -> None:
         """Note on which device a worker is: where it was sent, unless it says since then that it is elsewhere.

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -88,6 +89,26 @@ def test_a_run_whose_directory_is_gone_is_lost_and_blocks_nobody(home: Any, wait
     home.cli("wait", behind)
     assert run_of(home, gone).outcome is RunOutcome.LOST
     assert "gone" in run_of(home, gone).error
+
+
+def test_a_run_whose_directory_is_deleted_while_it_trains_is_lost_and_keeps_nobody(
+    home: Any, wait_until: Callable[..., Any]
+):
+    """Its worker, which can keep nothing, is ended before the next run has its place; `engine stop` waits for none."""
+    # So deep that no checkpoint is due, at which a worker would find out by itself.
+    deep = ("train", "-a", "he-resnet", "-d", "110", "--width", "64", "--seeds", "2", "--data", "tiny", "--detach")
+    gone, behind = (run["id"] for run in home.json(*deep)["runs"])
+    wait_until(home.directory(gone).journal.exists)
+    worker = home.worker_pid(gone)
+    shutil.rmtree(home.directory(gone).path)
+    wait_until(lambda: home.worker_pid(behind))
+
+    assert not psutil.pid_exists(worker)
+    assert run_of(home, gone).outcome is RunOutcome.LOST
+    assert f"its run directory is gone: {home.directory(gone).path}" in home.cli("show", gone)
+    shutil.rmtree(home.directory(behind).path)
+    home.cli("engine", "stop", patience_seconds=60)
+    assert run_of(home, behind).outcome is RunOutcome.LOST
 
 
 def test_a_database_with_a_spoilt_page_is_built_again(home: Any, wait_until: Callable[..., Any]):
