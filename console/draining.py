@@ -7,7 +7,7 @@ import select
 import typer
 
 from console.following import EXIT_INTERRUPTED, SECONDS_BETWEEN_LOOKS
-from console.output import narrate
+from console.output import narrate, narrate_behind_ctrl_c
 from console.states import counted
 from engine import launch
 from engine.client import change, read
@@ -33,8 +33,8 @@ def drain_and_stop(home: Home) -> Greeting | None:
             change(home, SetQueue(state=QueueState.DRAINING))
         wait_until_drained(home)
     except KeyboardInterrupt:
-        narrate(
-            "\nleft: the engine drains on and does not end; `depthscope engine stop --drain` waits again,"
+        narrate_behind_ctrl_c(
+            "left: the engine drains on and does not end; `depthscope engine stop --drain` waits again,"
             " `depthscope queue release` starts what waits"
         )
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -79,5 +79,5 @@ def stop_with_words(home: Home, *, keep_training: bool) -> Greeting | None:
         return launch.stop(home, keep_training=keep_training)
     except KeyboardInterrupt:
         if launch.is_serving(home):
-            narrate("\nleft: the engine ends by itself once every run is saved")
+            narrate_behind_ctrl_c("left: the engine ends by itself once every run is saved")
         raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import typer
 
 from console.formatting import clean, duration, percent, progress_bar, table
-from console.output import narrate
+from console.output import narrate, narrate_behind_ctrl_c
 from console.states import last_line, left, loss, queue_sentence, rate, state
 from engine import launch
 from engine.client import read
 from engine.database import IndexLocked
+from engine.errors import EngineUnreachable
 from engine.index_reader import Version
 from engine.paths import Home
 from engine.queries import Reader, RunUnknown
@@ -38,20 +39,24 @@ def follow_until_done(home: Home, runs: Sequence[str], *, name: str, quiet: bool
         quiet: Say nothing on the way.
 
     Raises:
+        RunUnknown: one of them is no longer among the runs of the home.
         typer.Exit: the user left with Ctrl-C (status 130).
     """
     if not quiet and (words := queue_sentence(read_queue(home).state)):
         narrate(words)
+    is_live = sys.stderr.isatty() and not quiet
     try:
         with read(home) as reader:
             if quiet:
                 wait_for(home, reader, runs)
-            elif sys.stderr.isatty():
+            elif is_live:
                 show_live(home, reader, runs)
             else:
                 print_lines(home, reader, runs)
     except KeyboardInterrupt:
-        narrate(f"\nstopped following; training goes on: `depthscope follow {name}` watches it again")
+        # A live table has been drawn over what the terminal echoes of Ctrl-C.
+        behind = narrate if is_live else narrate_behind_ctrl_c
+        behind(f"stopped following; training goes on: `depthscope follow {name}` watches it again")
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
@@ -76,20 +81,47 @@ class Watch:
         self._ids = list(runs)
         self._version: Version | None = None
         self._checked_at = 0.0
+        self._whole_file: tuple[int, int] | None = None
+        """An index without one of the runs which is no longer being built; None while they are known."""
 
     def look(self) -> list[Run] | None:
-        """The runs as they stand now, or None where nothing has changed since the last look."""
+        """The runs as they stand now, or None where nothing has changed since the last look.
+
+        Raises:
+            RunUnknown: the index was built anew and one of them is not in it.
+        """
         self.keep_engine()
         try:
             version = self._reader.data_version()
             if version == self._version:
                 return None
             found = [self._reader.run(run) for run in self._ids]
-        except (RunUnknown, IndexLocked):
-            # It is being built anew, or another program has it: the next look may see more.
+        except RunUnknown as unknown:
+            self._wait_for_index(version, unknown)
             return None
-        self._version = version
+        except IndexLocked:
+            # Another program has it: the next look may see more.
+            return None
+        self._version, self._whole_file = version, None
         return found
+
+    def _wait_for_index(self, version: Version, unknown: RunUnknown) -> None:
+        """Wait for an index that is being built anew, but not for what it does not have when that is done.
+
+        An engine that builds answers nobody. So a file that stood before an answer, and still does, is whole.
+
+        Raises:
+            RunUnknown: it is, and one of the runs is not in it.
+        """
+        file, _ = version
+        if file is not None and file == self._whole_file:
+            why = f"that was built anew, and {self._home.runs} has no run directory of that name"
+            raise RunUnknown(unknown.run, why) from unknown
+        try:
+            answered = launch.greet(self._home) is not None
+        except EngineUnreachable:
+            answered = False
+        self._whole_file = file if answered else None
 
     def keep_engine(self) -> None:
         """Start the engine again where it has died, asked now and then; one that was stopped ends the watch.

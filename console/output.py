@@ -28,3 +28,8 @@ def print_json(document: dict[str, Any]) -> None:
 def narrate(text: str) -> None:
     """Tell a person what goes on; names and errors from outside may be part of it."""
     print(clean_lines(text), file=sys.stderr, flush=True)
+
+
+def narrate_behind_ctrl_c(text: str) -> None:
+    """Tell what was left by Ctrl-C, on a line of its own: a terminal has echoed `^C` before it."""
+    narrate(f"\n{text}" if sys.stderr.isatty() else text)

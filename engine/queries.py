@@ -34,7 +34,16 @@ _decode_estimate = msgspec.json.Decoder(Estimate).decode
 
 
 class RunUnknown(DepthscopeError):
-    """The index does not know a run."""
+    """The index does not know a run.
+
+    Args:
+        run: Its id.
+        why: What may have become of it, in a sentence.
+    """
+
+    def __init__(self, run: str, why: str = "is that being built anew?") -> None:
+        super().__init__(f"{run} is not in the index: {why}")
+        self.run = run
 
 
 class Reader(IndexReader):
@@ -113,7 +122,7 @@ class Reader(IndexReader):
         """
         found = self._runs("WHERE id = ?", run)
         if not found:
-            raise RunUnknown(f"{run} is not in the index: is that being built anew?")
+            raise RunUnknown(run)
         return found[0]
 
     def latest_experiment(self) -> str | None:
