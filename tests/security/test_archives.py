@@ -68,30 +68,63 @@ CASES = {
     "a link": (lambda path: tar(path, "train/cat/0.png", tarfile.SYMTYPE, "/etc/passwd"), "is a link"),
     "a hard link": (lambda path: tar(path, "train/cat/0.png", tarfile.LNKTYPE, "../../x"), "is a link"),
     "a device": (lambda path: tar(path, "train/cat/0.png", tarfile.CHRTYPE), "is a link, a device"),
-    "a bomb": (lambda path: tar(path, "train/cat/0.png", size=2 * MAX_MEMBER_BYTES), "must have at most"),
+    "a bomb": (lambda path: tar(path, "train/cat/0.png", size=MAX_MEMBER_BYTES + (64 << 20)), "must have at most"),
     "a lying zip": (lying_zip, "damaged"),
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_an_archive_that_means_harm_is_refused(case: str, bare_home: Any, tmp_path: Path):
-    """By name, in one line, with little memory; nothing is written anywhere."""
+ANY_NAME = "import engine.archives; engine.archives.checked_parts = lambda path, name: tuple(name.split('/'))\n"
+ANY_KIND = "import tarfile; tarfile.TarInfo.isreg = lambda header: True\n"
+ANY_SIZE = "import engine.archives; engine.archives.MAX_MEMBER_BYTES = 1 << 40\n"
+TAKEN_OUT = {
+    "absolute": (ANY_NAME, "would lie outside"),
+    "climbing": (ANY_NAME, "would lie outside"),
+    "a link": (ANY_KIND, "is a link"),
+    "a device": (ANY_KIND, "is a link"),
+    "a bomb": (ANY_SIZE, f"< {MAX_RESIDENT_BYTES}|must have at most"),
+}
+"""What an import is without, and what is then not as it should be."""
+
+
+def check_refused(case: str, home: Any, tmp_path: Path, *, changed: str = "") -> None:
+    """Import an archive that means harm, and fail unless it is refused as it should be.
+
+    Args:
+        case: Which.
+        home: A bare one.
+        tmp_path: Around it.
+        changed: Executed by the importing process first.
+    """
     make, words = CASES[case]
     archive = make(tmp_path / "archive")
     before = sorted(tmp_path.rglob("*"))
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, "data", "import", str(archive), "--name", "theirs"],
-        env=bare_home.env,
+        [sys.executable, "-c", changed + MEASURE, "data", "import", str(archive), "--name", "theirs"],
+        env=home.env,
         capture_output=True,
         text=True,
         timeout=120,
     )
 
     assert done.returncode in (1, 2)
+    assert int(done.stdout.splitlines()[-1]) * 1024 < MAX_RESIDENT_BYTES
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("depthscope: ")
-    assert int(done.stdout.splitlines()[-1]) * 1024 < MAX_RESIDENT_BYTES
     made = {path for path in tmp_path.rglob("*") if path not in before}
-    assert {path.relative_to(bare_home.home.root).parts[0] for path in made} <= {"data"}
-    assert not (bare_home.home.data / "theirs").exists()
+    assert {path.relative_to(home.home.root).parts[0] for path in made} <= {"data"}
+    assert not (home.home.data / "theirs").exists()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_archive_that_means_harm_is_refused(case: str, bare_home: Any, tmp_path: Path):
+    """By name, in one line, with little memory; nothing is written anywhere."""
+    check_refused(case, bare_home, tmp_path)
+
+
+@pytest.mark.parametrize("case", TAKEN_OUT)
+def test_an_archive_that_means_harm_would_be_taken_without_its_safeguard(case: str, bare_home: Any, tmp_path: Path):
+    """The controls: the same check fails, at what the safeguard is for."""
+    changed, seen = TAKEN_OUT[case]
+    with pytest.raises(AssertionError, match=seen):
+        check_refused(case, bare_home, tmp_path, changed=changed)

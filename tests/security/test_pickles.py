@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
-from engine.checkpoint import CHECKPOINT_FORMAT, write_archive
+from engine.checkpoint import CHECKPOINT_FORMAT, CheckpointDamaged, read_archive, write_archive
+from engine.dataset_cache import map_array, read_info
+from engine.dataset_sources import ArrayUnpickler, unpickle
+from engine.errors import DatasetError, UsageError
+from engine.foreign_weights import read_weights
 from engine.recipes import recipe
 from engine.run import RunOutcome
 from engine.run_directory import Labels
@@ -82,4 +89,67 @@ def test_a_dataset_of_pickled_objects_runs_nothing(home: Any, tmp_path: Path):
     assert not trace.exists()
 
     np.load(path, allow_pickle=True)
+    assert trace.exists()
+
+
+def malicious_checkpoint(home: Any, malice: Malice) -> Callable[[], object]:
+    path = home.home.root / "checkpoint.pt"
+    write_archive(path, {"format": CHECKPOINT_FORMAT, "next_step": malice})
+    return lambda: read_archive(path)
+
+
+def malicious_weights(home: Any, malice: Malice) -> Callable[[], object]:
+    path = home.home.root / "weights.pt"
+    torch.save({"conv.weight": malice}, path)
+    return lambda: read_weights(path)
+
+
+def malicious_labels(home: Any, malice: Malice) -> Callable[[], object]:
+    array = np.empty(1, dtype=object)
+    array[0] = malice
+    np.save(home.home.data / "tiny" / "train_labels.npy", array, allow_pickle=True)
+    return lambda: map_array(home.home, read_info(home.home, "tiny"), "train_labels")
+
+
+def malicious_batch(_home: Any, malice: Malice) -> Callable[[], object]:
+    content = pickle.dumps({"data": malice})
+    return lambda: unpickle("data_batch_1", content)
+
+
+LOAD_PICKLES = (
+    torch,
+    "load",
+    lambda file, weights_only, load=torch.load, **words: load(file, weights_only=False, **words),
+)
+LOAD_OBJECTS = (np, "load", lambda path, load=np.load, **_words: load(path, allow_pickle=True))
+FIND_ANYTHING = (ArrayUnpickler, "find_class", pickle.Unpickler.find_class)
+
+
+@pytest.mark.parametrize(
+    ("make", "refusal", "unguarded"),
+    [
+        pytest.param(malicious_checkpoint, CheckpointDamaged, LOAD_PICKLES, id="checkpoint"),
+        pytest.param(malicious_weights, UsageError, LOAD_PICKLES, id="weights"),
+        pytest.param(malicious_labels, DatasetError, LOAD_OBJECTS, id="dataset"),
+        pytest.param(malicious_batch, DatasetError, FIND_ANYTHING, id="published batch"),
+    ],
+)
+def test_a_pickle_would_run_something_without_the_guard_of_whoever_reads_it(
+    make: Callable[..., Callable[[], object]],
+    refusal: type[Exception],
+    unguarded: tuple[Any, str, Any],
+    home: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The controls: the product's own reader, first as it is, then with its guard taken out."""
+    trace = tmp_path / "done"
+    read = make(home, Malice(trace))
+    with pytest.raises(refusal):
+        read()
+    assert not trace.exists()
+
+    monkeypatch.setattr(*unguarded)
+    with contextlib.suppress(refusal):
+        read()
     assert trace.exists()

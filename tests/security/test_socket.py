@@ -10,16 +10,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from engine import supervisor
 from engine.connection import Connection
 from engine.errors import UsageError
 from engine.launch import ensure_engine, greet
+from engine.paths import Home
 from engine.protocol import MAX_LINE_BYTES, Greeting, Hello, Stop, encode
 from engine.run_directory import RunDirectory
+from tests.engine.scripted import GPUS, scene
 
 NUM_CLIENTS = 1000
 GIGABYTE = 1 << 30
@@ -180,20 +184,54 @@ def test_where_descriptors_are_few_the_silent_clients_leave(
         engine.wait()
 
 
-def test_a_log_that_floods_is_cut_and_its_end_stays(bare_home: Any, wait_until: Callable[..., Any]):
-    """Whatever writes to the engine's log, the next line makes it short again; the lines before the end are counted."""
-    log = bare_home.home.engine_log
+def flood(log: Path) -> None:
     with log.open("ab") as file:
         file.writelines(b"line %d of many\n" % number for number in range(500_000))
-    flooded = log.stat().st_size
-    ensure_engine(bare_home.home)
-    content = log.read_bytes()
 
-    assert len(content) < 2 * MIB < flooded
+
+def check_cut(content: bytes) -> None:
+    """Fail unless a log that was flooded is short, says how much is gone, and has its end."""
+    assert len(content) < 2 * MIB
     assert content.startswith(b"[")
     assert b"bytes before this were dropped]\nline " in content
     assert b"line 499999 of many\n" in content
+
+
+def test_a_log_that_floods_is_cut_and_its_end_stays(bare_home: Any):
+    """Whatever writes to the engine's log, the next line makes it short again; the lines before the end are counted."""
+    flood(bare_home.home.engine_log)
+    ensure_engine(bare_home.home)
+    content = bare_home.home.engine_log.read_bytes()
+
+    check_cut(content)
     assert b"serving" in content
+
+
+def test_without_its_caps_a_flooded_log_would_be_seen(
+    bare_home: Any, wait_until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+):
+    """The controls: an engine that leaves its own log as it is, and one that leaves its workers'."""
+    flood(bare_home.home.engine_log)
+    unlimited = "import engine.log_files, sys, engine.daemon; engine.log_files.cap_log = lambda path: False\n"
+    unlimited += f"sys.argv = ['engine', {str(bare_home.home.root)!r}]; engine.daemon.main()"
+    with (
+        bare_home.home.engine_log.open("ab") as log,
+        subprocess.Popen([sys.executable, "-c", unlimited], env=bare_home.env, stderr=log) as engine,
+    ):
+        wait_until(lambda: greet(bare_home.home))
+        engine.kill()
+    with pytest.raises(AssertionError):
+        check_cut(bare_home.home.engine_log.read_bytes())
+
+    inside = scene(Home(bare_home.home.root / "other").create(), GPUS)
+    (run,) = inside.submit("cuda:0")
+    for unguarded in (False, True):
+        if unguarded:
+            monkeypatch.setattr(supervisor, "cap_log", lambda path: False)
+        flood(inside.supervisor.directory(run).log)
+        inside.supervisor.tick()
+        with pytest.raises(AssertionError) if unguarded else contextlib.nullcontext():
+            check_cut(inside.supervisor.directory(run).log.read_bytes())
 
 
 def test_a_worker_that_floods_its_log_is_cut_while_it_lives(home: Any, wait_until: Callable[..., Any]):
