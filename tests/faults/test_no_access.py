@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,39 +12,63 @@ from typing import Any
 
 import pytest
 
-from engine.run import NO_ACCESS
+from engine.run import NO_ACCESS, RunStatus
 from tests.conftest import TestHome
+from tests.faults.unprivileged import NOBODY, unprivileged, why_not
 
 COMMANDS = (("ls",), ("engine", "start"), ("train", "-a", "he-resnet", "-d", "8", "--data", "tiny", "--detach"))
 
-DROP_AND_RUN = """
-import ctypes, os, sys
+UNGUARDED_COMMANDS = """
+import engine.paths, sys
 
-PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
-for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
-    assert ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0
-os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+engine.paths.Home.create = lambda home: home
+sys.modules["__main__"].PermissionError = KeyError
 """
-"""What makes root an owner like any other, for which modes count, in this process and all that it starts. Another uid
-would not do everywhere: an interpreter may lie in the home of its user."""
+"""Nobody looks whether a home may be written, and a refusal is an error like any other."""
+
+UNGUARDED_RUNS = """
+import engine.storage
+
+engine.storage.trouble_of = lambda error: None
+engine.storage.trouble_now = lambda path, needed_bytes: None
+"""
 
 
 class BoundHome(TestHome):
-    """A home that is used by somebody for whom modes count."""
+    """A home of somebody for whom modes count."""
 
     def command(self, *words: str) -> list[str]:
-        command = super().command(*words)
-        return command if os.geteuid() else [command[0], "-c", DROP_AND_RUN, *command[1:]]
+        return unprivileged(super().command(*words))
+
+    def without(self, safeguard: str) -> None:
+        """Take a safeguard out of all that is started from now on."""
+        changed = self.home.root.with_name("changed")
+        changed.mkdir()
+        (changed / "sitecustomize.py").write_text(safeguard)
+        self.env["PYTHONPATH"] = str(changed)
 
 
 @pytest.fixture
-def bound(tmp_path: Path) -> Iterator[BoundHome]:
-    """A home with the tiny dataset, writable again at the end."""
-    home = BoundHome(tmp_path / "home")
+def bound() -> Iterator[BoundHome]:
+    """A home with the tiny dataset, where its owner gets to, unlike pytest's own; writable again at the end."""
+    if (why := why_not()) is not None:
+        pytest.skip(f"root cannot become nobody here: {why}")
+    place = Path(tempfile.mkdtemp(prefix="depthscope-bound-"))
+    place.chmod(0o755)
+    home = BoundHome(place / "home")
     home.add_tiny()
+    if os.geteuid() == 0:
+        give(home.home.root, NOBODY)
     yield home
     allow(home.home.root)
     home.end_everything()
+    shutil.rmtree(place)
+
+
+def give(path: Path, uid: int) -> None:
+    """As chown -R does."""
+    for each in [path, *path.rglob("*")]:
+        shutil.chown(each, uid, uid)
 
 
 def forbid(path: Path) -> None:
@@ -59,18 +84,15 @@ def allow(path: Path) -> None:
             each.chmod(each.stat().st_mode | 0o200)
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
-@pytest.mark.parametrize("fault", ["read-only", "foreign"])
-def test_a_home_that_may_not_be_written_is_said_in_one_line(bound: BoundHome, words: tuple[str, ...], fault: str):
-    """With the path and what to do, and without a traceback; no engine is left behind."""
+def check_said(bound: BoundHome, words: tuple[str, ...], fault: str) -> None:
+    """Take a home away from its user, and fail unless a command says so as it should."""
     bound.cli("ls")
     if fault == "read-only":
         forbid(bound.home.root)
     else:
         if os.geteuid():
             pytest.skip("only root can give a home away")
-        for each in [bound.home.root, *bound.home.root.rglob("*")]:
-            shutil.chown(each, 1, 1)
+        give(bound.home.root, 1)
     child = bound.start(*words)
     out, said = child.communicate(timeout=120)
 
@@ -82,21 +104,38 @@ def test_a_home_that_may_not_be_written_is_said_in_one_line(bound: BoundHome, wo
     assert bound.engine_pid() is None
 
 
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+@pytest.mark.parametrize("fault", ["read-only", "foreign"])
+def test_a_home_that_may_not_be_written_is_said_in_one_line(bound: BoundHome, words: tuple[str, ...], fault: str):
+    """With the path and what to do, and without a traceback; no engine is left behind."""
+    check_said(bound, words, fault)
+
+
+@pytest.mark.parametrize(("words", "fault"), [(("engine", "start"), "read-only"), (("ls",), "foreign")])
+def test_a_home_that_may_not_be_written_would_be_a_traceback_without_a_look_at_it(
+    bound: BoundHome, words: tuple[str, ...], fault: str
+):
+    """The control: the same check fails."""
+    bound.without(UNGUARDED_COMMANDS)
+    with pytest.raises(AssertionError, match="Traceback"):
+        check_said(bound, words, fault)
+
+
+def state(bound: BoundHome, run: str) -> Any:
+    with bound.reader() as reader:
+        return reader.run(run)
+
+
 def test_a_home_that_becomes_read_only_under_a_training_engine_is_waited_for(
     bound: BoundHome, wait_until: Callable[..., Any]
 ):
     """The run rests with the reason; nothing is started until it may be written again, and then by itself."""
-
-    def state(run: str) -> Any:
-        with bound.reader() as reader:
-            return reader.run(run)
-
-    run = bound.train("--epochs", "60")
-    wait_until(lambda: state(run).epoch >= 2)
+    run = bound.train("--epochs", "20")
+    wait_until(lambda: state(bound, run).epoch >= 1)
     forbid(bound.home.root)
-    wait_until(lambda: state(run).waits_for_disk)
-    assert state(run).error.startswith(f"{NO_ACCESS}: ")
-    assert str(bound.home.root) in state(run).error
+    wait_until(lambda: state(bound, run).waits_for_disk)
+    assert state(bound, run).error.startswith(f"{NO_ACCESS}: ")
+    assert str(bound.home.root) in state(bound, run).error
     told = bound.home.engine_log.read_text()
     threading.Event().wait(6)
     assert bound.worker_pid(run) is None
@@ -104,4 +143,18 @@ def test_a_home_that_becomes_read_only_under_a_training_engine_is_waited_for(
     assert f"{NO_ACCESS}: " in bound.cli("show", run)
     allow(bound.home.root)
     bound.cli("wait", run)
-    assert [row["epoch"] for row in bound.json("show", run)["epochs"]] == list(range(1, 61))
+    assert [row["epoch"] for row in bound.json("show", run)["epochs"]] == list(range(1, 21))
+
+
+def test_without_the_word_for_it_a_read_only_home_would_not_let_the_run_rest(
+    bound: BoundHome, wait_until: Callable[..., Any]
+):
+    """The control: worker and engine that do not know a refusal from any other error."""
+    bound.without(UNGUARDED_RUNS)
+    run = bound.train("--epochs", "4000")
+    wait_until(lambda: state(bound, run).epoch >= 1)
+    forbid(bound.home.root)
+
+    wait_until(lambda: state(bound, run).status is not RunStatus.RUNNING)
+    assert not state(bound, run).waits_for_disk
+    assert NO_ACCESS not in (state(bound, run).error or "")
