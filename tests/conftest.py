@@ -218,5 +218,7 @@ def _wait_until() -> Callable[..., Any]:
 def training(home: TestHome) -> str:
     """A run under way, for longer than any test."""
     run = home.train("--epochs", "2000")
-    wait_until(lambda: home.json("show", run)["run"]["step"] > 0)
+    with home.reader() as reader:
+        # Not by a command, each of which would take from the worker that it waits for.
+        wait_until(lambda: reader.run(run).step > 0)
     return run

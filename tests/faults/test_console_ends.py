@@ -105,9 +105,9 @@ def one_life(home: Any) -> tuple[float, float]:
         return first_frame, time.perf_counter() - terminal.began
 
 
-def sweep(home: Any, how: str, *, num_offsets: int) -> tuple[list[Ending], str]:
+def sweep(home: Any, how: str, life: tuple[float, float], *, num_offsets: int) -> tuple[list[Ending], str]:
     """End as many consoles, at instants spread evenly over the life of one; and the figures, in a line."""
-    first_frame, whole = one_life(home)
+    first_frame, whole = life
     command, end = WAYS[how]
     endings = [
         end_at(
@@ -142,8 +142,9 @@ def test_a_console_ended_at_any_moment_leaves_the_terminal_as_it_was(
     home: Any, training: str, wait_until: Callable[..., Any], figure: Callable[[str], None]
 ):
     """Loading, drawing its first frame, showing runs, quitting: gone within two seconds, and training goes on."""
+    life = one_life(home)
     for how in WAYS:
-        endings, line = sweep(home, how, num_offsets=15 if how == "Ctrl-C" else 3)
+        endings, line = sweep(home, how, life, num_offsets=10 if how == "Ctrl-C" else 3)
         figure(line)
         check(endings)
     goes_on(home, training, wait_until)
@@ -162,7 +163,7 @@ def test_a_console_ended_at_every_moment_leaves_the_terminal_as_it_was(
     figure: Callable[[str], None],
 ):
     """The full form: of a thousand kills, Ctrl-C at two hundred offsets, each other way at fifty."""
-    endings, line = sweep(home, how, num_offsets=max(1, num_kills // share))
+    endings, line = sweep(home, how, one_life(home), num_offsets=max(1, num_kills // share))
     figure(line)
 
     check(endings)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +15,7 @@ import torch
 
 from engine.checkpoint import read_archive
 from engine.journal import Epoch, read_journal
+from tests.conftest import TestHome
 from tests.faults.killing import (
     Executioner,
     check_nothing_lost,
@@ -27,6 +30,18 @@ from tests.faults.killing import (
 )
 from tests.faults.sabotage.kill_points import HALF_CHECKPOINT, OFTEN, ONCE, STEP, TORN_LINE, UNTOLD_CHECKPOINT
 
+CONTROL_WORDS = ("--schedule", "one-cycle")
+CONTROLS = {
+    "momentum": f"{STEP}|1|5",
+    "statistics": f"{STEP}|1|5",
+    "generator keys": f"{STEP}|1|5",
+    "schedule position": f"{STEP}|1|5",
+    "checkpoint in place": f"{HALF_CHECKPOINT}|1|1",
+    "row with checkpoint": f"{UNTOLD_CHECKPOINT}|1|1",
+    "torn line cut": f"{TORN_LINE}|1|1",
+}
+"""What is taken out, and where a worker is then killed."""
+
 
 def state_of(home: Any, run: str) -> str:
     with home.reader() as reader:
@@ -38,16 +53,37 @@ def step_of(home: Any, run: str) -> int:
         return int(reader.run(run).step)
 
 
-def train_and_kill_by_plan(home: Any, words: tuple[str, ...], plan: list[str]) -> Counter[str]:
-    """Hold a run whose workers kill themselves by a plan against one that nobody disturbs; returns where they fell."""
-    epochs = epochs_needed(plan)
-    words = (*words, "--epochs", str(epochs))
-    undisturbed = home.train(*words)
+@pytest.fixture(scope="module")
+def undisturbed_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The directory of a run that nobody kills and that lacks no safeguard, trained once for all controls."""
+    home = TestHome(tmp_path_factory.mktemp("undisturbed") / "home")
+    home.add_tiny()
+    run = home.train(*CONTROL_WORDS, "--epochs", str(epochs_needed([f"{STEP}|1|5"])))
+    home.cli("wait", run)
+    yield home.directory(run).path
+    home.end_everything()
+
+
+def train_by_plan(
+    home: Any, words: tuple[str, ...], plan: list[str], *, undisturbed_run: Path | None = None
+) -> tuple[str, str]:
+    """Train a run that nobody disturbs, and one whose workers kill themselves by a plan; returns both.
+
+    Args:
+        home: Whose engine has not been started.
+        words: What is trained.
+        plan: A line a worker.
+        undisturbed_run: The directory of the former, of another home; None trains it here.
+    """
+    words = (*words, "--epochs", str(epochs_needed(plan)))
+    if undisturbed_run is None:
+        undisturbed = home.train(*words)
+    else:
+        undisturbed = shutil.copytree(undisturbed_run, home.home.runs / undisturbed_run.name).name
     (run,) = train_planned(home, (words, plan))
     home.cli("wait", undisturbed)
     home.cli("wait", run, status=None, patience_seconds=1500)
-    check_nothing_lost(home, undisturbed, run, epochs=epochs, num_kills=len(plan))
-    return points_fallen(home, run)
+    return undisturbed, run
 
 
 @pytest.mark.long
@@ -56,43 +92,53 @@ def test_workers_killed_at_every_point_end_with_the_weights_of_one_never_killed(
     """Once at each: while it starts and loads, in a step, an evaluation, a line, and in every part of a checkpoint."""
     sabotaged(home)
     plan = draw_plan(random.Random(1), len(ONCE + OFTEN))
+    undisturbed, run = train_by_plan(home, ("--seed", "5"), plan)
 
-    assert train_and_kill_by_plan(home, ("--seed", "5"), plan) == Counter(ONCE + OFTEN)
+    check_nothing_lost(home, undisturbed, run, epochs=epochs_needed(plan), num_kills=len(plan))
+    assert points_fallen(home, run) == Counter(ONCE + OFTEN)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_workers_killed_at_random_instants_end_with_the_weights_of_one_never_killed(home: Any):
     """From outside, and nothing of the product replaced."""
-    words = ("--epochs", "40", "--seed", "6")
+    words = ("--epochs", "25", "--seed", "6")
     undisturbed, run = home.train(*words), home.train(*words)
-    (victim,) = Executioner(home, random.Random(2)).kill([run], 8, most_a_run=8, patience_seconds=900)
+    (victim,) = Executioner(home, random.Random(2)).kill([run], 5, most_a_run=5, patience_seconds=900)
     home.cli("wait", undisturbed, run, patience_seconds=900)
 
-    assert victim.num_kills == 8, "the run ended before it was killed often enough"
-    check_nothing_lost(home, undisturbed, run, epochs=40, num_kills=8)
+    assert victim.num_kills == 5, "the run ended before it was killed often enough"
+    check_nothing_lost(home, undisturbed, run, epochs=25, num_kills=5)
 
 
-@pytest.mark.parametrize(
-    ("left_out", "plan"),
-    [
-        ("momentum", f"{STEP}|1|5"),
-        ("statistics", f"{STEP}|1|5"),
-        ("generator keys", f"{STEP}|1|5"),
-        ("schedule position", f"{STEP}|1|5"),
-        ("checkpoint in place", f"{HALF_CHECKPOINT}|1|1"),
-        ("row with checkpoint", f"{UNTOLD_CHECKPOINT}|1|1"),
-        ("torn line cut", f"{TORN_LINE}|1|1"),
-    ],
-)
-def test_with_a_safeguard_taken_out_of_the_worker_a_kill_is_seen(home: Any, left_out: str, plan: str):
+@pytest.mark.parametrize(("left_out", "plan"), CONTROLS.items())
+def test_with_a_safeguard_taken_out_of_the_worker_a_kill_is_seen(
+    home: Any, left_out: str, plan: str, undisturbed_run: Path
+):
     """The control: the same check fails."""
     sabotaged(home, left_out)
-    with pytest.raises(AssertionError):
-        train_and_kill_by_plan(home, ("--schedule", "one-cycle"), [plan])
-    (run,) = (path.stem for path in (home.home.root / "kills").glob("*.fell"))
+    undisturbed, run = train_by_plan(home, CONTROL_WORDS, [plan], undisturbed_run=undisturbed_run)
 
+    with pytest.raises(AssertionError):
+        check_nothing_lost(home, undisturbed, run, epochs=epochs_needed([plan]), num_kills=1)
     assert points_fallen(home, run) == {plan.split("|")[0]: 1}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("left_out", [None, *CONTROLS])
+def test_a_safeguard_taken_out_is_not_seen_without_a_kill_nor_a_kill_without_that(
+    home: Any, left_out: str | None, undisturbed_run: Path
+):
+    """What the controls see are both together."""
+    sabotaged(home, left_out)
+    plan = [f"{STEP}|1|5"] if left_out is None else []
+    epochs = epochs_needed([f"{STEP}|1|5"])
+    words = (*CONTROL_WORDS, "--epochs", str(epochs))
+    undisturbed = shutil.copytree(undisturbed_run, home.home.runs / undisturbed_run.name).name
+    (run,) = train_planned(home, (words, plan))
+    home.cli("wait", run)
+
+    check_nothing_lost(home, undisturbed, run, epochs=epochs, num_kills=len(plan))
 
 
 @pytest.mark.long

@@ -13,6 +13,7 @@ import torch
 
 from engine.checkpoint import read_archive
 from engine.run import RunOutcome
+from engine.settling import MAX_CRASHES
 from tests.faults.killing import (
     check_nothing_lost,
     points_fallen,
@@ -65,13 +66,13 @@ KERNEL_OUT_OF_MEMORY = {"kernel out of memory": "its worker killed by SIGKILL as
 def strike_once(home: Any, causes: dict[str, str], figure: Callable[[str], None]) -> None:
     """Train a run for each cause, whose worker dies of it: the run says so, and ends as if nothing had been."""
     sabotaged(home)
-    words = ("--epochs", "4")
+    words = ("--epochs", "2")
     undisturbed = home.train(*words)
     runs = train_planned(home, *[(words, [f"{STEP}|1|5|{misfortune}"]) for misfortune in causes])
     home.cli("wait", undisturbed, *runs, patience_seconds=280)
     for run, (misfortune, said) in zip(runs, causes.items(), strict=True):
         assert events(home, run, "crashed") == [said]
-        check_nothing_lost(home, undisturbed, run, epochs=4, num_kills=1)
+        check_nothing_lost(home, undisturbed, run, epochs=2, num_kills=1)
         with home.reader() as reader:
             at = {event.kind: event.at for event in reader.events(run)}
         figure(f"{misfortune}: training again {at['resumed'] - at['crashed']:.1f} s after the crash was noticed")
@@ -90,34 +91,46 @@ def test_a_worker_that_the_kernel_ends_for_want_of_memory_is_resumed_and_its_cau
     strike_once(home, KERNEL_OUT_OF_MEMORY, figure)
 
 
-def test_a_worker_that_dies_three_times_of_something_has_failed_and_the_queue_goes_on(home: Any):
-    """Three times without a checkpoint in between; the last line of the error says of what."""
+def fail_three_times(home: Any, *misfortunes: tuple[str, str, str]) -> None:
+    """Train a run for each three, of which its workers die in turn, and one behind them that nothing befalls."""
     sabotaged(home)
-    struck = {"segmentation fault": "in string_at", "illegal memory access": "in take"}
     words = ("--epochs", "1")
-    *runs, other = train_planned(
-        home, *[(words, [f"{STEP}|0|1|{misfortune}"] * 4) for misfortune in struck], (words, [])
-    )
+    # A fourth would die too.
+    plans = [[f"{STEP}|0|1|{misfortune}" for misfortune in (*three, three[-1])] for three in misfortunes]
+    *runs, other = train_planned(home, *[(words, plan) for plan in plans], (words, []))
     home.cli("wait", *runs, status=4, patience_seconds=280)
     home.cli("wait", other)
 
-    for run, (misfortune, place) in zip(runs, struck.items(), strict=True):
+    places = {"segmentation fault": "in string_at", "illegal memory access": "in take"}
+    for run, three in zip(runs, misfortunes, strict=True):
         shown = home.json("show", run)["run"]
         assert shown["outcome"] == "failed"
-        said = f"{CAUSES[misfortune]}, 3 times without a new checkpoint in between"
+        said = f"{CAUSES[three[-1]]}, 3 times without a new checkpoint in between"
         assert shown["error"].splitlines()[-1] == said
         assert points_fallen(home, run).total() == 3
         assert said in home.cli("show", run)
-        assert place in home.cli("logs", run)
+        logged = home.cli("logs", run)
+        assert all(places[misfortune] in logged for misfortune in three)
+
+
+def test_a_worker_that_dies_three_times_of_something_has_failed_and_the_queue_goes_on(home: Any):
+    """Three times without a checkpoint in between, whatever of; the last line of the error says of what at last."""
+    fail_three_times(home, ("illegal memory access", "illegal memory access", "segmentation fault"))
+
+
+@pytest.mark.faults
+def test_a_worker_that_dies_three_times_of_the_same_has_failed(home: Any):
+    """The full form: of each alone."""
+    fail_three_times(home, ("segmentation fault",) * 3, ("illegal memory access",) * 3)
 
 
 def test_a_checkpoint_that_no_worker_lived_to_tell_of_is_progress(home: Any):
-    """Each of four workers dies between its first checkpoint and the line that tells of it: the run gets on."""
+    """Each of three workers dies between its first checkpoint and the line that tells of it: the run gets on."""
     sabotaged(home)
-    (run,) = train_planned(home, (("--epochs", "6"), [f"{UNTOLD_CHECKPOINT}|0|1"] * 4))
+    (run,) = train_planned(home, (("--epochs", "4"), [f"{UNTOLD_CHECKPOINT}|0|1"] * MAX_CRASHES))
     home.cli("wait", run, patience_seconds=280)
 
-    assert len(events(home, run, "crashed")) == 4
+    assert len(events(home, run, "crashed")) == MAX_CRASHES
 
 
 def test_runs_out_of_memory_have_failed_with_what_would_fit(
@@ -126,7 +139,7 @@ def test_runs_out_of_memory_have_failed_with_what_would_fit(
     """At once, for it would happen again; their checkpoints are there for a retry, and their memory is free."""
     sabotaged(home)
     causes = {"GPU out of memory": "CUDA out of memory.", "address space out": "can't allocate memory"}
-    words = ("--epochs", "3", "--precision", "fp32")
+    words = ("--epochs", "2", "--precision", "fp32")
     runs = train_planned(home, *[(words, [f"{STEP}|1|5|{misfortune}"]) for misfortune in causes])
     home.cli("wait", *runs, status=4)
     for run, (misfortune, cause) in zip(runs, causes.items(), strict=True):
@@ -183,7 +196,14 @@ def diverge(home: Any, cases: list[tuple[str, int, str, int]]) -> None:
 
 
 def test_numbers_that_are_none_end_a_run_as_diverged_with_its_last_good_checkpoint(home: Any):
-    """NaN and infinity, in a weight and in an image; the checkpoint of the epoch before stays as it was."""
+    """Before and behind an update, NaN and infinity, in a weight and in an image; the last checkpoint stays."""
+    sabotaged(home)
+    diverge(home, NOT_FINITE[:1] + NOT_FINITE[-3:])
+
+
+@pytest.mark.faults
+def test_all_numbers_that_are_none_end_a_run_as_diverged(home: Any):
+    """The full form: each number at each place."""
     sabotaged(home)
     diverge(home, NOT_FINITE)
 
