@@ -108,6 +108,10 @@ class Feed:
         """Norms of a run's layers behind an epoch, 0 being the initialisation."""
         return [] if self._reader is None else self._reader.gradients(run, after=after)
 
+    def layer_ranges(self, experiment: str) -> dict[str, tuple[float, float]]:
+        """Between which numbers the layers of all runs of an experiment are, by field of GradientRow."""
+        return {} if self._reader is None else self._reader.layer_ranges(experiment)
+
     def look(self) -> News:
         """Read what was committed since the last look.
 

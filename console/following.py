@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from console.formatting import clean, duration, percent, progress_bar, table
+from console.formatting import UNKNOWN, clean, duration, percent, progress_bar, table
 from console.output import narrate, narrate_behind_ctrl_c
 from console.states import last_line, left, loss, queue_sentence, rate, state
 from engine import launch
@@ -212,7 +212,7 @@ def live_table(runs: Sequence[Run], *, width: int) -> str:
             word(run),
             progress_bar(run.fraction_done, 12),
             f"{run.epoch}/{run.spec.recipe.epochs}",
-            "" if run.train_loss is None else loss(run.train_loss),
+            UNKNOWN if run.train_loss is None and not run.epoch else loss(run.train_loss),
             percent(run.test_error_percent),
             rate(run),
             left(run),

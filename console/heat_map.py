@@ -27,7 +27,7 @@ class Scale:
     """The range of a map on its logarithmic scale."""
 
     low: float
-    """Decimal logarithm of the smallest number above 0."""
+    """Decimal logarithm of the smallest number above 0, or of what is below it."""
     middle: float
     """Of the median."""
     high: float
@@ -37,6 +37,16 @@ class Scale:
         """The scale of numbers; None where none of them has a logarithm."""
         found = [math.log10(value) for value in values if value is not None and 0 < value < math.inf]
         return cls(min(found), statistics.median(found), max(found)) if found else None
+
+    def in_decades(self, limits: tuple[float, float] | None) -> Scale:
+        """The same from one power of ten to another, so that maps with the same limits can be held against each other.
+
+        Args:
+            limits: Two numbers above 0 that are in the range as well; None where there are none.
+        """
+        ends = [self.low, self.high, *(map(math.log10, limits) if limits is not None else ())]
+        low, high = math.floor(min(ends)), math.ceil(max(ends))
+        return Scale(low, self.middle, high if high > low else low + 1)
 
     def level(self, value: float, num_levels: int) -> int:
         """Where a number stands, 0 for the smallest; one alone is in the middle."""
@@ -93,8 +103,10 @@ def draw_heat_map(
     colours: Sequence[int] | None,
     unicode: bool,
     empty: str = "no gradients recorded yet",
+    limits: tuple[float, float] | None = None,
+    whose: str = "",
 ) -> HeatMap:
-    """Layers across and epochs down; the same call gives the same text.
+    """Layers across and epochs down, on a scale of whole decades; the same call gives the same text.
 
     Args:
         grid: What is shown.
@@ -104,14 +116,17 @@ def draw_heat_map(
         colours: Of the 256, from the smallest to the largest; None draws without.
         unicode: Bars; without, the text is ASCII.
         empty: What is said where there is nothing.
+        limits: Numbers above 0 between which those of other maps are as well; None scales this one by itself.
+        whose: What the scale is that of, in words; empty says nothing.
     """
     bars = BARS if unicode else BARS_IN_ASCII
     scale = Scale.of([value for row in grid.values for value in row])
+    scale = scale and scale.in_decades(limits)
     if not grid.epochs:
         return HeatMap(boxed(notice([shortened(title, width, unicode=unicode)], empty, width, height), height))
     widest = max(len(epoch_name(epoch)) for epoch in (grid.epochs[0], grid.epochs[-1]))
     room = width - widest - 1
-    head = header(title, key(grid, scale, bars), width, unicode=unicode)
+    head = header(title, key(grid, scale, bars, whose), width, unicode=unicode)
     columns, rows = columns_of(len(grid.layers), room), rows_of(grid.epochs, height - len(head) - 1)
     foot = merging_words(columns, rows)
     if foot:
@@ -186,17 +201,22 @@ def merging_words(columns: Sequence[range], rows: Sequence[range]) -> str:
     return f"a cell is up to {' by '.join(most)}: the value furthest from the median" if most else ""
 
 
-def key(grid: LayerGrid, scale: Scale | None, bars: str) -> str:
-    """What the characters stand for: the ends of the scale, and the signs that occur."""
+def key(grid: LayerGrid, scale: Scale | None, bars: str, whose: str = "") -> str:
+    """What the characters stand for: the ends of the scale and whose they are, and the signs that occur."""
     parts = []
     if scale is not None:
-        parts += [f"{bars[0]} {figure(10**scale.low)}", f"{bars[-1]} {figure(10**scale.high)} (log)"]
+        kind = f"log, {whose}" if whose else "log"
+        parts += [f"{bars[0]} {figure(10**scale.low)}", f"{bars[-1]} {figure(10**scale.high)} ({kind})"]
     values = {value for row in grid.values for value in row}
     missing = sum(all(value is None for value in row) for row in grid.values)
     for sign, words, occurs in (
         (NOUGHT, "nought", 0.0 in values),
         (NOT_FINITE, "not finite or none", math.inf in values),
-        (NOT_RECORDED, f"not recorded (epochs: {missing})" if missing else "not recorded", None in values),
+        (
+            NOT_RECORDED,
+            f"not recorded ({missing} epoch{'s' * (missing > 1)})" if missing else "not recorded",
+            None in values,
+        ),
     ):
         if occurs:
             parts.append(f"{sign} {words}")

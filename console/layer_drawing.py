@@ -11,7 +11,7 @@ from typing import Any
 from console.drawing import MAX_LINES
 from console.formatting import BARS, BARS_IN_ASCII, UNKNOWN, clean, supports_colour, supports_unicode, table
 from console.heat_map import HEAT_OF_A_COMMAND, Scale, columns_of, draw_heat_map, key, painted
-from console.layer_grid import LayerGrid, Quantity, figure, layer_grid
+from console.layer_grid import OF_ALL_RUNS, LayerGrid, Quantity, figure, layer_grid
 from engine.errors import UsageError
 from engine.queries import Reader
 from engine.run import GradientRow, Run
@@ -47,6 +47,8 @@ def layers_text(
             title=title if unicode else title.encode("ascii", "replace").decode(),
             colours=HEAT_OF_A_COMMAND if colour else None,
             unicode=unicode,
+            limits=reader.layer_ranges(run.experiment).get(quantity.value),
+            whose=OF_ALL_RUNS,
         ).lines
     )
 

@@ -9,6 +9,9 @@ from enum import StrEnum
 
 from engine.run import GradientRow
 
+OF_ALL_RUNS, OF_THIS_RUN = "all runs", "this run"
+"""Whose the scale of a map is: of the whole experiment, or not."""
+
 
 class Quantity(StrEnum):
     """A number of a layer; the value is its field in a GradientRow, the name its metric."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from console.epoch_rows import EPOCH_COLUMNS, epoch_cells
 from console.following import Watch, is_done
-from console.formatting import ago, clean, count, duration, percent, supports_unicode, table
+from console.formatting import UNKNOWN, ago, clean, count, duration, percent, supports_unicode, table
 from console.label_words import star, tags_and_note
 from console.states import last_line, left, loss, state
 from engine.diagnosis import Finding
@@ -31,7 +31,7 @@ def runs_table(runs: Sequence[Run]) -> str:
             clean(run.name),
             state(run, now),
             f"{run.epoch}/{run.spec.recipe.epochs}",
-            "" if run.train_loss is None else loss(run.train_loss),
+            UNKNOWN if run.train_loss is None and not run.epoch else loss(run.train_loss),
             percent(run.test_error_percent),
             clean(run.spec.data.name),
             left(run) or ago(today - (run.finished_at or run.created_at)),

@@ -11,7 +11,7 @@ from console.report_facts import Facts
 from console.report_figures import draw_figures
 from console.report_html import as_html
 from console.report_markdown import as_markdown
-from console.spec_list import ListedRun, SpecList, encode_spec_list
+from console.spec_list import SPEC_LIST_NAME, ListedRun, SpecList, encode_spec_list
 from console.verdict import verdict_line, verdicts
 from engine.diagnosis import diagnose, sentence
 
@@ -49,7 +49,7 @@ def write_report(facts: Facts, path: Path) -> list[str]:
         for figure in figures:
             (staging / FIGURES / f"{figure.name}.svg").write_bytes(figure.drawn.svg)
             (staging / FIGURES / f"{figure.name}.png").write_bytes(figure.drawn.png)
-        (staging / "spec.json").write_bytes(encode_spec_list(spec_list(facts)))
+        (staging / SPEC_LIST_NAME).write_bytes(encode_spec_list(spec_list(facts)))
         pictures = {figure.name: figure.drawn.svg for figure in figures}
         (staging / "report.html").write_text(as_html(blocks, pictures), encoding="utf-8")
         (staging / "report.md").write_text(as_markdown(blocks, figures=FIGURES), encoding="utf-8")

@@ -14,6 +14,10 @@ from engine.run import Run
 BAR_CELLS = 8
 NAME_CELLS = 17
 """Least that a name takes; it gets what the other columns leave."""
+LONGEST_NAME_CELLS = 28
+"""For which other columns go."""
+SPARED_FOR_NAMES = 4
+"""Columns that are kept by no higher number than this stay where names are long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +112,24 @@ ORDERS = ("submitted", *(column.key for column in COLUMNS))
 """What a table may be sorted by; `submitted` is newest first."""
 
 
-def fitting(width: int) -> list[tuple[Column, int]]:
+def fitting(width: int, longest_name: int = NAME_CELLS) -> list[tuple[Column, int]]:
     """The columns that fit, and their widths, with a cell between two; the name takes what is left.
 
     Args:
         width: Cells for all of them.
+        longest_name: Cells of the longest name, for which bar, pace and time left make room.
     """
     chosen = list(COLUMNS)
-    while len(chosen) > 1 and sum(column.width + 1 for column in chosen) - 1 > width:
+
+    def taken() -> int:
+        return sum(column.width + 1 for column in chosen) - 1
+
+    while len(chosen) > 1 and taken() > width:
         chosen.remove(max(chosen, key=lambda column: column.keep))
-    spare = width - (sum(column.width + 1 for column in chosen) - 1)
+    wanted = min(longest_name, LONGEST_NAME_CELLS) - NAME_CELLS
+    while taken() + wanted > width and (last := max(chosen, key=lambda column: column.keep)).keep > SPARED_FOR_NAMES:
+        chosen.remove(last)
+    spare = width - taken()
     return [(column, column.width + spare * (column.key == "name")) for column in chosen]
 
 

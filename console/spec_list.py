@@ -17,6 +17,8 @@ from engine.spec import RunSpec, check_fits_data
 from engine.version import VERSION
 
 SPEC_LIST_FORMAT = 1
+SPEC_LIST_NAME = "spec.json"
+"""Within a report."""
 MOST_BYTES = 8 << 20
 """Longer files are refused; a thousand runs fit in a tenth of it."""
 
@@ -47,11 +49,15 @@ def encode_spec_list(specs: SpecList) -> bytes:
 
 
 def read_spec_list(path: Path) -> SpecList:
-    """The runs of a file.
+    """The runs of a file, or of the spec.json of a report's directory.
 
     Raises:
         UsageError: it cannot be read, or holds no list of run specifications; the text says where and why.
     """
+    if path.is_dir():
+        path /= SPEC_LIST_NAME
+        if not path.exists():
+            raise UsageError(f"{clean(str(path.parent))} is a directory without {SPEC_LIST_NAME}: name a report's")
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)

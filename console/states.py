@@ -16,6 +16,7 @@ MIN_STALL_SECONDS = 60.0
 SIGNS = {
     "queued": "·",
     "held": "⊘",
+    "starting": "▷",
     "running": "▶",
     "stalled": "!",
     "paused": "‖",
@@ -31,6 +32,7 @@ SIGNS = {
 SIGNS_IN_ASCII = {
     **SIGNS,
     "queued": ".",
+    "starting": ")",
     "running": ">",
     "paused": "=",
     DISK_FULL: "=",
@@ -51,6 +53,8 @@ def state(run: Run, now: float) -> str:
         return run.outcome.value
     if run.status is RunStatus.RUNNING and run.seen_at is not None and now - run.seen_at > MIN_STALL_SECONDS:
         return "stalled"
+    if run.is_starting:
+        return "starting"
     if run.status is RunStatus.QUEUED and run.held:
         return "held"
     if run.waits_for_disk:
@@ -115,6 +119,8 @@ def remark(run: Run, epochs: Sequence[EpochRow], now: float, gradients: Sequence
         return f"{name}: {last_line(run.error or '')}"
     if run.status is RunStatus.QUEUED and not run.epoch:
         return f"{name}: {'held in the queue until it is released' if run.held else 'waits in the queue'}"
+    if run.is_starting and not run.epoch:
+        return f"{name}: its worker starts, and loads torch and the images"
     if not epochs and not run.epoch:
         doing = f"{state(run, now)}, no epoch done"
         if run.status is RunStatus.RUNNING:

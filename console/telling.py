@@ -50,3 +50,6 @@ async def tell_away(app: ConsoleApp, since: float | None, *, asked: bool) -> Non
         return
     if app.screen is beneath and (asked or not isinstance(app.screen.focused, Input)):
         app.push_screen(AwayScreen(found))
+    elif not asked:
+        key = app.config.keys.get("app.away", "W")
+        app.notify(f"runs have ended while you were away: {key} tells of them", markup=False)

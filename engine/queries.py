@@ -197,6 +197,21 @@ class Reader(IndexReader):
         """Norms of a run's layers at initialisation and when they were last measured, from the stem to the head."""
         return self._gradients("(epoch = 0 OR epoch = (SELECT max(epoch) FROM gradients WHERE run = ?1))", run)
 
+    def layer_ranges(self, experiment: str) -> dict[str, tuple[float, float]]:
+        """The smallest number above 0 and the largest of every layer of an experiment's runs, by field of GradientRow.
+
+        A field of which nothing above 0 was recorded is not there.
+        """
+        fields = ("gradient_norm", "weight_norm", "update_ratio")
+        ends = ", ".join(f"min(CASE WHEN {name} > 0 THEN {name} END), max({name})" for name in fields)
+        (found,) = self._rows(
+            f"SELECT {ends} FROM gradients WHERE run IN"
+            " (SELECT id FROM runs WHERE experiment = ? AND deleted_at IS NULL)",
+            experiment,
+        )
+        pairs = zip(fields, found[::2], found[1::2], strict=True)
+        return {name: (low, high) for name, low, high in pairs if low is not None}
+
     def events(self, run: str) -> list[EventRow]:
         """What happened to a run, oldest first."""
         rows = self._rows("SELECT at, kind, text FROM events WHERE run = ? ORDER BY id", run)

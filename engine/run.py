@@ -94,6 +94,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     best_test_error_percent: float | None
     """Lowest of all epochs: selected on the test set, so never a result."""
     images_per_second: float | None
+    """Newest of its present worker, or of its last one; None before the first step of a worker."""
     seconds: float | None
     """Of training so far, summed over the epochs."""
     synthetic: bool
@@ -121,6 +122,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     def waits_for_disk(self) -> bool:
         """Whether it rests although it is to run, until the disk takes what it writes; `error` says why."""
         return self.status is RunStatus.PAUSED and self.intent is Intent.RUN
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether its worker is there, and loads torch and the images rather than train yet."""
+        return self.status is RunStatus.RUNNING and self.images_per_second is None
 
     @property
     def is_finished(self) -> bool:

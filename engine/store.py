@@ -227,9 +227,10 @@ class Store(RequestTables):
         self._database.executemany("DELETE FROM ends_to_announce WHERE run = ?", [(run,) for run in runs])
 
     def set_running(self, run: str, device: str, *, started_at: float) -> None:
+        """A worker is started for a run; it has no pace of its own before its first step."""
         self._database.execute(
             "UPDATE runs SET status = ?, outcome = NULL, error = NULL, finished_at = NULL, device = ?,"
-            " started_at = coalesce(started_at, ?), seen_at = ? WHERE id = ?",
+            " started_at = coalesce(started_at, ?), seen_at = ?, images_per_second = NULL WHERE id = ?",
             (RunStatus.RUNNING.value, device, started_at, time.monotonic(), run),
         )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -123,7 +124,8 @@ def takes_runs(command: Callable[..., None]) -> Callable[..., None]:
     def with_options(**given: Any) -> None:
         words = {name: given.pop(name) for name in described}
         if given.get("listed") is None:
-            command(asked_for(**words), **given)
+            with naming_options():
+                command(asked_for(**words), **given)
             return
         refuse_beside_a_list([name for name, word in words.items() if word != described[name].default])
         command(None, **given)
@@ -154,11 +156,39 @@ def refuse_beside_a_list(names: list[str]) -> None:
     from engine.errors import UsageError
 
     if names:
-        options = {name: option_hints(asked_for)[name].__metadata__[0] for name in names}
+        options = flags()
+        words = ", ".join(options[name] for name in names)
+        raise UsageError(f"--from trains the runs as the file says: leave out {words}")
+
+
+def flags() -> dict[str, str]:
+    """The option of every parameter of `asked_for`, as it is typed."""
+    found = {}
+    hints = option_hints(asked_for)
+    for name in inspect.signature(asked_for).parameters:
+        option = hints[name].__metadata__[0]
         # Within Annotated, typer keeps the first word of an option as its default.
-        declared = [
-            [word for word in (option.default, *option.param_decls) if isinstance(word, str)] or [f"--{name}"]
-            for name, option in options.items()
-        ]
-        flags = [words[-1].split("/")[0].replace("_", "-") for words in declared]
-        raise UsageError(f"--from trains the runs as the file says: leave out {', '.join(flags)}")
+        declared = [word for word in (option.default, *option.param_decls) if isinstance(word, str)] or [f"--{name}"]
+        found[name] = declared[-1].split("/")[0].replace("_", "-")
+    return found
+
+
+@contextmanager
+def naming_options() -> Iterator[None]:
+    """Errors that begin with a field of a specification begin with the option for it instead.
+
+    Raises:
+        UsageError: the one from within, in these words.
+    """
+    from engine.errors import UsageError
+
+    try:
+        yield
+    except UsageError as error:
+        field, must, rest = str(error).partition(" must be ")
+        name = field.replace("-", "_").replace(" ", "_").removesuffix("_bytes")
+        option = flags().get(name)
+        # There are two options for seeds, and what is wrong with them names the one that is meant.
+        if not must or option is None or name == "seeds":
+            raise
+        raise UsageError(f"{option}{must}{rest}") from error

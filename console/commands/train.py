@@ -19,7 +19,7 @@ def train(
     asked: Asked | None,
     listed: Annotated[
         Path | None,
-        typer.Option("--from", metavar="FILE", help="Train the runs of a report's spec.json, instead of -a and -d."),
+        typer.Option("--from", metavar="PATH", help="Train the runs of a report (its spec.json), instead of -a, -d."),
     ] = None,
     experiment: ExperimentOption = None,
     detach: Annotated[bool, typer.Option("--detach", help="Queue the runs and return at once.")] = False,

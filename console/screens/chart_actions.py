@@ -20,7 +20,7 @@ class ChartActions:
 
     CHART_BINDINGS: ClassVar[list[Binding]] = [
         Binding("y", "log_y", "log y", id="chart.log-y"),
-        Binding("x", "x_axis", "x axis", id="chart.x-axis"),
+        Binding("x", "x_axis", "axis", id="chart.x-axis"),
         Binding("e", "smooth", "smoothing", show=False, id="chart.smoothing"),
         Binding("z", "zoom(0.5)", "zoom in", show=False, id="chart.zoom-in"),
         Binding("Z", "zoom(2)", "zoom out", show=False, id="chart.zoom-out"),

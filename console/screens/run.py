@@ -21,7 +21,7 @@ from console.screens.actions import RunActions
 from console.screens.base import ConsoleScreen
 from console.screens.chart_actions import ChartActions
 from console.screens.label_actions import LabelActions
-from console.states import remark
+from console.states import remark, state
 from console.widgets.chart import Chart
 from console.widgets.field import Field
 from console.widgets.layer_map import LayerMap
@@ -56,6 +56,7 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
         self._num_epochs = 0
         self._num_events = 0
         self._gradients: list[GradientRow] = []
+        self._layer_ranges: dict[str, tuple[float, float]] = {}
 
     def compose_body(self) -> ComposeResult:
         app = self.console_app
@@ -109,7 +110,7 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
         for run in self.current_runs():
             where = f" on {run.device}" if run.device else ""
             sign = star(run, unicode=self.console_app.has_unicode)
-            title = f"{sign}{clean(run.experiment)}/{clean(run.name)}  {run.id}  {run.outcome or run.status}{where}"
+            title = f"{sign}{clean(run.experiment)}/{clean(run.name)}  {run.id}  {state(run, time.monotonic())}{where}"
             tags = " ".join(f"+{clean(tag)}" for tag in run.tags)
             say(self.query_one("#run-title", Static), f"{title}  {tags}".rstrip())
             note = self.query_one("#run-note", Static)
@@ -152,7 +153,9 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
             self._gradients, newest = [], -1
         self._gradients += feed.gradients(self._run_id, after=newest)
         empty = "no gradients recorded: the first come with the first step"
-        self.query_one("#run-gradients", LayerMap).show(self._gradients, self.console_app.heat_colours, empty=empty)
+        self.query_one("#run-gradients", LayerMap).show(
+            self._gradients, self.console_app.heat_colours, empty=empty, ranges=self._layer_ranges
+        )
 
     def show_epochs(self) -> None:
         """Add the rows of new epochs, and begin again where the run has."""
@@ -195,6 +198,9 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
     def focus_part(self, message: TabbedContent.TabActivated) -> None:
         # The focus of a hidden part would bring its tab back.
         next(node for node in message.pane.query("*") if node.focusable).focus()
+        for run in self.current_runs() if message.pane.id == "gradients" else ():
+            # Once a look: a scale that moves with every epoch of every run would be none.
+            self._layer_ranges = self.console_app.feed.layer_ranges(run.experiment)
         self.show_gradients()
 
     def action_search(self) -> None:

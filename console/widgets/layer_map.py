@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.style import Style
@@ -12,7 +12,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from console.formatting import cut
-from console.layer_grid import LayerGrid, Quantity, layer_grid, reading
+from console.layer_grid import OF_ALL_RUNS, OF_THIS_RUN, LayerGrid, Quantity, layer_grid, reading
 from console.widgets.chart import plain, segments
 from engine.run import GradientRow
 
@@ -27,8 +27,9 @@ class LayerMap(Widget, can_focus=True):
 
     HELP = (
         "How large the gradient of each layer was in the last step of each epoch, and at initialisation: the stem left,"
-        " the head right. A higher bar is a larger number, on a logarithmic scale. Click, or use the arrow keys, to"
-        " read one; its ratio is that of the update to the weight. m shows weights, or these ratios, instead."
+        " the head right. A higher bar is a larger number, on a logarithmic scale, which is the same for all runs of an"
+        " experiment; o shows this run on a scale of its own. Click, or use the arrow keys, to read a number; its ratio"
+        " is that of the update to the weight. m shows weights, or these ratios, instead."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -41,6 +42,7 @@ class LayerMap(Widget, can_focus=True):
         Binding("pageup", "move(-10000, 0)", "initialisation", show=False, id="layers.first"),
         Binding("pagedown", "move(10000, 0)", "last epoch", show=False, id="layers.last"),
         Binding("m", "quantity", "gradients, weights, updates", id="layers.quantity"),
+        Binding("o", "scale", "scale", id="layers.scale"),
     ]
 
     def __init__(self, *, unicode: bool, id: str | None = None) -> None:
@@ -52,18 +54,30 @@ class LayerMap(Widget, can_focus=True):
         self._quantity = Quantity.GRADIENTS
         self._grid = LayerGrid([], [], [])
         self._map: HeatMap | None = None
+        self._ranges: Mapping[str, tuple[float, float]] = {}
+        self._has_own_scale = False
         self._cursor: tuple[int, int] | None = None
-        """Epoch and layer, by indices of the grid; None before the first key or click."""
+        """Epoch and layer, by indices of the grid; None before anything is drawn."""
+        self._was_moved = False
+        """Whether a key or a click has put the cursor where it is; else it is at the stem in the newest epoch."""
 
-    def show(self, rows: Sequence[GradientRow], colours: Sequence[int] | None, *, empty: str) -> None:
+    def show(
+        self,
+        rows: Sequence[GradientRow],
+        colours: Sequence[int] | None,
+        *,
+        empty: str,
+        ranges: Mapping[str, tuple[float, float]],
+    ) -> None:
         """Draw other rows, or the same ones and more.
 
         Args:
             rows: What was recorded of one run.
             colours: Of the 256, from the smallest to the largest; None draws without.
             empty: What is said where there are no rows.
+            ranges: The least and the greatest of every quantity above 0 in the runs that share a scale, by its field.
         """
-        self._rows, self._colours, self._empty = rows, colours, empty
+        self._rows, self._colours, self._empty, self._ranges = rows, colours, empty, ranges
         self.redraw()
 
     def as_text(self, *, width: int, height: int) -> str:
@@ -76,6 +90,8 @@ class LayerMap(Widget, can_focus=True):
         if width <= 0 or height <= 0:
             return
         self._grid = layer_grid(self._rows, self._quantity)
+        if not self._was_moved:
+            self._cursor = (len(self._grid.epochs) - 1, 0) if self._grid.epochs else None
         self._map = self._drawn(width, height, self._colours)
         self.border_title = self._quantity.words
         self.say_reading()
@@ -92,6 +108,8 @@ class LayerMap(Widget, can_focus=True):
             colours=colours,
             unicode=self._unicode,
             empty=self._empty,
+            limits=None if self._has_own_scale else self._ranges.get(self._quantity.value),
+            whose=OF_THIS_RUN if self._has_own_scale else OF_ALL_RUNS,
         )
 
     def say_reading(self) -> None:
@@ -128,22 +146,24 @@ class LayerMap(Widget, can_focus=True):
     def on_click(self, event: events.Click) -> None:
         at = event.get_content_offset(self)
         if at is not None and self._map is not None and (found := self._map.at(at.x, at.y)) is not None:
-            self._cursor = found
+            self._cursor, self._was_moved = found, True
             self.say_reading()
             self.refresh()
 
     def action_move(self, epochs: int, layers: int) -> None:
-        """Read another layer or epoch; the first key reads the stem in the newest epoch."""
-        if not self._grid.epochs:
-            return
+        """Read another layer or epoch."""
         if self._cursor is None:
-            self._cursor = len(self._grid.epochs) - 1, 0
-        else:
-            self._cursor = self._within(self._cursor[0] + epochs, self._cursor[1] + layers)
+            return
+        self._cursor, self._was_moved = self._within(self._cursor[0] + epochs, self._cursor[1] + layers), True
         self.say_reading()
         self.refresh()
 
     def action_quantity(self) -> None:
         """Show the next of gradients, weights and updates."""
         self._quantity = self._quantity.next()
+        self.redraw()
+
+    def action_scale(self) -> None:
+        """Scale the map by all runs of the experiment, or by this one alone."""
+        self._has_own_scale = not self._has_own_scale
         self.redraw()

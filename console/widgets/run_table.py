@@ -86,7 +86,8 @@ class RunTable(ScrollView, can_focus=True):
         self._marked: frozenset[str] = frozenset()
         self._row = 0
         self._columns: list[tuple[Column, int]] = []
-        self._columns_width = -1
+        self._columns_for = (-1, -1)
+        self._longest_name = 0
         self._base_style = Style.null()
         self._sorted_by = ""
         self._title = ""
@@ -124,10 +125,13 @@ class RunTable(ScrollView, can_focus=True):
         before, cursor = self._lines, self.cursor_run
         was_sorted_by, self._sorted_by = self._sorted_by, sorted_by
         self._lines, self._runs, self._looks, self._marked = list(lines), runs, looks, marked
+        names = [run for line in lines if isinstance(line, str) and (run := runs.get(line)) is not None]
+        longest = max((len(run.name) + 2 * run.starred for run in names), default=0)
+        before_longest, self._longest_name = self._longest_name, longest
         if before != self._lines:
             self._row = self.row_of(cursor)
             self.virtual_size = Size(self.size.width, len(self._lines) + HEADER_LINES)
-        if before != self._lines or was_sorted_by != sorted_by:
+        if before != self._lines or was_sorted_by != sorted_by or before_longest != longest:
             self._shown = {}
             self.refresh()
         else:
@@ -207,10 +211,15 @@ class RunTable(ScrollView, can_focus=True):
 
     def columns(self) -> list[tuple[Column, int]]:
         """The columns that fit, and their widths."""
-        if self._columns_width != self.size.width:
-            self._columns_width = self.size.width
-            self._columns = fitting(self.size.width - PREFIX_CELLS)
+        if self._columns_for != (self.room, self._longest_name):
+            self._columns_for = self.room, self._longest_name
+            self._columns = fitting(self.room - PREFIX_CELLS, self._longest_name)
         return self._columns
+
+    @property
+    def room(self) -> int:
+        """Cells of a line: a scroll bar beside it takes its own."""
+        return int(self.size.width) - int(self.scrollbar_size_vertical if self.show_vertical_scrollbar else 0)
 
     def on_resize(self) -> None:
         self.virtual_size = Size(self.size.width, len(self._lines) + HEADER_LINES)
@@ -245,7 +254,7 @@ class RunTable(ScrollView, can_focus=True):
         return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
-        width = self.size.width
+        width = self.room
         row = y - HEADER_LINES + self.scroll_offset.y
         if y < HEADER_LINES:
             return self.header().adjust_cell_length(width, self.header_style).apply_style(self._base_style)
@@ -300,4 +309,4 @@ class RunTable(ScrollView, can_focus=True):
                 Segment(marker, style + colour if colour is not None else style),
                 Segment(" " + " ".join(cells), style),
             ]
-        ).adjust_cell_length(self.size.width, style)
+        ).adjust_cell_length(self.room, style)

@@ -18,7 +18,7 @@ from console.view_state import ViewState, save_view
 from engine.errors import UsageError
 from engine.paths import Home
 from tests import samples
-from tests.console.driving import press, settle, table, until
+from tests.console.driving import press, settle, table, told, until
 
 
 def looked(before: float, monkeypatch: pytest.MonkeyPatch) -> Callable[[Home], None]:
@@ -84,16 +84,15 @@ async def test_a_first_look_is_not_disturbed(make_app: Callable[..., ConsoleApp]
 async def test_whoever_has_begun_to_type_is_left_alone(
     make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch
 ):
-    """What was typed ahead goes where it was meant."""
+    """What was typed ahead goes where it was meant; which key tells of it is said, and it does."""
     app = make_app(looked(8400.0, monkeypatch))
-    reads = []
-    monkeypatch.setattr("console.away.read_away", lambda home, *, since: reads.append(since))
     async with app.run_test(size=(120, 36)) as pilot:
         await press(pilot, "slash")
         await settle(pilot)
-        await until(pilot, lambda: reads)
-        await settle(pilot)
+        await until(pilot, lambda: "runs have ended while you were away: W tells of them" in told(app))
         assert isinstance(app.screen, HomeScreen)
+        await press(pilot, "escape", "W")
+        assert "1 diverged\n  broken/plain56-s0: in epoch 10 of 164" in await shown(pilot)
 
 
 async def test_a_clock_that_was_set_back_is_said(make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch):

@@ -34,18 +34,18 @@ def refused(home: Any, *words: str) -> str:
         (("train", "-a", "resnet", "--data", "tiny"), "a depth is needed: -d 20,56,110"),
         (("train", "-a", "resnet", "-d", "x", "--data", "tiny"), "depth must be whole numbers such as 20,56, got 'x'"),
         ((*TRAIN, "--width", "0"), "width must be in 1..2048"),
-        ((*TRAIN, "--batch-size", "201"), "batch_size must be at most 200 (the training set), got 201"),
-        ((*TRAIN, "--train-images", "201"), "train_images must be in 4..200 for tiny, got 201"),
+        ((*TRAIN, "--batch-size", "201"), "--batch-size must be at most 200 (the training set), got 201"),
+        ((*TRAIN, "--train-images", "201"), "--train-images must be in 4..200 for tiny, got 201"),
         ((*TRAIN, "--recipe", "quik"), "recipe 'quik' is not known: there are reference, constant, quick; did you mean quick?"),  # noqa: E501
         ((*TRAIN, "--schedule", "cosine"), "schedule must be one of step, constant, one-cycle, got 'cosine'"),
-        ((*TRAIN, "--epochs", "0"), "epochs must be at least 1, got 0"),
+        ((*TRAIN, "--epochs", "0"), "--epochs must be at least 1, got 0"),
         ((*TRAIN, "--drops", "a"), "drops must be fractions such as 0.5,0.75, got 'a'"),
         ((*TRAIN, "--seeds", "0"), "seeds must be at least 1, got 0"),
         ((*TRAIN, "--seeds", "2", "--seed", "1"), "--seed lists seeds and --seeds says how many"),
         ((*TRAIN, "--seed", "1,1"), "the same network is asked for twice"),
         ((*TRAIN, "--device", "gpu"), "device must be cpu or cuda:N"),
-        ((*TRAIN, "--memory-limit", "6Gig"), "memory limit must be a size such as 6GiB, 6144MiB, 6GB or a number of bytes, got '6Gig'"),  # noqa: E501
-        ((*TRAIN, "--memory-limit", "0"), "memory limit must be at least 1 byte, or left out for none, got '0'"),
+        ((*TRAIN, "--memory-limit", "6Gig"), "--memory-limit must be a size such as 6GiB, 6144MiB, 6GB or a number of bytes, got '6Gig'"),  # noqa: E501
+        ((*TRAIN, "--memory-limit", "0"), "--memory-limit must be at least 1 byte, or left out for none, got '0'"),
         ((*TRAIN, "--memory-limit", "1MiB"), "the limit is 1.00 MiB (--memory-limit): nothing fits, "),
         ((*TRAIN, "--memory-limit", "1MiB", "--fit-batch"), "nothing fits, "),
         (("train", "-a", "resnet", "-d", "20", "--data", "cifra10"), "cifra10"),

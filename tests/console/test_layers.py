@@ -14,7 +14,11 @@ from console.heat_map import HEAT_OF_A_COMMAND, draw_heat_map
 from console.layer_grid import LayerGrid, Quantity, figure, layer_grid
 from console.screens.run import RunScreen
 from console.widgets.layer_map import LayerMap
+from engine.journal import Gradients, LayerGradients
+from engine.paths import Home
 from engine.run import GradientRow
+from engine.store import Store
+from tests import samples
 from tests.console.driving import press, settle
 
 
@@ -65,12 +69,30 @@ def test_nothing_is_told_by_colour_alone(unicode: bool):
     bars = BARS if unicode else BARS_IN_ASCII
     cells = [line.split()[1] for line in plain.splitlines()[-4:]]
     assert cells == [
-        bars[0] * 6 + bars[-1] * 6 + "0" * 6,
-        "!" * 6 + bars[int(6 / 9.301 * len(bars))] * 6 + bars[-1] * 6,
+        bars[0] * 6 + bars[int(9 / 10 * len(bars))] * 6 + "0" * 6,
+        "!" * 6 + bars[int(6 / 10 * len(bars))] * 6 + bars[int(9.301 / 10 * len(bars))] * 6,
         "?" * 18,
-        bars[-1] * 18,
+        bars[int(9 / 10 * len(bars))] * 18,
     ]
-    assert all(words in plain for words in ("0 nought", "! not finite", "? not recorded (epochs: 1)"))
+    assert all(words in plain for words in ("0 nought", "! not finite", "? not recorded (1 epoch)"))
+
+
+def test_maps_with_the_same_limits_can_be_held_against_each_other():
+    """The same number has the same bar in both, though one of them alone would be scaled otherwise; the ends are said,
+    and a map that goes beyond the limits is not cut."""
+    of = {"near": grid({0: [0.5, 2.0]}), "far": grid({0: [1e-6, 2.0]}), "beyond": grid({0: [1e-9, 2.0]})}
+    made = {
+        name: draw_heat_map(
+            one, width=80, height=4, title="t", colours=None, unicode=True, limits=(3e-6, 4.0), whose="all"
+        ).lines
+        for name, one in of.items()
+    }
+    keys = {name: lines[0].split("  ", 1)[1].strip() for name, lines in made.items()}
+
+    assert keys["near"] == keys["far"] == "▁ 1e-6  █ 10 (log, all)"
+    assert keys["beyond"] == "▁ 1e-9  █ 10 (log, all)"
+    assert made["near"][-1][-1] == made["far"][-1][-1]
+    assert drawn(of["near"], 80, 4).splitlines()[0].endswith("▁ 0.1  █ 10 (log)"), "by itself in whole decades too"
 
 
 def test_layers_that_share_a_cell_show_the_one_that_must_not_be_overlooked():
@@ -142,7 +164,7 @@ async def test_the_cursor_reads_by_keys_and_by_mouse(make_app: Callable[..., Con
         assert isinstance(app.screen, RunScreen)
         shown = app.screen.query_one(LayerMap)
         assert app.focused is shown
-        assert not shown.border_subtitle
+        assert str(shown.border_subtitle).startswith("epoch 164 stem: "), "the cursor is there at once"
         await press(pilot, "left")
         assert str(shown.border_subtitle).startswith("epoch 164 stem: gradient 6.31e-10, weight 4,")
         await press(pilot, "up", "right")
@@ -167,6 +189,29 @@ async def test_the_cursor_reads_by_keys_and_by_mouse(make_app: Callable[..., Con
         await press(pilot, "w")
         (saved,) = app.home.saved_charts.glob("gradients-*.txt")
         assert "Update over weight by layer and epoch" in saved.read_text()
+
+
+async def test_the_scale_of_a_map_is_that_of_the_experiment(make_app: Callable[..., ConsoleApp]):
+    """The smaller gradients of another run are below those of this one, until its own scale is asked for; and a run of
+    another experiment has nothing to do with it."""
+
+    def fill(home: Home) -> None:
+        samples.fill_small(home)
+        store = Store(home.database)
+        with store.transaction():
+            for run, size in ((2, 1e-20), (11, 1e-30)):
+                layers = [LayerGradients(name="stem", gradient_norm=size, weight_norm=1.0, update_ratio=None)]
+                store.ingest(f"{run:010x}", [Gradients(epoch=0, step=1, layers=layers)], [], end=0)
+        store.close()
+
+    app = make_app(fill=fill)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "end", "enter", "6")
+        shown = app.screen.query_one(LayerMap)
+        assert "▁ 1e-20  █ 1 (log, all runs)" in shown.as_text(width=118, height=20)
+        await press(pilot, "o")
+        assert "▁ 1e-10  █ 1 (log, this run)" in shown.as_text(width=118, height=20)
 
 
 async def test_a_run_without_gradients_says_so_and_keys_do_nothing(make_app: Callable[..., ConsoleApp]):

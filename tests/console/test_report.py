@@ -324,7 +324,7 @@ def test_the_report_trains_again_to_the_same_numbers(home: Any, tmp_path: Path):
     home.cli("train", "-a", "he-plain", "-d", "8", "--seed", "3", *words, "-e", "first")
     target = tmp_path / "report"
     home.cli("report", "first", "-o", str(target))
-    again = home.json("train", "--from", str(target / "spec.json"), "-e", "again")["runs"]
+    again = home.json("train", "--from", str(target), "-e", "again")["runs"]
     first = home.json("ls", "first")["runs"]
 
     assert [run["spec"] for run in again] == [run["spec"] for run in first]
@@ -360,5 +360,7 @@ def test_a_list_excludes_the_options_that_would_change_it(home: Any, tmp_path: P
     said = refused(home, "train", "--from", str(tmp_path / "no.json"), "-a", "resnet", "--lr", "0.1", "--no-augment")
 
     assert "leave out --arch, --learning-rate, --augment" in said
+    said = refused(home, "train", "--from", str(tmp_path))
+    assert f"{tmp_path} is a directory without spec.json: name a report's" in said
     assert "no.json cannot be read: No such file" in refused(home, "train", "--from", str(tmp_path / "no.json"))
     assert "an architecture is needed" in refused(home, "train", "-d", "20")

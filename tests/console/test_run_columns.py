@@ -1,0 +1,47 @@
+"""Which columns of the run table there is room for: names are whole, and a scroll bar hides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from console.app import ConsoleApp
+from console.run_columns import LONGEST_NAME_CELLS, NAME_CELLS, fitting
+from console.widgets.run_table import PREFIX_CELLS
+from tests.console.driving import settle, table
+
+
+def keys(width: int, longest_name: int) -> list[str]:
+    return [column.key for column, _ in fitting(width, longest_name)]
+
+
+@pytest.mark.parametrize("width", range(20, 200, 7))
+@pytest.mark.parametrize("longest", [1, NAME_CELLS, 24, LONGEST_NAME_CELLS, 90])
+def test_columns_take_the_whole_line_and_no_more(width: int, longest: int):
+    """Whatever the names are."""
+    columns = fitting(width, longest)
+
+    assert sum(cells + 1 for _, cells in columns) - 1 == max(width, NAME_CELLS) or len(columns) == 1
+    assert columns[0][0].key == "name"
+
+
+def test_a_long_name_goes_before_bar_pace_and_time_and_behind_what_was_measured():
+    """The bar says what the epoch says; loss and error are what the table is for."""
+    assert keys(72, NAME_CELLS) == ["name", "status", "progress", "epoch", "loss", "error", "left"]
+    assert keys(72, 24) == ["name", "status", "epoch", "loss", "error", "left"]
+    assert keys(55, 90) == ["name", "status", "epoch", "loss", "error"]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)])
+async def test_nothing_is_hidden_beneath_the_scroll_bar(size: tuple[int, int], make_app: Callable[..., ConsoleApp]):
+    """The columns end where the bar begins, and every name that fits is whole."""
+    app = make_app()
+    async with app.run_test(size=size) as pilot:
+        await settle(pilot)
+        shown = table(app)
+        columns = shown.columns()
+
+        assert shown.show_vertical_scrollbar == (size == (80, 24))
+        assert sum(width + 1 for _, width in columns) - 1 + PREFIX_CELLS == shown.scrollable_content_region.width
+        assert columns[0][1] >= max(len(app.feed.runs[run].name) for run in shown.run_ids)

@@ -1,0 +1,80 @@
+"""Between the queue and the first step: the state of a run whose worker is there and does not train yet."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from console.listing import run_page, runs_table
+from console.states import MIN_STALL_SECONDS, remark, state
+from engine.paths import Home
+from engine.queries import Reader
+from engine.run import Run, RunStatus
+from engine.store import Store
+from tests import samples
+
+
+def test_a_worker_that_has_not_made_a_step_is_starting(tmp_path: Path):
+    """The first time, and again where a run goes on that has many steps behind it; a step makes it run."""
+    home = Home(tmp_path / "home").create()
+    store = Store(home.database)
+
+    def run() -> Run:
+        with Reader(home.database) as reader:
+            return reader.run(id)
+
+    with store.transaction():
+        id = samples.add_sample(
+            store, 1, "he-resnet", 20, experiment="e", epochs_done=0, status=RunStatus.QUEUED, outcome=None
+        )
+    assert state(run(), time.monotonic()) == "queued"
+
+    seen = []
+    for _ in range(2):
+        with store.transaction():
+            store.set_running(id, "cpu", started_at=samples.NOW)
+        seen.append(state(run(), time.monotonic()))
+        assert "  starting  " in runs_table([run()])
+        assert "status      starting on cpu" in run_page(run(), [], [])
+        assert state(run(), time.monotonic() + MIN_STALL_SECONDS + 1) == "stalled"
+        with store.transaction():
+            store.ingest(id, [samples.sample_step(100, 1, at=samples.NOW)], [], end=0)
+        seen.append(state(run(), time.monotonic()))
+        with store.transaction():
+            store.set_status(id, RunStatus.QUEUED)
+    store.close()
+
+    assert seen == ["starting", "running", "starting", "running"]
+
+
+def test_a_starting_run_says_what_it_waits_for(tmp_path: Path):
+    """In the line of the run."""
+    home = Home(tmp_path / "home").create()
+    store = Store(home.database)
+    with store.transaction():
+        id = samples.add_sample(
+            store, 1, "he-resnet", 20, experiment="e", epochs_done=0, status=RunStatus.QUEUED, outcome=None
+        )
+        store.set_running(id, "cpu", started_at=samples.NOW)
+    store.close()
+    with Reader(home.database) as reader:
+        said = remark(reader.run(id), [], time.monotonic())
+
+    assert said == "he-resnet20-s0: its worker starts, and loads torch and the images"
+
+
+def test_what_is_not_known_yet_is_a_dash_in_every_column(tmp_path: Path):
+    """Loss and error of a run that has not begun are told alike."""
+    home = Home(tmp_path / "home").create()
+    store = Store(home.database)
+    with store.transaction():
+        samples.add_sample(
+            store, 1, "he-resnet", 20, experiment="e", epochs_done=0, status=RunStatus.QUEUED, outcome=None
+        )
+    store.close()
+    with Reader(home.database) as reader:
+        header, row = runs_table(reader.runs()).splitlines()
+
+    for title in ("train loss", "test error"):
+        end = header.index(title) + len(title)
+        assert row[end - 3 : end] == "  -", title
