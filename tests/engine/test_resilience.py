@@ -111,6 +111,23 @@ def test_a_run_whose_directory_is_deleted_while_it_trains_is_lost_and_keeps_nobo
     assert run_of(home, behind).outcome is RunOutcome.LOST
 
 
+def test_a_run_is_not_lost_where_all_directories_are_out_of_sight_for_a_while(
+    home: Any, wait_until: Callable[..., Any]
+):
+    """As when a file system comes and goes: it goes on afterwards, even if its worker could not save meanwhile."""
+    run = begin(home, wait_until)
+    runs, aside = home.home.runs, home.home.runs.with_name("aside")
+    runs.rename(aside)
+    wait_until(lambda: str(runs) in home.home.engine_log.read_text())
+    aside.rename(runs)
+    step = run_of(home, run).step
+    wait_until(lambda: run_of(home, run).step > step)
+
+    home.cli("stop", run)
+    wait_until(lambda: run_of(home, run).is_finished)
+    assert run_of(home, run).outcome is RunOutcome.CANCELLED
+
+
 def test_a_database_with_a_spoilt_page_is_built_again(home: Any, wait_until: Callable[..., Any]):
     """Not its first page, so that it opens; no run is lost, and none is trained again."""
     done = home.train("--epochs", "1")
