@@ -328,6 +328,9 @@ class ConsoleApp(App[None]):
         """Leave with an exit status, once requests are answered and no screen is half composed: it would fall over."""
         if self._guard is not None:
             self._guard.end_in_time(status, "" if status else f"depthscope: {self.parting_words()}\r\n")
+        if self._exit:
+            # It has left and its screens are gone, while Ctrl-C or a signal came.
+            return
         if self.screen.is_mounted and not self._num_asked:
             self.exit(return_code=status)
         else:

@@ -335,6 +335,17 @@ async def test_parting_words_say_what_goes_on(make_app: Callable[..., ConsoleApp
         assert app.parting_words().startswith("2 runs go on training, 1 in the queue")
 
 
+async def test_ctrl_c_behind_the_last_screen_asks_for_nothing_more(make_app: Callable[..., ConsoleApp]):
+    """A terminal that is as it was makes a signal of it, which may come while the app takes itself down."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "q")
+    app.action_leave()
+
+    assert app.return_code == 0
+
+
 async def test_first_and_last_reach_runs_in_a_grouped_table(make_app: Callable[..., ConsoleApp]):
     """The uppermost line is the head of a group, which cannot be chosen."""
     app = make_app()
