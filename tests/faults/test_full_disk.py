@@ -21,6 +21,7 @@ from engine.paths import Home
 from engine.run import DISK_FULL, RunStatus
 from engine.storage import trouble_of
 from tests.conftest import TestHome
+from tests.faults.killing import same_weights
 
 SIZE_MIB = 24
 EPOCHS = 20
@@ -141,6 +142,10 @@ def test_a_run_whose_disk_is_full_rests_and_goes_on_by_itself(
     _, told = following.communicate(timeout=60)
     assert following.returncode == 0, "who follows a run waits with it"
     assert DISK_FULL in told
+    if left_bytes > 0:
+        undisturbed = home.train("--epochs", str(EPOCHS))
+        home.cli("wait", undisturbed)
+        assert same_weights(home, undisturbed, run)
 
 
 def test_without_the_word_for_it_a_full_disk_would_not_let_the_run_rest(
