@@ -17,6 +17,7 @@ from engine.digest import Digest, digest
 from engine.paths import Home
 from engine.queries import Reader
 from engine.run import Run, RunOutcome, RunStatus
+from engine.run_directory import RunDirectory
 from engine.timetable import ends
 
 HOURS_WITHOUT_A_LOOK = 24.0
@@ -59,7 +60,10 @@ def read_away(home: Home, *, since: float) -> Away:
     knowledge = gather(home)
     with Reader(home.database) as reader:
         runs, events = reader.runs(), reader.telling_events(since=since)
-    found = digest(runs, events, since=since, until=time.time(), devices=[device.name for device in knowledge.devices])
+    # The index says what the last engine saw, and there may have been none for long.
+    alive = [run.id for run in runs if run.status is RunStatus.RUNNING and RunDirectory(home.runs / run.id).is_locked()]
+    devices = [device.name for device in knowledge.devices]
+    found = digest(runs, events, since=since, until=time.time(), devices=devices, alive=alive)
     free_in, waiting, num_unknown = queue_ahead(knowledge, pessimistic=False)
     done_in = [*ends(waiting, free_in), *(seconds for places in free_in.values() for seconds in places)]
     known = [seconds for seconds in done_in if seconds is not None]

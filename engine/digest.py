@@ -2,12 +2,12 @@
 
 Moments are of the wall clock, as the rows are: a clock that was set in between shifts what falls into the time, and
 durations go by what the rows say. Whether a run was trained is told by the events of its workers; a worker that was
-killed counts as alive until the engine noticed.
+killed counts as alive until it was last heard of, however late an engine came to notice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -66,7 +66,13 @@ class Digest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def digest(
-    runs: Sequence[Run], events: Mapping[str, Sequence[EventRow]], *, since: float, until: float, devices: Sequence[str]
+    runs: Sequence[Run],
+    events: Mapping[str, Sequence[EventRow]],
+    *,
+    since: float,
+    until: float,
+    devices: Sequence[str],
+    alive: Collection[str] | None = None,
 ) -> Digest:
     """What happened to runs and devices.
 
@@ -76,6 +82,7 @@ def digest(
         since: Seconds since 1970.
         until: Seconds since 1970, usually now; before `since` where the clock was set back: nothing happened.
         devices: Names of those that there are; the CPU is left out beside a GPU, unless a run was trained on it.
+        alive: Ids of runs that a worker trains now; None goes by the rows, which know no better than the last engine.
     """
     within = [run for run in runs if run.finished_at is not None and since < run.finished_at <= until]
     finished = tuple(sorted((run for run in within if run.is_finished), key=lambda run: run.finished_at or 0.0))
@@ -89,7 +96,7 @@ def digest(
         finished=finished,
         crashed={run: number for run, number in crashes.items() if number},
         bests=tuple(new_bests(runs, since=since, until=until)),
-        idle=tuple(idle_times(runs, events, since=since, until=until, devices=devices)),
+        idle=tuple(idle_times(runs, events, since=since, until=until, devices=devices, alive=alive)),
         num_queued=sum(since < run.created_at <= until for run in runs),
     )
 
@@ -119,7 +126,13 @@ def error_of(run: Run) -> float:
 
 
 def idle_times(
-    runs: Sequence[Run], events: Mapping[str, Sequence[EventRow]], *, since: float, until: float, devices: Sequence[str]
+    runs: Sequence[Run],
+    events: Mapping[str, Sequence[EventRow]],
+    *,
+    since: float,
+    until: float,
+    devices: Sequence[str],
+    alive: Collection[str] | None = None,
 ) -> list[Idle]:
     """How long each device trained nothing; nothing is said of the time before the first run."""
     begin = max(since, min((run.created_at for run in runs), default=until))
@@ -128,7 +141,8 @@ def idle_times(
     busy: dict[str, list[Span]] = {}
     waits: list[tuple[str | None, Span]] = []
     for run in runs:
-        trained, waited = spans_of(run, events.get(run.id, ()), until)
+        is_alive = run.status is RunStatus.RUNNING and (alive is None or run.id in alive)
+        trained, waited = spans_of(run, events.get(run.id, ()), until, is_alive=is_alive)
         if trained := clipped(trained, begin, until):
             busy.setdefault(run.device or CPU.name, []).extend(trained)
         waits += [(run.spec.device, span) for span in clipped(waited, begin, until)]
@@ -149,35 +163,63 @@ def idle_times(
     return found
 
 
-def spans_of(run: Run, events: Sequence[EventRow], until: float) -> tuple[list[Span], list[Span]]:
-    """When a run was trained, and when it waited in the queue."""
+def spans_of(run: Run, events: Sequence[EventRow], until: float, *, is_alive: bool) -> tuple[list[Span], list[Span]]:
+    """When a run was trained, and when it waited in the queue, or without a worker for an engine to notice."""
     trained: list[Span] = []
     waited: list[Span] = []
-    begun: float | None = None
+    worker: EventRow | None = None
     queued: float | None = None
-    # An engine that was away notices an end later than it was.
-    last = until if run.finished_at is None else run.finished_at
     for event in events:
         if event.kind == IMPORTED:
-            trained, waited, begun, queued = [], [], None, None
+            trained, waited, worker, queued = [], [], None, None
         elif event.kind in BEGINS:
-            if begun is not None:
-                trained.append((begun, event.at))
+            if worker is not None:
+                trained.append((worker.at, last_heard(worker, event.at)))
             if queued is not None:
                 waited.append((queued, event.at))
-            begun, queued = event.at, None
+            worker, queued = event, None
         elif event.kind in ENDS:
-            if begun is not None:
-                trained.append((begun, min(event.at, last)))
+            end = event.at
+            if worker is not None:
+                end = end_of_worker(run, worker, event, until)
+                trained.append((worker.at, end))
             if queued is not None and event.kind != "queued":
                 waited.append((queued, event.at))
-            begun = None
+            # It went without a worker for as long as no engine noticed.
+            waited += [(end, event.at)] if event.kind in ("crashed", "queued") else []
             queued = (queued or event.at) if event.kind == "queued" else None
-    if begun is not None:
-        trained.append((begun, until if run.status is RunStatus.RUNNING else last))
+            worker = None
+    if worker is not None:
+        end = until if is_alive else end_of_worker(run, worker, None, until)
+        trained.append((worker.at, end))
+        if run.status is RunStatus.RUNNING:
+            waited.append((end, until))
     if queued is not None and run.status is RunStatus.QUEUED and not run.held:
         waited.append((queued, until))
     return trained, waited
+
+
+def end_of_worker(run: Run, worker: EventRow, ended: EventRow | None, until: float) -> float:
+    """When a worker ended, which an engine that was away notices late.
+
+    Args:
+        run: Whose worker.
+        worker: The event with which it began.
+        ended: The event of its end; None where no engine has noticed it.
+        until: Seconds since 1970, by when it has ended.
+    """
+    noticed = until if ended is None else ended.at
+    if run.finished_at is not None:
+        noticed = min(noticed, run.finished_at)
+    if ended is not None and ended.kind == "finished" and run.outcome is not RunOutcome.LOST:
+        # What it left behind says when it was done, which is later than its last line.
+        return noticed
+    return last_heard(worker, noticed)
+
+
+def last_heard(worker: EventRow, noticed: float) -> float:
+    """When a worker was last heard of, at the latest when its end was noticed."""
+    return noticed if worker.heard_at is None else min(worker.heard_at, noticed)
 
 
 def clipped(spans: Iterable[Span], begin: float, end: float) -> list[Span]:

@@ -31,6 +31,12 @@ INSERT_GRADIENT = "INSERT OR REPLACE INTO gradients VALUES (?,?,?,?,?,?,?,?)"
 INSERT_CHECKPOINT = "INSERT OR REPLACE INTO checkpoints VALUES (?,?,?)"
 INSERT_EVENT = "INSERT INTO events (run, journal_seq, at, kind, text) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING"
 """One that came from a journal is noted once, by its number there, however often it is read."""
+INSERT_LIFE = "INSERT OR REPLACE INTO lives VALUES (?,?,?)"
+"""Of a worker, by the number of the line with which it began; and when it was last heard of."""
+LENGTHEN_LIFE = (
+    "UPDATE lives SET heard_at = ?1 WHERE run = ?2"
+    " AND journal_seq = (SELECT max(journal_seq) FROM lives WHERE run = ?2)"
+)
 
 SUMS_OF_EPOCHS = (
     "best_test_error = (SELECT min(test_error) FROM epochs WHERE run = runs.id),"
@@ -58,6 +64,7 @@ def enter(database: Database, run: str, events: Sequence[AnyEvent], *, end: int)
         columns["last_event_at"] = events[-1].at
     for statement, found in rows.items():
         database.executemany(statement, found)
+    enter_lives(database, run, events)
     changes = [f"{column} = ?" for column in columns]
     parameters = [*columns.values()]
     started_at = next((event.at for event in events if isinstance(event, Started)), None)
@@ -67,6 +74,19 @@ def enter(database: Database, run: str, events: Sequence[AnyEvent], *, end: int)
     changes += [SUMS_OF_EPOCHS] if INSERT_EPOCH in rows else []
     changes += [SUM_OF_CHECKPOINTS] if INSERT_CHECKPOINT in rows else []
     database.execute(f"UPDATE runs SET {', '.join(changes)} WHERE id = ?", (*parameters, run))
+
+
+def enter_lives(database: Database, run: str, events: Sequence[AnyEvent]) -> None:
+    """Note when each worker of a run was last heard of, by the lines that it wrote."""
+    heard_at: float | None = None
+    for event in events:
+        if isinstance(event, Started | Resumed):
+            if heard_at is not None:
+                database.execute(LENGTHEN_LIFE, (heard_at, run))
+            database.execute(INSERT_LIFE, (run, event.seq, event.at))
+        heard_at = event.at
+    if heard_at is not None:
+        database.execute(LENGTHEN_LIFE, (heard_at, run))
 
 
 def rows_of(run: str, event: AnyEvent) -> list[tuple[str, tuple[Any, ...]]]:

@@ -220,14 +220,15 @@ class Reader(IndexReader):
     def telling_events(self, *, since: float) -> dict[str, list[EventRow]]:
         """By run id, oldest first: starts and ends of workers of all runs that had not ended before a moment."""
         rows = self._rows(
-            f"SELECT run, at, kind, text FROM events WHERE kind IN ({', '.join('?' * len(TELLING))}) AND run IN"
+            "SELECT run, at, kind, text, heard_at FROM events LEFT JOIN lives USING (run, journal_seq)"
+            f" WHERE kind IN ({', '.join('?' * len(TELLING))}) AND run IN"
             " (SELECT id FROM runs WHERE finished_at IS NULL OR finished_at >= ?) ORDER BY at, id",
             *TELLING,
             since,
         )
         found: dict[str, list[EventRow]] = {}
-        for run, at, kind, text in rows:
-            found.setdefault(run, []).append(EventRow(at=at, kind=kind, text=text))
+        for run, at, kind, text, heard_at in rows:
+            found.setdefault(run, []).append(EventRow(at=at, kind=kind, text=text, heard_at=heard_at))
         return found
 
     def paces(self) -> list[Pace]:

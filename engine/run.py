@@ -191,9 +191,11 @@ class GradientRow(msgspec.Struct, frozen=True, kw_only=True):
     """Norm of the update over that of the weight; None where the step was left out, too."""
 
 
-class EventRow(msgspec.Struct, frozen=True, kw_only=True):
+class EventRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Something that happened to a run: queued, started, adopted, resumed, checkpointed, finished and why."""
 
     at: float
     kind: str
     text: str
+    heard_at: float | None = None
+    """Where a worker begins: when it wrote its last line so far; read where that is asked for alone."""

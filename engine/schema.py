@@ -1,7 +1,7 @@
 """The tables of the index. Each change of a run gives it a revision above all others, so that a console reads no more
 than what has changed since it last looked."""
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 """In PRAGMA user_version; a database of another version is put aside and built again from the run directories."""
 
 CREATE = """
@@ -88,6 +88,9 @@ CREATE TABLE events (
   id INTEGER PRIMARY KEY, run TEXT NOT NULL, journal_seq INTEGER, at REAL NOT NULL, kind TEXT NOT NULL,
   text TEXT NOT NULL, UNIQUE (run, journal_seq)
 );
+CREATE TABLE lives (
+  run TEXT NOT NULL, journal_seq INTEGER NOT NULL, heard_at REAL NOT NULL, PRIMARY KEY (run, journal_seq)
+) WITHOUT ROWID;
 CREATE TABLE unwritten_labels (run TEXT PRIMARY KEY, labels BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE ends_to_announce (run TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE requests (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, reply BLOB NOT NULL);

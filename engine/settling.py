@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import assert_never
 
+from engine.durations import duration
 from engine.run import DISK_FULL, Intent, Run, RunOutcome, RunStatus
 from engine.run_directory import ExitReason, ExitRecord, RunDirectory
 from engine.storage import FULL_BELOW_BYTES, trouble_now
@@ -12,6 +13,8 @@ from engine.store import Store
 
 MAX_CRASHES = 3
 """In a row, with no new checkpoint in between; then a run has failed."""
+LATE_SECONDS = 10.0
+"""Behind a worker's last line, after which a crash that is noticed says so."""
 
 
 def finish(store: Store, run: str, record: ExitRecord) -> RunOutcome:
@@ -21,19 +24,20 @@ def finish(store: Store, run: str, record: ExitRecord) -> RunOutcome:
     return outcome
 
 
-def rest(store: Store, run: str, intent: Intent, *, told: bool = True) -> None:
+def rest(store: Store, run: str, intent: Intent, *, why: str = "", told: bool = True) -> None:
     """Put a run without a worker where it belongs by what is wanted of it, in the caller's transaction.
 
     Args:
         store: The index.
         run: Whose worker is gone, or never was.
         intent: What is wanted of it.
+        why: It waits although it was to run; empty where what happened before says so.
         told: Whether that is something that has happened to it now.
     """
     match intent:
         case Intent.RUN:
             store.set_status(run, RunStatus.QUEUED)
-            event = "queued", ""
+            event = "queued", why
         case Intent.PAUSE:
             store.set_status(run, RunStatus.PAUSED)
             event = "paused", ""
@@ -78,6 +82,7 @@ def settle(
     status: str | None,
     trouble: str | None,
     stopping: bool,
+    leaving: bool,
     restarted: bool,
 ) -> RunOutcome | None:
     """Set a run whose worker is gone where it stands now, in the caller's transaction.
@@ -89,6 +94,7 @@ def settle(
         status: How the worker ended, in words; None where that cannot be known.
         trouble: Of the disk, which it waits for now; None where there is none.
         stopping: Whether it was asked to leave.
+        leaving: Whether the engine leaves too, and has asked it therefore.
         restarted: Whether the machine was started anew since the worker was.
 
     Returns:
@@ -104,7 +110,7 @@ def settle(
         store.add_event(run.id, "finished", f"{outcome.value}: {why[-1]}" if why else outcome.value)
         return outcome
     if run.intent is not Intent.RUN or stopping or (record is not None and record.reason is ExitReason.STOPPED):
-        rest(store, run.id, run.intent)
+        rest(store, run.id, run.intent, why=f"its worker was stopped{' with the engine' * leaving}")
     elif record is None and restarted:
         # No crash of the run's own, however often it happens.
         store.add_event(run.id, "notice", "its worker ended with the machine, which has been started anew")
@@ -113,11 +119,11 @@ def settle(
         how = status or "ended without a word"
         if record is not None:
             how = f"could not go on: {record.error}"
-        settle_crash(store, directory, how, step=run.step)
+        settle_crash(store, directory, how, step=run.step, heard_at=run.last_event_at)
     return None
 
 
-def settle_crash(store: Store, directory: RunDirectory, status: str, *, step: int) -> None:
+def settle_crash(store: Store, directory: RunDirectory, status: str, *, step: int, heard_at: float | None) -> None:
     """Queue a crashed run again, unless it keeps crashing without getting any further; in the caller's transaction.
 
     Args:
@@ -125,12 +131,13 @@ def settle_crash(store: Store, directory: RunDirectory, status: str, *, step: in
         directory: Of the run.
         status: How its worker ended, in words.
         step: Where the run stands.
+        heard_at: When its journal last grew, by the clock of the worker; None where it has none.
     """
     run = directory.id
     crashes, crash_step, checkpoint_step = store.crashes(run)
     crashes = crashes + 1 if crash_step == checkpoint_step else 1
     store.set_crashes(run, crashes, checkpoint_step)
-    store.add_event(run, "crashed", f"its worker {status}")
+    store.add_event(run, "crashed", f"its worker {status}{late_words(heard_at)}")
     if crashes < MAX_CRASHES:
         rest(store, run, Intent.RUN)
         return
@@ -141,6 +148,13 @@ def settle_crash(store: Store, directory: RunDirectory, status: str, *, step: in
     directory.write_exit(ExitReason.FAILED, step=step, error=error_and_log)
     store.set_status(run, RunStatus.FINISHED, outcome=RunOutcome.FAILED, error=error_and_log, finished_at=time.time())
     store.add_event(run, "finished", f"failed: {error}")
+
+
+def late_words(heard_at: float | None) -> str:
+    """When a worker was last heard of whose crash was noticed late; empty where it was noticed soon enough."""
+    if heard_at is None or (silent := time.time() - heard_at) < LATE_SECONDS:
+        return ""
+    return f"; last heard of {duration(silent)} before, at {time.strftime('%H:%M:%S', time.localtime(heard_at))}"
 
 
 def lose(store: Store, run: str, error: str) -> None:

@@ -262,7 +262,7 @@ class Store(RequestTables):
 
     def forget_journal(self, run: str) -> None:
         """Take everything out of the index that came from a run's journal, in the caller's transaction."""
-        for table in ("steps", "epochs", "gradients", "checkpoints"):
+        for table in ("steps", "epochs", "gradients", "checkpoints", "lives"):
             self._database.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
         self._database.execute("DELETE FROM events WHERE run = ? AND journal_seq IS NOT NULL", (run,))
         self._database.execute(

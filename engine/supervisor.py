@@ -208,6 +208,7 @@ class Supervisor(Recovery):
                 status=status,
                 trouble=trouble,
                 stopping=run in self._stop_asked_at,
+                leaving=self.is_leaving,
                 restarted=assigned is not None and is_another_boot(assigned.boot),
             )
             if outcome is RunOutcome.SUCCEEDED:

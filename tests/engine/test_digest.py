@@ -120,6 +120,41 @@ def test_idle_time_is_what_no_worker_of_a_device_covers(model: Run):
     assert "cpu" not in found
 
 
+def test_a_worker_trained_until_it_was_last_heard_of(model: Run):
+    """Engine and worker killed together: the crash was noticed 34 s later, and a worker resumed 5 s after that."""
+    run = made(model, "a", device="cpu", finished_at=None, outcome=None, status=RunStatus.RUNNING)
+    began = EventRow(at=T - 100, kind="started", text="", heard_at=T - 60)
+    resumed = EventRow(at=T - 21, kind="resumed", text="", heard_at=T - 1)
+    events = {"a": [began, *happened((-26, "crashed"), (-26, "queued")), resumed]}
+
+    (idle,) = digest([run], events, since=T - 80, until=T, devices=["cpu"]).idle
+    assert (idle.seconds, idle.while_runs_waited_seconds) == (39, 39)
+    (idle,) = digest([run], {"a": [began, resumed]}, since=T - 80, until=T, devices=["cpu"]).idle
+    assert idle.seconds == 39, "an index that was built anew has no event of the crash"
+
+
+def test_a_run_that_nobody_trains_is_not_trained_whatever_the_index_says(model: Run):
+    """No engine has looked since; a worker that lives trains although it is silent."""
+    run = made(model, "a", device="cpu", finished_at=None, outcome=None, status=RunStatus.RUNNING)
+    events = {"a": [EventRow(at=T - 100, kind="started", text="", heard_at=T - 60)]}
+
+    (dead,) = digest([run], events, since=T - 100, until=T, devices=["cpu"], alive=[]).idle
+    (alive,) = digest([run], events, since=T - 100, until=T, devices=["cpu"], alive=["a"]).idle
+    assert (dead.seconds, dead.while_runs_waited_seconds, alive.seconds) == (60, 60, 0)
+
+
+@pytest.mark.parametrize(("outcome", "trained"), [(RunOutcome.SUCCEEDED, 90), (RunOutcome.LOST, 40)])
+def test_what_a_worker_left_behind_says_when_it_was_done(outcome: RunOutcome, trained: float, model: Run):
+    """Else its last line does."""
+    run = made(model, "a", device="cpu", finished_at=T - 10, outcome=outcome)
+    events = {
+        "a": [EventRow(at=T - 100, kind="started", text="", heard_at=T - 60), *happened((-5, "finished"))],
+    }
+
+    (idle,) = digest([run], events, since=T - 100, until=T, devices=["cpu"]).idle
+    assert idle.seconds == 100 - trained
+
+
 def test_what_was_trained_elsewhere_is_no_time_of_ours(model: Run):
     """A run that was copied here ran on another machine, whose devices have the same names."""
     run = made(model, "a", device="cpu", finished_at=T - 100)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import time
 from pathlib import Path
 
 import pytest
 
 from engine import devices
 from engine.devices import CPU, allowed
+from engine.journal import Notice, Resumed
 from engine.paths import Home
 from engine.run_directory import ExitReason
 from engine.settling import MAX_CRASHES
@@ -75,6 +78,40 @@ def test_a_crashed_run_goes_first_again_and_fails_after_three_without_progress(o
     assert (str(failed.outcome), on_two_gpus.launcher.started[-1]) == ("failed", (runs[2], "cuda:0"))
     assert failed.error is not None
     assert "3 times without a new checkpoint" in failed.error
+
+
+def test_a_crash_that_is_noticed_late_says_when_the_worker_was_last_heard_of(
+    on_two_gpus: Scene, monkeypatch: pytest.MonkeyPatch
+):
+    """Engine and worker were killed together; the events say for how long nobody trained, and the rows know it."""
+    (run,) = on_two_gpus.submit(None)
+    now = time.time()
+    began = Resumed(
+        pid=1, host="box", device="cuda:0", device_name="a", torch="2", num_threads=1, step=0, total_steps=9
+    )
+    with monkeypatch.context() as clock:
+        for ago, event in ((69, Notice(text="loads")), (60, began), (40, Notice(text="goes on"))):
+            clock.setattr(time, "time", lambda at=now - ago: at)
+            on_two_gpus.journal(run, event)
+    on_two_gpus.launcher.alive.clear()
+    for index_lost in (False, True):
+        after = on_two_gpus.successor(index_lost=index_lost).supervisor.reader
+        if not index_lost:
+            told = {event.kind: event.text for event in after.events(run)}
+            assert re.search(r"; last heard of 4\d s before, at \d\d:\d\d:\d\d$", told["crashed"])
+        (resumed,) = [event for event in after.telling_events(since=0)[run] if event.kind == "resumed"]
+        assert (resumed.at, resumed.heard_at) == (now - 60, now - 40)
+
+
+def test_a_run_that_was_stopped_with_the_engine_says_so(on_two_gpus: Scene):
+    """It waits in the queue, and somebody wonders why."""
+    (run,) = on_two_gpus.submit(None)
+    on_two_gpus.supervisor.leave(stop_workers=True)
+    waits = on_two_gpus.end(run, ExitReason.STOPPED)
+
+    assert str(waits.status) == "queued"
+    last = on_two_gpus.supervisor.reader.events(run)[-1]
+    assert (last.kind, last.text) == ("queued", "its worker was stopped with the engine")
 
 
 def test_a_worker_that_was_told_to_leave_by_somebody_else_is_started_again(on_two_gpus: Scene):
