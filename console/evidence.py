@@ -26,8 +26,8 @@ def degradation_words(found: Sequence[Verdict], gradients: Gradients) -> list[st
     lines = []
     for verdict in found:
         if verdict.claim is Claim.DEGRADATION:
-            words = f"{verdict.deep.label}: trains {compared(verdict.training)} than {verdict.shallow.label}"
-            lines.append(f"{words}, n={verdict.training.num_seeds}: {verdict.claim}")
+            words = f"trains {compared(verdict.training)} than {verdict.shallow.label}, n={verdict.training.num_seeds}"
+            lines.append(f"{verdict.deep.label}: {verdict.claim}: {words}")
             lines += beginning_words(verdict, gradients)
     return lines
 

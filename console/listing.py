@@ -89,7 +89,7 @@ def run_page(
         ("best", f"{percent(run.best_test_error_percent)} (selected on the test set: not a result)"),
         ("trained for", duration(run.seconds) if run.seconds else "less than an epoch"),
     ]
-    facts += [("diagnosis", f"{one.evidence}: {one.symptom}") for one in findings]
+    facts += [("diagnosis", f"{one.symptom}: {one.evidence}") for one in findings]
     if run.starred or run.tags:
         facts.append(("tags", f"{star(run)}{' '.join(f'+{clean(tag)}' for tag in run.tags)}".rstrip()))
     if run.notes:

@@ -81,10 +81,10 @@ def diagnose(run: Run, epochs: Sequence[EpochRow], gradients: Sequence[GradientR
 
 
 def sentence(findings: Sequence[Finding]) -> str:
-    """Findings in a line: what was seen, and what that is called; empty where there are none."""
+    """Findings in a line: what they are called, which a narrow line must not lose, then what was seen; else empty."""
     if not findings:
         return ""
-    return f"{'; '.join(one.evidence for one in findings)}: {', '.join(one.symptom for one in findings)}"
+    return f"{', '.join(one.symptom for one in findings)}: {'; '.join(one.evidence for one in findings)}"
 
 
 def diverged(epochs: Sequence[EpochRow]) -> Finding:
@@ -130,10 +130,9 @@ def flat_words(losses: Sequence[float | None], num_classes: int) -> str:
     """What is said of so many epochs without learning."""
     chance = math.log(num_classes)
     within = all(loss is not None and loss <= (1 + GUESSING_SHARE) * chance for loss in losses)
-    where = (
-        f"flat at ln {num_classes}" if within else f"no better than that of guessing, ln {num_classes} = {chance:.3f},"
-    )
-    return f"loss {where} for {len(losses)} epochs"
+    above = "" if within else " or above it"
+    share = f"{100 * GUESSING_SHARE:.0f} %"
+    return f"loss within {share} of guessing's{above}, ln {num_classes} = {chance:.3f}, for {len(losses)} epochs"
 
 
 def gradient_flow(gradients: Sequence[GradientRow]) -> Finding | None:

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from engine.diagnosis import STOPPING_EPOCHS, flat_epochs, flat_words
+from engine.diagnosis import STOPPING_EPOCHS, Symptom, flat_epochs, flat_words
 from engine.durations import duration
 from engine.journal import Epoch, StoppedEarly, read_journal
 from engine.spec import RunSpec, StopRule
@@ -53,7 +53,7 @@ def reason_to_stop(spec: RunSpec, rows: Mapping[int, Epoch]) -> StoppedEarly | N
                 return None
             return StoppedEarly(
                 epoch=max(rows),
-                text=f"{flat_words(losses[-flat:], num_classes)}: not learning",
+                text=f"{Symptom.NOT_LEARNING}: {flat_words(losses[-flat:], num_classes)}",
                 saved_epochs=spec.recipe.epochs - max(rows),
                 saved_seconds=seconds_saved(list(rows.values()), spec.recipe.epochs - max(rows)),
             )

@@ -34,9 +34,9 @@ def fill_recorded(*names: str) -> Callable[[Home], None]:
         ),
         (
             "overfitting",
-            "he-resnet8-s0: test loss 44 % above its lowest (epoch 10) while the training loss fell from 1.43 to 0.00",
+            "he-resnet8-s0: overfitting: test loss 44 % above its lowest (epoch 10) while the training loss fell from 1.43 to 0.00",
         ),
-        ("diverged", "he-resnet8-w4-s0: the loss was not finite in epoch 1: diverged"),
+        ("diverged", "he-resnet8-w4-s0: diverged: the loss was not finite in epoch 1"),
     ],
 )
 async def test_bottom_line_says_what_is_wrong_with_a_run(make_app: Callable[..., ConsoleApp], name: str, remark: str):

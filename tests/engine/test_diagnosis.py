@@ -79,7 +79,7 @@ def test_not_learning_of_a_recorded_run():
     assert not_learning(first_epochs(rows, 4), 10) is None
     found = not_learning(rows, 10)
     assert found is not None
-    assert found.evidence == "loss flat at ln 10 for 10 epochs"
+    assert found.evidence == "loss within 1 % of guessing's, ln 10 = 2.303, for 10 epochs"
     assert flat_epochs([row.train_loss for row in rows], 100) == 0, "of a hundred classes it would know some"
 
 
@@ -89,7 +89,7 @@ def test_losses_above_guessing_are_no_learning_either():
     found = not_learning(rows, 10)
 
     assert found is not None
-    assert found.evidence == "loss no better than that of guessing, ln 10 = 2.303, for 8 epochs"
+    assert found.evidence == "loss within 1 % of guessing's or above it, ln 10 = 2.303, for 8 epochs"
 
 
 def test_gradient_of_a_deep_plain_network_explodes_at_initialisation():
@@ -155,13 +155,18 @@ def test_degradation_of_recorded_runs():
 
 
 def test_findings_read_as_one_sentence():
-    """Evidence first, then what it is called."""
+    """What it is called first, then the evidence."""
     findings = [
-        Finding(symptom=Symptom.NOT_LEARNING, evidence="loss flat at ln 10 for 12 epochs", epoch=12),
+        Finding(
+            symptom=Symptom.NOT_LEARNING,
+            evidence="loss within 1 % of guessing's, ln 10 = 2.303, for 12 epochs",
+            epoch=12,
+        ),
         Finding(symptom=Symptom.VANISHING_GRADIENT, evidence="stem gradient 3e-9 of the head's", epoch=12),
     ]
 
     assert sentence(findings) == (
-        "loss flat at ln 10 for 12 epochs; stem gradient 3e-9 of the head's: not learning, vanishing gradient"
+        "not learning, vanishing gradient: loss within 1 % of guessing's, ln 10 = 2.303, for 12 epochs;"
+        " stem gradient 3e-9 of the head's"
     )
     assert sentence([]) == ""

@@ -55,8 +55,8 @@ def test_ends_behind_the_tenth_epoch_without_learning():
 
     assert stopped is not None
     assert stopping_words(stopped, spec()) == (
-        "loss flat at ln 10 for 10 epochs: not learning; stopped at epoch 10 of 164, which saves 154 epochs"
-        " (about 2h34)"
+        "not learning: loss within 1 % of guessing's, ln 10 = 2.303, for 10 epochs; stopped at epoch 10 of 164,"
+        " which saves 154 epochs (about 2h34)"
     )
     del rows[1]
     assert reason_to_stop(spec(), rows) is None
