@@ -16,6 +16,7 @@ from engine.run import Run
 from models import catalog
 
 KEY = re.compile(r"([a-z][a-z-]*)(:|<=|>=|!=|=|<|>)", re.IGNORECASE | re.ASCII)
+SIGN = re.compile(r":|<=|>=|!=|=|<|>")
 NUMBER = re.compile(r"(-?\d+(?:\.\d*)?(?:e-?\d+)?)([a-z%]*)")
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -23,6 +24,8 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+MEANT = {"stopped": "cancelled, as `stop` leaves a run, or stopped-early, by its own rule"}
+"""Words that are no value, and sound like one that means something else."""
 MOST_VALUES = 6
 """Values of a key that are named where none fits."""
 
@@ -90,6 +93,7 @@ def parse_term(text: str, at: int) -> tuple[Test, int]:
     """One term that begins at an index, and the index behind it."""
     found = KEY.match(text, at)
     if found is None:
+        check_spaces(text, at)
         word, end = parse_value(text, at, stops="")
         return partial(holds, word.lower()), end
     name, sign = found[1].lower(), found[2]
@@ -100,6 +104,8 @@ def parse_term(text: str, at: int) -> tuple[Test, int]:
         raise FilterError(f"key {name!r} is not known: {hint} {', '.join(KEYS)}", text, at)
     values: list[tuple[str, int]] = []
     end = found.end()
+    if text[end:].strip() and text[end].isspace():
+        raise FilterError(f"{found[0]}{text[end:].split()[0]} is written without spaces", text, end)
     while True:
         begin = end
         value, end = parse_value(text, begin, stops=",")
@@ -116,6 +122,25 @@ def parse_term(text: str, at: int) -> tuple[Test, int]:
             check_word(text, name, key, value, begin)
         equal = partial(has_word, key, [f"*{value}*" if key.within else value for value, _ in values])
     return partial(differs, equal) if sign == "!=" else equal, end
+
+
+def check_spaces(text: str, at: int) -> None:
+    """Refuse a term that begins with what stands between a key and its value, as in `depth >= 20`.
+
+    Raises:
+        FilterError: it does, and a key is before it or nothing behind it; in quotes it is a word like any other.
+    """
+    # The `!` of `!=` has been taken for a not.
+    at -= text[max(0, at - 1) : at + 1] == "!="
+    sign = SIGN.match(text, at)
+    if sign is None:
+        return
+    name = "".join(text[:at].split()[-1:]).lower().removeprefix("!")
+    value = "".join(text[sign.end() :].split()[:1])
+    if name in KEYS:
+        raise FilterError(f"{name}{sign[0]}{value} is written without spaces", text, at)
+    if sign[0] != ":" and text[sign.end() : sign.end() + 1].strip() == "":
+        raise FilterError(f"{sign[0]} stands between a key and a value, without spaces", text, at)
 
 
 def parse_value(text: str, at: int, *, stops: str) -> tuple[str, int]:
@@ -180,7 +205,7 @@ def check_word(text: str, name: str, key: Words, value: str, at: int) -> None:
         FilterError: the key has a fixed set of values, and this is none of them.
     """
     if key.known and not any(fits(known, value) for known in key.known):
-        near = difflib.get_close_matches(value, key.known, n=1)
+        near = [MEANT[value]] if value in MEANT else difflib.get_close_matches(value, key.known, n=1)
         hint = f"did you mean {near[0]}? There are" if near else "there are"
         raise FilterError(f"{name} is never {value!r}: {hint} {', '.join(key.known)}", text, at)
 

@@ -87,6 +87,12 @@ def test_what_fits(text: str, numbers: list[int], runs: list[Run]):
         ("depth>*", 7, "> compares with a number, not with *"),
         ("name<3", 5, "name is no number: only : and != compare it"),
         ("x outcome:fail", 11, "outcome is never 'fail': did you mean failed? There are succeeded"),
+        ("outcome:stopped", 9, "outcome is never 'stopped': did you mean cancelled, as `stop` leaves a run, or"),
+        ("depth >= 20", 7, "depth>=20 is written without spaces"),
+        ("arch:plain Depth >=20", 18, "depth>=20 is written without spaces"),
+        ("depth>= 20", 8, "depth>=20 is written without spaces"),
+        ("depth != 20", 7, "depth!=20 is written without spaces"),
+        ("plain < 20", 7, "< stands between a key and a value, without spaces"),
         ("star:maybe", 6, "star is never 'maybe': there are yes, no"),
         ("İ dept:20", 3, "key 'dept' is not known"),
     ],
@@ -113,6 +119,7 @@ def test_a_filter_that_cannot_be_read_points_at_the_place(text: str, column: int
         ("note:dull", ""),
         ("nowhere", ""),
         ("!name:*", ""),
+        ('">="', ""),
     ],
 )
 def test_where_none_fits_the_values_are_named_that_there_are(text: str, why: str, runs: list[Run]):
