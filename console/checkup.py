@@ -142,7 +142,7 @@ def examine_engine(home: Home) -> Finding:
     try:
         greeting = launch.greet(home)
         if greeting is None:
-            return Finding("engine", Level.GOOD, "none serves; the next command that needs one starts it")
+            return Finding("engine", Level.GOOD, f"none serves; {launch.absence(home)}")
         launch.check_version(greeting)
     except DepthscopeError as error:
         return Finding("engine", Level.BAD, str(error))

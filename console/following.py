@@ -56,7 +56,7 @@ def follow_until_done(home: Home, runs: Sequence[str], *, name: str, quiet: bool
     except KeyboardInterrupt:
         # A live table has been drawn over what the terminal echoes of Ctrl-C.
         behind = narrate if is_live else narrate_behind_ctrl_c
-        behind(f"stopped following; training goes on: `depthscope follow {name}` watches it again")
+        behind(f"stopped following; training goes on: `{f'depthscope follow {name}'.rstrip()}` watches it again")
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 

@@ -124,7 +124,7 @@ def epochs_table(epochs: Sequence[EpochRow]) -> str:
 def event_line(event: EventRow) -> str:
     """When, what, and the rest of it."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
-    return f"{when}  {event.kind:<11}{clean(event.text)}".rstrip()
+    return f"{when}  {event.kind:<15}{clean(event.text)}".rstrip()
 
 
 def find_all(reader: Reader, words: Sequence[str]) -> list[Run]:

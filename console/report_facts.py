@@ -11,7 +11,7 @@ from console.groups import Group, Pair, group_runs, pair_groups
 from engine.errors import UsageError
 from engine.provenance import Provenance, read_provenance
 from engine.queries import Reader
-from engine.run import EpochRow, GradientRow, Run
+from engine.run import EpochRow, GradientRow, Run, RunStatus
 from models import catalog
 
 
@@ -93,9 +93,7 @@ def gather_facts(reader: Reader, runs_directory: Path, experiment: str) -> Facts
     if not runs:
         raise reader.experiment_unknown(experiment)
     if not any(run.succeeded or run.stopped_early for run in runs):
-        raise UsageError(
-            f"{experiment} has no finished run to report: {states(runs)}; `depthscope wait` waits for them"
-        )
+        raise UsageError(f"{experiment} has no finished run to report: {states(runs)}; {remedy(runs)}")
     groups = group_runs(runs)
     return Facts(
         experiment=experiment,
@@ -107,6 +105,15 @@ def gather_facts(reader: Reader, runs_directory: Path, experiment: str) -> Facts
         gradients={run.id: reader.gradients(run.id) for run in runs},
         provenance={run.id: read_provenance(runs_directory, run) for run in runs},
     )
+
+
+def remedy(runs: Sequence[Run]) -> str:
+    """What helps where none of an experiment's runs has a result."""
+    if any(run.status in (RunStatus.QUEUED, RunStatus.RUNNING) or run.waits_for_disk for run in runs):
+        return "`depthscope wait` waits for them"
+    if paused := next((run.id for run in runs if run.status is RunStatus.PAUSED), None):
+        return f"`depthscope resume {paused}` goes on"
+    return f"`depthscope show {runs[0].id}` tells why, `depthscope retry {runs[0].id}` tries it again"
 
 
 def states(runs: Sequence[Run]) -> str:

@@ -12,9 +12,25 @@ from contextlib import contextmanager
 
 import msgspec
 
+from engine.errors import UsageError
 from engine.paths import Home
 from engine.run_directory import Labels, RunDirectory
 from engine.store import Store
+
+
+class RunDirectoryGone(UsageError, FileNotFoundError):
+    """Somebody has deleted what a change is asked of.
+
+    Args:
+        directory: Of the run.
+    """
+
+    def __init__(self, directory: RunDirectory) -> None:
+        run = directory.id
+        super().__init__(
+            f"the run directory of {run} is gone, and what was trained with it: `depthscope show {run}` has what was"
+            " asked, for `depthscope train` to train it anew; `depthscope engine rebuild` takes it off the list"
+        )
 
 
 class Labelling:
@@ -62,16 +78,21 @@ class Labelling:
         """A run's labels, be they in their file yet or not.
 
         Raises:
-            FileNotFoundError: its directory is gone.
+            RunDirectoryGone: its directory is.
         """
-        labels = self._changed.get(run) or self._unwritten.get(run)
-        return labels or RunDirectory(self._home.runs / run).read_labels()
+        if (labels := self._changed.get(run) or self._unwritten.get(run)) is not None:
+            return labels
+        directory = RunDirectory(self._home.runs / run)
+        try:
+            return directory.read_labels()
+        except FileNotFoundError as error:
+            raise RunDirectoryGone(directory) from error
 
     def change(self, run: str, **changes: object) -> None:
         """Change labels, in the transaction under way.
 
         Raises:
-            FileNotFoundError: the run's directory is gone.
+            RunDirectoryGone: the run's directory is.
         """
         labels = msgspec.structs.replace(self.read(run), **changes)
         self._store.set_labels(run, labels)

@@ -93,6 +93,16 @@ def is_serving(home: Home) -> bool:
     return is_held(home.engine_lock)
 
 
+def absence(home: Home) -> str:
+    """What brings an engine back to a home that none serves."""
+    if home.engine_stopped.exists():
+        return (
+            "it was stopped: `depthscope engine start` goes on with the runs, the console and whatever changes runs"
+            " start it too, `follow` and `wait` do not"
+        )
+    return "the next command that needs one starts it"
+
+
 def start(home: Home) -> Greeting:
     """Start an engine in a session of its own and wait until it answers; the caller holds the launch lock.
 

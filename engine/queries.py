@@ -155,6 +155,11 @@ class Reader(IndexReader):
         if len(alive) == 1:
             return alive[0]
         if not alive:
+            if of_it := self._runs("WHERE experiment = ? AND deleted_at IS NULL", word):
+                raise UsageError(
+                    f"{word!r} is an experiment, and one run of it has to be named, such as {word}/{of_it[0].name};"
+                    f" `depthscope ls {word}` lists them, `compare`, `plot`, `follow` and `wait` take all of them"
+                )
             known = self._names("name") + self._names("experiment") * or_experiment
             raise UsageError(f"no run is called {word!r}: `depthscope ls` shows ids and names{hint(word, known)}")
         shown = ", ".join(f"{run.id} ({run.experiment}/{run.name})" for run in alive[:5])

@@ -300,7 +300,7 @@ class Supervisor(Recovery):
                 self.labelling.change(run.id, assigned=None)
         except FileNotFoundError as error:
             with self.store.transaction():
-                lose(self.store, run.id, f"its run directory is gone: {error.filename}")
+                lose(self.store, run.id, f"its run directory is gone: {error.filename or self.directory(run.id).path}")
             return False
         except OSError as error:
             self._start_again_at = time.monotonic() + START_RETRY_SECONDS

@@ -91,7 +91,7 @@ def status(as_json: JsonOption = False) -> None:
     elif greeting is None and launch.is_serving(home):
         typer.echo(f"an engine holds {home.engine_lock} but does not listen: it is starting, or ending")
     elif greeting is None:
-        typer.echo(f"no engine serves {home.root}; the next command that needs one starts it")
+        typer.echo(f"no engine serves {home.root}; {launch.absence(home)}")
     else:
         # An engine of before there were slots tells of none.
         slots = greeting.slots or (1,) * len(greeting.devices)

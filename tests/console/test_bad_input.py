@@ -79,6 +79,9 @@ def test_a_device_that_is_not_here_is_refused_by_the_engine(home: Any):
         (("plot", "he-plan56-s0"), "did you mean he-plain56-s0?"),
         (("plot", "depht"), "did you mean depths?"),
         (("show", "xyz"), "no run is called 'xyz': `depthscope ls` shows ids and names\n"),
+        (("show", "deep"), "'deep' is an experiment, and one run of it has to be named, such as deep/"),
+        (("stop", "deep"), "; `depthscope ls deep` lists them, `compare`, `plot`, `follow` and `wait` take all of"),
+        (("tag", "deep", "+x"), "'deep' is an experiment, "),
     ],
 )  # fmt: skip
 def test_a_name_that_nearly_fits_is_asked_after(bare_home: Any, words: tuple[str, ...], expected: str):

@@ -133,13 +133,17 @@ def test_doctor_names_what_it_looked_at(home: Any):
 
 def test_engine_status_says_what_it_has_to_do(home: Any):
     """Before, while and after one serves."""
-    assert "no engine serves" in home.cli("engine", "status")
+    assert "; the next command that needs one starts it\n" in home.cli("engine", "status")
     home.cli("engine", "start")
     status = home.json("engine", "status")
     assert (status["serves"], status["engine"]["num_running"]) == (True, 0)
     assert f"pid {status['engine']['pid']}" in home.cli("engine", "status")
     home.cli("engine", "stop")
     assert home.json("engine", "status")["serves"] is False
+    stopped = "; it was stopped: `depthscope engine start` goes on with the runs, "
+    assert stopped in home.cli("engine", "status")
+    (finding,) = [one for one in home.json("doctor")["findings"] if one["subject"] == "engine"]
+    assert stopped in finding["text"]
     assert "serving" in home.cli("engine", "logs")
     assert not home.home.engine_socket.exists()
 

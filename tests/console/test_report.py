@@ -292,7 +292,9 @@ def test_what_cannot_be_reported_is_refused_before_anything_is_written(bare_home
     samples.fill_small(bare_home.home)
     assert "no experiment is called 'nothing'" in refused(bare_home, "report", "nothing", "-o", str(target))
     said = refused(bare_home, "report", "broken", "-o", str(target))
-    assert "broken has no finished run to report: 1 diverged, 1 failed, 1 cancelled" in said
+    assert "broken has no finished run to report: 1 diverged, 1 failed, 1 cancelled; `depthscope show " in said
+    assert " tells why, `depthscope retry " in said
+    assert "wait" not in said, "there is nothing to wait for"
     assert not target.exists()
 
 

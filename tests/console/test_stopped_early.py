@@ -11,13 +11,14 @@ from textual.widgets import Static
 
 from console.app import ConsoleApp
 from console.groups import group_runs
+from console.listing import event_line
 from console.report import STOPPED_NOTE
 from console.screens.comparison import ComparisonScreen
 from console.verdict import read_epochs, verdicts
 from console.widgets.chart import Chart
 from engine.paths import Home
 from engine.queries import Reader
-from engine.run import RunOutcome
+from engine.run import EventRow, RunOutcome
 from engine.store import Store
 from tests import samples
 from tests.console.driving import press, settle, until
@@ -104,3 +105,10 @@ async def test_the_console_says_the_same(make_app: Callable[..., ConsoleApp]):
         remark = str(screen.query_one("#remark", Static).content)
         assert remark.endswith(" (at epoch 5 of 12, where a run was stopped early)")
         assert remark in screen.table_text()
+
+
+def test_an_event_stands_apart_from_its_kind():
+    """Also behind the longest."""
+    line = event_line(EventRow(at=0.0, kind="stopped-early", text="loss flat at ln 10 for 10 epochs"))
+
+    assert line.endswith("  stopped-early  loss flat at ln 10 for 10 epochs")

@@ -11,6 +11,7 @@ import pytest
 
 from engine.database import IndexNotWritten
 from engine.devices import CPU
+from engine.errors import UsageError
 from engine.handlers import handle
 from engine.labelling import Labelling
 from engine.paths import Home
@@ -44,7 +45,7 @@ def test_a_batch_that_is_refused_half_way_changes_no_file(here: Scene, request_o
     runs = here.submit(None, None, None)
     shutil.rmtree(here.supervisor.directory(runs[2]).path)
     before = labels(here, runs[:2])
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UsageError, match=rf"the run directory of {runs[2]} is gone, .* `depthscope show {runs[2]}`"):
         here.ask(request_of(runs=tuple(runs)))
     here.supervisor.tick()
 
