@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from typing import Any
 
 import pytest
@@ -82,6 +83,20 @@ def test_a_detached_train_returns_at_once_and_a_follower_sees_the_rest(home: Any
     assert follower.returncode == 0
     assert "epoch 2/2" in narration
     assert narration.rstrip().endswith("succeeded")
+
+
+def test_who_followed_without_a_word_is_told_a_command_without_a_blank_at_its_end(home: Any):
+    """Of the newest experiment, which a follower needs no name for."""
+    home.cli("queue", "hold")
+    home.json("train", "-a", "he-resnet", "-d", "8", *BASE, "--detach")
+    follower = home.start("follow")
+    # What the queue does, and where the run stands.
+    for _ in range(2):
+        follower.stderr.readline()
+    follower.send_signal(signal.SIGINT)
+    _, said = follower.communicate(timeout=60)
+
+    assert said == "stopped following; training goes on: `depthscope follow` watches it again\n"
 
 
 def test_a_dry_run_trains_nothing_and_writes_nothing(bare_home: Any):

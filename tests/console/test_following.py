@@ -45,20 +45,8 @@ def test_who_leaves_by_ctrl_c_finds_one_line_behind_the_table_on_a_terminal(home
 
         assert terminal.wait() == 130
     *_, table, left = terminal.output.decode().replace("\x1b[?25h", "").splitlines()
-    assert re.fullmatch(r"he-resnet8-w4-c4-s0  queued .* 0/164 +- +-", table.split("\x1b[2K")[-1].rstrip())
+    assert re.fullmatch(r"he-resnet8-w4-c4-s0  queued .* 0/164 +-", table.split("\x1b[2K")[-1].rstrip())
     assert left == LEFT.format(run=run)
-
-
-def test_who_followed_the_newest_experiment_without_a_word_is_told_a_command_that_can_be_typed(home: Any):
-    """Without a blank at its end."""
-    queue_held(home, 1)
-    follower = home.start("follow")
-    for _ in range(2):
-        follower.stderr.readline()
-    follower.send_signal(signal.SIGINT)
-    _, said = follower.communicate(timeout=60)
-
-    assert said == "stopped following; training goes on: `depthscope follow` watches it again\n"
 
 
 def test_who_is_interrupted_in_a_pipe_says_so_in_one_line(home: Any):
