@@ -45,7 +45,7 @@ def test_who_leaves_by_ctrl_c_finds_one_line_behind_the_table_on_a_terminal(home
 
         assert terminal.wait() == 130
     *_, table, left = terminal.output.decode().replace("\x1b[?25h", "").splitlines()
-    assert re.fullmatch(r"he-resnet8-w4-c4-s0  queued .* 0/164 +-", table.split("\x1b[2K")[-1].rstrip())
+    assert re.fullmatch(r"he-resnet8-w4-c4-s0  queued .* 0/164 +- +-", table.split("\x1b[2K")[-1].rstrip())
     assert left == LEFT.format(run=run)
 
 
