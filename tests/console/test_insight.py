@@ -34,8 +34,7 @@ def fill_recorded(*names: str) -> Callable[[Home], None]:
         ),
         (
             "overfitting",
-            "he-resnet8-s0: overfitting: test loss 44 % above its lowest (epoch 10) while the training loss fell from 1.43"
-            " to 0.00",
+            "he-resnet8-s0: overfitting: test loss 44 % above its lowest (epoch 10) while the training loss fell from",
         ),
         ("diverged", "he-resnet8-w4-s0: diverged: the loss was not finite in epoch 1"),
     ],
