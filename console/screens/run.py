@@ -115,7 +115,7 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
             say(self.query_one("#run-title", Static), f"{title}  {tags}".rstrip())
             note = self.query_one("#run-note", Static)
             note.display = bool(run.notes)
-            say(note, clean(run.notes))
+            say(note, f'note: "{clean(run.notes)}"')
             say(self.query_one("#run-spec", Static), spec_text(run))
             history = self.console_app.feed.history(run.id)
             words = remark(run, history.epochs, time.monotonic(), history.gradients)

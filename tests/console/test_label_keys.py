@@ -109,4 +109,4 @@ async def test_labels_are_shown_without_what_moves_a_cursor(size: tuple[int, int
         await settle(pilot)
         title, note = (str(app.screen.query_one(id, Static).content) for id in ("#run-title", "#run-note"))
         assert title == f"★ broken/resnet18-s0  {FIRST}  cancelled on cpu  +baseline +good"
-        assert note == "stopped by hand: [b]too slow[/b]"
+        assert note == 'note: "stopped by hand: [b]too slow[/b]"'
