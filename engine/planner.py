@@ -113,6 +113,8 @@ def suggestion(
     )
     size = f"~{byte_size(needed.total_bytes)}"
     if not fits:
+        if needed.process_bytes >= limit_bytes:
+            return f"at least {byte_size(needed.process_bytes)} is needed for the process itself: no network fits"
         with_all = f"even {remedy.options} needs {size}" if remedy.options else f"it needs {size} and cannot need less"
         return f"nothing fits, {with_all}: a smaller --width, fewer layers or a larger device is needed"
     if remedy.keeps_the_batch:
