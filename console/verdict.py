@@ -72,7 +72,7 @@ class Verdict:
         if self.training.num_seeds > 1:
             words += f", n={self.training.num_seeds}"
         if self.claim is Claim.UNDECIDED:
-            words += " (the seeds differ by as much)"
+            words += f" ({undecided_words(self.training)})"
         if self.shortcuts is not None and self.counterparts is not None:
             deep, shallow = self.counterparts
             words += f"; with shortcuts {deep.label} against {shallow.label}: {compared(self.shortcuts)}"
@@ -159,6 +159,13 @@ def verdict_of(family: Sequence[Group], groups: Sequence[Group], epochs: Epochs)
         test = contrast(measured(deep, epochs), measured(shallow, epochs), "test_error_percent")
         return Verdict(shallow, deep, training, test, shortcuts, counterparts, num_updates, broken)
     return None
+
+
+def undecided_words(contrast: Contrast) -> str:
+    """Why a difference over seeds decides nothing: it is within their spread, or they are too few for a test of it."""
+    if contrast.std is not None and abs(contrast.mean) > contrast.std:
+        return "too few seeds to tell"
+    return "within the spread of the seeds"
 
 
 def updates(group: Group, epochs: Epochs, epoch: int) -> int | None:

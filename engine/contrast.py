@@ -23,7 +23,7 @@ class Sign(StrEnum):
     HIGHER = "higher"
     LOWER = "lower"
     UNDECIDED = "undecided"
-    """The seeds differ among themselves by as much."""
+    """The seeds are too few, or differ among themselves by too much, for the test to tell."""
     ONE_SEED = "one seed"
     """There is no spread to hold the difference against, so nothing is claimed."""
 

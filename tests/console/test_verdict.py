@@ -12,7 +12,8 @@ from console.describing import comparison_document, description
 from console.formatting import UNKNOWN, duration
 from console.groups import group_runs
 from console.report import comparison_text, final_table
-from console.verdict import Claim, read_epochs, read_gradients, verdict_line, verdicts
+from console.verdict import Claim, read_epochs, read_gradients, undecided_words, verdict_line, verdicts
+from engine.contrast import Contrast, Sign
 from engine.paths import Home
 from engine.queries import Reader
 from engine.run import Run
@@ -142,3 +143,13 @@ def test_description_says_what_the_numbers_say(tmp_path: Path):
     assert words[-1].startswith(
         "published: He et al. 2015 (arXiv:1512.03385), table 6; here data cifar10-jpeg (CIFAR-10"
     )
+
+
+def test_an_undecided_difference_says_why():
+    """7 points over a spread of 4 are more than the seeds differ by: it is their number that decides nothing."""
+    few = Contrast(seeds=(0, 1), differences=(4.6, 10.0), epoch=1, is_final=True)
+    wide = Contrast(seeds=(0, 1, 2), differences=(1.0, -1.0, 4.0), epoch=1, is_final=True)
+
+    assert (few.sign, wide.sign) == (Sign.UNDECIDED, Sign.UNDECIDED)
+    assert undecided_words(few) == "too few seeds to tell"
+    assert undecided_words(wide) == "within the spread of the seeds"
