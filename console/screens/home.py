@@ -116,14 +116,20 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
         return marked or self.current_runs()
 
     def drawn_runs(self) -> list[Run]:
-        """The runs whose curves are drawn: the marked ones, else the experiment of the run under the cursor."""
+        """The runs whose curves are drawn: the marked ones, else those that fit of the experiment under the cursor."""
         feed, marked = self.console_app.feed, self.console_app.view.marked
         if shown := [feed.runs[id] for id in marked if id in feed.runs]:
             return shown
         if not (under_cursor := self.current_runs()):
             return []
         current = under_cursor[0]
-        alike = [run for run in feed.runs.values() if run.experiment == current.experiment]
+        now, (fits, _) = time.monotonic(), parse_readable(self.console_app.view.filter)
+        # The run under the cursor is in the table, so it stays although it may have ceased to fit a moment ago.
+        alike = [
+            run
+            for run in feed.runs.values()
+            if run.experiment == current.experiment and (run is current or fits(run, now))
+        ]
         if len(alike) > MOST_CURVES:
             # Around the cursor, so that the run under it is always among them.
             first = max(0, min(alike.index(current) - MOST_CURVES // 2, len(alike) - MOST_CURVES))

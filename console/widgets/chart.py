@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -223,11 +224,19 @@ class Chart(Widget, can_focus=True):
                 self.post_message(self.Pointed(self._canvas.x_at(at.x - self._canvas.left)))
 
     def action_move_crosshair(self, columns: int) -> None:
-        """Move the crosshair by columns; the first move puts it at the right edge."""
+        """Move the crosshair by columns; the first move puts it at the last point that is drawn."""
         if self._canvas is None:
             return
-        here = self._canvas.columns if self._crosshair is None else self._canvas.column_of(self._crosshair)
-        self.post_message(self.Pointed(self._canvas.x_at(here + columns)))
+        if self._crosshair is None:
+            self.post_message(self.Pointed(self.last_x(self._canvas)))
+        else:
+            self.post_message(self.Pointed(self._canvas.x_at(self._canvas.column_of(self._crosshair) + columns)))
+
+    def last_x(self, canvas: Canvas) -> float:
+        """The greatest x within the axis at which a curve has a point; the right edge where there is none."""
+        low, high = canvas.x_limits
+        drawn = (float(x) for one in self._series for x, y in zip(one.x, one.y, strict=True) if math.isfinite(y))
+        return max((x for x in drawn if low <= x <= high), default=high)
 
 
 @lru_cache(maxsize=512)

@@ -41,7 +41,7 @@ class RunTable(ScrollView, can_focus=True):
 
     HELP = (
         "All runs. The marker tells the architecture, and with its colour the curve on the right."
-        " Space marks runs to be drawn together; without marks, the whole experiment is drawn."
+        " Space marks runs to be drawn together; without marks, what fits of the experiment is drawn."
         " Click a column's title to sort by it."
     )
 

@@ -309,6 +309,34 @@ async def test_crosshair_reads_every_curve(make_app: Callable[..., ConsoleApp]):
         assert app.view.crosshair is None
 
 
+async def test_curves_are_those_of_the_runs_that_fit(make_app: Callable[..., ConsoleApp]):
+    """A filter holds on both sides, until a run is marked."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        home = app.screen_stack[0]
+        assert isinstance(home, HomeScreen)
+        await press(pilot, "end")
+        before = home.drawn_runs()
+        app.screen.query_one("#filter", Input).value = "arch:he-plain"
+        await until(pilot, lambda: 0 < len(home.drawn_runs()) < len(before))
+        await until(pilot, lambda: home._drawn == [run.id for run in home.drawn_runs()])
+        assert {run.spec.model.architecture for run in home.drawn_runs()} == {"he-plain"}
+
+
+async def test_crosshair_begins_at_the_last_point(make_app: Callable[..., ConsoleApp]):
+    """Where there is something to read, however far the axis goes on behind it."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "end")
+        chart = app.screen.query_one("#first-chart", Chart)
+        await until(pilot, lambda: not chart.is_empty)
+        await press(pilot, "left_square_bracket")
+        assert app.view.crosshair == max(float(one.x[-1]) for one in chart._series if len(one.x))
+        assert ": " in chart.reading_words(), "a curve is read there"
+
+
 @pytest.mark.parametrize("size", [(20, 5), (1, 1), (300, 90)])
 async def test_any_size_of_terminal(size: tuple[int, int], make_app: Callable[..., ConsoleApp]):
     """From what no terminal has to what few have, and back, on every screen."""
