@@ -53,6 +53,8 @@ def pulses(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     answer: dict[str, Any] = {"now": UP}
     monkeypatch.setattr(console.app, "take_pulse", lambda _home: answer["now"])
     monkeypatch.setattr(console.app, "find_logout_risk", lambda _home: None)
+    # It would start an engine for real.
+    monkeypatch.setattr(console.app, "heal", lambda _home: None)
     return answer
 
 

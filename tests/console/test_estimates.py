@@ -8,6 +8,7 @@ import pytest
 
 import console.estimates
 from console.estimates import Knowledge, gather, probe
+from engine import launch
 from engine.devices import CPU
 from engine.pace import Pace, Workload
 from engine.paths import Home
@@ -118,7 +119,11 @@ def test_history_with_other_threads_does_not_count(home: Home, monkeypatch: pyte
 def test_an_index_that_cannot_be_read_leaves_everything_unknown(home: Home):
     """Queueing runs goes on without estimates."""
     home.database.write_bytes(b"no database" * 1000)
-    knowledge = gather(home)
+    try:
+        knowledge = gather(home)
+    finally:
+        # Started to build the index anew.
+        launch.stop(home)
 
     assert (knowledge.queue, knowledge.truths, sources(knowledge, runs(20))) == ((), (), [None])
     assert knowledge.device_for(runs(20)[0].spec) == CPU
