@@ -31,9 +31,10 @@ def stop(
 ) -> None:
     """Let every run save a checkpoint, and end the engine; runs that were under way wait in the queue."""
     from console.draining import drain_and_stop, stop_with_words
-    from engine import client
+    from engine.database import DatabaseUnusable
     from engine.errors import UsageError
     from engine.paths import find_home
+    from engine.queries import Reader
     from engine.run import RunStatus
 
     if keep_training and drain:
@@ -43,8 +44,12 @@ def stop(
     if ended is None:
         typer.echo("no engine serves")
         return
-    with client.read(home) as reader:
-        unfinished = [run.status for run in reader.unfinished_runs()]
+    try:
+        with Reader(home.database) as reader:
+            unfinished = [run.status for run in reader.unfinished_runs()]
+    except DatabaseUnusable:
+        # To have it mended would start an engine again.
+        unfinished = []
     left = [
         f"{number} {status}" for status in (RunStatus.QUEUED, RunStatus.RUNNING) if (number := unfinished.count(status))
     ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from engine.database import Database
 from engine.journal import Epoch, read_journal
 
 BASE = ("--data", "tiny", "--width", "4", "--batch-size", "20", "--epochs", "2")
@@ -144,6 +145,18 @@ def test_doctor_names_what_it_looked_at(home: Any):
     assert findings["torch"]["level"] == "ok"
     assert "tiny" in findings["data"]["text"]
     assert all(finding["remedy"] for finding in findings.values() if finding["level"] == "bad")
+
+
+def test_an_engine_that_is_ended_starts_no_other_for_an_index_of_another_version(bare_home: Any):
+    """As the first command behind an upgrade: what it would have mended by an engine is left to the next command."""
+    bare_home.cli("engine", "start")
+    database = Database(bare_home.home.database, read_only=False, patience_seconds=5.0)
+    database.execute("PRAGMA user_version = 1")
+    database.close()
+    told = bare_home.cli("engine", "stop")
+
+    assert told.startswith("the engine (pid ")
+    assert bare_home.engine_pid() is None
 
 
 def test_engine_status_says_what_it_has_to_do(home: Any):
