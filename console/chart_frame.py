@@ -33,6 +33,8 @@ FRAME_IN_ASCII = str.maketrans("─│┌┐└┘├┤┬┴┼", "-|+++++++++
 ROWS_A_LEGEND_ROW = 6
 """A legend takes at most one row for so many of the chart: curves before names."""
 ROWS_A_TICK = 3
+LEAST_TICKS = 3
+"""Up a linear axis, closer together if need be: from fewer no scale is read."""
 ROWS_A_LOG_TICK = 2
 """Fewer, for only some of the round values are logarithms of round values."""
 
@@ -144,9 +146,17 @@ def boxed(lines: list[str], height: int) -> list[str]:
 def y_axis(limits: tuple[float, float], rows: int, *, log: bool) -> Axis:
     """Round values up the left side; the limits are logarithms where the axis is logarithmic."""
     most = max(rows // (ROWS_A_LOG_TICK if log else ROWS_A_TICK), 2)
-    values = ticks.log_ticks(*limits, most) if log else ticks.linear_ticks(*limits, most)
-    labels = ticks.log_labels(values) if log else ticks.labels(values)
-    return labelled(values, labels, limits, rows)
+    if log:
+        values = ticks.log_ticks(*limits, most)
+        return labelled(values, ticks.log_labels(values), limits, rows)
+    found = Axis([], [])
+    for closer in range(most, max(rows, most) + 1):
+        values = ticks.linear_ticks(*limits, closer)
+        axis = labelled(values, ticks.labels(values), limits, rows)
+        found = max(found, axis, key=lambda one: len(one.cells))
+        if len(found.cells) >= LEAST_TICKS:
+            break
+    return found
 
 
 def x_axis(limits: tuple[float, float], columns: int) -> Axis:

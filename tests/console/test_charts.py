@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from console.chart_frame import y_axis
 from console.charts import COLOURS, Series, line_chart, smooth
 from console.curves import decimate, finite_curve
 
@@ -379,3 +380,9 @@ def test_smoothing_refuses_weights_that_are_no_average(weight: float):
     """At 1 the past alone counts, and there is none."""
     with pytest.raises(ValueError, match="at least 0 and below 1"):
         smooth([1.0], weight)
+
+
+@pytest.mark.parametrize("limits", [(-3.1, 9.7), (0.0, 1.0), (-0.4, 0.3), (-4.9, 48.0), (2.297, 2.303)])
+def test_a_linear_axis_has_three_ticks(limits: tuple[float, float]):
+    """Also where only eight rows are there for it: from a single 0 no scale is read."""
+    assert len(y_axis(limits, 8, log=False).labels) >= 3
