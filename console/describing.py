@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from console.evidence import Gradients, beginnings, degradation_words
+from console.evidence import Gradients, beginnings, degradation_words, diagnosis_lines
 from console.formatting import clean, count, mean_std
 from console.groups import Group, Pair, group_runs, pair_groups
 from console.published import differences, published, published_notes
@@ -92,6 +92,7 @@ def comparison_document(experiment: str, runs: Sequence[Run], epochs: Epochs, gr
             run.id: msgspec.to_builtins(diagnose(run, epochs.get(run.id, ()), gradients.get(run.id, ())))
             for run in runs
         },
+        "diagnoses": diagnosis_lines(groups, epochs, gradients),
         "verdict": verdict_line(groups, epochs),
         "verdicts": [verdict_document(one, gradients) for one in found],
         "data": data_words(runs),

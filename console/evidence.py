@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from console.groups import Group
-from console.verdict import Claim, Verdict, compared
-from engine.diagnosis import power, stem_over_head
+from console.verdict import Claim, Epochs, Verdict, compared
+from engine.diagnosis import Symptom, diagnose, power, stem_over_head
 from engine.run import GradientRow
 
 Gradients = Mapping[str, Sequence[GradientRow]]
@@ -29,6 +30,28 @@ def degradation_words(found: Sequence[Verdict], gradients: Gradients) -> list[st
             words = f"trains {compared(verdict.training)} than {verdict.shallow.label}, n={verdict.training.num_seeds}"
             lines.append(f"{verdict.deep.label}: {verdict.claim}: {words}")
             lines += beginning_words(verdict, gradients)
+    return lines
+
+
+def diagnosis_lines(groups: Sequence[Group], epochs: Epochs, gradients: Gradients) -> list[str]:
+    """A line for every network with diagnoses, and of how many of its runs each: also of those that succeeded.
+
+    Args:
+        groups: As `group_runs` makes them.
+        epochs: Of their runs, by id.
+        gradients: Of their layers, by id; where they are missing, nothing is said of them.
+    """
+    lines = []
+    for group in groups:
+        counts = Counter(
+            finding.symptom
+            for run in group.runs
+            for finding in diagnose(run, epochs.get(run.id, ()), gradients.get(run.id, ()))
+        )
+        total = len(group.runs)
+        of = f"of {total} {'run' if total == 1 else 'runs'}"
+        if words := [f"{counts[symptom]} {of} {symptom}" for symptom in Symptom if counts[symptom]]:
+            lines.append(f"{group.label}: {', '.join(words)}")
     return lines
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from console.evidence import Gradients, diagnosis_lines
 from console.formatting import UNKNOWN, clean, count, duration, mean_std, percent, table
 from console.groups import Group, Pair, group_runs, measured, pair_groups
 from console.published import published, published_notes
 from console.verdict import Epochs, so_far, verdict_line
 from engine.contrast import Contrast, contrast, contrasts_by_epoch
 from engine.run import Run
-from models import cost
+from models import catalog, cost
 
 EPOCHS_OF_A_GAP = 6
 """That a table of it shows, from the first to the last."""
@@ -20,6 +21,7 @@ STOPPED_NOTE = (
     " against each other at one epoch, to which all of their seeds have come, and count it"
 )
 """What is said wherever a run that was stopped early is."""
+NO_VERDICT = "no verdict: there are no two depths of a plain network to compare yet"
 TIME_A_RUN = "time a run"
 """Over `time_words`."""
 
@@ -146,22 +148,33 @@ def data_words(runs: Sequence[Run]) -> str:
     return words
 
 
-def comparison_text(runs: Sequence[Run], epochs: Epochs) -> str:
+def unpaired_words(groups: Sequence[Group]) -> str:
+    """Why there is no gap where no network has its partner beside it."""
+    kinds = dict.fromkeys(group.model.architecture for group in groups)
+    partners = ", ".join(f"{kind}'s is {catalog.counterpart(kind)}" for kind in kinds if catalog.counterpart(kind))
+    return f"no gap: no network of the same kind and depth, trained alike, is beside another as its partner: {partners}"
+
+
+def comparison_text(runs: Sequence[Run], epochs: Epochs, gradients: Gradients) -> str:
     """The whole comparison as text.
 
     Args:
         runs: Of an experiment.
         epochs: Theirs, by id; what is missing is not there yet.
+        gradients: Of their layers, by id.
     """
     groups = group_runs(runs)
     parts = [final_table(groups)]
+    if lines := diagnosis_lines(groups, epochs, gradients):
+        parts.append("\n".join(lines))
     if any(run.stopped_early for run in runs):
         parts.append(STOPPED_NOTE)
     if pairs := pair_groups(groups):
         parts.append(pairs_table(pairs, epochs))
         if gaps := gap_table(pairs, epochs):
             parts.append(gaps)
-    if (line := verdict_line(groups, epochs)) is not None:
-        parts.append(line)
+    else:
+        parts.append(unpaired_words(groups))
+    parts.append(verdict_line(groups, epochs) or NO_VERDICT)
     parts.append("\n".join([data_words(runs), *published_notes(runs)]))
     return "\n\n".join(parts)

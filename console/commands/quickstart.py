@@ -61,6 +61,6 @@ def quickstart(
             for name in ("train-loss", "test-error"):
                 metric = metrics.find_metric(name)
                 typer.echo(drawing.chart(reader, trained, metric, height=16))
-            typer.echo(report.comparison_text(trained, rows))
+            typer.echo(report.comparison_text(trained, rows, gradients))
     narrate(f"more: `depthscope show`, `depthscope plot {done.experiment}`, `depthscope train --help`")
     following.exit_for(trained)

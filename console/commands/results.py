@@ -89,7 +89,7 @@ def compare(
     if as_json:
         print_json(describing.comparison_document(name, runs, epochs, gradients))
     else:
-        typer.echo(report.comparison_text(runs, epochs))
+        typer.echo(report.comparison_text(runs, epochs, gradients))
 
 
 def describe(

@@ -20,7 +20,7 @@ from console.screens.chart_actions import ChartActions
 from console.screens.run import say
 from console.verdict import verdict_line
 from console.widgets.chart import Chart
-from engine.run import EpochRow, Run
+from engine.run import EpochRow, GradientRow, Run
 
 ALL = ("train-loss", "test-error")
 
@@ -95,6 +95,10 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
     def epochs(self) -> dict[str, list[EpochRow]]:
         """What was measured of every run, by id."""
         return {run.id: self.console_app.feed.history(run.id).epochs for run in self.runs()}
+
+    def gradients(self) -> dict[str, list[GradientRow]]:
+        """What was measured of the layers of every run, by id."""
+        return {run.id: self.console_app.feed.history(run.id).gradients for run in self.runs()}
 
     def show_runs(self) -> None:
         runs, drawn = self.runs(), self.drawn_runs()
@@ -203,7 +207,7 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
 
     def table_text(self) -> str:
         runs = self.runs()
-        return self.written(report.comparison_text(runs, self.epochs())) if runs else "no runs"
+        return self.written(report.comparison_text(runs, self.epochs(), self.gradients())) if runs else "no runs"
 
     def written(self, text: str) -> str:
         """Text with signs that reach the reader."""

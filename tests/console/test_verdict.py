@@ -44,7 +44,7 @@ def test_nothing_is_claimed_from_one_seed(reader: Reader):
 def test_gap_is_plain_minus_residual_by_epoch(reader: Reader):
     """As the journals have it: 87.20 - 39.60 in the last epoch of depth 44, nothing in the first."""
     runs = reader.runs()
-    lines = comparison_text(runs, read_epochs(reader, runs)).splitlines()
+    lines = comparison_text(runs, read_epochs(reader, runs), {}).splitlines()
 
     assert "   44  he-resnet44-w8  he-plain44-w8      39.60 (n=1)   87.20 (n=1)  +47.60 (n=1)  +42.10 (n=1)" in lines
     assert "depth  by epoch      1     2      3      4      5      6" in lines
@@ -70,7 +70,7 @@ def test_what_has_not_begun_is_no_evidence(reader: Reader):
     runs: list[Run] = reader.runs()
 
     assert verdict_line(group_runs(runs), {}) is None
-    assert "he-plain44-w8" in comparison_text(runs, {})
+    assert "he-plain44-w8" in comparison_text(runs, {}, {})
 
 
 def test_degradation_is_claimed_from_three_seeds(tmp_path: Path):
@@ -121,6 +121,10 @@ def test_description_says_what_the_numbers_say(tmp_path: Path):
         words = description("deep", runs, epochs, gradients)
         document = comparison_document("deep", runs, epochs, gradients)
 
+    assert document["diagnoses"] == ["he-plain44-w4: 1 of 3 runs not learning"]
+    assert "\n\nhe-plain44-w4: 1 of 3 runs not learning\n\n" in comparison_text(runs, epochs, gradients)
+    alone = comparison_text([run for run in runs if run.name.startswith("he-plain44")], epochs, gradients)
+    assert "trained alike, is beside another as its partner: he-plain's is he-resnet\n\nno verdict: " in alone
     assert words[0] == "deep: 4 networks, 10 runs, all finished."
     assert (
         "he-plain44-w4-s2: not learning: loss within 1 % of guessing's or above it, ln 10 = 2.303, for 8 epochs."
