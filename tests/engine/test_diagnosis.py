@@ -104,16 +104,19 @@ def test_gradient_of_a_deep_plain_network_explodes_at_initialisation():
 
 
 def test_gradient_that_vanishes_is_told_from_its_newest_epoch():
-    """The last recorded epoch with its stem's gradient another ten thousand times smaller."""
-    (gradients,) = recorded_gradients("exploding").values()
-    shrunk = [
-        replace(row, gradient_norm=1e-4 * (row.gradient_norm or 0)) if row.position == 0 and row.epoch == 3 else row
-        for row in gradients
-    ]
-    found = gradient_flow(shrunk)
+    """Recorded plain-110: seven digits too much at initialisation, and after fifty updates six too few."""
+    (gradients,) = recorded_gradients("vanishing").values()
+    found = gradient_flow(gradients)
 
     assert found is not None
-    assert (found.symptom, found.evidence) == (Symptom.VANISHING_GRADIENT, "stem gradient 4e-7 of the head's")
+    assert (found.symptom, found.evidence, found.epoch) == (
+        Symptom.VANISHING_GRADIENT,
+        "stem gradient 6e-7 of the head's",
+        1,
+    )
+    before = gradient_flow([row for row in gradients if row.epoch == 0])
+    assert before is not None
+    assert before.symptom is Symptom.EXPLODING_GRADIENT
 
 
 def test_gradients_of_residual_networks_are_sound():
