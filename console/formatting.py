@@ -50,6 +50,11 @@ def is_plain(character: str) -> bool:
     )
 
 
+KEPT_AT_THE_END = 3
+"""Characters of a name that is cut: -s0."""
+LEAST_CELLS_OF_A_MIDDLE = 10
+
+
 def cells(text: str) -> int:
     """Cells that a text takes in a terminal."""
     if text.isascii():
@@ -71,6 +76,14 @@ def cut(text: str, width: int, *, unicode: bool = True) -> str:
             break
         kept.append(character)
     return "".join(kept).rstrip() + sign if width > 0 else ""
+
+
+def cut_in_the_middle(text: str, width: int, *, unicode: bool = True) -> str:
+    """A name within so many cells, with its end, where runs differ by their seeds."""
+    if cells(text) <= width or width < LEAST_CELLS_OF_A_MIDDLE:
+        return cut(text, width, unicode=unicode)
+    end = text[-KEPT_AT_THE_END:]
+    return cut(text[:-KEPT_AT_THE_END], width - cells(end), unicode=unicode) + end
 
 
 def ago(seconds: float | None) -> str:

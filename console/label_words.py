@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from console.formatting import clean, cut
+from console.formatting import cells, clean, cut, cut_in_the_middle
 from engine.errors import UsageError
 from engine.labels import check_tag
 from engine.run import Run
@@ -27,6 +27,14 @@ def tags_and_note(run: Run, *, unicode: bool = True) -> str:
 def name_and_labels(run: Run, *, unicode: bool = True) -> str:
     """Name with star, tags and note, the most important first, so that it can be cut."""
     return f"{star(run, unicode=unicode)}{clean(run.name)}  {tags_and_note(run, unicode=unicode)}".rstrip()
+
+
+def fitted_name_and_labels(run: Run, width: int, *, unicode: bool = True) -> str:
+    """The same within so many cells: tags and note go first, then the middle of the name, and its seed stays."""
+    name = f"{star(run, unicode=unicode)}{clean(run.name)}"
+    if cells(name) > width:
+        return cut_in_the_middle(name, width, unicode=unicode)
+    return cut(name_and_labels(run, unicode=unicode), width, unicode=unicode)
 
 
 def parse_tags(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

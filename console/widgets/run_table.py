@@ -21,6 +21,7 @@ from textual.strip import Strip
 
 from console.chart_frame import ascii_marker
 from console.formatting import aligned, clean, cut
+from console.label_words import fitted_name_and_labels
 from console.looks import Look
 from console.metrics import MARKERS
 from console.run_columns import Column, fitting
@@ -297,7 +298,9 @@ class RunTable(ScrollView, can_focus=True):
         now = time.monotonic()
         cells = [
             aligned(
-                cut(column.text(run, now, self._unicode), width, unicode=self._unicode),
+                fitted_name_and_labels(run, width, unicode=self._unicode)
+                if column.key == "name"
+                else cut(column.text(run, now, self._unicode), width, unicode=self._unicode),
                 width,
                 ">" if column.right else "<",
             )

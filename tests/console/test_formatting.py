@@ -19,6 +19,7 @@ from console.formatting import (
     byte_size,
     clean,
     count,
+    cut_in_the_middle,
     duration,
     mean_std,
     percent,
@@ -277,3 +278,10 @@ def test_formatting_loads_nothing_heavy():
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
 
     assert output.strip() == "set()"
+
+
+def test_a_name_is_cut_in_its_middle():
+    """Two seeds of one network stay apart."""
+    assert cut_in_the_middle("he-plain56-w8-nonorm-s1", 17) == "he-plain56-w8…-s1"
+    assert cut_in_the_middle("he-plain56-w8-nonorm-s1", 17, unicode=False) == "he-plain56-w8~-s1"
+    assert cut_in_the_middle("resnet20-s0", 17) == "resnet20-s0"
