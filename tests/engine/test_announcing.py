@@ -20,6 +20,7 @@ from engine.paths import Home
 from engine.protocol import Retry, Stop
 from engine.run_directory import ExitReason
 from engine.settings import Hook, read_settings
+from tests.conftest import wait_until
 from tests.engine.scripted import Scene, scene
 
 WRITE = "import os, sys; open(sys.argv[1], 'a').write('|'.join(sys.argv[2:]) + '|' + os.environ['DEPTHSCOPE_OUTCOME'] + '\\n')"  # noqa: E501
@@ -96,7 +97,16 @@ async def test_a_command_is_killed_behind_its_limit_with_what_it_started(
     assert line.startswith(f"on-finish for {run}: killed behind its limit of 3 s in ")
     assert "\x1b" not in line
     child = int(line.split("child ")[1].split()[0])
-    assert not Path(f"/proc/{child}").exists() or "(sleep) Z" in Path(f"/proc/{child}/stat").read_text()
+    # Killed already, and gone as soon as the kernel has come to it.
+    wait_until(lambda: is_gone(child))
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, taken from the kernel or not."""
+    try:
+        return "(sleep) Z" in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return True
 
 
 async def test_what_cannot_be_started_or_fails_is_told_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -117,15 +118,20 @@ def test_a_run_whose_directory_is_deleted_while_it_trains_is_lost_and_keeps_nobo
 def test_a_run_is_not_lost_where_all_directories_are_out_of_sight_for_a_while(
     home: Any, wait_until: Callable[..., Any]
 ):
-    """As when a file system comes and goes: it goes on afterwards, even if its worker could not save meanwhile."""
+    """As when a file system comes and goes: its worker, which is halted meanwhile as one that waits for it, goes on."""
     run = begin(home, wait_until)
+    worker = home.worker_pid(run)
     runs, aside = home.home.runs, home.home.runs.with_name("aside")
+    os.kill(worker, signal.SIGSTOP)
     runs.rename(aside)
-    wait_until(lambda: str(runs) in home.home.engine_log.read_text())
+    # For as long as it takes to look several times.
+    threading.Event().wait(3)
     aside.rename(runs)
+    os.kill(worker, signal.SIGCONT)
     step = run_of(home, run).step
     wait_until(lambda: run_of(home, run).step > step)
 
+    assert home.worker_pid(run) == worker
     home.cli("stop", run)
     wait_until(lambda: run_of(home, run).is_finished)
     assert run_of(home, run).outcome is RunOutcome.CANCELLED
