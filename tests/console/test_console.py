@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from textual.geometry import Size
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 import console.app
 from console.app import ConsoleApp
@@ -62,62 +62,6 @@ async def test_marks_choose_what_is_drawn_and_survive_the_console(make_app: Call
     assert again.view.marked == marked
     assert again.view.options.log_y
     assert again.view.options.axis == "step"
-
-
-@pytest.mark.parametrize(
-    ("words", "names"),
-    [
-        ("arch:plain", {"plain56-s0", "plain110-s0", "plain152-s0"}),
-        ("arch:plain depth:110,152", {"plain110-s0", "plain152-s0"}),
-        ("status:running", {"plain110-s0", "resnet110-s0"}),
-        ("exp:dep* seed:1", {"he-resnet20-s1"}),
-        ("nothing-like-this", set()),
-    ],
-)
-async def test_filter(words: str, names: set[str], make_app: Callable[..., ConsoleApp]):
-    """Words and key:value pairs, all of which must fit; escape shows all again."""
-    app = make_app()
-    async with app.run_test(size=(120, 36)) as pilot:
-        await settle(pilot)
-        await press(pilot, "slash")
-        app.screen.query_one("#filter", Input).value = words
-        await pilot.pause()
-
-        assert {app.feed.runs[run].name for run in table(app).run_ids} == names
-        await press(pilot, "escape")
-        assert len(table(app).run_ids) == 13
-
-
-async def test_wrong_filter_key_is_named(make_app: Callable[..., ConsoleApp]):
-    """The runs stay, and the line below says which keys there are."""
-    app = make_app()
-    async with app.run_test(size=(120, 36)) as pilot:
-        await settle(pilot)
-        await press(pilot, "slash")
-        field, remark = app.screen.query_one("#filter", Input), app.screen.query_one("#remark", Static)
-        field.value = "s arc:plain"
-        await pilot.pause()
-
-        assert "did you mean arch?" in str(remark.content)
-        field.value = "s depth>"
-        await pilot.pause()
-        # Beneath the place itself, where there is room for that.
-        assert str(remark.content) == "        ^ a value is missing"
-        assert (remark.content_region.x, remark.region.y) == (field.content_region.x, field.region.y + 1)
-        assert len(table(app).run_ids) == 13
-
-
-async def test_where_none_fits_the_line_below_names_the_values_that_there_are(make_app: Callable[..., ConsoleApp]):
-    """Also once the field was left; a run that is shown again is spoken of again."""
-    app = make_app()
-    async with app.run_test(size=(120, 36)) as pilot:
-        await settle(pilot)
-        await press(pilot, "slash", *"depth>1000", "enter")
-        remark = app.screen.query_one("#remark", Static)
-
-        assert str(remark.content) == "none of 13 runs fits: depth here is 18 to 152"
-        await press(pilot, "escape")
-        assert "resnet" in str(remark.content)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,6 @@ class Tmux:
     def keys(self, *names: str) -> None:
         for name in names:
             self("send-keys", name)
-            time.sleep(0.05)
 
     def screen(self) -> str:
         return self("capture-pane", "-p")

@@ -169,7 +169,7 @@ def test_the_control_a_bystander_notices_a_signal(home: TestHome, bystander: Bys
     run = add_run_that_is_to_be_stopped(home)
     directory = home.directory(run)
     command = f"import fcntl, os; f = open({str(directory.lock_file)!r}, 'w'); fcntl.flock(f, fcntl.LOCK_EX);"
-    command += "f.write(str(os.getpid())); f.flush(); print(flush=True); import time; time.sleep(60)"
+    command += "f.write(str(os.getpid())); f.flush(); print(flush=True); import signal; signal.pause()"
     holder = subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     holder.stdout.readline()

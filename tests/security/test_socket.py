@@ -23,6 +23,7 @@ from engine.launch import ensure_engine, greet
 from engine.paths import Home
 from engine.protocol import MAX_LINE_BYTES, Greeting, Hello, Stop, encode
 from engine.run_directory import RunDirectory
+from tests.conftest import wait_until
 from tests.engine.scripted import GPUS, scene
 
 NUM_CLIENTS = 1000
@@ -58,13 +59,14 @@ def connected(home: Any, num: int) -> Iterator[list[socket.socket]]:
 
 def connect(client: socket.socket, path: str) -> None:
     """Connect when there is room to wait for it."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            return client.connect(path)
-        except BlockingIOError:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+
+    def connected() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            client.connect(path)
+            return True
+        return False
+
+    wait_until(connected, patience_seconds=30)
 
 
 def reply(client: socket.socket) -> dict[str, Any]:
