@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from console.formatting import percent, progress_bar
-from console.label_words import name_and_labels
+from console.formatting import cut, percent, progress_bar
+from console.label_words import fitted_name_and_labels, name_and_labels
 from console.states import SIGNS, SIGNS_IN_ASCII, left, loss, rate, seconds_left, state
 from engine.run import Run
 
@@ -34,6 +34,14 @@ class Column:
     """Of a run at a time of day, in Unicode or ASCII."""
     order: Callable[[Run, float], float | str]
     """What is sorted by."""
+    shorten: Callable[[Run, int, bool], str] | None = None
+    """The text within so many cells, where what matters is not at its beginning; None cuts its end."""
+
+    def fitted(self, run: Run, now: float, width: int, *, unicode: bool) -> str:
+        """The text of a run within so many cells."""
+        if self.shorten is not None:
+            return self.shorten(run, width, unicode)
+        return cut(self.text(run, now, unicode), width, unicode=unicode)
 
 
 def status_text(run: Run, now: float, unicode: bool) -> str:
@@ -57,6 +65,7 @@ COLUMNS = (
         0,
         lambda run, _now, unicode: name_and_labels(run, unicode=unicode),
         lambda run, _now: run.name,
+        lambda run, width, unicode: fitted_name_and_labels(run, width, unicode=unicode),
     ),
     Column("status", "status", 11, False, 1, status_text, lambda run, now: state(run, now)),
     Column(

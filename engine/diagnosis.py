@@ -146,25 +146,22 @@ def gradient_flow(gradients: Sequence[GradientRow]) -> Finding | None:
     batch normalization". Two layers stand for all between them, and norms of whole layers for their signal.
     """
     for epoch in sorted({0, max((row.epoch for row in gradients), default=0)}, reverse=True):
-        layers = sorted((row for row in gradients if row.epoch == epoch), key=lambda row: row.position)
-        if len(layers) > 1 and (found := stem_against_head(layers[0], layers[-1])) is not None:
+        ratio = stem_over_head(gradients, epoch)
+        if ratio is not None and (found := flow_finding(ratio, epoch)) is not None:
             return found
     return None
 
 
-def stem_against_head(stem: GradientRow, head: GradientRow) -> Finding | None:
-    """The finding of two layers at one epoch; None where their gradients are of one order, or not finite."""
-    if stem.gradient_norm is None or head.gradient_norm is None or not head.gradient_norm > 0:
-        return None
-    ratio = stem.gradient_norm / head.gradient_norm
-    if VANISHING_RATIO <= ratio <= EXPLODING_RATIO:
-        return None
-    when = " at initialisation" if stem.epoch == 0 else ""
+def flow_finding(ratio: float, epoch: int) -> Finding | None:
+    """What the stem's gradient over the head's at an epoch is called; None where they are of one order."""
+    when = " at initialisation" if epoch == 0 else ""
     if ratio < VANISHING_RATIO:
         words = f"stem gradient {power(ratio)} of the head's{when}" if ratio else f"stem gradient 0{when}"
-        return Finding(symptom=Symptom.VANISHING_GRADIENT, evidence=words, epoch=stem.epoch)
-    words = f"stem gradient {power(ratio)} times the head's{when}"
-    return Finding(symptom=Symptom.EXPLODING_GRADIENT, evidence=words, epoch=stem.epoch)
+        return Finding(symptom=Symptom.VANISHING_GRADIENT, evidence=words, epoch=epoch)
+    if ratio > EXPLODING_RATIO:
+        words = f"stem gradient {power(ratio)} times the head's{when}"
+        return Finding(symptom=Symptom.EXPLODING_GRADIENT, evidence=words, epoch=epoch)
+    return None
 
 
 def stem_over_head(gradients: Sequence[GradientRow], epoch: int) -> float | None:

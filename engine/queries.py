@@ -209,13 +209,13 @@ class Reader(IndexReader):
         """
         fields = ("gradient_norm", "weight_norm", "update_ratio")
         ends = ", ".join(f"min(CASE WHEN {name} > 0 THEN {name} END), max({name})" for name in fields)
-        (found,) = self._rows(
+        found = self._rows(
             f"SELECT {ends} FROM gradients WHERE run IN"
             " (SELECT id FROM runs WHERE experiment = ? AND deleted_at IS NULL)",
             experiment,
         )
-        pairs = zip(fields, found[::2], found[1::2], strict=True)
-        return {name: (low, high) for name, low, high in pairs if low is not None}
+        triples = (triple for row in found for triple in zip(fields, row[::2], row[1::2], strict=True))
+        return {name: (low, high) for name, low, high in triples if low is not None}
 
     def events(self, run: str) -> list[EventRow]:
         """What happened to a run, oldest first."""

@@ -134,8 +134,10 @@ class Supervisor(Recovery):
         directory = self.directory(run)
         # Asked before the journal is read: a worker that is gone now has written all that it ever will.
         alive = self._launcher.is_alive(directory)
-        if not directory.path.exists() and (self.is_leaving or self.home.runs.exists()):
-            # Where all of them are out of sight, as when a file system is, that may pass.
+        if not directory.path.exists():
+            if not self.is_leaving:
+                # Where all of them are out of sight, as when a file system is, that is trouble, which may pass.
+                self.home.runs.stat()
             self._give_up(directory, alive=alive)
             return
         if not alive and run not in self._ends:

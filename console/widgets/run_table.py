@@ -21,7 +21,6 @@ from textual.strip import Strip
 
 from console.chart_frame import ascii_marker
 from console.formatting import aligned, clean, cut
-from console.label_words import fitted_name_and_labels
 from console.looks import Look
 from console.metrics import MARKERS
 from console.run_columns import Column, fitting
@@ -298,9 +297,7 @@ class RunTable(ScrollView, can_focus=True):
         now = time.monotonic()
         cells = [
             aligned(
-                fitted_name_and_labels(run, width, unicode=self._unicode)
-                if column.key == "name"
-                else cut(column.text(run, now, self._unicode), width, unicode=self._unicode),
+                column.fitted(run, now, width, unicode=self._unicode),
                 width,
                 ">" if column.right else "<",
             )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -124,8 +123,7 @@ def test_a_run_is_not_lost_where_all_directories_are_out_of_sight_for_a_while(
     runs, aside = home.home.runs, home.home.runs.with_name("aside")
     os.kill(worker, signal.SIGSTOP)
     runs.rename(aside)
-    # For as long as it takes to look several times.
-    threading.Event().wait(3)
+    wait_until(lambda: str(runs) in home.home.engine_log.read_text())
     aside.rename(runs)
     os.kill(worker, signal.SIGCONT)
     step = run_of(home, run).step
