@@ -97,7 +97,14 @@ def examine_torch() -> list[Finding]:
     else:
         memory = byte_size(psutil.virtual_memory().total)
         text = f"none: training uses the CPU ({os.cpu_count()} cores, {memory})"
-        findings.append(Finding("GPU", Level.NOTE, text, "narrow networks and subsets: --width 8 --train-images 5000"))
+        findings.append(
+            Finding(
+                "GPU",
+                Level.NOTE,
+                text,
+                "narrow networks and subsets: -a he-resnet,he-plain --width 8 --train-images 5000",
+            )
+        )
     return findings
 
 

@@ -13,7 +13,7 @@ from engine.devices import CPU, Device, busy_percent, can_compute, candidates, d
 from engine.errors import DepthscopeError, UsageError
 from engine.pace import Estimate, Pace, Paces, Truth, Workload, errors_by_source
 from engine.paths import Home
-from engine.precision import Precision, resolve
+from engine.precision import Precision, native_for, resolve
 from engine.probing import NoPace, Task
 from engine.protocol import NewRun
 from engine.run import Run
@@ -82,7 +82,7 @@ class Knowledge:
 
 def precision_on(device: Device, spec: RunSpec) -> Precision:
     """What a run is computed in on a device that does it natively."""
-    return resolve(spec.recipe.precision, device.native, device.name)
+    return resolve(spec.recipe.precision, native_for(spec.model, device.native), device.name)
 
 
 def gather(home: Home, *, with_kept_probes: bool = True) -> Knowledge:

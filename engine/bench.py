@@ -71,7 +71,7 @@ def textbook_loop(task: Task, device: torch.device) -> tuple[Act, Precision]:
 
 def matmul_loop(task: Task, device: torch.device) -> tuple[Act, Precision]:
     """Products of square matrices in a run's precision."""
-    used = numerics.resolve(task.spec.recipe.precision, device)
+    used = numerics.resolve(task.spec, device)
     numerics.configure(device, used, deterministic=False)
     side = MATRIX_SIDE[device.type]
     kind = numerics.AUTOCAST_TYPES.get(used, torch.float32)

@@ -39,7 +39,7 @@ def measure(task: EvaluationTask) -> Evaluated:
     dataset = datasets.load(Home(Path(task.home)), spec.data.name)
     info = dataset.info
     check_fits_data(spec, num_train=info.num_train, num_test=info.num_test, num_classes=len(info.classes))
-    used = numerics.resolve(spec.recipe.precision, device)
+    used = numerics.resolve(spec, device)
     numerics.configure(device, used, deterministic=spec.recipe.deterministic)
     data = load_to_device(dataset, spec, device)
     data = replace(data, mean=task.mean or data.mean, std=task.std or data.std)

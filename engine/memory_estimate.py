@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from engine.precision import BYTES_OF_ACTIVATION, Precision
+from engine.precision import BYTES_OF_ACTIVATION, Precision, native_for
 from engine.spec import RunSpec
 from models import activations, cost
 from models.catalog import ModelSpec
@@ -92,7 +92,9 @@ def training_memory(
 
 def used_precision(spec: RunSpec, native: Sequence[Precision]) -> Precision:
     """What the run will be computed in."""
-    return native[0] if spec.recipe.precision is Precision.AUTO else spec.recipe.precision
+    if spec.recipe.precision is Precision.AUTO:
+        return native_for(spec.model, native)[0]
+    return spec.recipe.precision
 
 
 def step_bytes(spec: RunSpec, precision: Precision) -> int:

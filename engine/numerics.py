@@ -9,6 +9,7 @@ import torch
 
 from engine import precision
 from engine.precision import Precision
+from engine.spec import RunSpec
 
 CUBLAS_WORKSPACE = ":4096:8"
 """Fixed work space, without which cuBLAS may add in another order from run to run (NVIDIA, cuBLAS documentation)."""
@@ -16,7 +17,7 @@ CUBLAS_WORKSPACE = ":4096:8"
 AUTOCAST_TYPES = {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}
 
 
-def resolve(asked: Precision, device: torch.device) -> Precision:
+def resolve(spec: RunSpec, device: torch.device) -> Precision:
     """The precision that a run is computed in on a device.
 
     Raises:
@@ -24,8 +25,9 @@ def resolve(asked: Precision, device: torch.device) -> Precision:
     """
     if device.type == "cuda":
         native = precision.of_gpu(torch.cuda.get_device_capability(device))
-        return precision.resolve(asked, native, torch.cuda.get_device_name(device))
-    return precision.resolve(asked, precision.of_cpu(), "this processor")
+        return precision.resolve(spec.recipe.precision, native, torch.cuda.get_device_name(device))
+    native = precision.native_for(spec.model, precision.of_cpu())
+    return precision.resolve(spec.recipe.precision, native, "this processor")
 
 
 def configure(device: torch.device, used: Precision, *, deterministic: bool) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
+from models.catalog import THREE_STAGE, ModelSpec
+
 
 class Precision(StrEnum):
     """Numbers of the forward and backward passes; weights, momentum, normalisation statistics and loss stay float32."""
@@ -27,6 +29,8 @@ class Precision(StrEnum):
 
 BYTES_OF_ACTIVATION = {Precision.FP32: 4, Precision.TF32: 4, Precision.BF16: 2, Precision.FP16: 2}
 
+CPU_WITH_BF16 = (Precision.BF16, Precision.FP32)
+
 AMPERE = (8, 0)
 VOLTA = (7, 0)
 
@@ -43,7 +47,28 @@ def of_gpu(capability: tuple[int, int]) -> tuple[Precision, ...]:
 @functools.cache
 def of_cpu() -> tuple[Precision, ...]:
     """What this machine's processor does natively, the preferred first."""
-    return (Precision.BF16, Precision.FP32) if cpu_flags() & NATIVE_BF16_FLAGS else (Precision.FP32,)
+    return CPU_WITH_BF16 if cpu_flags() & NATIVE_BF16_FLAGS else (Precision.FP32,)
+
+
+SAFE_CHANNELS = 16
+"""Input channels from which oneDNN's channels-last backward of a strided 1×1 convolution is sound (torch 2.15)."""
+
+
+def native_for(model: ModelSpec, native: Sequence[Precision]) -> tuple[Precision, ...]:
+    """What a device computes a network in, the preferred first.
+
+    On a CPU, the channels-last backward of a narrow strided 1×1 convolution corrupts the heap where the number of
+    threads does not divide the batch size. Four-stage networks that narrow therefore prefer float32, whose layout is
+    contiguous; three-stage networks have no such convolution.
+
+    Args:
+        model: The network.
+        native: What the device does natively, the preferred first.
+    """
+    on_cpu = tuple(native) == CPU_WITH_BF16
+    if on_cpu and model.architecture not in THREE_STAGE and model.width < SAFE_CHANNELS:
+        return tuple(reversed(CPU_WITH_BF16))
+    return tuple(native)
 
 
 NATIVE_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16", "FEAT_BF16"})

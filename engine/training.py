@@ -149,7 +149,7 @@ def start_training(
     Raises:
         ValueError: the device does not do the precision natively.
     """
-    used = resolve(spec.recipe.precision, device) if precision is None else precision
+    used = resolve(spec, device) if precision is None else precision
     torch.manual_seed(spec.seed)
     # Built on the CPU, whose random numbers do not depend on the machine.
     model = build_model(spec.model).to(device=device, dtype=dtype).to(memory_format=memory_format(used))

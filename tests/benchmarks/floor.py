@@ -33,7 +33,7 @@ SECONDS_A_SHAPE = 1.0
 
 def seconds_of(layer: Layer, spec: RunSpec, device: torch.device) -> float:
     """Seconds of one convolution of a batch, forward and backward, the best of as many as fit into a second."""
-    used = numerics.resolve(spec.recipe.precision, device)
+    used = numerics.resolve(spec, device)
     kind, layout = numerics.AUTOCAST_TYPES.get(used, torch.float32), numerics.memory_format(used)
     (channels, size, _), (planes, size_after, _) = layer.input_shape, layer.output_shape
     kernel = round((layer.num_parameters / (channels * planes)) ** 0.5)

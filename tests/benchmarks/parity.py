@@ -64,13 +64,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    fast = numerics.resolve(Precision.AUTO, device)
     home = find_home().create()
     datasets.prepare(home, options.data)
     dataset = datasets.load(home, options.data)
     rows, began = [], time.perf_counter()
     for architecture, depth in NETWORKS:
-        errors: dict[str, list[float]] = {Precision.FP32: [], fast: []}
+        errors: dict[str, list[float]] = {}
         for seed in range(options.seeds):
             spec = RunSpec(
                 model=model_spec(architecture, depth, width=WIDTH),
@@ -78,8 +77,10 @@ def main() -> None:
                 recipe=recipe("quick", epochs=options.epochs),
                 seed=seed,
             )
-            for precision in errors:
-                errors[precision].append(final_error(spec, dataset, Precision(precision), device))
+            fast = numerics.resolve(spec, device)
+            for precision in (Precision.FP32, fast):
+                final = final_error(spec, dataset, precision, device)
+                errors.setdefault(precision, []).append(final)
                 print(f"{architecture}{depth} s{seed} {precision}: {errors[precision][-1]:.2f} %", file=sys.stderr)
         exact, quick = errors[Precision.FP32], errors[fast]
         difference = statistics.mean(quick) - statistics.mean(exact)

@@ -89,7 +89,7 @@ def main() -> None:
         model=model_spec(options.arch, options.depth),
         recipe=recipe("constant", epochs=options.epochs, learning_rate=0.01),
     )
-    used = numerics.resolve(spec.recipe.precision, device)
+    used = numerics.resolve(spec, device)
     numerics.configure(device, used, deterministic=False)
     data = random_data(options.train_images, device)
     alone: list[float] = []

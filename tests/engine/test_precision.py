@@ -6,10 +6,11 @@ import msgspec
 import pytest
 import torch
 
-from engine import devices, precision
+from engine import devices, numerics, precision
 from engine.devices import CPU, Device, check_device
 from engine.errors import UsageError
 from engine.loss_scaling import BACKOFF, FIRST_SCALE, STEPS_BEFORE_GROWTH, LossScale
+from engine.memory_estimate import used_precision
 from engine.precision import Precision
 from engine.recipes import recipe
 from engine.spec import RunSpec
@@ -103,3 +104,30 @@ def test_the_loss_scale_doubles_after_a_long_time_without_overflow():
 
     assert factors == [1.0, 2.0, 2.0]
     assert scale.good_steps.item() == 1
+
+
+@pytest.mark.parametrize(
+    ("architecture", "depth", "width", "expected"),
+    [
+        ("resnet", 18, 8, "fp32"),
+        ("plain", 18, 15, "fp32"),
+        ("preact", 18, 8, "fp32"),
+        ("resnet", 18, 16, "bf16"),
+        ("he-resnet", 8, 8, "bf16"),
+        ("he-plain", 8, 4, "bf16"),
+    ],
+)
+def test_auto_keeps_narrow_four_stage_networks_from_the_kernel_that_corrupts_memory(
+    monkeypatch: pytest.MonkeyPatch, architecture: str, depth: int, width: int, expected: str
+):
+    """On processors with bfloat16 alone; worker, memory estimate and time estimate agree."""
+    spec = RunSpec(model=model_spec(architecture, depth, width=width), recipe=recipe("quick"))
+    monkeypatch.setattr(precision, "of_cpu", lambda: precision.CPU_WITH_BF16)
+
+    chosen = numerics.resolve(spec, torch.device("cpu"))
+
+    assert chosen == expected
+    assert used_precision(spec, precision.CPU_WITH_BF16) == expected
+    assert used_precision(spec, H100.native) == "bf16"
+    layout = torch.contiguous_format if expected == "fp32" else torch.channels_last
+    assert numerics.memory_format(chosen) == layout
