@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -32,7 +32,7 @@ from engine.database import DatabaseUnusable
 from engine.errors import DepthscopeError, EngineUnreachable
 from engine.paths import open_private
 from engine.queue import QueueState
-from engine.run import RunStatus
+from engine.run import Run, RunStatus
 
 if TYPE_CHECKING:
     from console.widgets.chart import Chart
@@ -84,7 +84,7 @@ class ConsoleApp(App[None]):
         self.feed = Feed(home, first=[*self.view.marked, *filter(None, [self.view.cursor])])
         self.pulse = Pulse(EngineState.STARTING)
         self.has_unicode = supports_unicode(sys.__stderr__ or sys.stderr)
-        self.removed: list[tuple[str, ...]] = []
+        self.removed: list[tuple[Run, ...]] = []
         self._starts_engine = starts_engine
         self._guard = guard
         self._num_asked = 0
@@ -222,15 +222,17 @@ class ConsoleApp(App[None]):
         greeting = self.pulse.greeting
         return QueueState.OPEN if greeting is None else greeting.queue
 
-    def request(self, request: ChangeRequest, done: str) -> None:
-        """Ask the engine for a change, off the UI thread, and say how it went."""
+    def request(self, request: ChangeRequest | Sequence[ChangeRequest], done: str) -> None:
+        """Ask the engine for a change, or for several in turn, off the UI thread, and say how it went."""
         self._num_asked += 1
-        self.run_worker(self._request(request, done))
+        requests = tuple(request) if isinstance(request, Sequence) else (request,)
+        self.run_worker(self._request(requests, done))
 
-    async def _request(self, request: ChangeRequest, done: str) -> None:
+    async def _request(self, requests: Sequence[ChangeRequest], done: str) -> None:
         try:
             try:
-                await in_background(ask_for, self.home, request)
+                for request in requests:
+                    await in_background(ask_for, self.home, request)
             finally:
                 self._num_asked -= 1
         except EngineUnreachable as error:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.binding import Binding
 
 from console.formatting import clean
-from engine.protocol import Pause, Remove, Restore, Resume, Retry, Stop
+from console.widgets.question import Question
+from engine.protocol import Hold, Pause, Remove, Restore, Resume, Retry, Stop
 from engine.run import Run, RunStatus
 
 if TYPE_CHECKING:
     from console.app import ConsoleApp
+    from console.screens.base import ConsoleScreen
+    from engine.protocol import ChangeRequest
 
 
 class RunActions:
@@ -22,7 +26,8 @@ class RunActions:
         Binding("p", "pause", "pause", id="run.pause"),
         Binding("s", "stop", "stop", id="run.stop"),
         Binding("r", "resume", "resume", id="run.resume"),
-        Binding("d", "remove", "remove", show=False, id="run.remove"),
+        # Before all others, so that an answer typed right behind it reaches the question.
+        Binding("d", "remove", "remove", show=False, priority=True, id="run.remove"),
         Binding("u", "restore", "undo remove", show=False, id="run.restore"),
         Binding("a", "clone", "again, changed", show=False, id="run.clone"),
     ]
@@ -74,22 +79,45 @@ class RunActions:
             self.tell_nothing("resume")
 
     def action_remove(self) -> None:
-        """Hide runs that are not being trained; nothing is deleted from disk."""
-        ids = tuple(run.id for run in self.chosen_runs() if run.status is not RunStatus.RUNNING)
-        if ids:
-            _app(self).removed.append(ids)
-            _app(self).request(Remove(runs=ids), f"removed {count_words(ids)}: u brings back, nothing is deleted")
-        else:
+        """Hide runs that are not being trained; asks first where that cancels one."""
+        runs = tuple(run for run in self.chosen_runs() if run.status is not RunStatus.RUNNING)
+        unfinished = [run for run in runs if not run.is_finished]
+        if not runs:
             self.tell_nothing("remove")
+        elif unfinished:
+            question = f"Cancel and hide {unfinished_runs(unfinished)}? y/n"
+            _screen(self).query_one(Question).ask(question, partial(self.hide_if_yes, runs), hint="n")
+        else:
+            self.hide(runs)
+
+    def hide_if_yes(self, runs: tuple[Run, ...], answer: str) -> None:
+        """Hide runs if the answer to "Cancel and hide?" is yes."""
+        if answer.strip().lower() in ("y", "yes"):
+            self.hide(runs)
+
+    def hide(self, runs: tuple[Run, ...]) -> None:
+        """Hide runs and remember how they were, for undo; those that are not finished are cancelled."""
+        ids = tuple(run.id for run in runs)
+        _app(self).removed.append(runs)
+        num_cancelled = sum(not run.is_finished for run in runs)
+        cancelled = f" ({num_cancelled} cancelled)" if num_cancelled else ""
+        _app(self).request(Remove(runs=ids), f"Hid {count_words(ids)}{cancelled}; u undoes this")
 
     def action_restore(self) -> None:
-        """Bring back what was removed last from this console."""
-        removed = _app(self).removed
-        if removed:
-            ids = removed.pop()
-            _app(self).request(Restore(runs=ids), f"{count_words(ids)} back")
-        else:
-            _app(self).notify("nothing was removed here: `depthscope ls --all` shows all that ever was", markup=False)
+        """Undo the last hiding in this console: runs are shown, queued, held and paused as they were."""
+        if not _app(self).removed:
+            _app(self).notify("Nothing to restore. `depthscope ls --all` also lists hidden runs", markup=False)
+            return
+        runs = _app(self).removed.pop()
+        ids = tuple(run.id for run in runs)
+        requests: list[ChangeRequest] = [Restore(runs=ids)]
+        if cancelled := tuple(run.id for run in runs if not run.is_finished):
+            requests.append(Resume(runs=cancelled))
+        if paused := ids_of(runs, (RunStatus.PAUSED,)):
+            requests.append(Pause(runs=paused))
+        if held := tuple(run.id for run in runs if run.held and run.status is RunStatus.QUEUED):
+            requests.append(Hold(runs=held))
+        _app(self).request(requests, f"Restored {count_words(ids)}")
 
     def action_clone(self) -> None:
         """Open the form of a new experiment with everything as this run has it."""
@@ -97,8 +125,17 @@ class RunActions:
             _app(self).open_new(run.spec)
 
 
+def unfinished_runs(runs: Sequence[Run]) -> str:
+    """Runs that hiding would cancel: one by status and name, several by their number."""
+    return f"{runs[0].status} run {runs[0].name}" if len(runs) == 1 else f"{len(runs)} queued or paused runs"
+
+
+def _screen(screen: RunActions) -> ConsoleScreen:
+    return cast("ConsoleScreen", screen)
+
+
 def _app(screen: RunActions) -> ConsoleApp:
-    return cast("ConsoleApp", screen.app)  # type: ignore[attr-defined]
+    return _screen(screen).console_app
 
 
 def ids_of(runs: Sequence[Run], statuses: Sequence[RunStatus]) -> tuple[str, ...]:

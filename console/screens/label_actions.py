@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from console.app import ConsoleApp
     from console.screens.base import ConsoleScreen
 
-ASKING = frozenset({"tag", "note", "rename", "rename_experiment"})
+ASKING = frozenset({"tag", "note", "rename", "rename_experiment", "remove"})
 """Actions whose keys are letters where text is typed."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from textual.geometry import Size
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
 import console.app
 from console.app import ConsoleApp
@@ -92,6 +92,31 @@ async def test_action_asks_the_engine_for_the_run_under_the_cursor(
         (request,) = asked
         assert type(request).__name__ == request_name
         assert request.runs == (chosen,)
+
+
+@pytest.mark.parametrize(("answer", "is_hidden"), [("y", True), ("n", False), ("", False)])
+async def test_hiding_a_queued_run_asks_first_and_undo_queues_it_again(
+    answer: str, is_hidden: bool, make_app: Callable[..., ConsoleApp], asked: Asked
+):
+    """Hiding it cancels it, which is said in the question; undo brings back what was, not a cancelled run."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "slash")
+        app.screen.query_one("#filter", Input).value = "status:queued"
+        await press(pilot, "enter")
+        chosen = table(app).cursor_run
+        await press(pilot, "d")
+
+        question = str(app.screen.query_one(".question", Static).content)
+        assert question.startswith("Cancel and hide queued run ")
+        assert not asked
+        await press(pilot, *answer, "enter", "u")
+        await until(pilot, lambda: told(app) and len(asked) == (3 if is_hidden else 0))
+
+        expected = ["Remove", "Restore", "Resume"] if is_hidden else []
+        assert [type(request).__name__ for request in asked] == expected
+        assert all(request.runs == (chosen,) for request in asked)
 
 
 async def test_action_that_makes_no_sense_asks_for_nothing(make_app: Callable[..., ConsoleApp], asked: Asked):

@@ -9,7 +9,7 @@ import pytest
 from engine.devices import CPU
 from engine.errors import UsageError
 from engine.paths import Home
-from engine.protocol import Hold, Move, Pause, Release, Resume, Retry, SetQueue, Stop
+from engine.protocol import Hold, Move, Pause, Release, Remove, Restore, Resume, Retry, SetQueue, Stop
 from engine.queue import QueueState, new_places, read_queue
 from engine.run_directory import ExitReason
 from tests.engine.scripted import Scene, scene
@@ -129,6 +129,23 @@ def test_a_held_run_that_leaves_the_queue_comes_back_released(here: Scene, leave
     assert not here.supervisor.reader.run(runs[1]).held
     here.end(runs[0], ExitReason.SUCCEEDED)
     assert names(here) == ["run0", "run1"]
+
+
+def test_a_queued_run_that_was_hidden_comes_back_to_its_place(here: Scene):
+    """Hiding cancels it; undo restores it, queues it again where it stood, and holds it if it was held."""
+    runs = here.submit(*[None] * 4)
+    here.ask(Hold(runs=(runs[2],)))
+
+    here.ask(Remove(runs=(runs[2],)))
+    assert here.waiting() == ["run1", "run3"]
+
+    here.ask(Restore(runs=(runs[2],)))
+    here.ask(Resume(runs=(runs[2],)))
+    here.ask(Hold(runs=(runs[2],)))
+    assert here.waiting() == ["run1", "run2", "run3"]
+    restored = here.supervisor.reader.run(runs[2])
+    assert restored.held
+    assert restored.deleted_at is None
 
 
 def test_a_held_queue_starts_nothing_until_it_is_released(here: Scene):
