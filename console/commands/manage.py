@@ -41,7 +41,7 @@ def retry(runs: RunArguments) -> None:
 
 
 def remove(runs: RunArguments) -> None:
-    """Hide runs; nothing is deleted from disk, and `restore` shows them again."""
+    """Hide runs and cancel those that wait; `restore` shows them again."""
     from engine.protocol import Remove
 
     change(Remove, runs, "removed")
