@@ -28,16 +28,16 @@ from console.screens.home import HomeScreen
 from console.telling import has_ended_since, tell_away, tell_ends
 from console.themes import OWN_THEMES, curve_colours, heat_colours
 from console.view_state import load_view, save_view
+from engine.base.errors import DepthscopeError, EngineUnreachable
+from engine.base.paths import open_private
 from engine.database import DatabaseUnusable
-from engine.errors import DepthscopeError, EngineUnreachable
-from engine.paths import open_private
 from engine.queue import QueueState
 from engine.run import Run, RunStatus
 
 if TYPE_CHECKING:
     from console.widgets.chart import Chart
+    from engine.base.paths import Home
     from engine.logout import LogoutRisk
-    from engine.paths import Home
     from engine.protocol import ChangeRequest
     from engine.spec import RunSpec
 

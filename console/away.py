@@ -13,8 +13,8 @@ from console.documents import run_document
 from console.formatting import clean, duration, percent
 from console.listing import subset_words
 from console.states import counted, last_line
+from engine.base.paths import Home
 from engine.digest import Digest, digest
-from engine.paths import Home
 from engine.queries import Reader
 from engine.run import Run, RunOutcome, RunStatus
 from engine.run_directory import RunDirectory

@@ -14,7 +14,7 @@ def main() -> None:
     is_pythons = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
     if is_pythons:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    from engine.errors import DepthscopeError
+    from engine.base.errors import DepthscopeError
 
     try:
         if len(sys.argv) == 1 and sys.stdin.isatty() and sys.stdout.isatty():

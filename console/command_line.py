@@ -29,7 +29,7 @@ from console.commands import (
     runs,
     train,
 )
-from engine.version import VERSION
+from engine.base.version import VERSION
 
 app = typer.Typer(
     name="depthscope",

@@ -9,8 +9,8 @@ import msgspec
 
 from console.metrics import METRICS, Axis
 from console.ringing import Ring
-from engine.errors import UsageError
-from engine.paths import Home
+from engine.base.errors import UsageError
+from engine.base.paths import Home
 from engine.settings import hook_of, read_file, slots_of
 
 THEMES = ("depthscope-dark", "depthscope-light", "high-contrast")

@@ -12,8 +12,8 @@ from console.estimates import Knowledge
 from console.planning import Asked
 from console.states import seconds_left
 from console.train_words import train_commands
+from engine.base.errors import UsageError
 from engine.devices import can_compute, candidates
-from engine.errors import UsageError
 from engine.protocol import NewRun
 from engine.run import Run, RunStatus
 from engine.spec import RunSpec

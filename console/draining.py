@@ -10,8 +10,8 @@ from console.following import EXIT_INTERRUPTED, SECONDS_BETWEEN_LOOKS
 from console.output import narrate, narrate_behind_ctrl_c
 from console.states import counted
 from engine import launch
+from engine.base.paths import Home
 from engine.client import change, read
-from engine.paths import Home
 from engine.protocol import Greeting, SetQueue
 from engine.queue import QueueState, read_queue
 from engine.run import RunStatus

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from engine.base.paths import Home
     from engine.logout import LogoutRisk
-    from engine.paths import Home
     from engine.protocol import ChangeRequest
 
 

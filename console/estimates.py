@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from engine import datasets, probing
+from engine.base.errors import DepthscopeError, UsageError
+from engine.base.paths import Home
 from engine.client import read
 from engine.devices import CPU, Device, busy_percent, can_compute, candidates, device_name, find_devices
-from engine.errors import DepthscopeError, UsageError
 from engine.pace import Estimate, Pace, Paces, Truth, Workload, errors_by_source
-from engine.paths import Home
 from engine.precision import Precision, native_for, resolve
 from engine.probing import NoPace, Task
 from engine.protocol import NewRun

@@ -12,8 +12,8 @@ import msgspec
 
 from console.formatting import clean, duration, percent
 from console.states import loss
+from engine.base.errors import DepthscopeError, UsageError
 from engine.devices import Device
-from engine.errors import DepthscopeError, UsageError
 from engine.evaluation_protocol import Channels, Evaluated, EvaluationAnswer, EvaluationTask, NotEvaluated
 from engine.run import Run
 from models import catalog

@@ -10,11 +10,11 @@ import msgspec
 from console import planning
 from console.formatting import byte_size, count, duration
 from engine import datasets
-from engine.errors import DepthscopeError, UsageError
-from engine.paths import Home
+from engine.base.errors import DepthscopeError, UsageError
+from engine.base.paths import Home
+from engine.base.units import size_as_typed
 from engine.protocol import NewRun
 from engine.recipes import RECIPES, Recipe
-from engine.sizes import size_as_typed
 from engine.spec import RunSpec
 from models import cost
 from models.catalog import Architecture, known_depths

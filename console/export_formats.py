@@ -15,7 +15,7 @@ import msgspec
 
 from console.exporting import COLUMNS, Kind, Row
 from console.formatting import clean
-from engine.errors import DepthscopeError, UsageError
+from engine.base.errors import DepthscopeError, UsageError
 from engine.run import Run
 
 ROWS_AT_A_TIME = 50_000

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from textual.message import Message
 
 from console.metrics import History
+from engine.base.errors import DepthscopeError, UsageError
+from engine.base.paths import Home
 from engine.database import IndexLocked
-from engine.errors import DepthscopeError, UsageError
 from engine.index_reader import Version
-from engine.paths import Home
 from engine.queries import Reader
 from engine.run import EventRow, GradientRow, Run
 

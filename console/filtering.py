@@ -11,7 +11,7 @@ from functools import partial
 from console.filter_keys import KEYS, Key, Number, Words
 from console.formatting import clean
 from console.states import state
-from engine.errors import UsageError
+from engine.base.errors import UsageError
 from engine.run import Run
 from models import catalog
 

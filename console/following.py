@@ -14,11 +14,11 @@ from console.formatting import UNKNOWN, clean, duration, percent, progress_bar, 
 from console.output import narrate, narrate_behind_ctrl_c
 from console.states import last_line, left, loss, queue_sentence, rate, state
 from engine import launch
+from engine.base.errors import EngineUnreachable
+from engine.base.paths import Home
 from engine.client import read
 from engine.database import IndexLocked
-from engine.errors import EngineUnreachable
 from engine.index_reader import Version
-from engine.paths import Home
 from engine.queries import Reader, RunUnknown
 from engine.queue import read_queue
 from engine.run import EpochRow, Run, RunStatus

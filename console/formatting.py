@@ -9,11 +9,12 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
+from engine.base.units import UNKNOWN as UNKNOWN
+from engine.base.units import byte_size as byte_size
+
 # Named again because amounts are read beside every other number; the engine writes them in its messages too.
-from engine.durations import duration as duration
-from engine.sizes import UNKNOWN as UNKNOWN
-from engine.sizes import byte_size as byte_size
-from engine.sizes import in_three_digits
+from engine.base.units import duration as duration
+from engine.base.units import in_three_digits
 
 ESCAPE_SEQUENCE = re.compile(
     # A command to the terminal: CSI, a string (OSC, DCS, APC, PM, SOS) with what ends it, or a short escape.

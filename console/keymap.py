@@ -19,8 +19,8 @@ from console.widgets.chart import Chart
 from console.widgets.layer_map import LayerMap
 from console.widgets.log_view import LogView
 from console.widgets.run_table import RunTable
-from engine.errors import UsageError
-from engine.paths import Home
+from engine.base.errors import UsageError
+from engine.base.paths import Home
 
 OWNERS = (
     ConsoleApp,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from console.formatting import cells, clean, cut, cut_in_the_middle
-from engine.errors import UsageError
+from engine.base.errors import UsageError
 from engine.labels import check_tag
 from engine.run import Run
 

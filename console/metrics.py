@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from engine.errors import UsageError
+from engine.base.errors import UsageError
 from engine.queries import Reader
 from engine.run import EpochRow, GradientRow, Run, StepRow
 from models.catalog import Architecture

@@ -6,7 +6,7 @@ import sys
 
 from console.config import read_config
 from console.output import narrate
-from engine.paths import find_home
+from engine.base.paths import find_home
 
 
 def open_console() -> int:

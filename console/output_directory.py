@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from console.formatting import clean
-from engine.errors import DepthscopeError, UsageError
+from engine.base.errors import DepthscopeError, UsageError
 
 MARKER = ".depthscope.json"
 BROKEN_OR_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)

@@ -9,13 +9,13 @@ from typing import Any
 
 from console.formatting import count, table
 from engine import datasets, spec
+from engine.base.errors import DatasetError, UsageError
+from engine.base.paths import Home
+from engine.base.units import byte_size, parse_size
 from engine.devices import check_device, find_devices
-from engine.errors import DatasetError, UsageError
 from engine.fitting import Verdict, check_memory, judge, made_to_fit
-from engine.paths import Home
 from engine.protocol import NewRun
 from engine.recipes import recipe
-from engine.sizes import byte_size, parse_size
 from models import catalog, cost
 
 QUICK_FETCH_SECONDS = 8.0

@@ -7,12 +7,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from console.formatting import byte_size, duration
-from engine.errors import DepthscopeError, EngineUnreachable, UsageError
+from engine.base.errors import DepthscopeError, EngineUnreachable, UsageError
 from engine.queue import QueueState
 
 if TYPE_CHECKING:
+    from engine.base.paths import Home
     from engine.devices import GpuReading, HostReading
-    from engine.paths import Home
     from engine.protocol import Greeting
 
 PATIENCE_SECONDS = 1.0

@@ -16,8 +16,8 @@ from console.report_blocks import Block, Code, Heading, Items, Paragraph, Pictur
 from console.report_facts import Facts, data_name, states
 from console.report_figures import Figured, published_of, unfinished
 from console.verdict import so_far
+from engine.base.version import VERSION
 from engine.run import Run
-from engine.version import VERSION
 from models import cost
 
 

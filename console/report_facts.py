@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from console.groups import Group, Pair, group_runs, pair_groups
-from engine.errors import UsageError
+from engine.base.errors import UsageError
 from engine.provenance import Provenance, read_provenance
 from engine.queries import Reader
 from engine.run import EpochRow, GradientRow, Run, RunStatus

@@ -9,12 +9,12 @@ import msgspec
 
 from console.formatting import clean
 from engine import datasets
+from engine.base.errors import UsageError
+from engine.base.paths import Home
+from engine.base.version import VERSION
 from engine.devices import check_device, find_devices
-from engine.errors import UsageError
-from engine.paths import Home
 from engine.protocol import NewRun
 from engine.spec import RunSpec, check_fits_data
-from engine.version import VERSION
 
 SPEC_LIST_FORMAT = 1
 SPEC_LIST_NAME = "spec.json"

@@ -11,7 +11,7 @@ from textual.widgets import Input
 from console.background import in_background
 from console.formatting import clean
 from console.ringing import end_words, ring
-from engine.errors import DepthscopeError
+from engine.base.errors import DepthscopeError
 from engine.run import Run, RunOutcome
 
 if TYPE_CHECKING:

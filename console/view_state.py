@@ -11,7 +11,7 @@ from console.config import Config
 from console.looks import MOST_CURVES, Options
 from console.metrics import METRICS
 from console.run_columns import ORDERS
-from engine.paths import Home, write_atomically
+from engine.base.paths import Home, write_atomically
 
 
 class ViewState(msgspec.Struct, kw_only=True):

@@ -15,7 +15,7 @@ import signal
 import time
 import unicodedata
 
-from engine.errors import DepthscopeError
+from engine.base.errors import DepthscopeError
 from engine.queries import Reader
 from engine.run import Run
 from engine.settings import PLACEHOLDER, Hook

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from engine.errors import CheckpointDamaged
-from engine.paths import open_private, sync_directory, write_atomically
+from engine.base.errors import CheckpointDamaged
+from engine.base.paths import open_private, sync_directory, write_atomically
 
 CHECKPOINT_FORMAT = 2
 MAGIC = b"depthscope-checkpoint"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine import launch
+from engine.base.errors import DepthscopeError, EngineUnreachable, UsageError
+from engine.base.paths import Home, find_home
 from engine.connection import Connection
-from engine.errors import DepthscopeError, EngineUnreachable, UsageError
-from engine.paths import Home, find_home
 from engine.protocol import AnyReply, AnyRequest, ChangeRequest, Done, NewRun, Rebuild, Refused, Submit
 from engine.queries import Reader
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from engine.errors import EngineUnreachable, UsageError
-from engine.peer import peer_uid
+from engine.base.errors import EngineUnreachable, UsageError
+from engine.base.system import peer_uid
 from engine.protocol import MAX_LINE_BYTES, AnyReply, AnyRequest, decode_reply, encode
 
 PATIENCE_SECONDS = 3.0

@@ -20,17 +20,17 @@ from pathlib import Path
 import msgspec
 
 from engine.announcing import Announcer
+from engine.base.errors import DepthscopeError, UsageError
+from engine.base.locks import hold
+from engine.base.logs import CappedLog
+from engine.base.paths import Home, open_private
+from engine.base.system import most_clients, peer_uid, raise_descriptor_limit
+from engine.base.version import PROTOCOL, VERSION
 from engine.database import DatabaseUnusable, IndexNotWritten, put_aside
-from engine.descriptors import most_clients, raise_descriptor_limit
 from engine.devices import find_devices
-from engine.errors import DepthscopeError, UsageError
 from engine.handlers import handle
 from engine.launch import EXIT_LOCKED
 from engine.launcher import LocalLauncher
-from engine.locks import hold
-from engine.log_files import CappedLog
-from engine.paths import Home, open_private
-from engine.peer import peer_uid
 from engine.protocol import (
     MAX_LINE_BYTES,
     AnyReply,
@@ -50,7 +50,6 @@ from engine.storage import trouble_of
 from engine.store import Store
 from engine.submission import Submission
 from engine.supervisor import SECONDS_FOR_FILES, Supervisor
-from engine.version import PROTOCOL, VERSION
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from typing import Any
 
 import apsw
 
-from engine.errors import DepthscopeError, UsageError
-from engine.paths import open_private, sync_directory
+from engine.base.errors import DepthscopeError, UsageError
+from engine.base.paths import open_private, sync_directory
 from engine.run import DISK_FULL
 
 WAL_LIMIT_BYTES = 24 << 20

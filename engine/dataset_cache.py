@@ -21,9 +21,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from engine.base.errors import DatasetError
+from engine.base.paths import Home, open_private, sync_directory
 from engine.dataset_catalog import get_again, is_name
-from engine.errors import DatasetError
-from engine.paths import Home, open_private, sync_directory
 
 FORMAT = 1
 IMAGE_SHAPE = (32, 32, 3)

@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.archives import read_members, shown
+from engine.base.errors import DatasetError
 from engine.dataset_cache import Images, ImageSets, Labels, Report
 from engine.dataset_catalog import BUILT_IN
-from engine.errors import DatasetError
 
 T = TypeVar("T")
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from engine import synthetic
 from engine.archives import shown
+from engine.base.errors import DatasetError
+from engine.base.paths import Home
 from engine.dataset_cache import (
     DatasetInfo,
     Images,
@@ -23,9 +25,7 @@ from engine.dataset_cache import (
 )
 from engine.dataset_catalog import BUILT_IN, check_new_name, get_again, is_name, unknown_dataset
 from engine.dataset_sources import DOWNLOAD_LIMIT_SECONDS, download, installed_source, read_published
-from engine.errors import DatasetError
 from engine.image_folder import read_images
-from engine.paths import Home
 from engine.subset import balanced_subset
 
 __all__ = [

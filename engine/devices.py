@@ -12,7 +12,7 @@ import msgspec
 import psutil
 import pynvml
 
-from engine.errors import UsageError
+from engine.base.errors import UsageError
 from engine.precision import AMPERE, Precision, of_cpu, of_gpu, resolve
 from engine.spec import RunSpec
 

@@ -12,10 +12,10 @@ import msgspec
 import torch
 
 from engine import datasets, numerics
-from engine.errors import DepthscopeError, UsageError
+from engine.base.errors import DepthscopeError, UsageError
+from engine.base.paths import Home
 from engine.evaluation_protocol import Evaluated, EvaluationAnswer, EvaluationTask, NotEvaluated
 from engine.foreign_weights import centre_shortcuts, fit, read_weights
-from engine.paths import Home
 from engine.spec import check_fits_data
 from engine.training import evaluate, load_to_device
 from engine.worker import assigned_device, device_name, divide_threads, torch_device

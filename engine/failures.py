@@ -8,10 +8,10 @@ import psutil
 import torch
 
 from engine import datasets, planner, precision
-from engine.errors import DepthscopeError
+from engine.base.errors import DepthscopeError
+from engine.base.paths import Home
+from engine.base.units import byte_size
 from engine.memory_estimate import GPU_CONTEXT_BYTES
-from engine.paths import Home
-from engine.sizes import byte_size
 from engine.spec import RunSpec
 
 NO_MEMORY = (

@@ -8,11 +8,11 @@ import msgspec
 import psutil
 
 from engine import planner
+from engine.base.errors import UsageError
+from engine.base.units import byte_size
 from engine.devices import Device, can_compute, candidates
-from engine.errors import UsageError
 from engine.memory_estimate import MemoryEstimate, training_memory
 from engine.planner import Remedy
-from engine.sizes import byte_size
 from engine.spec import RunSpec
 
 

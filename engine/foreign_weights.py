@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.errors import UsageError
+from engine.base.errors import UsageError
 from models.blocks import PaddingShortcut
 
 WRAPPERS = ("state_dict", "model_state_dict", "net", "model", "weights")

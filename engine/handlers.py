@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
+from engine.base.errors import UsageError
 from engine.database import DatabaseUnusable, check_database
-from engine.errors import UsageError
 from engine.importing import import_runs
 from engine.protocol import (
     AnyReply,

@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from engine.archives import check_size, read_members, shown
+from engine.base.errors import DatasetError
 from engine.dataset_cache import Images, ImageSets, Labels, Report
-from engine.errors import DatasetError
 
 FORMATS = {
     ".bmp": "BMP",

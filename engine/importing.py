@@ -6,11 +6,11 @@ import re
 
 import msgspec
 
+from engine.base.errors import UsageError
+from engine.base.paths import sync_directory
 from engine.digest import IMPORTED
-from engine.errors import UsageError
 from engine.incoming import RUN_ID
 from engine.labels import check_label
-from engine.paths import sync_directory
 from engine.protocol import Done, Import, encode
 from engine.run import Intent
 from engine.run_directory import Labels, RunDirectory

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import msgspec
 
-from engine.errors import DepthscopeError, UsageError
+from engine.base.errors import DepthscopeError, UsageError
+from engine.base.locks import hold
+from engine.base.paths import Home, create_private_directory, open_private, sync_directory
 from engine.journal import Epoch, read_journal
-from engine.locks import hold
-from engine.paths import Home, create_private_directory, open_private, sync_directory
 from engine.run_directory import ExitReason, ExitRecord, Labels, RunDirectory
 
 RUN_ID = re.compile(r"[0-9a-f]{10}")

@@ -15,7 +15,7 @@ from typing import Annotated, BinaryIO, Self
 
 import msgspec
 
-from engine.paths import open_private
+from engine.base.paths import open_private
 from engine.precision import Precision
 
 READ_LIMIT_BYTES = 2 << 20

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 import msgspec
 
-from engine.errors import UsageError
-from engine.paths import Home
+from engine.base.errors import UsageError
+from engine.base.paths import Home
 from engine.run_directory import Labels, RunDirectory
 from engine.store import Store
 

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from engine.errors import UsageError
+from engine.base.errors import UsageError
 
 MAX_NAME_CHARACTERS = 300
 MAX_TAG_CHARACTERS = 40

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from engine.base.errors import EngineUnreachable, UsageError
+from engine.base.locks import is_held, read_pid
+from engine.base.paths import Home, open_private
+from engine.base.version import PROTOCOL, VERSION
 from engine.connection import PATIENCE_SECONDS, Connection, NoEngine
-from engine.errors import EngineUnreachable, UsageError
-from engine.locks import is_held, read_pid
-from engine.paths import Home, open_private
 from engine.protocol import Greeting, Hello, Shutdown
 from engine.settings import read_settings
-from engine.version import PROTOCOL, VERSION
 
 EXIT_LOCKED = 75
 """Of an engine that finds another one serving its home (EX_TEMPFAIL of sysexits.h)."""

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 from typing import Protocol
 
+from engine.base.errors import DepthscopeError
+from engine.base.locks import hold, read_pid, write_pid
+from engine.base.logs import cap_log
+from engine.base.paths import open_private
 from engine.devices import Device
-from engine.errors import DepthscopeError
-from engine.locks import hold, read_pid, write_pid
-from engine.log_files import cap_log
-from engine.paths import open_private
 from engine.run_directory import RunDirectory
 
 KEEP_FREED_MEMORY = {

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.locks import is_held, read_pid
-from engine.paths import Home
+from engine.base.locks import is_held, read_pid
+from engine.base.paths import Home
 
 CONFIGURATION_ROOTS = ("usr/lib/systemd", "usr/local/lib/systemd", "run/systemd", "etc/systemd")
 """In rising order of precedence."""

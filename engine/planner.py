@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from engine.base.units import byte_size
 from engine.memory_estimate import MemoryEstimate, training_memory, used_precision
 from engine.precision import BYTES_OF_ACTIVATION, Precision
-from engine.sizes import byte_size
 from engine.spec import RunSpec
 
 

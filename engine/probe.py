@@ -21,9 +21,9 @@ import torch
 
 from engine import numerics
 from engine.augmentation import EpochDraws
+from engine.base.paths import find_home
 from engine.checkpoint import save_checkpoint
 from engine.pace import Pace, Workload
-from engine.paths import find_home
 from engine.probing import NoPace, Task
 from engine.steps import EagerSteps, Steps, steps_for
 from engine.training import (

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
+from engine.base.errors import DepthscopeError
+from engine.base.paths import Home, write_atomically
 from engine.devices import Device
-from engine.errors import DepthscopeError
 from engine.launcher import training_environment
 from engine.pace import Pace
-from engine.paths import Home, write_atomically
 from engine.spec import RunSpec
 
 MAX_KEPT = 500

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
+from engine.base.errors import DepthscopeError, UsageError
+from engine.base.near_names import hint
 from engine.digest import TELLING
-from engine.errors import DepthscopeError, UsageError
 from engine.index_reader import IndexReader
-from engine.near_names import hint
 from engine.pace import Estimate, Pace, Truth, Workload
 from engine.precision import Precision
 from engine.run import EpochRow, EventRow, GradientRow, Intent, Run, RunOutcome, RunStatus, StepRow

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 import msgspec
 
-from engine.paths import Home, write_atomically
+from engine.base.paths import Home, write_atomically
 
 log = logging.getLogger(__name__)
 

@@ -8,15 +8,15 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from engine.base.errors import DepthscopeError
+from engine.base.paths import Home
 from engine.catching_up import ingest
 from engine.database import DatabaseUnusable, IndexNotWritten
 from engine.devices import CPU
 from engine.entering import enter
-from engine.errors import DepthscopeError
 from engine.journal import Resumed, Started
 from engine.labelling import Labelling
 from engine.launcher import Launcher
-from engine.paths import Home
 from engine.queries import Reader
 from engine.run import Intent, Run, RunStatus
 from engine.run_directory import RunDirectory

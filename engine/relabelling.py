@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.errors import UsageError
+from engine.base.errors import UsageError
 from engine.labels import changed_tags, check_label, check_tag, cleaned_note
 from engine.protocol import Done, Relabel, RenameExperiment, encode
 from engine.supervisor import Supervisor

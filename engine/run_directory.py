@@ -11,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from engine.errors import DepthscopeError
-from engine.locks import is_held
+from engine.base.errors import DepthscopeError
+from engine.base.locks import is_held
+from engine.base.paths import create_private_directory, open_private, sync_directory, write_atomically
 from engine.pace import Estimate
-from engine.paths import create_private_directory, open_private, sync_directory, write_atomically
 from engine.run import Intent
 from engine.spec import RunSpec, decode_spec, encode_spec
 

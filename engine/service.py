@@ -8,9 +8,9 @@ import tempfile
 from enum import StrEnum
 from pathlib import Path
 
-from engine.errors import UsageError
+from engine.base.errors import UsageError
+from engine.base.paths import Home, write_atomically
 from engine.launch import EXIT_LOCKED
-from engine.paths import Home, write_atomically
 
 UNIT = "depthscope.service"
 SIGNATURE = "# Written by `depthscope engine install-service`."

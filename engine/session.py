@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.base.errors import DatasetError
 from engine.checkpoint import load_checkpoint, save_checkpoint
-from engine.errors import DatasetError
 from engine.gradients import Layer, Measurement, layer_rows, layers
 from engine.host_copy import HostCopy
 from engine.journal import Checkpointed, Epoch, Gradients, JournalWriter, Notice

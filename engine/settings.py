@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from engine.errors import UsageError
-from engine.paths import Home
+from engine.base.errors import UsageError
+from engine.base.paths import Home
 from engine.spec import is_cuda_name
 
 MAX_SLOTS = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import assert_never
 
-from engine.durations import duration
+from engine.base.units import duration
 from engine.run import DISK_FULL, Intent, Run, RunOutcome, RunStatus
 from engine.run_directory import ExitReason, ExitRecord, RunDirectory
 from engine.storage import FULL_BELOW_BYTES, trouble_now

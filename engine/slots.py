@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import psutil
 
+from engine.base.errors import DatasetError, UsageError
+from engine.base.paths import Home
 from engine.devices import CPU, Device, MemoryReading, can_compute, candidates, read_memory
-from engine.errors import DatasetError, UsageError
 from engine.memory_estimate import training_memory
-from engine.paths import Home
 from engine.run import Run
 from engine.run_directory import Assignment
 from engine.settings import Settings

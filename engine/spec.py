@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from engine.errors import UsageError
+from engine.base.errors import UsageError
 from engine.recipes import Recipe
 from models.catalog import ModelSpec
 

@@ -10,8 +10,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from engine.base.units import duration
 from engine.diagnosis import STOPPING_EPOCHS, Symptom, flat_epochs, flat_words
-from engine.durations import duration
 from engine.journal import Epoch, StoppedEarly, read_journal
 from engine.spec import RunSpec, StopRule
 

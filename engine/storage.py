@@ -13,11 +13,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.base.paths import Home, open_private
+from engine.base.units import byte_size
 from engine.dataset_catalog import BUILT_IN
-from engine.paths import Home, open_private
 from engine.run import DISK_FULL, NO_ACCESS, Run
 from engine.run_directory import RunDirectory
-from engine.sizes import byte_size
 from models.cost import num_parameters
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

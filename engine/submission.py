@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
+from engine.base.errors import UsageError
 from engine.devices import check_device
-from engine.errors import UsageError
 from engine.labels import check_label
 from engine.protocol import Done, NewRun, Submit, encode
 from engine.run_directory import Labels

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.base.errors import DatasetError
 from engine.dataset_cache import Labels
-from engine.errors import DatasetError
 
 SUBSET_SEED = 1512
 

@@ -12,16 +12,16 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from engine.boot import boot_id, is_another_boot
+from engine.base.errors import DepthscopeError
+from engine.base.logs import cap_log
+from engine.base.paths import Home
+from engine.base.system import boot_id, is_another_boot
 from engine.catching_up import ingest, place_said
 from engine.database import DatabaseUnusable, IndexNotWritten
 from engine.devices import Device, MemoryReading, read_memory
-from engine.errors import DepthscopeError
 from engine.journal import Resumed, Started
 from engine.labelling import Labelling
 from engine.launcher import Launcher, WorkerHolds
-from engine.log_files import cap_log
-from engine.paths import Home
 from engine.queries import Reader
 from engine.queue import Queue, QueueState, read_queue, write_queue
 from engine.recovery import Recovery, Worker

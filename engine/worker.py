@@ -22,12 +22,12 @@ from types import FrameType
 import torch
 
 from engine import datasets, failures, numerics
+from engine.base.errors import DepthscopeError, UsageError
+from engine.base.locks import hold
+from engine.base.paths import Home, find_home
 from engine.devices import cpu_name
-from engine.errors import DepthscopeError, UsageError
 from engine.journal import JournalWriter, Notice, Resumed, Started
-from engine.locks import hold
 from engine.loop import train
-from engine.paths import Home, find_home
 from engine.run_directory import ExitReason, RunDirectory
 from engine.session import Session, restore
 from engine.spec import RunSpec, check_fits_data

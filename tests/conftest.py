@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from engine import launch
+from engine.base.locks import read_pid
+from engine.base.paths import Home
 from engine.dataset_cache import ImageSets, conversion_lock, store
-from engine.locks import read_pid
-from engine.paths import Home
 from engine.queries import Reader
 from engine.run_directory import RunDirectory
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from console.app import ConsoleApp
 from console.config import Config
 from console.screens.home import HomeScreen
-from engine.paths import Home
+from engine.base.paths import Home
 from tests.quiet_engine import QuietEngine
 from tests.recorded_runs import recorded_home
 

@@ -8,8 +8,8 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from engine.base.paths import Home
 from engine.daemon import listen
-from engine.paths import Home
 from engine.protocol import AnyReply, Done, Greeting, Hello, Request, decode_request, encode
 
 

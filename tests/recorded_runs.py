@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from engine.base.paths import Home
 from engine.devices import CPU
 from engine.journal import Epoch, Gradients, read_journal
 from engine.launcher import LocalLauncher
-from engine.paths import Home
 from engine.queries import Reader
 from engine.run import EpochRow, GradientRow
 from engine.run_directory import RunDirectory

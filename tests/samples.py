@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from engine.base.paths import Home
 from engine.journal import Epoch, Gradients, LayerGradients, Started, Step
-from engine.paths import Home
 from engine.recipes import recipe
 from engine.run import RunOutcome, RunStatus
 from engine.run_directory import Labels

@@ -73,7 +73,7 @@ def asked_for(
         UsageError: no architecture is named, or a word among them is no number where one is needed.
     """
     from console import planning
-    from engine.errors import UsageError
+    from engine.base.errors import UsageError
 
     if not architectures:
         raise UsageError("an architecture is needed: -a resnet,plain")
@@ -153,7 +153,7 @@ def refuse_beside_a_list(names: list[str]) -> None:
     Raises:
         UsageError: there are some.
     """
-    from engine.errors import UsageError
+    from engine.base.errors import UsageError
 
     if names:
         options = flags()
@@ -180,7 +180,7 @@ def naming_options() -> Iterator[None]:
     Raises:
         UsageError: the one from within, in these words.
     """
-    from engine.errors import UsageError
+    from engine.base.errors import UsageError
 
     try:
         yield

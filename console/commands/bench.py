@@ -29,7 +29,7 @@ def bench(
     from console import benching, planning
     from console.output import narrate, print_json
     from engine import devices, launch
-    from engine.paths import find_home
+    from engine.base.paths import find_home
     from models import catalog
 
     home = find_home()

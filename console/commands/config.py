@@ -17,7 +17,7 @@ def show(as_json: JsonOption = False) -> None:
     from console.config import explain
     from console.formatting import table
     from console.output import print_json
-    from engine.paths import find_home
+    from engine.base.paths import find_home
 
     rows = explain(find_home(), os.environ)
     if as_json:
@@ -33,7 +33,7 @@ def keys(as_json: JsonOption = False) -> None:
     from console.formatting import table
     from console.keymap import all_keys, check_keys
     from console.output import print_json
-    from engine.paths import find_home
+    from engine.base.paths import find_home
 
     home = find_home()
     config = read_config(home)

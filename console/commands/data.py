@@ -50,8 +50,8 @@ def list_command(as_json: JsonOption = False) -> None:
     """List the datasets that a run can train on."""
     from console.formatting import byte_size, table
     from console.output import narrate, print_json
+    from engine.base.paths import find_home
     from engine.datasets import list_datasets
-    from engine.paths import find_home
 
     datasets = list_datasets(find_home())
     if as_json:
@@ -95,8 +95,8 @@ def fetch_command(
 ) -> None:
     """Download (or read, or draw) a built-in dataset, and convert it; a damaged one is converted again."""
     from console.output import narrate
+    from engine.base.paths import find_home
     from engine.datasets import prepare
-    from engine.paths import find_home
 
     print_info(prepare(find_home(), name, source=source, repair=True, report=narrate), as_json=as_json)
 
@@ -119,8 +119,8 @@ def import_command(
 ) -> None:
     """Convert your own images to a dataset; archives are read without being extracted."""
     from console.output import narrate
+    from engine.base.paths import find_home
     from engine.datasets import import_images
-    from engine.paths import find_home
 
     info = import_images(find_home(), path, name, replace=replace, resize=resize, sha256=sha256, report=narrate)
     print_info(info, as_json=as_json)
@@ -133,9 +133,9 @@ def verify_command(
 ) -> None:
     """Compare converted datasets with their checksums."""
     from console.output import narrate, print_json
+    from engine.base.errors import DatasetError, DepthscopeError
+    from engine.base.paths import find_home
     from engine.datasets import describe, list_datasets, verify
-    from engine.errors import DatasetError, DepthscopeError
-    from engine.paths import find_home
 
     home = find_home()
     problems: dict[str, str | None] = {}

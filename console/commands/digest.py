@@ -29,7 +29,7 @@ def digest(
     from console.output import print_json
     from console.view_state import load_view
     from engine import client
-    from engine.paths import find_home
+    from engine.base.paths import find_home
 
     home = find_home()
     if since is not None:

@@ -31,9 +31,9 @@ def stop(
 ) -> None:
     """Let every run save a checkpoint, and end the engine; runs that were under way wait in the queue."""
     from console.draining import drain_and_stop, stop_with_words
+    from engine.base.errors import UsageError
+    from engine.base.paths import find_home
     from engine.database import DatabaseUnusable
-    from engine.errors import UsageError
-    from engine.paths import find_home
     from engine.queries import Reader
     from engine.run import RunStatus
 
@@ -86,7 +86,7 @@ def status(as_json: JsonOption = False) -> None:
     from console.output import narrate, print_json
     from console.states import queue_sentence
     from engine import launch
-    from engine.paths import find_home
+    from engine.base.paths import find_home
 
     home = find_home()
     greeting = launch.greet(home)
@@ -120,7 +120,7 @@ def logs(
     """Print the end of the engine's log."""
     from console.formatting import clean
     from console.output import narrate
-    from engine.paths import find_home
+    from engine.base.paths import find_home
 
     log = find_home().engine_log
     if not log.exists():

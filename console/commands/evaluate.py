@@ -48,9 +48,9 @@ def evaluate(
     from console import evaluating, planning
     from console.output import print_json
     from engine import devices
-    from engine.errors import UsageError
+    from engine.base.errors import UsageError
+    from engine.base.paths import find_home
     from engine.evaluation_protocol import EvaluationTask
-    from engine.paths import find_home
     from engine.precision import Precision
 
     home = find_home()
@@ -99,7 +99,7 @@ def evaluate(
 def found_run(word: str) -> Run:
     """The run that a word means."""
     from engine import client
-    from engine.paths import find_home
+    from engine.base.paths import find_home
 
     with client.read_fresh(find_home()) as reader:
         return reader.find(word)
@@ -112,8 +112,8 @@ def final_weights(run: Run) -> Path:
         UsageError: it has none (yet).
     """
     from console.formatting import clean
-    from engine.errors import UsageError
-    from engine.paths import find_home
+    from engine.base.errors import UsageError
+    from engine.base.paths import find_home
     from engine.run_directory import RunDirectory
 
     path = RunDirectory(find_home().runs / run.id).weights
@@ -131,7 +131,7 @@ def of_run(run: Run, precision: str | None) -> RunSpec:
     """
     import msgspec
 
-    from engine.errors import UsageError
+    from engine.base.errors import UsageError
     from engine.precision import Precision
 
     try:

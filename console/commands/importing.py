@@ -26,7 +26,7 @@ def import_runs(
     from console.formatting import clean
     from console.output import narrate, print_json
     from engine import client, incoming
-    from engine.errors import DepthscopeError
+    from engine.base.errors import DepthscopeError
     from engine.protocol import Import
 
     home = client.open_home()

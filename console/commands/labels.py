@@ -39,7 +39,7 @@ def tag(
     """Tag runs, as in `tag RUN +baseline -bad`; without a tag print those that they have."""
     from console.formatting import clean
     from console.label_words import parse_tags
-    from engine.errors import UsageError
+    from engine.base.errors import UsageError
     from engine.protocol import Relabel
 
     runs = [word for word in words if word[:1] not in ("+", "-")]
@@ -75,7 +75,7 @@ def rename(
     from console.formatting import clean
     from console.states import counted
     from engine import client
-    from engine.paths import find_home
+    from engine.base.paths import find_home
     from engine.protocol import Relabel, RenameExperiment
 
     if of_experiment:
@@ -88,7 +88,7 @@ def rename(
 def find(words: list[str]) -> list[Run]:
     """The runs that words mean."""
     from engine import client
-    from engine.paths import find_home
+    from engine.base.paths import find_home
 
     with client.read_fresh(find_home()) as reader:
         return [reader.find(word) for word in words]
@@ -112,7 +112,7 @@ def change(request: Relabel, done: str | None) -> None:
 
     from console.formatting import clean
     from engine import client
-    from engine.paths import find_home
+    from engine.base.paths import find_home
 
     before = find(list(request.runs))
     ids = [run.id for run in before]

@@ -58,7 +58,7 @@ def change(request: type[RunRequest], words: list[str], done: str) -> None:
     """Resolve the words here, where a wrong one costs nothing, and ask the engine for the change."""
     from console.formatting import clean
     from engine import client
-    from engine.paths import find_home
+    from engine.base.paths import find_home
 
     home = find_home()
     with client.read_fresh(home) as reader:

@@ -40,7 +40,7 @@ def plan(
     from console.clock import parse_until
     from console.formatting import supports_unicode
     from console.output import narrate, print_json
-    from engine.paths import find_home
+    from engine.base.paths import find_home
     from engine.probing import ProbeFailed
 
     home = find_home()

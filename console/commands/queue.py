@@ -24,7 +24,7 @@ def queue(context: typer.Context, as_json: JsonOption = False) -> None:
     if context.invoked_subcommand is None:
         list_queue(as_json)
     elif as_json:
-        from engine.errors import UsageError
+        from engine.base.errors import UsageError
 
         raise UsageError("--json comes after the command: `depthscope queue ls --json`")
 
@@ -36,7 +36,7 @@ def list_queue(as_json: JsonOption = False) -> None:
     from console.output import narrate, print_json
     from console.states import queue_sentence
     from engine import client
-    from engine.paths import find_home
+    from engine.base.paths import find_home
     from engine.queue import read_queue
 
     home = find_home()
@@ -63,8 +63,8 @@ def move(
     """Give queued runs another place, in the order in which they are named."""
     from console.formatting import clean
     from engine import client
-    from engine.errors import UsageError
-    from engine.paths import find_home
+    from engine.base.errors import UsageError
+    from engine.base.paths import find_home
     from engine.protocol import Move
 
     if first + last + (before is not None) != 1:

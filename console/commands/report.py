@@ -22,8 +22,8 @@ def report(
     from console.report_facts import gather_facts, states
     from console.report_writing import write_report
     from engine import client
-    from engine.errors import UsageError
-    from engine.paths import find_home
+    from engine.base.errors import UsageError
+    from engine.base.paths import find_home
 
     home = find_home()
     with client.read_fresh(home) as reader:
@@ -59,8 +59,8 @@ def export(
     from console.output import narrate
     from console.output_directory import fill_directory
     from engine import client
-    from engine.errors import UsageError
-    from engine.paths import find_home
+    from engine.base.errors import UsageError
+    from engine.base.paths import find_home
 
     if format_word not in list(Format):
         raise UsageError(f"the format must be one of {', '.join(Format)}, got {format_word!r}")

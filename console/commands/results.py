@@ -34,8 +34,8 @@ def plot(
     from console.layer_grid import LAYER_METRICS
     from console.output import print_json
     from engine import client
-    from engine.errors import UsageError
-    from engine.paths import find_home
+    from engine.base.errors import UsageError
+    from engine.base.paths import find_home
 
     if metric in LAYER_METRICS:
         if x_axis != "epoch":
@@ -60,7 +60,7 @@ def plot_layers(words: list[str], quantity: Quantity, *, width: int | None, heig
     from console import layer_drawing, listing
     from console.output import print_json
     from engine import client
-    from engine.paths import find_home
+    from engine.base.paths import find_home
 
     with client.read_fresh(find_home()) as reader:
         runs = listing.find_all(reader, words)
@@ -81,7 +81,7 @@ def compare(
     from console.output import print_json
     from console.verdict import read_epochs, read_gradients
     from engine import client
-    from engine.paths import find_home
+    from engine.base.paths import find_home
 
     with client.read_fresh(find_home()) as reader:
         name, runs = find_experiment(reader, experiment)
@@ -102,7 +102,7 @@ def describe(
     from console.output import print_json
     from console.verdict import read_epochs, read_gradients
     from engine import client
-    from engine.paths import find_home
+    from engine.base.paths import find_home
 
     with client.read_fresh(find_home()) as reader:
         name, runs = find_experiment(reader, experiment)

@@ -31,7 +31,7 @@ def list_runs(
     from console.filtering import parse_filter, why_none
     from console.output import narrate, print_json
     from engine import client
-    from engine.paths import find_home
+    from engine.base.paths import find_home
 
     fits, now = parse_filter(where or ""), time.monotonic()
     # A filter looks at all of them.
@@ -64,8 +64,8 @@ def show(run: RunArgument, as_json: JsonOption = False) -> None:
     from console import documents, listing
     from console.output import print_json
     from engine import client
+    from engine.base.paths import find_home
     from engine.diagnosis import diagnose
-    from engine.paths import find_home
 
     with client.read_fresh(find_home()) as reader:
         found = reader.find(run)
@@ -84,7 +84,7 @@ def logs(
     """Print what a run's worker wrote, and what happened to the run."""
     from console import listing
     from engine import client
-    from engine.paths import find_home
+    from engine.base.paths import find_home
 
     home = find_home()
     with client.read_fresh(home) as reader:
@@ -117,7 +117,7 @@ def watch(words: list[str] | None, *, quiet: bool, as_json: bool) -> None:
     from console import documents, following, listing
     from console.output import print_json
     from engine import client
-    from engine.paths import find_home
+    from engine.base.paths import find_home
 
     home = find_home()
     with client.read_fresh(home) as reader:

@@ -32,7 +32,7 @@ def train(
     from console.formatting import clean
     from console.output import narrate, print_json
     from engine import client
-    from engine.paths import find_home
+    from engine.base.paths import find_home
 
     home = find_home()
     if asked is not None:

@@ -13,7 +13,7 @@ from console.formatting import clean
 from console.label_words import parse_tags
 from console.screens.actions import count_words
 from console.widgets.question import Question
-from engine.errors import UsageError
+from engine.base.errors import UsageError
 from engine.protocol import Relabel, RenameExperiment
 from engine.run import Run
 

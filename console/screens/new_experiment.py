@@ -26,7 +26,7 @@ from console.planning import check_all_fit, not_here_yet, split_words
 from console.screens.base import ConsoleScreen
 from console.widgets.choices import Choices
 from console.widgets.field import Field
-from engine.errors import DepthscopeError
+from engine.base.errors import DepthscopeError
 from engine.protocol import NewRun, Submit
 from engine.recipes import RECIPES
 from engine.spec import RunSpec, StopRule

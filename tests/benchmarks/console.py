@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 import textual
 
-from engine.paths import Home
+from engine.base.paths import Home
 from engine.run import RunStatus
 from engine.store import Store
 from tests.quiet_engine import QuietEngine

@@ -23,9 +23,9 @@ import apsw
 import psutil
 import textual
 
+from engine.base.locks import read_pid
+from engine.base.paths import Home
 from engine.journal import AnyEvent, Checkpointed, JournalWriter, read_journal
-from engine.locks import read_pid
-from engine.paths import Home
 from engine.queries import Reader
 from engine.run_directory import Labels, RunDirectory
 from engine.spec import encode_spec

@@ -18,8 +18,8 @@ import torch
 
 from engine import datasets, numerics
 from engine.augmentation import EpochDraws
+from engine.base.paths import find_home
 from engine.datasets import Dataset
-from engine.paths import find_home
 from engine.precision import Precision
 from engine.recipes import recipe
 from engine.schedule import learning_rate_at

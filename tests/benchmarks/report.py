@@ -20,8 +20,8 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+from engine.base.paths import Home
 from engine.journal import Gradients, LayerGradients
-from engine.paths import Home
 from engine.store import Store
 from models.cost import LayerKind, layers
 from tests import samples

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from engine.paths import Home
+from engine.base.paths import Home
 from engine.run import RunOutcome, RunStatus
 from engine.run_directory import Labels
 from engine.spec import RunSpec

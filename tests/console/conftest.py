@@ -17,8 +17,8 @@ import engine.fitting
 from console.app import ConsoleApp
 from console.config import Config
 from console.pulse import EngineState, Pulse
+from engine.base.paths import Home
 from engine.devices import CPU, HostReading
-from engine.paths import Home
 from engine.precision import Precision
 from engine.protocol import Greeting
 from tests import samples

@@ -12,7 +12,7 @@ from console.app import ConsoleApp
 from console.pulse import EngineState
 from console.screens.home import HomeScreen
 from console.widgets.run_table import RunTable
-from engine.paths import Home
+from engine.base.paths import Home
 from engine.protocol import Greeting
 from engine.queries import Reader
 from engine.queue import QueueState

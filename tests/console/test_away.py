@@ -15,8 +15,8 @@ from console.clock import parse_since
 from console.screens.away import AwayScreen
 from console.screens.home import HomeScreen
 from console.view_state import ViewState, save_view
-from engine.errors import UsageError
-from engine.paths import Home
+from engine.base.errors import UsageError
+from engine.base.paths import Home
 from tests import samples
 from tests.console.driving import press, settle, table, told, until
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from console.clock import clock_words, parse_until
-from engine.errors import UsageError
+from engine.base.errors import UsageError
 
 
 @pytest.fixture

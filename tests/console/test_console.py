@@ -21,8 +21,8 @@ from console.screens.run import RunScreen
 from console.widgets.banner import Banner
 from console.widgets.chart import Chart
 from console.widgets.run_table import RunTable
-from engine.errors import EngineUnreachable
-from engine.paths import Home
+from engine.base.errors import EngineUnreachable
+from engine.base.paths import Home
 from engine.run import RunStatus
 from engine.run_directory import Labels
 from engine.store import Store

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from console.commands.data import data_app
-from engine.errors import DatasetError, DepthscopeError
+from engine.base.errors import DatasetError, DepthscopeError
 
 
 @pytest.fixture

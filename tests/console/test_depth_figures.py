@@ -9,7 +9,7 @@ import pytest
 from console.charts import Series
 from console.depth_figures import depth_range, published_curves
 from console.groups import Group, group_runs
-from engine.paths import Home
+from engine.base.paths import Home
 from engine.queries import Reader
 from engine.store import Store
 from tests import samples

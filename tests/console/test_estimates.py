@@ -9,9 +9,9 @@ import pytest
 import console.estimates
 from console.estimates import Knowledge, gather, probe
 from engine import launch
+from engine.base.paths import Home
 from engine.devices import CPU
 from engine.pace import Pace, Workload
-from engine.paths import Home
 from engine.precision import Precision
 from engine.probing import Task
 from engine.protocol import NewRun

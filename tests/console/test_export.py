@@ -137,7 +137,7 @@ def test_a_format_whose_library_is_missing_names_the_extra(
 ):
     """Both are extras; without them everything else works."""
     from console.export_formats import Format, check_importable
-    from engine.errors import UsageError
+    from engine.base.errors import UsageError
 
     for name in ("pyarrow", "pyarrow.parquet", "tensorboard", "tensorboard.summary.writer.event_file_writer"):
         monkeypatch.setitem(sys.modules, name, None)

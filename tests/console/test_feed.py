@@ -9,7 +9,7 @@ import pytest
 
 from console import feed as feeds
 from console.feed import Feed
-from engine.paths import Home
+from engine.base.paths import Home
 from engine.queries import Reader
 from engine.run import RunOutcome, RunStatus
 from engine.store import Store

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from console.filtering import FilterError, parse_filter, why_none
-from engine.paths import Home
+from engine.base.paths import Home
 from engine.queries import Reader
 from engine.run import Run
 from tests import samples

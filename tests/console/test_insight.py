@@ -11,7 +11,7 @@ from console.app import ConsoleApp
 from console.screens.comparison import ComparisonScreen
 from console.screens.new_experiment import NewExperimentScreen
 from console.widgets.chart import Chart
-from engine.paths import Home
+from engine.base.paths import Home
 from engine.spec import StopRule
 from tests.console.driving import press, settle, until
 from tests.recorded_runs import recorded_home

@@ -12,7 +12,7 @@ from textual.widgets import Input, Static
 
 from console.app import ConsoleApp
 from console.widgets.question import Answer, Question
-from engine.paths import Home
+from engine.base.paths import Home
 from engine.protocol import Relabel, RenameExperiment
 from engine.queries import Reader
 from engine.run_directory import Labels

@@ -14,8 +14,8 @@ from console.heat_map import HEAT_OF_A_COMMAND, draw_heat_map
 from console.layer_grid import LayerGrid, Quantity, figure, layer_grid
 from console.screens.run import RunScreen
 from console.widgets.layer_map import LayerMap
+from engine.base.paths import Home
 from engine.journal import Gradients, LayerGradients
-from engine.paths import Home
 from engine.run import GradientRow
 from engine.store import Store
 from tests import samples

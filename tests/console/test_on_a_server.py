@@ -22,8 +22,8 @@ from tests.terminal import Terminal, terminal_env
 SCRIPT = str(Path(sys.executable).with_name("depthscope"))
 OLD_ENGINE = """
 import sys
-import engine.version
-engine.version.VERSION, engine.version.PROTOCOL = "0.0.9", 1
+import engine.base.version
+engine.base.version.VERSION, engine.base.version.PROTOCOL = "0.0.9", 1
 from engine import daemon
 sys.exit(daemon.main())
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from console.listing import run_page, runs_table
 from console.states import MIN_STALL_SECONDS, remark, state
-from engine.paths import Home
+from engine.base.paths import Home
 from engine.queries import Reader
 from engine.run import Run, RunStatus
 from engine.store import Store

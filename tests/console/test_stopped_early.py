@@ -16,7 +16,7 @@ from console.report import STOPPED_NOTE
 from console.screens.comparison import ComparisonScreen
 from console.verdict import read_epochs, verdicts
 from console.widgets.chart import Chart
-from engine.paths import Home
+from engine.base.paths import Home
 from engine.queries import Reader
 from engine.run import EventRow, RunOutcome
 from engine.store import Store

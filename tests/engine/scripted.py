@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
+from engine.base.paths import Home
 from engine.devices import Device, MemoryReading
 from engine.handlers import handle
 from engine.journal import AnyEvent, JournalWriter
-from engine.paths import Home
 from engine.protocol import AnyRequest, Done, NewRun, Submit
 from engine.queries import Reader
 from engine.recipes import recipe

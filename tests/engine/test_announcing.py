@@ -14,9 +14,9 @@ import msgspec
 import pytest
 
 from engine.announcing import Announcer, announce
+from engine.base.errors import UsageError
+from engine.base.paths import Home
 from engine.devices import CPU
-from engine.errors import UsageError
-from engine.paths import Home
 from engine.protocol import Retry, Stop
 from engine.run_directory import ExitReason
 from engine.settings import Hook, read_settings

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from engine import dataset_cache, datasets, synthetic
+from engine.base.errors import DatasetError
+from engine.base.paths import Home
 from engine.dataset_cache import ImageSets
-from engine.errors import DatasetError
-from engine.paths import Home
 
 ARRAYS = ("train_images.npy", "train_labels.npy", "test_images.npy", "test_labels.npy")
 
@@ -243,7 +243,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from engine import dataset_cache, datasets, synthetic
-from engine.paths import Home
+from engine.base.paths import Home
 
 original, function = getattr(dataset_cache, sys.argv[3]), sys.argv[3]
 calls = 0
@@ -299,7 +299,7 @@ def test_two_processes_at_once_convert_once(home: Home):
     descriptor = os.open(home.data / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     script = (
-        "import sys; from pathlib import Path; from engine import datasets; from engine.paths import Home; "
+        "import sys; from pathlib import Path; from engine import datasets; from engine.base.paths import Home; "
         "datasets.prepare(Home(Path(sys.argv[1])), 'synthetic', report=lambda text: print(text, flush=True))"
     )
     command = [sys.executable, "-c", script, str(home.root)]

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from engine import datasets
-from engine.errors import DatasetError
-from engine.paths import Home
+from engine.base.errors import DatasetError
+from engine.base.paths import Home
 
 Files = dict[str, bytes]
 

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from engine import dataset_sources, datasets
+from engine.base.errors import DatasetError
+from engine.base.paths import Home
 from engine.dataset_sources import CIFAR, FASHION_MNIST_SHA256
-from engine.errors import DatasetError
-from engine.paths import Home
 
 NUM = 6
 

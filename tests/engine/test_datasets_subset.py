@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine import datasets
-from engine.errors import DatasetError
+from engine.base.errors import DatasetError
 
 
 def test_a_subset_is_balanced_and_always_the_same():

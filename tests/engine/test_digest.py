@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from engine.base.paths import Home
 from engine.digest import Idle, digest
-from engine.paths import Home
 from engine.queries import Reader
 from engine.run import EventRow, Run, RunOutcome, RunStatus
 from tests import samples

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import torch
 
+from engine.base.errors import EngineUnreachable, UsageError
+from engine.base.version import PROTOCOL
 from engine.connection import Connection
-from engine.errors import EngineUnreachable, UsageError
 from engine.journal import Epoch, read_journal
 from engine.launch import ensure_engine
 from engine.protocol import Done, Hello, NewRun, Refused, Submit
 from engine.spec import DataSpec, RunSpec
-from engine.version import PROTOCOL
 from models.catalog import model_spec
 
 LONG = ("--epochs", "2000")

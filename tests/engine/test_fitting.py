@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from engine import failures, fitting, worker
+from engine.base.errors import UsageError
 from engine.devices import Device
-from engine.errors import UsageError
 from engine.fitting import check_memory, judge, made_to_fit
 from engine.memory_estimate import training_memory
 from engine.planner import Remedy, remedies, suggestion

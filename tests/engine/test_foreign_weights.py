@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.errors import UsageError
+from engine.base.errors import UsageError
 from engine.foreign_weights import centre_shortcuts, fit, read_weights
 from models.build import build_model
 from models.catalog import ModelSpec, model_spec

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.base.errors import UsageError
+from engine.base.locks import hold
+from engine.base.paths import Home
 from engine.devices import CPU
-from engine.errors import UsageError
 from engine.incoming import is_here, look_at, staged
-from engine.locks import hold
-from engine.paths import Home
 from engine.protocol import Import
 from engine.run import RunStatus
 from engine.run_directory import RunDirectory

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from engine.base.errors import UsageError
+from engine.base.paths import Home
 from engine.database import IndexNotWritten
 from engine.devices import CPU
-from engine.errors import UsageError
 from engine.handlers import handle
 from engine.labelling import Labelling
-from engine.paths import Home
 from engine.protocol import Hold, Move, Pause, Remove, Retry, SetQueue, Stop
 from engine.queue import QueueState, read_queue
 from engine.run import Intent, RunOutcome, RunStatus

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from engine.base.paths import Home
 from engine.pace import Pace, Paces, Source, Truth, Workload, epoch_seconds, errors_by_source, upper
-from engine.paths import Home
 from engine.precision import Precision
 from engine.queries import Reader
 from tests.samples import fill_small, sample_spec

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from engine import devices, numerics, precision
+from engine.base.errors import UsageError
 from engine.devices import CPU, Device, check_device
-from engine.errors import UsageError
 from engine.loss_scaling import BACKOFF, FIRST_SCALE, STEPS_BEFORE_GROWTH, LossScale
 from engine.memory_estimate import used_precision
 from engine.precision import Precision

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from engine import probing
+from engine.base.paths import Home
 from engine.devices import CPU, cpu_name
 from engine.pace import Pace, Workload
-from engine.paths import Home
 from engine.precision import Precision
 from engine.probing import NoPace, ProbeFailed, Task, keep, probe_all, read_kept
 from engine.recipes import recipe

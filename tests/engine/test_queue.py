@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.base.errors import UsageError
+from engine.base.paths import Home
 from engine.devices import CPU
-from engine.errors import UsageError
-from engine.paths import Home
 from engine.protocol import Hold, Move, Pause, Release, Remove, Restore, Resume, Retry, SetQueue, Stop
 from engine.queue import QueueState, new_places, read_queue
 from engine.run_directory import ExitReason

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.base.errors import UsageError
+from engine.base.paths import Home
 from engine.devices import CPU
-from engine.errors import UsageError
 from engine.handlers import handle
-from engine.paths import Home
 from engine.protocol import Relabel, Remove, RenameExperiment
 from tests.engine.scripted import Scene, scene
 

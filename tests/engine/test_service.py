@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from engine.base.paths import Home
 from engine.launch import EXIT_LOCKED
-from engine.paths import Home
 from engine.service import UNIT, unit_text
 
 ODD = "a home%n with $HOME and 'quotes'"

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from engine import slots
+from engine.base.paths import Home
 from engine.devices import CPU, Device, MemoryReading
 from engine.journal import Started, Step
 from engine.launcher import WorkerHolds
 from engine.memory_estimate import training_memory
-from engine.paths import Home
 from engine.precision import Precision
 from engine.protocol import Move, NewRun, Pause, Resume, Submit
 from engine.recipes import recipe

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from engine.errors import UsageError
+from engine.base.errors import UsageError
 from engine.recipes import RECIPES, recipe
 from engine.spec import DataSpec, RunSpec, check_fits_data, decode_spec, encode_spec
 from models.catalog import model_spec

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from engine import devices
+from engine.base.paths import Home
 from engine.devices import CPU, allowed
 from engine.journal import Notice, Resumed
-from engine.paths import Home
 from engine.run_directory import ExitReason
 from engine.settling import MAX_CRASHES
 from engine.supervisor import Supervisor

@@ -13,13 +13,13 @@ import msgspec
 import torch
 
 from engine.announcing import Announcer
+from engine.base.errors import CheckpointDamaged, UsageError
+from engine.base.paths import Home
 from engine.checkpoint import CHECKPOINT_FORMAT, MAGIC, load_checkpoint
 from engine.daemon import Engine
 from engine.devices import CPU
-from engine.errors import CheckpointDamaged, UsageError
 from engine.journal import Checkpointed, Epoch, JournalWriter, Notice, Resumed, Started, Step, read_journal
 from engine.memory_estimate import training_memory
-from engine.paths import Home
 from engine.precision import Precision
 from engine.protocol import Hello, Move, NewRun, Pause, Refused, SetQueue, Submit, decode_reply, encode
 from engine.queue import QueueState

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from engine import checkpoint, dataset_cache, datasets, journal
+from engine.base.errors import DatasetError
 from engine.checkpoint import load_checkpoint, save_checkpoint
-from engine.errors import DatasetError
 from engine.journal import JournalWriter, Notice, read_journal
 from tests.conftest import TestHome
 

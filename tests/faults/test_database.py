@@ -17,12 +17,12 @@ import pytest
 from console.feed import Feed
 from engine import database
 from engine.announcing import Announcer
+from engine.base.errors import DepthscopeError
+from engine.base.paths import Home
 from engine.daemon import Engine
 from engine.database import DatabaseUnusable
 from engine.devices import CPU
-from engine.errors import DepthscopeError
 from engine.journal import JournalWriter, Notice, Step
-from engine.paths import Home
 from engine.protocol import Done, Pause, decode_reply, encode
 from engine.run_directory import ExitReason
 from engine.store import Store

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from engine.base.errors import DepthscopeError
 from engine.connection import Connection
 from engine.daemon import EXIT_LOCKED
-from engine.errors import DepthscopeError
 from engine.launch import ensure_engine, greet
 from engine.launcher import signal_holder
 from engine.protocol import Done, NewRun, SetQueue, Submit

@@ -14,10 +14,10 @@ import pytest
 
 from console.pulse import take_pulse
 from engine import datasets
+from engine.base.errors import DatasetError, DepthscopeError
+from engine.base.paths import Home
 from engine.checkpoint import load_checkpoint
-from engine.errors import DatasetError, DepthscopeError
 from engine.journal import Epoch, read_journal
-from engine.paths import Home
 from engine.run import DISK_FULL, RunStatus
 from engine.storage import trouble_of
 from tests.conftest import TestHome

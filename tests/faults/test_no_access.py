@@ -19,9 +19,9 @@ from tests.faults.unprivileged import NOBODY, unprivileged, why_not
 COMMANDS = (("ls",), ("engine", "start"), ("train", "-a", "he-resnet", "-d", "8", "--data", "tiny", "--detach"))
 
 UNGUARDED_COMMANDS = """
-import engine.paths, sys
+import engine.base.paths, sys
 
-engine.paths.Home.create = lambda home: home
+engine.base.paths.Home.create = lambda home: home
 sys.modules["__main__"].PermissionError = KeyError
 """
 """Nobody looks whether a home may be written, and a refusal is an error like any other."""

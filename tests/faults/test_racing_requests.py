@@ -14,9 +14,9 @@ import msgspec
 import pytest
 
 from console.feed import Feed
+from engine.base.paths import Home
 from engine.connection import Connection
 from engine.launch import ensure_engine
-from engine.paths import Home
 from engine.protocol import (
     Done,
     Move,

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from engine.base.errors import EngineUnreachable
 from engine.connection import Connection
-from engine.errors import EngineUnreachable
 from engine.launch import ensure_engine, greet
 from engine.protocol import Done, NewRun, Pause, SetQueue, Submit, encode
 from engine.queue import QueueState

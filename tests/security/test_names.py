@@ -224,8 +224,8 @@ def test_names_that_no_line_can_hold_are_refused_when_asked_for(name: str, home:
 
 def test_a_name_with_nul_is_refused_by_the_engine(home: TestHome):
     """No command line can carry one, a request can."""
+    from engine.base.errors import UsageError
     from engine.client import submit
-    from engine.errors import UsageError
     from engine.protocol import NewRun
 
     with pytest.raises(UsageError, match="must be printable"):

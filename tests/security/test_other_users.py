@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
+from engine.base.errors import EngineUnreachable
+from engine.base.paths import short_runtime_directory
 from engine.checkpoint import save_checkpoint
 from engine.connection import Connection
-from engine.errors import EngineUnreachable
 from engine.launch import ensure_engine, greet
-from engine.paths import short_runtime_directory
 from engine.protocol import Done, NewRun, SetQueue, Submit
 from engine.queue import QueueState
 from tests.conftest import TestHome

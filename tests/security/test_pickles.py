@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
+from engine.base.errors import DatasetError, UsageError
 from engine.checkpoint import CHECKPOINT_FORMAT, CheckpointDamaged, read_archive, write_archive
 from engine.dataset_cache import map_array, read_info
 from engine.dataset_sources import ArrayUnpickler, unpickle
-from engine.errors import DatasetError, UsageError
 from engine.foreign_weights import read_weights
 from engine.recipes import recipe
 from engine.run import RunOutcome

@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 from engine import supervisor
+from engine.base.errors import UsageError
+from engine.base.paths import Home
 from engine.connection import Connection
-from engine.errors import UsageError
 from engine.launch import ensure_engine, greet
-from engine.paths import Home
 from engine.protocol import MAX_LINE_BYTES, Greeting, Hello, Stop, encode
 from engine.run_directory import RunDirectory
 from tests.conftest import wait_until
@@ -214,7 +214,7 @@ def test_without_its_caps_a_flooded_log_would_be_seen(
 ):
     """The controls: an engine that leaves its own log as it is, and one that leaves its workers'."""
     flood(bare_home.home.engine_log)
-    unlimited = "import engine.log_files, sys, engine.daemon; engine.log_files.cap_log = lambda path: False\n"
+    unlimited = "import engine.base.logs, sys, engine.daemon; engine.base.logs.cap_log = lambda path: False\n"
     unlimited += f"sys.argv = ['engine', {str(bare_home.home.root)!r}]; engine.daemon.main()"
     with (
         bare_home.home.engine_log.open("ab") as log,

@@ -14,9 +14,9 @@ if "console.cli" in sys.orig_argv and (seconds := os.environ.get("DEPTHSCOPE_STA
     console.states.MIN_STALL_SECONDS = float(seconds)
 
 if "engine.daemon" in sys.orig_argv and (boot := os.environ.get("DEPTHSCOPE_BOOT_FILE")):
-    import engine.boot
+    import engine.base.system
 
-    engine.boot.BOOT_ID = Path(boot)
+    engine.base.system.BOOT_ID = Path(boot)
 
 if "engine.worker" in sys.orig_argv:
     import kill_points

@@ -8,7 +8,7 @@ import select
 import time
 from pathlib import Path
 
-from engine.paths import open_private
+from engine.base.paths import open_private
 
 SECONDS_BETWEEN_TRIES = 0.02
 

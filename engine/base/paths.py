@@ -12,7 +12,7 @@ from pathlib import Path
 
 import platformdirs
 
-from engine.errors import UsageError
+from engine.base.errors import UsageError
 
 # sun_path holds 108 bytes on Linux and 104 on macOS, the terminating zero included.
 MAX_SOCKET_PATH_BYTES = 100

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-from engine.paths import open_private
+from engine.base.paths import open_private
 
 MAX_LOG_BYTES = 4 << 20
 KEPT_LOG_BYTES = 1 << 20

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.sizes import parse_size, size_as_typed
+from engine.base.units import parse_size, size_as_typed
 
 
 @pytest.mark.parametrize(

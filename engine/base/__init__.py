@@ -1,0 +1,1 @@
+"""What every other room stands on: paths, locks, logs, units, errors. Imports nothing of ours."""
