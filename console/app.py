@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from engine.base.paths import Home
     from engine.logout import LogoutRisk
     from engine.protocol import ChangeRequest
-    from engine.spec import RunSpec
+    from engine.spec.run import RunSpec
 
 SECONDS_BETWEEN_LOOKS = 0.5
 """So that nothing is redrawn more than twice a second."""

@@ -17,9 +17,9 @@ import msgspec
 
 from console.formatting import byte_size, count, table
 from engine.bench_protocol import Answer, Failed, Loop, Measured, Ready, Task
-from engine.devices import Device
 from engine.launcher import KEEP_FREED_MEMORY
-from engine.spec import RunSpec
+from engine.spec.devices import Device
+from engine.spec.run import RunSpec
 from models import cost
 
 MACS_A_STEP = 3

@@ -16,13 +16,14 @@ import msgspec
 import psutil
 
 from console.formatting import byte_size, clean
-from engine import datasets, devices, launch
+from engine import datasets, launch
 from engine.base.errors import DepthscopeError
 from engine.base.paths import Home, find_home
 from engine.base.version import VERSION
 from engine.database import sqlite_version
 from engine.logout import risk_of_home, systemd_runs
 from engine.queries import Reader
+from engine.spec import devices
 
 TORCH_PATIENCE_SECONDS = 120.0
 LITTLE_SPACE_BYTES = 2 << 30

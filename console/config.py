@@ -11,7 +11,7 @@ from console.metrics import METRICS, Axis
 from console.ringing import Ring
 from engine.base.errors import UsageError
 from engine.base.paths import Home
-from engine.settings import hook_of, read_file, slots_of
+from engine.spec.settings import hook_of, read_file, slots_of
 
 THEMES = ("depthscope-dark", "depthscope-light", "high-contrast")
 MAX_SMOOTHING = 0.99
@@ -96,7 +96,7 @@ def explain(home: Home, environ: Mapping[str, str]) -> list[tuple[str, str, str]
 def explain_slots(config: Config) -> list[tuple[str, str, str]]:
     """How many workers each device takes: those that are here, and those that config.toml names beside them."""
     # Not at the top: the console's first frame does not wait for NVML's bindings.
-    from engine.devices import find_devices
+    from engine.spec.devices import find_devices
 
     names = dict.fromkeys([*(device.name for device in find_devices()), *config.slots])
     return [

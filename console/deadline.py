@@ -13,10 +13,10 @@ from console.planning import Asked
 from console.states import seconds_left
 from console.train_words import train_commands
 from engine.base.errors import UsageError
-from engine.devices import can_compute, candidates
 from engine.protocol import NewRun
 from engine.run import Run, RunStatus
-from engine.spec import RunSpec
+from engine.spec.devices import can_compute, candidates
+from engine.spec.run import RunSpec
 from engine.timetable import Job, Wish, ends, kept
 
 

@@ -11,13 +11,13 @@ from engine import datasets, probing
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import Home
 from engine.client import read
-from engine.devices import CPU, Device, busy_percent, can_compute, candidates, device_name, find_devices
 from engine.pace import Estimate, Pace, Paces, Truth, Workload, errors_by_source
-from engine.precision import Precision, native_for, resolve
 from engine.probing import NoPace, Task
 from engine.protocol import NewRun
 from engine.run import Run
-from engine.spec import RunSpec
+from engine.spec.devices import CPU, Device, busy_percent, can_compute, candidates, device_name, find_devices
+from engine.spec.precision import Precision, native_for, resolve
+from engine.spec.run import RunSpec
 from models.catalog import label
 
 QUIET_PERCENT = 25.0

@@ -13,9 +13,9 @@ import msgspec
 from console.formatting import clean, duration, percent
 from console.states import loss
 from engine.base.errors import DepthscopeError, UsageError
-from engine.devices import Device
 from engine.evaluation_protocol import Channels, Evaluated, EvaluationAnswer, EvaluationTask, NotEvaluated
 from engine.run import Run
+from engine.spec.devices import Device
 from models import catalog
 
 _decode: Callable[[str], EvaluationAnswer] = msgspec.json.Decoder(EvaluationAnswer).decode

@@ -14,8 +14,8 @@ from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import Home
 from engine.base.units import size_as_typed
 from engine.protocol import NewRun
-from engine.recipes import RECIPES, Recipe
-from engine.spec import RunSpec
+from engine.spec.recipes import RECIPES, Recipe
+from engine.spec.run import RunSpec
 from models import cost
 from models.catalog import Architecture, known_depths
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from engine.contrast import Measured
 from engine.run import EpochRow, Run
-from engine.spec import RunSpec
+from engine.spec.run import RunSpec
 from models import catalog
 from models.catalog import Architecture, ModelSpec
 

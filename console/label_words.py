@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from console.formatting import cells, clean, cut, cut_in_the_middle
 from engine.base.errors import UsageError
-from engine.labels import check_tag
 from engine.run import Run
+from engine.spec.labels import check_tag
 
 NOTE_CELLS = 40
 """Of a note in a table; `show` has all of it."""

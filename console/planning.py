@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from console.formatting import count, table
-from engine import datasets, spec
+from engine import datasets
 from engine.base.errors import DatasetError, UsageError
 from engine.base.paths import Home
 from engine.base.units import byte_size, parse_size
-from engine.devices import check_device, find_devices
 from engine.fitting import Verdict, check_memory, judge, made_to_fit
 from engine.protocol import NewRun
-from engine.recipes import recipe
+from engine.spec.devices import check_device, find_devices
+from engine.spec.recipes import recipe
+from engine.spec.run import DataSpec, RunSpec, StopRule, check_fits_data
 from models import catalog, cost
 
 QUICK_FETCH_SECONDS = 8.0
@@ -69,7 +70,7 @@ def plan_runs(home: Home, asked: Asked, report: Callable[[str], None] = lambda _
     here = find_devices()
     try:
         chosen = recipe(asked.recipe, **asked.overrides)
-        data = spec.DataSpec(name=asked.dataset, train_images=asked.train_images, test_images=asked.test_images)
+        data = DataSpec(name=asked.dataset, train_images=asked.train_images, test_images=asked.test_images)
         limit = None if asked.memory_limit is None else parse_size(asked.memory_limit, "memory limit")
         rule = None if asked.stop_when is None else stop_rule(asked.stop_when)
         planned: list[NewRun] = []
@@ -85,7 +86,7 @@ def plan_runs(home: Home, asked: Asked, report: Callable[[str], None] = lambda _
                 norm=asked.norm,
                 num_classes=num_classes,
             )
-            run = spec.RunSpec(
+            run = RunSpec(
                 model=model,
                 data=data,
                 recipe=chosen,
@@ -94,7 +95,7 @@ def plan_runs(home: Home, asked: Asked, report: Callable[[str], None] = lambda _
                 memory_limit_bytes=limit,
                 stop_when=rule,
             )
-            spec.check_fits_data(run, num_train=num_train, num_test=num_test, num_classes=num_classes)
+            check_fits_data(run, num_train=num_train, num_test=num_test, num_classes=num_classes)
             check_device(run, here)
             name = f"{catalog.label(model)}-s{seed}"
             if asked.fit or asked.fit_batch:
@@ -111,15 +112,15 @@ def plan_runs(home: Home, asked: Asked, report: Callable[[str], None] = lambda _
     return planned
 
 
-def stop_rule(word: str) -> spec.StopRule:
+def stop_rule(word: str) -> StopRule:
     """The rule of a name.
 
     Raises:
         ValueError: there is none; the text lists those there are.
     """
-    if word not in list(spec.StopRule):
-        raise ValueError(f"stop-when must be one of {', '.join(spec.StopRule)}, or left out for never, got {word!r}")
-    return spec.StopRule(word)
+    if word not in list(StopRule):
+        raise ValueError(f"stop-when must be one of {', '.join(StopRule)}, or left out for never, got {word!r}")
+    return StopRule(word)
 
 
 def judge_all(home: Home, planned: Sequence[NewRun]) -> list[Verdict]:

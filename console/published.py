@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from console.formatting import clean
-from engine.precision import Precision
-from engine.recipes import RECIPES
 from engine.run import Run
-from engine.spec import RunSpec
+from engine.spec.precision import Precision
+from engine.spec.recipes import RECIPES
+from engine.spec.run import RunSpec
 from models import catalog
 from models.catalog import Architecture, Block, ModelSpec, Norm
 

@@ -12,8 +12,8 @@ from engine.queue import QueueState
 
 if TYPE_CHECKING:
     from engine.base.paths import Home
-    from engine.devices import GpuReading, HostReading
     from engine.protocol import Greeting
+    from engine.spec.devices import GpuReading, HostReading
 
 PATIENCE_SECONDS = 1.0
 SECONDS_BETWEEN_PULSES = 1.5
@@ -46,7 +46,7 @@ def take_pulse(home: Home) -> Pulse:
     """Ask engine and devices; takes up to `PATIENCE_SECONDS`."""
     # In the thread that asks: the first frame does not wait for NVML's bindings and what starts an engine.
     from engine import launch
-    from engine.devices import read_gpus, read_host
+    from engine.spec.devices import read_gpus, read_host
 
     gpus = read_gpus()
     host = None if gpus else read_host()

@@ -12,9 +12,9 @@ from engine import datasets
 from engine.base.errors import UsageError
 from engine.base.paths import Home
 from engine.base.version import VERSION
-from engine.devices import check_device, find_devices
 from engine.protocol import NewRun
-from engine.spec import RunSpec, check_fits_data
+from engine.spec.devices import check_device, find_devices
+from engine.spec.run import RunSpec, check_fits_data
 
 SPEC_LIST_FORMAT = 1
 SPEC_LIST_NAME = "spec.json"

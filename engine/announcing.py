@@ -18,7 +18,7 @@ import unicodedata
 from engine.base.errors import DepthscopeError
 from engine.queries import Reader
 from engine.run import Run
-from engine.settings import PLACEHOLDER, Hook
+from engine.spec.settings import PLACEHOLDER, Hook
 from engine.store import Store
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from engine import numerics
 from engine.augmentation import EpochDraws
 from engine.bench_protocol import Failed, Loop, Measured, Ready, Task
 from engine.loop import peak_memory_bytes
-from engine.precision import Precision
+from engine.spec.precision import Precision
 from engine.steps import steps_for
 from engine.textbook import NUM_LOADER_WORKERS, TextbookLoop
 from engine.training import DeviceData, start_training

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
-from engine.precision import Precision
-from engine.spec import RunSpec
+from engine.spec.precision import Precision
+from engine.spec.run import RunSpec
 
 
 class Loop(StrEnum):

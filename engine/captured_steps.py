@@ -21,7 +21,7 @@ from torch import Tensor
 
 from engine.augmentation import EpochDraws, crop_and_flip, normalise
 from engine.memory_estimate import evaluation_batch_size
-from engine.spec import RunSpec
+from engine.spec.run import RunSpec
 from engine.training import (
     Batch,
     DeviceData,

@@ -27,7 +27,6 @@ from engine.base.paths import Home, open_private
 from engine.base.system import most_clients, peer_uid, raise_descriptor_limit
 from engine.base.version import PROTOCOL, VERSION
 from engine.database import DatabaseUnusable, IndexNotWritten, put_aside
-from engine.devices import find_devices
 from engine.handlers import handle
 from engine.launch import EXIT_LOCKED
 from engine.launcher import LocalLauncher
@@ -45,7 +44,8 @@ from engine.protocol import (
     encode,
 )
 from engine.queries import Reader
-from engine.settings import Settings, read_settings
+from engine.spec.devices import find_devices
+from engine.spec.settings import Settings, read_settings
 from engine.storage import trouble_of
 from engine.store import Store
 from engine.submission import Submission

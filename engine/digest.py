@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from engine.devices import CPU
 from engine.run import EventRow, Run, RunOutcome, RunStatus
+from engine.spec.devices import CPU
 
 Span = tuple[float, float]
 """Seconds since 1970, start and end."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from engine.catching_up import ingest
-from engine.devices import CPU
 from engine.journal import Resumed, Started
 from engine.run_directory import Labels, RunDirectory
 from engine.settling import finish, rest
-from engine.spec import RunSpec
+from engine.spec.devices import CPU
+from engine.spec.run import RunSpec
 from engine.store import Store
 
 

@@ -16,7 +16,7 @@ from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import Home
 from engine.evaluation_protocol import Evaluated, EvaluationAnswer, EvaluationTask, NotEvaluated
 from engine.foreign_weights import centre_shortcuts, fit, read_weights
-from engine.spec import check_fits_data
+from engine.spec.run import check_fits_data
 from engine.training import evaluate, load_to_device
 from engine.worker import assigned_device, device_name, divide_threads, torch_device
 from models.build import build_model

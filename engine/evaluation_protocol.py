@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from engine.precision import Precision
-from engine.spec import RunSpec
+from engine.spec.precision import Precision
+from engine.spec.run import RunSpec
 
 Channels = tuple[float, float, float]
 

@@ -7,12 +7,13 @@ import resource
 import psutil
 import torch
 
-from engine import datasets, planner, precision
+from engine import datasets, planner
 from engine.base.errors import DepthscopeError
 from engine.base.paths import Home
 from engine.base.units import byte_size
 from engine.memory_estimate import GPU_CONTEXT_BYTES
-from engine.spec import RunSpec
+from engine.spec import precision
+from engine.spec.run import RunSpec
 
 NO_MEMORY = (
     "DefaultCPUAllocator: can't allocate memory",

@@ -10,10 +10,10 @@ import psutil
 from engine import planner
 from engine.base.errors import UsageError
 from engine.base.units import byte_size
-from engine.devices import Device, can_compute, candidates
 from engine.memory_estimate import MemoryEstimate, training_memory
 from engine.planner import Remedy
-from engine.spec import RunSpec
+from engine.spec.devices import Device, can_compute, candidates
+from engine.spec.run import RunSpec
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

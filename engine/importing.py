@@ -10,10 +10,10 @@ from engine.base.errors import UsageError
 from engine.base.paths import sync_directory
 from engine.digest import IMPORTED
 from engine.incoming import RUN_ID
-from engine.labels import check_label
 from engine.protocol import Done, Import, encode
 from engine.run import Intent
 from engine.run_directory import Labels, RunDirectory
+from engine.spec.labels import check_label
 from engine.supervisor import Supervisor
 
 TOKEN = re.compile(r"[0-9a-f]{32}")

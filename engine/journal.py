@@ -16,7 +16,7 @@ from typing import Annotated, BinaryIO, Self
 import msgspec
 
 from engine.base.paths import open_private
-from engine.precision import Precision
+from engine.spec.precision import Precision
 
 READ_LIMIT_BYTES = 2 << 20
 """Most that one reading takes, so that a long journal is ingested in several transactions."""

@@ -18,7 +18,7 @@ from engine.base.paths import Home, open_private
 from engine.base.version import PROTOCOL, VERSION
 from engine.connection import PATIENCE_SECONDS, Connection, NoEngine
 from engine.protocol import Greeting, Hello, Shutdown
-from engine.settings import read_settings
+from engine.spec.settings import read_settings
 
 EXIT_LOCKED = 75
 """Of an engine that finds another one serving its home (EX_TEMPFAIL of sysexits.h)."""

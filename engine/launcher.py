@@ -15,8 +15,8 @@ from engine.base.errors import DepthscopeError
 from engine.base.locks import hold, read_pid, write_pid
 from engine.base.logs import cap_log
 from engine.base.paths import open_private
-from engine.devices import Device
 from engine.run_directory import RunDirectory
+from engine.spec.devices import Device
 
 KEEP_FREED_MEMORY = {
     "MALLOC_MMAP_MAX_": "0",

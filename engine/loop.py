@@ -15,8 +15,8 @@ from engine.gradients import Measurement, layer_rows, measure, weight_norms
 from engine.journal import SECONDS_BETWEEN_CHECKPOINTS, Epoch, Gradients, Notice
 from engine.progress import finite
 from engine.run_directory import ExitReason
-from engine.schedule import learning_rate_at
 from engine.session import Session, is_saved, note_initial_gradients, save, settle_save
+from engine.spec.schedule import learning_rate_at
 from engine.stopping import reason_to_stop, stopping_words
 from engine.training import diverged_at, has_finite_weights
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from engine.precision import BYTES_OF_ACTIVATION, Precision, native_for
-from engine.spec import RunSpec
+from engine.spec.precision import BYTES_OF_ACTIVATION, Precision, native_for
+from engine.spec.run import RunSpec
 from models import activations, cost
 from models.catalog import ModelSpec
 from models.cost import IMAGE_CHANNELS, IMAGE_SIZE, LayerKind

@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from engine import precision
-from engine.precision import Precision
-from engine.spec import RunSpec
+from engine.spec import precision
+from engine.spec.precision import Precision
+from engine.spec.run import RunSpec
 
 CUBLAS_WORKSPACE = ":4096:8"
 """Fixed work space, without which cuBLAS may add in another order from run to run (NVIDIA, cuBLAS documentation)."""

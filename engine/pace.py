@@ -17,8 +17,8 @@ from typing import Self
 import msgspec
 
 from engine.journal import SECONDS_BETWEEN_CHECKPOINTS
-from engine.precision import Precision
-from engine.spec import RunSpec
+from engine.spec.precision import Precision
+from engine.spec.run import RunSpec
 from models.catalog import ModelSpec, label
 from models.cost import forward_macs
 

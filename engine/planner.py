@@ -8,8 +8,8 @@ import msgspec
 
 from engine.base.units import byte_size
 from engine.memory_estimate import MemoryEstimate, training_memory, used_precision
-from engine.precision import BYTES_OF_ACTIVATION, Precision
-from engine.spec import RunSpec
+from engine.spec.precision import BYTES_OF_ACTIVATION, Precision
+from engine.spec.run import RunSpec
 
 
 class Remedy(msgspec.Struct, frozen=True, kw_only=True):

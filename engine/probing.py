@@ -13,10 +13,10 @@ import msgspec
 
 from engine.base.errors import DepthscopeError
 from engine.base.paths import Home, write_atomically
-from engine.devices import Device
 from engine.launcher import training_environment
 from engine.pace import Pace
-from engine.spec import RunSpec
+from engine.spec.devices import Device
+from engine.spec.run import RunSpec
 
 MAX_KEPT = 500
 

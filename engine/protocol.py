@@ -13,7 +13,7 @@ import msgspec
 from engine.base.version import PROTOCOL, VERSION
 from engine.pace import Estimate
 from engine.queue import QueueState
-from engine.spec import RunSpec
+from engine.spec.run import RunSpec
 
 MAX_LINE_BYTES = 8 << 20
 """Longer requests are refused; a thousand runs fit in a tenth of it."""

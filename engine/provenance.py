@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 
 from engine.journal import Resumed, Started, read_journal
-from engine.precision import Precision
 from engine.run import Run
 from engine.run_directory import RunDirectory
+from engine.spec.precision import Precision
 
 
 class Worked(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,9 +14,9 @@ from engine.base.near_names import hint
 from engine.digest import TELLING
 from engine.index_reader import IndexReader
 from engine.pace import Estimate, Pace, Truth, Workload
-from engine.precision import Precision
 from engine.run import EpochRow, EventRow, GradientRow, Intent, Run, RunOutcome, RunStatus, StepRow
-from engine.spec import RunSpec
+from engine.spec.precision import Precision
+from engine.spec.run import RunSpec
 
 RUN_COLUMNS = (
     "id, name, experiment, spec, status, outcome, intent, position, place, held, device, error, created_at, started_at,"

@@ -12,7 +12,6 @@ from engine.base.errors import DepthscopeError
 from engine.base.paths import Home
 from engine.catching_up import ingest
 from engine.database import DatabaseUnusable, IndexNotWritten
-from engine.devices import CPU
 from engine.entering import enter
 from engine.journal import Resumed, Started
 from engine.labelling import Labelling
@@ -20,6 +19,7 @@ from engine.launcher import Launcher
 from engine.queries import Reader
 from engine.run import Intent, Run, RunStatus
 from engine.run_directory import RunDirectory
+from engine.spec.devices import CPU
 from engine.store import Store
 
 log = logging.getLogger(__name__)

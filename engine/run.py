@@ -7,8 +7,8 @@ from enum import StrEnum
 import msgspec
 
 from engine.pace import Estimate
-from engine.precision import Precision
-from engine.spec import RunSpec
+from engine.spec.precision import Precision
+from engine.spec.run import RunSpec
 
 DISK_FULL = "disk full"
 NO_ACCESS = "no access"

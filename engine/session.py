@@ -21,10 +21,10 @@ from engine.gradients import Layer, Measurement, layer_rows, layers
 from engine.host_copy import HostCopy
 from engine.journal import Checkpointed, Epoch, Gradients, JournalWriter, Notice
 from engine.loss_scaling import LossScale
-from engine.precision import Precision
 from engine.progress import ProgressMeter
 from engine.run_directory import RunDirectory
-from engine.spec import RunSpec
+from engine.spec.precision import Precision
+from engine.spec.run import RunSpec
 from engine.steps import EagerSteps, Steps
 from engine.training import DeviceData, TrainingState
 

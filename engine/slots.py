@@ -16,11 +16,11 @@ import psutil
 
 from engine.base.errors import DatasetError, UsageError
 from engine.base.paths import Home
-from engine.devices import CPU, Device, MemoryReading, can_compute, candidates, read_memory
 from engine.memory_estimate import training_memory
 from engine.run import Run
 from engine.run_directory import Assignment
-from engine.settings import Settings
+from engine.spec.devices import CPU, Device, MemoryReading, can_compute, candidates, read_memory
+from engine.spec.settings import Settings
 
 SECONDS_BETWEEN_READINGS = 2.0
 """A driver is not asked four times a second how much memory is free."""

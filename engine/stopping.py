@@ -13,7 +13,7 @@ from pathlib import Path
 from engine.base.units import duration
 from engine.diagnosis import STOPPING_EPOCHS, Symptom, flat_epochs, flat_words
 from engine.journal import Epoch, StoppedEarly, read_journal
-from engine.spec import RunSpec, StopRule
+from engine.spec.run import RunSpec, StopRule
 
 
 def epochs_to_judge(journal: Path, epochs_done: int) -> dict[int, Epoch]:

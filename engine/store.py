@@ -34,7 +34,7 @@ from engine.request_tables import RequestTables
 from engine.run import RunOutcome, RunStatus
 from engine.run_directory import Labels
 from engine.schema import CREATE, SCHEMA_VERSION
-from engine.spec import RunSpec, encode_spec
+from engine.spec.run import RunSpec, encode_spec
 from models.catalog import label
 
 log = logging.getLogger(__name__)

@@ -20,9 +20,9 @@ from engine.datasets import Dataset, balanced_subset
 from engine.loss_scaling import LossScale
 from engine.memory import checkpoint_blocks
 from engine.numerics import computing, memory_format, resolve
-from engine.precision import Precision
-from engine.recipes import Recipe
-from engine.spec import RunSpec
+from engine.spec.precision import Precision
+from engine.spec.recipes import Recipe
+from engine.spec.run import RunSpec
 from models.build import build_model
 
 EVALUATION_BATCH_SIZE = 1000

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from engine import numerics
 from engine.memory import checkpoint_blocks
-from engine.precision import Precision
+from engine.spec.precision import Precision
 from engine.training import DeviceData
 from models.build import build_model
 from models.catalog import ModelSpec

@@ -6,10 +6,10 @@ import math
 
 from engine.base.paths import Home
 from engine.journal import Epoch, Gradients, LayerGradients, Started, Step
-from engine.recipes import recipe
 from engine.run import RunOutcome, RunStatus
 from engine.run_directory import Labels
-from engine.spec import DataSpec, RunSpec
+from engine.spec.recipes import recipe
+from engine.spec.run import DataSpec, RunSpec
 from engine.store import Store
 from models.catalog import model_spec
 

@@ -28,8 +28,9 @@ def bench(
     """Time depthscope's loop and a textbook loop (DataLoader, float32, loss.item()) in turns, on random images."""
     from console import benching, planning
     from console.output import narrate, print_json
-    from engine import devices, launch
+    from engine import launch
     from engine.base.paths import find_home
+    from engine.spec import devices
     from models import catalog
 
     home = find_home()

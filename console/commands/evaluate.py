@@ -11,7 +11,7 @@ from console.commands.options import JsonOption, RunArgument
 
 if TYPE_CHECKING:
     from engine.run import Run
-    from engine.spec import RunSpec
+    from engine.spec.run import RunSpec
 
 
 def weights(run: RunArgument) -> None:
@@ -47,11 +47,11 @@ def evaluate(
     """Measure the test error of a run's weights, or of a network trained elsewhere; nothing in a file is executed."""
     from console import evaluating, planning
     from console.output import print_json
-    from engine import devices
     from engine.base.errors import UsageError
     from engine.base.paths import find_home
     from engine.evaluation_protocol import EvaluationTask
-    from engine.precision import Precision
+    from engine.spec import devices
+    from engine.spec.precision import Precision
 
     home = find_home()
     found: Run | None = None
@@ -132,7 +132,7 @@ def of_run(run: Run, precision: str | None) -> RunSpec:
     import msgspec
 
     from engine.base.errors import UsageError
-    from engine.precision import Precision
+    from engine.spec.precision import Precision
 
     try:
         used = Precision(precision) if precision is not None else run.precision or run.spec.recipe.precision

@@ -28,8 +28,8 @@ from console.widgets.choices import Choices
 from console.widgets.field import Field
 from engine.base.errors import DepthscopeError
 from engine.protocol import NewRun, Submit
-from engine.recipes import RECIPES
-from engine.spec import RunSpec, StopRule
+from engine.spec.recipes import RECIPES
+from engine.spec.run import RunSpec, StopRule
 from models.catalog import Architecture
 
 SECONDS_AFTER_TYPING = 0.15

@@ -20,9 +20,9 @@ import torch.nn.functional as F
 
 from console.benching import bench_document, bench_network, bench_table, conditions
 from engine import numerics
-from engine.devices import CPU, find_devices
-from engine.recipes import recipe
-from engine.spec import RunSpec
+from engine.spec.devices import CPU, find_devices
+from engine.spec.recipes import recipe
+from engine.spec.run import RunSpec
 from engine.worker import torch_device
 from models import cost
 from models.catalog import label, model_spec

@@ -18,8 +18,8 @@ import torch
 from engine import numerics
 from engine.augmentation import EpochDraws
 from engine.gradients import layers, measure
-from engine.recipes import recipe
-from engine.spec import RunSpec
+from engine.spec.recipes import recipe
+from engine.spec.run import RunSpec
 from engine.steps import steps_for
 from engine.training import DeviceData, start_training
 from engine.worker import device_name

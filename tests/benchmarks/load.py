@@ -28,7 +28,7 @@ from engine.base.paths import Home
 from engine.journal import AnyEvent, Checkpointed, JournalWriter, read_journal
 from engine.queries import Reader
 from engine.run_directory import Labels, RunDirectory
-from engine.spec import encode_spec
+from engine.spec.run import encode_spec
 from engine.store import Store
 from tests.benchmarks.console import environment, first_frames
 from tests.benchmarks.startup import seconds

@@ -16,9 +16,9 @@ import torch
 
 from console.formatting import byte_size, table
 from engine.memory_estimate import training_memory
-from engine.precision import BYTES_OF_ACTIVATION, Precision
-from engine.recipes import recipe
-from engine.spec import RunSpec
+from engine.spec.precision import BYTES_OF_ACTIVATION, Precision
+from engine.spec.recipes import recipe
+from engine.spec.run import RunSpec
 from models.activations import saved_bytes
 from models.catalog import ModelSpec, label, model_spec
 from tests.memory_trace import saved_by_autograd

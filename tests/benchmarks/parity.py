@@ -20,10 +20,10 @@ from engine import datasets, numerics
 from engine.augmentation import EpochDraws
 from engine.base.paths import find_home
 from engine.datasets import Dataset
-from engine.precision import Precision
-from engine.recipes import recipe
-from engine.schedule import learning_rate_at
-from engine.spec import DataSpec, RunSpec
+from engine.spec.precision import Precision
+from engine.spec.recipes import recipe
+from engine.spec.run import DataSpec, RunSpec
+from engine.spec.schedule import learning_rate_at
 from engine.steps import steps_for
 from engine.training import load_to_device, start_training
 from engine.worker import device_name

@@ -23,8 +23,8 @@ from typing import Any
 import psutil
 
 from console.estimates import QUIET_PERCENT
-from engine.devices import Device, busy_percent, device_name, find_devices
 from engine.probing import torch_version
+from engine.spec.devices import Device, busy_percent, device_name, find_devices
 
 
 def depthscope(home: Path, *words: str) -> Any:

@@ -19,7 +19,7 @@ from pathlib import Path
 from engine.base.paths import Home
 from engine.run import RunOutcome, RunStatus
 from engine.run_directory import Labels
-from engine.spec import RunSpec
+from engine.spec.run import RunSpec
 from engine.store import Store
 from models.catalog import model_spec
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import msgspec
 
 from console.benching import NetworkResult, bench_document, bench_network, bench_table, conditions
-from engine.devices import find_devices
-from engine.precision import Precision
-from engine.recipes import recipe
-from engine.spec import RunSpec
+from engine.spec.devices import find_devices
+from engine.spec.precision import Precision
+from engine.spec.recipes import recipe
+from engine.spec.run import RunSpec
 from models.catalog import label, model_spec
 
 GOALS = {20: (5.0, 33), 56: (3.0, 38), 110: (2.3, 40), 50: (3.0, 27), 101: (3.0, 30)}

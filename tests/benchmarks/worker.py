@@ -23,10 +23,10 @@ from engine import numerics
 from engine.augmentation import EpochDraws
 from engine.journal import JournalWriter
 from engine.loop import train
-from engine.recipes import recipe
 from engine.run_directory import ExitReason, Labels, RunDirectory
 from engine.session import Session
-from engine.spec import RunSpec
+from engine.spec.recipes import recipe
+from engine.spec.run import RunSpec
 from engine.steps import steps_for
 from engine.training import DeviceData, start_training
 from engine.worker import device_name

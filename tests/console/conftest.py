@@ -12,15 +12,15 @@ import pytest
 import console.app
 import console.estimates
 import console.planning
-import engine.devices
 import engine.fitting
+import engine.spec.devices
 from console.app import ConsoleApp
 from console.config import Config
 from console.pulse import EngineState, Pulse
 from engine.base.paths import Home
-from engine.devices import CPU, HostReading
-from engine.precision import Precision
 from engine.protocol import Greeting
+from engine.spec.devices import CPU, HostReading
+from engine.spec.precision import Precision
 from tests import samples
 
 UP = Pulse(
@@ -65,7 +65,7 @@ def sample_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "find_devices", lambda: (CPU,))
     monkeypatch.setattr(console.estimates, "device_name", lambda _device: "a processor")
     monkeypatch.setattr(engine.fitting, "machine_bytes", lambda: 24 << 30)
-    monkeypatch.setattr(engine.devices, "of_cpu", lambda: (Precision.FP32,))
+    monkeypatch.setattr(engine.spec.devices, "of_cpu", lambda: (Precision.FP32,))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 

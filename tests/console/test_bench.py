@@ -11,9 +11,9 @@ import torch
 
 from console.benching import LoopProcess, NetworkResult, bench_table
 from engine.bench_protocol import Loop, Task
-from engine.devices import CPU
-from engine.recipes import recipe
-from engine.spec import RunSpec
+from engine.spec.devices import CPU
+from engine.spec.recipes import recipe
+from engine.spec.run import RunSpec
 from engine.textbook import TextbookLoop
 from models import cost
 from models.build import build_model

@@ -10,12 +10,12 @@ import console.estimates
 from console.estimates import Knowledge, gather, probe
 from engine import launch
 from engine.base.paths import Home
-from engine.devices import CPU
 from engine.pace import Pace, Workload
-from engine.precision import Precision
 from engine.probing import Task
 from engine.protocol import NewRun
 from engine.run import RunStatus
+from engine.spec.devices import CPU
+from engine.spec.precision import Precision
 from engine.store import Store
 from tests.samples import add_sample, sample_spec
 

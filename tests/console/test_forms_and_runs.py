@@ -14,7 +14,7 @@ from console.screens.comparison import ComparisonScreen
 from console.screens.home import HomeScreen
 from console.screens.new_experiment import NewExperimentScreen
 from console.screens.run import RunScreen
-from engine.spec import decode_spec
+from engine.spec.run import decode_spec
 from tests.console.driving import press, settle, table, told, until
 
 Asked = list[Any]

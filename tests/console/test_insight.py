@@ -12,7 +12,7 @@ from console.screens.comparison import ComparisonScreen
 from console.screens.new_experiment import NewExperimentScreen
 from console.widgets.chart import Chart
 from engine.base.paths import Home
-from engine.spec import StopRule
+from engine.spec.run import StopRule
 from tests.console.driving import press, settle, until
 from tests.recorded_runs import recorded_home
 from tests.samples import fill_depths

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from engine.devices import cpu_name
 from engine.pace import Pace, Workload
-from engine.precision import Precision
 from engine.probing import keep, torch_version
-from engine.recipes import recipe
-from engine.spec import RunSpec
+from engine.spec.devices import cpu_name
+from engine.spec.precision import Precision
+from engine.spec.recipes import recipe
+from engine.spec.run import RunSpec
 from models.catalog import model_spec
 
 TINY = ("--data", "tiny", "--width", "4", "--batch-size", "20", "--precision", "fp32", "--device", "cpu")

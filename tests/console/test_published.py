@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from console.published import HE, PUBLISHED, REPORT, differences, published
-from engine.precision import Precision
-from engine.recipes import recipe
-from engine.spec import DataSpec, RunSpec
+from engine.spec.precision import Precision
+from engine.spec.recipes import recipe
+from engine.spec.run import DataSpec, RunSpec
 from models.catalog import Architecture, model_spec
 
 

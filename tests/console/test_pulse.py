@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from console.pulse import EngineState, Pulse, engine_words, gpu_words, host_words
-from engine.devices import GpuReading, HostReading
 from engine.protocol import Greeting
+from engine.spec.devices import GpuReading, HostReading
 
 GIB = 1 << 30
 

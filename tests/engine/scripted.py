@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 from engine.base.paths import Home
-from engine.devices import Device, MemoryReading
 from engine.handlers import handle
 from engine.journal import AnyEvent, JournalWriter
 from engine.protocol import AnyRequest, Done, NewRun, Submit
 from engine.queries import Reader
-from engine.recipes import recipe
 from engine.run import Run, RunStatus
 from engine.run_directory import ExitReason, RunDirectory
-from engine.settings import Settings
-from engine.spec import RunSpec
+from engine.spec.devices import Device, MemoryReading
+from engine.spec.recipes import recipe
+from engine.spec.run import RunSpec
+from engine.spec.settings import Settings
 from engine.store import Store
 from engine.supervisor import Supervisor
 from models.catalog import model_spec

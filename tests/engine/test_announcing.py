@@ -16,10 +16,10 @@ import pytest
 from engine.announcing import Announcer, announce
 from engine.base.errors import UsageError
 from engine.base.paths import Home
-from engine.devices import CPU
 from engine.protocol import Retry, Stop
 from engine.run_directory import ExitReason
-from engine.settings import Hook, read_settings
+from engine.spec.devices import CPU
+from engine.spec.settings import Hook, read_settings
 from tests.conftest import wait_until
 from tests.engine.scripted import Scene, scene
 

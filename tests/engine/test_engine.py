@@ -20,7 +20,7 @@ from engine.connection import Connection
 from engine.journal import Epoch, read_journal
 from engine.launch import ensure_engine
 from engine.protocol import Done, Hello, NewRun, Refused, Submit
-from engine.spec import DataSpec, RunSpec
+from engine.spec.run import DataSpec, RunSpec
 from models.catalog import model_spec
 
 LONG = ("--epochs", "2000")

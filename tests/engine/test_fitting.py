@@ -8,13 +8,13 @@ import torch
 
 from engine import failures, fitting, worker
 from engine.base.errors import UsageError
-from engine.devices import Device
 from engine.fitting import check_memory, judge, made_to_fit
 from engine.memory_estimate import training_memory
 from engine.planner import Remedy, remedies, suggestion
-from engine.precision import Precision, of_gpu
-from engine.recipes import recipe
-from engine.spec import RunSpec
+from engine.spec.devices import Device
+from engine.spec.precision import Precision, of_gpu
+from engine.spec.recipes import recipe
+from engine.spec.run import RunSpec
 from models.catalog import model_spec
 
 SIZES = {"num_train": 50_000, "num_test": 10_000}

@@ -14,10 +14,10 @@ from engine.gradients import layers, measure, norms, weight_norms
 from engine.journal import Epoch, Gradients, JournalWriter, LayerGradients, read_journal
 from engine.loop import train
 from engine.loss_scaling import LossScale
-from engine.recipes import recipe
 from engine.run_directory import ExitReason, Labels, RunDirectory
 from engine.session import Session, restore
-from engine.spec import RunSpec
+from engine.spec.recipes import recipe
+from engine.spec.run import RunSpec
 from engine.training import Batch, TrainingState, start_training, train_step, update
 from models.build import build_model
 from models.catalog import ModelSpec, model_spec

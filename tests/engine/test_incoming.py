@@ -14,11 +14,11 @@ import pytest
 from engine.base.errors import UsageError
 from engine.base.locks import hold
 from engine.base.paths import Home
-from engine.devices import CPU
 from engine.incoming import is_here, look_at, staged
 from engine.protocol import Import
 from engine.run import RunStatus
 from engine.run_directory import RunDirectory
+from engine.spec.devices import CPU
 from tests.engine.scripted import Scene, scene
 
 RECORDED = Path(__file__).parents[1] / "recorded" / "quickstart"

@@ -12,13 +12,13 @@ import pytest
 from engine.base.errors import UsageError
 from engine.base.paths import Home
 from engine.database import IndexNotWritten
-from engine.devices import CPU
 from engine.handlers import handle
 from engine.labelling import Labelling
 from engine.protocol import Hold, Move, Pause, Remove, Retry, SetQueue, Stop
 from engine.queue import QueueState, read_queue
 from engine.run import Intent, RunOutcome, RunStatus
 from engine.run_directory import ExitReason, RunDirectory
+from engine.spec.devices import CPU
 from tests.engine.scripted import Scene, scene
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from engine.memory_estimate import evaluation_batch_size, evaluation_bytes, training_memory
-from engine.precision import Precision
-from engine.recipes import recipe
-from engine.spec import DataSpec, RunSpec
+from engine.spec.precision import Precision
+from engine.spec.recipes import recipe
+from engine.spec.run import DataSpec, RunSpec
 from engine.training import Batch, evaluate, start_training, train_step
 from models.activations import saved_bytes
 from models.catalog import ModelSpec, label, model_spec

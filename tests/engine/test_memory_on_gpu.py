@@ -11,9 +11,9 @@ import torch
 from engine import numerics
 from engine.augmentation import EpochDraws
 from engine.memory_estimate import evaluation_batch_size, training_memory
-from engine.precision import Precision, of_gpu
-from engine.recipes import recipe
-from engine.spec import RunSpec
+from engine.spec.precision import Precision, of_gpu
+from engine.spec.recipes import recipe
+from engine.spec.run import RunSpec
 from engine.training import evaluate, start_training, train_step, training_batch
 from models.catalog import model_spec
 from tests.memory_trace import unlearnt_data

@@ -9,8 +9,8 @@ import pytest
 
 from engine.base.paths import Home
 from engine.pace import Pace, Paces, Source, Truth, Workload, epoch_seconds, errors_by_source, upper
-from engine.precision import Precision
 from engine.queries import Reader
+from engine.spec.precision import Precision
 from tests.samples import fill_small, sample_spec
 
 SIZES = {"num_train": 50_000, "num_test": 10_000}

@@ -10,12 +10,12 @@ import pytest
 
 from engine import probing
 from engine.base.paths import Home
-from engine.devices import CPU, cpu_name
 from engine.pace import Pace, Workload
-from engine.precision import Precision
 from engine.probing import NoPace, ProbeFailed, Task, keep, probe_all, read_kept
-from engine.recipes import recipe
-from engine.spec import RunSpec
+from engine.spec.devices import CPU, cpu_name
+from engine.spec.precision import Precision
+from engine.spec.recipes import recipe
+from engine.spec.run import RunSpec
 from models.catalog import model_spec
 
 

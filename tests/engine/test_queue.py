@@ -8,10 +8,10 @@ import pytest
 
 from engine.base.errors import UsageError
 from engine.base.paths import Home
-from engine.devices import CPU
 from engine.protocol import Hold, Move, Pause, Release, Remove, Restore, Resume, Retry, SetQueue, Stop
 from engine.queue import QueueState, new_places, read_queue
 from engine.run_directory import ExitReason
+from engine.spec.devices import CPU
 from tests.engine.scripted import Scene, scene
 
 

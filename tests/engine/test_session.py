@@ -11,10 +11,10 @@ import torch
 from engine.augmentation import EpochDraws
 from engine.journal import Checkpointed, Epoch, JournalWriter, Notice, Step, read_journal
 from engine.loop import train
-from engine.recipes import recipe
 from engine.run_directory import ExitReason, Labels, RunDirectory
 from engine.session import Session, restore, save, settle_save
-from engine.spec import RunSpec
+from engine.spec.recipes import recipe
+from engine.spec.run import RunSpec
 from engine.training import start_training
 from models.catalog import model_spec
 from tests.engine.test_training import random_data

@@ -9,16 +9,16 @@ import pytest
 
 from engine import slots
 from engine.base.paths import Home
-from engine.devices import CPU, Device, MemoryReading
 from engine.journal import Started, Step
 from engine.launcher import WorkerHolds
 from engine.memory_estimate import training_memory
-from engine.precision import Precision
 from engine.protocol import Move, NewRun, Pause, Resume, Submit
-from engine.recipes import recipe
 from engine.run_directory import ExitReason, RunDirectory
-from engine.settings import Settings
-from engine.spec import DataSpec
+from engine.spec.devices import CPU, Device, MemoryReading
+from engine.spec.precision import Precision
+from engine.spec.recipes import recipe
+from engine.spec.run import DataSpec
+from engine.spec.settings import Settings
 from tests.engine.scripted import GPUS, Scene, scene, spec_of
 
 THREE_ON_THE_FIRST = Settings(slots={"cuda:0": 3})

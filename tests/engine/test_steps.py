@@ -10,9 +10,9 @@ from torch import Tensor
 from engine import numerics
 from engine.augmentation import EpochDraws
 from engine.captured_steps import CapturedSteps, DeviceSteps, batch_sizes
-from engine.precision import Precision
-from engine.recipes import recipe
-from engine.spec import RunSpec
+from engine.spec.precision import Precision
+from engine.spec.recipes import recipe
+from engine.spec.run import RunSpec
 from engine.steps import EagerSteps, steps_for
 from engine.training import TrainingState, evaluate, start_training
 from models.catalog import model_spec

@@ -8,8 +8,8 @@ import pytest
 
 from engine.diagnosis import STOPPING_EPOCHS
 from engine.journal import AnyEvent, Epoch, JournalWriter
-from engine.recipes import recipe
-from engine.spec import RunSpec, StopRule
+from engine.spec.recipes import recipe
+from engine.spec.run import RunSpec, StopRule
 from engine.stopping import epochs_to_judge, reason_to_stop, stopping_words
 from models.catalog import model_spec
 

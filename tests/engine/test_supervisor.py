@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from engine import devices
 from engine.base.paths import Home
-from engine.devices import CPU, allowed
 from engine.journal import Notice, Resumed
 from engine.run_directory import ExitReason
 from engine.settling import MAX_CRASHES
+from engine.spec import devices
+from engine.spec.devices import CPU, allowed
 from engine.supervisor import Supervisor
 from tests.engine.scripted import GPUS, Scene, scene
 

@@ -11,9 +11,9 @@ import torchvision.transforms.functional as TF
 from torch import Tensor, nn
 
 from engine.augmentation import EpochDraws
-from engine.recipes import recipe
-from engine.schedule import learning_rate_at
-from engine.spec import RunSpec
+from engine.spec.recipes import recipe
+from engine.spec.run import RunSpec
+from engine.spec.schedule import learning_rate_at
 from engine.training import (
     Batch,
     DeviceData,

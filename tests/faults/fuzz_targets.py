@@ -17,16 +17,16 @@ from engine.base.errors import CheckpointDamaged, UsageError
 from engine.base.paths import Home
 from engine.checkpoint import CHECKPOINT_FORMAT, MAGIC, load_checkpoint
 from engine.daemon import Engine
-from engine.devices import CPU
 from engine.journal import Checkpointed, Epoch, JournalWriter, Notice, Resumed, Started, Step, read_journal
 from engine.memory_estimate import training_memory
-from engine.precision import Precision
 from engine.protocol import Hello, Move, NewRun, Pause, Refused, SetQueue, Submit, decode_reply, encode
 from engine.queue import QueueState
-from engine.recipes import recipe
 from engine.run_directory import Labels
-from engine.schedule import learning_rate_at
-from engine.spec import RunSpec, decode_spec, encode_spec
+from engine.spec.devices import CPU
+from engine.spec.precision import Precision
+from engine.spec.recipes import recipe
+from engine.spec.run import RunSpec, decode_spec, encode_spec
+from engine.spec.schedule import learning_rate_at
 from models.catalog import model_spec
 from models.cost import forward_macs, num_parameters
 from tests.engine.scripted import scene

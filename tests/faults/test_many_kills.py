@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine.devices import cpu_name
+from engine.spec.devices import cpu_name
 from tests.faults.killing import (
     Executioner,
     check_nothing_lost,

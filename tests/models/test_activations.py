@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from engine.precision import BYTES_OF_ACTIVATION, Precision
+from engine.spec.precision import BYTES_OF_ACTIVATION, Precision
 from models.activations import parts, peak_bytes, saved_bytes
 from models.catalog import (
     FOUR_STAGE_BLOCKS,

@@ -19,10 +19,10 @@ from engine.checkpoint import CHECKPOINT_FORMAT, CheckpointDamaged, read_archive
 from engine.dataset_cache import map_array, read_info
 from engine.dataset_sources import ArrayUnpickler, unpickle
 from engine.foreign_weights import read_weights
-from engine.recipes import recipe
 from engine.run import RunOutcome
 from engine.run_directory import Labels
-from engine.spec import DataSpec, RunSpec
+from engine.spec.recipes import recipe
+from engine.spec.run import DataSpec, RunSpec
 from models.catalog import model_spec
 
 

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from engine.base.errors import UsageError
-from engine.recipes import RECIPES, recipe
-from engine.spec import DataSpec, RunSpec, check_fits_data, decode_spec, encode_spec
+from engine.spec.recipes import RECIPES, recipe
+from engine.spec.run import DataSpec, RunSpec, check_fits_data, decode_spec, encode_spec
 from models.catalog import model_spec
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from engine.recipes import RECIPES, recipe
-from engine.schedule import learning_rate_at
+from engine.spec.recipes import RECIPES, recipe
+from engine.spec.schedule import learning_rate_at
 
 
 def test_reference_falls_tenfold_at_half_and_three_quarters():

@@ -7,7 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from engine.base.errors import UsageError
-from engine.recipes import Recipe
+from engine.spec.recipes import Recipe
 from models.catalog import ModelSpec
 
 SPEC_FORMAT = 1

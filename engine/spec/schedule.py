@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from engine.recipes import Recipe, Schedule
+from engine.spec.recipes import Recipe, Schedule
 
 ONE_CYCLE_RISE = 0.3
 """Fraction of a one-cycle run in which the rate rises."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from engine.precision import Precision
+from engine.spec.precision import Precision
 
 MAX_COUNT = 10**9
 """No run has more epochs, nor a batch more images; their product is a number that a database holds."""

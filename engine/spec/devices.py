@@ -13,8 +13,8 @@ import psutil
 import pynvml
 
 from engine.base.errors import UsageError
-from engine.precision import AMPERE, Precision, of_cpu, of_gpu, resolve
-from engine.spec import RunSpec
+from engine.spec.precision import AMPERE, Precision, of_cpu, of_gpu, resolve
+from engine.spec.run import RunSpec
 
 
 class Device(msgspec.Struct, frozen=True):

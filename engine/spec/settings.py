@@ -9,7 +9,7 @@ import msgspec
 
 from engine.base.errors import UsageError
 from engine.base.paths import Home
-from engine.spec import is_cuda_name
+from engine.spec.run import is_cuda_name
 
 MAX_SLOTS = 64
 MAX_HOOK_SECONDS = 600.0

@@ -1,0 +1,1 @@
+"""What is asked for, on which device, under which settings."""
