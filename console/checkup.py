@@ -16,10 +16,11 @@ import msgspec
 import psutil
 
 from console.formatting import byte_size, clean
-from engine import datasets, launch
+from engine import launch
 from engine.base.errors import DepthscopeError
 from engine.base.paths import Home, find_home
 from engine.base.version import VERSION
+from engine.data import datasets
 from engine.database import sqlite_version
 from engine.logout import risk_of_home, systemd_runs
 from engine.queries import Reader

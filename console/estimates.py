@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from engine import datasets, probing
+from engine import probing
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import Home
 from engine.client import read
+from engine.data import datasets
 from engine.pace import Estimate, Pace, Paces, Truth, Workload, errors_by_source
 from engine.probing import NoPace, Task
 from engine.protocol import NewRun

@@ -9,10 +9,10 @@ import msgspec
 
 from console import planning
 from console.formatting import byte_size, count, duration
-from engine import datasets
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import Home
 from engine.base.units import size_as_typed
+from engine.data import datasets
 from engine.protocol import NewRun
 from engine.spec.recipes import RECIPES, Recipe
 from engine.spec.run import RunSpec

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 
 from console.formatting import clean
-from engine import datasets
 from engine.base.errors import UsageError
 from engine.base.paths import Home
 from engine.base.version import VERSION
+from engine.data import datasets
 from engine.protocol import NewRun
 from engine.spec.devices import check_device, find_devices
 from engine.spec.run import RunSpec, check_fits_data

@@ -11,9 +11,10 @@ from pathlib import Path
 import msgspec
 import torch
 
-from engine import datasets, numerics
+from engine import numerics
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import Home
+from engine.data import datasets
 from engine.evaluation_protocol import Evaluated, EvaluationAnswer, EvaluationTask, NotEvaluated
 from engine.foreign_weights import centre_shortcuts, fit, read_weights
 from engine.spec.run import check_fits_data

@@ -7,10 +7,11 @@ import resource
 import psutil
 import torch
 
-from engine import datasets, planner
+from engine import planner
 from engine.base.errors import DepthscopeError
 from engine.base.paths import Home
 from engine.base.units import byte_size
+from engine.data import datasets
 from engine.memory_estimate import GPU_CONTEXT_BYTES
 from engine.spec import precision
 from engine.spec.run import RunSpec

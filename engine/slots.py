@@ -160,7 +160,7 @@ class Slots:
         """Estimated peak memory of a run on a device, in bytes; a dataset that is not known yet counts nothing."""
         if (run.id, device.name) not in self._estimates:
             # Not at the top: an engine with one worker a device does not load numpy for this.
-            from engine import datasets
+            from engine.data import datasets
 
             try:
                 num_train, num_test, _ = datasets.describe(self._home, run.spec.data.name)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from engine.base.paths import Home, open_private
 from engine.base.units import byte_size
-from engine.dataset_catalog import BUILT_IN
+from engine.data.catalog import BUILT_IN
 from engine.run import DISK_FULL, NO_ACCESS, Run
 from engine.run_directory import RunDirectory
 from models.cost import num_parameters

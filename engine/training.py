@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.augmentation import EpochDraws, crop_and_flip, normalise
-from engine.datasets import Dataset, balanced_subset
+from engine.data.datasets import Dataset, balanced_subset
 from engine.loss_scaling import LossScale
 from engine.memory import checkpoint_blocks
 from engine.numerics import computing, memory_format, resolve

@@ -21,10 +21,11 @@ from types import FrameType
 
 import torch
 
-from engine import datasets, failures, numerics
+from engine import failures, numerics
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.locks import hold
 from engine.base.paths import Home, find_home
+from engine.data import datasets
 from engine.journal import JournalWriter, Notice, Resumed, Started
 from engine.loop import train
 from engine.run_directory import ExitReason, RunDirectory

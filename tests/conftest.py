@@ -19,7 +19,7 @@ import pytest
 from engine import launch
 from engine.base.locks import read_pid
 from engine.base.paths import Home
-from engine.dataset_cache import ImageSets, conversion_lock, store
+from engine.data.cache import ImageSets, conversion_lock, store
 from engine.queries import Reader
 from engine.run_directory import RunDirectory
 

@@ -10,7 +10,7 @@ import typer
 from console.commands.options import JsonOption
 
 if TYPE_CHECKING:
-    from engine.datasets import DatasetInfo, ListedDataset
+    from engine.data.datasets import DatasetInfo, ListedDataset
 
 LISTED_FIELDS = (
     "name", "built_in", "cached", "source", "synthetic", "num_train", "num_test", "num_classes", "num_bytes", "problem",
@@ -51,7 +51,7 @@ def list_command(as_json: JsonOption = False) -> None:
     from console.formatting import byte_size, table
     from console.output import narrate, print_json
     from engine.base.paths import find_home
-    from engine.datasets import list_datasets
+    from engine.data.datasets import list_datasets
 
     datasets = list_datasets(find_home())
     if as_json:
@@ -96,7 +96,7 @@ def fetch_command(
     """Download (or read, or draw) a built-in dataset, and convert it; a damaged one is converted again."""
     from console.output import narrate
     from engine.base.paths import find_home
-    from engine.datasets import prepare
+    from engine.data.datasets import prepare
 
     print_info(prepare(find_home(), name, source=source, repair=True, report=narrate), as_json=as_json)
 
@@ -120,7 +120,7 @@ def import_command(
     """Convert your own images to a dataset; archives are read without being extracted."""
     from console.output import narrate
     from engine.base.paths import find_home
-    from engine.datasets import import_images
+    from engine.data.datasets import import_images
 
     info = import_images(find_home(), path, name, replace=replace, resize=resize, sha256=sha256, report=narrate)
     print_info(info, as_json=as_json)
@@ -135,7 +135,7 @@ def verify_command(
     from console.output import narrate, print_json
     from engine.base.errors import DatasetError, DepthscopeError
     from engine.base.paths import find_home
-    from engine.datasets import describe, list_datasets, verify
+    from engine.data.datasets import describe, list_datasets, verify
 
     home = find_home()
     problems: dict[str, str | None] = {}

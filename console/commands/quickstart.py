@@ -29,7 +29,8 @@ def quickstart(
     from console.estimates import gather
     from console.output import narrate, print_json
     from console.verdict import read_epochs, read_gradients
-    from engine import client, datasets
+    from engine import client
+    from engine.data import datasets
 
     home = client.open_home()
     chosen = dataset or planning.quick_dataset(home, narrate)

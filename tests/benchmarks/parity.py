@@ -16,10 +16,11 @@ import time
 
 import torch
 
-from engine import datasets, numerics
+from engine import numerics
 from engine.augmentation import EpochDraws
 from engine.base.paths import find_home
-from engine.datasets import Dataset
+from engine.data import datasets
+from engine.data.datasets import Dataset
 from engine.spec.precision import Precision
 from engine.spec.recipes import recipe
 from engine.spec.run import DataSpec, RunSpec

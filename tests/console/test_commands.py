@@ -197,8 +197,8 @@ def test_quickstart_takes_an_imported_copy_of_cifar_and_else_synthetic_images_an
 ):
     """What is here is used; what cannot be fetched within seconds is not waited for."""
     from console import planning
-    from engine import datasets
     from engine.base.errors import DatasetError
+    from engine.data import datasets
 
     def unreachable(*_args: object, **_options: object) -> None:
         raise DatasetError("no network")

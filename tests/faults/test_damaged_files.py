@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine import checkpoint, dataset_cache, datasets, journal
+from engine import checkpoint, journal
 from engine.base.errors import DatasetError
 from engine.checkpoint import load_checkpoint, save_checkpoint
+from engine.data import cache, datasets
 from engine.journal import JournalWriter, Notice, read_journal
 from tests.conftest import TestHome
 
@@ -207,7 +208,7 @@ def test_garbage_is_told_where_a_run_is_shown_and_a_spoilt_row_comes_back(home: 
 def silent_loads(home: TestHome, damaged: Callable[[bytes], Iterator[bytes]]) -> list[str]:
     """Files of a dataset that were loaded although they were damaged, with another content than they had."""
     before = datasets.load(home.home, "tiny")
-    info, arrays = before.info, [np.array(getattr(before, array)) for array in dataset_cache.ARRAYS]
+    info, arrays = before.info, [np.array(getattr(before, array)) for array in cache.ARRAYS]
     found: list[str] = []
     refusals: list[tuple[str, str]] = []
     for path in sorted((home.home.data / "tiny").iterdir()):
@@ -220,8 +221,7 @@ def silent_loads(home: TestHome, damaged: Callable[[bytes], Iterator[bytes]]) ->
                 refusals.append((path.name, str(error)))
                 continue
             same = loaded.info == info and all(
-                np.array_equal(getattr(loaded, array), was)
-                for array, was in zip(dataset_cache.ARRAYS, arrays, strict=True)
+                np.array_equal(getattr(loaded, array), was) for array, was in zip(cache.ARRAYS, arrays, strict=True)
             )
             # White space between the fields of dataset.json means nothing.
             if not same:
@@ -252,7 +252,7 @@ def test_a_flipped_bit_of_a_dataset_is_refused_and_named(stored: TestHome):
 
 def test_without_the_checksums_a_dataset_would_be_loaded_silently(stored: TestHome, monkeypatch: pytest.MonkeyPatch):
     """The control, of the arrays: sizes are right, so a look at them alone sees nothing."""
-    monkeypatch.setattr(dataset_cache, "check_content", lambda _home, _info: None)
+    monkeypatch.setattr(cache, "check_content", lambda _home, _info: None)
     monkeypatch.setattr(datasets, "check_content", lambda _home, _info: None)
 
     assert {"train_images.npy", "train_labels.npy"} <= set(silent_loads(stored, lambda content: flips(content, 100)))
@@ -262,7 +262,7 @@ def test_without_its_own_checksum_a_description_would_be_loaded_silently(
     stored: TestHome, monkeypatch: pytest.MonkeyPatch
 ):
     """The control, of dataset.json: another digit of a mean is another normalisation."""
-    monkeypatch.setattr(dataset_cache.DatasetInfo, "own_digest", lambda info: info.sha256)
+    monkeypatch.setattr(cache.DatasetInfo, "own_digest", lambda info: info.sha256)
 
     assert "dataset.json" in silent_loads(stored, lambda content: flips(content, NUM_DATASET_FLIPS))
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from console.pulse import take_pulse
-from engine import datasets
 from engine.base.errors import DatasetError, DepthscopeError
 from engine.base.paths import Home
 from engine.checkpoint import load_checkpoint
+from engine.data import datasets
 from engine.journal import Epoch, read_journal
 from engine.run import DISK_FULL, RunStatus
 from engine.storage import trouble_of

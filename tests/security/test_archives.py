@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from engine.archives import MAX_MEMBER_BYTES
+from engine.data.archives import MAX_MEMBER_BYTES
 
 MAX_RESIDENT_BYTES = 300 << 20
 MEASURE = (
@@ -73,9 +73,11 @@ CASES = {
 }
 
 
-ANY_NAME = "import engine.archives; engine.archives.checked_parts = lambda path, name: tuple(name.split('/'))\n"
+ANY_NAME = (
+    "import engine.data.archives; engine.data.archives.checked_parts = lambda path, name: tuple(name.split('/'))\n"
+)
 ANY_KIND = "import tarfile; tarfile.TarInfo.isreg = lambda header: True\n"
-ANY_SIZE = "import engine.archives; engine.archives.MAX_MEMBER_BYTES = 1 << 40\n"
+ANY_SIZE = "import engine.data.archives; engine.data.archives.MAX_MEMBER_BYTES = 1 << 40\n"
 TAKEN_OUT = {
     "absolute": (ANY_NAME, "would lie outside"),
     "climbing": (ANY_NAME, "would lie outside"),

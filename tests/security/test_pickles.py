@@ -16,8 +16,8 @@ import torch
 
 from engine.base.errors import DatasetError, UsageError
 from engine.checkpoint import CHECKPOINT_FORMAT, CheckpointDamaged, read_archive, write_archive
-from engine.dataset_cache import map_array, read_info
-from engine.dataset_sources import ArrayUnpickler, unpickle
+from engine.data.cache import map_array, read_info
+from engine.data.sources import ArrayUnpickler, unpickle
 from engine.foreign_weights import read_weights
 from engine.run import RunOutcome
 from engine.run_directory import Labels

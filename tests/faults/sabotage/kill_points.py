@@ -114,11 +114,11 @@ def arm(directory: Path) -> None:
 def install(directory: Path) -> None:
     """Put every point into the modules of the worker before it imports them from each other."""
     import engine.checkpoint
-    import engine.datasets
+    import engine.data.datasets
     import engine.journal
     import engine.training
 
-    around(engine.datasets, "load", before=lambda *_: plan.reach(LOADING))
+    around(engine.data.datasets, "load", before=lambda *_: plan.reach(LOADING))
     around(
         engine.training,
         "train_step",

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine import datasets
 from engine.base.errors import DatasetError
 from engine.base.paths import Home
+from engine.data import datasets
 
 Files = dict[str, bytes]
 

@@ -20,10 +20,10 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from engine.archives import read_members, shown
 from engine.base.errors import DatasetError
-from engine.dataset_cache import Images, ImageSets, Labels, Report
-from engine.dataset_catalog import BUILT_IN
+from engine.data.archives import read_members, shown
+from engine.data.cache import Images, ImageSets, Labels, Report
+from engine.data.catalog import BUILT_IN
 
 T = TypeVar("T")
 

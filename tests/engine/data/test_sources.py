@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import dataset_sources, datasets
 from engine.base.errors import DatasetError
 from engine.base.paths import Home
-from engine.dataset_sources import CIFAR, FASHION_MNIST_SHA256
+from engine.data import datasets, sources
+from engine.data.sources import CIFAR, FASHION_MNIST_SHA256
 
 NUM = 6
 
@@ -121,7 +121,7 @@ def test_another_file_than_the_published_one_is_not_parsed(
     home: Home, tmp_path: Path, cifar10: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ):
     """A pickle is a program: its hash is looked at before anything else is."""
-    monkeypatch.setattr(dataset_sources, "unpickle", lambda *_: pytest.fail("parsed"))
+    monkeypatch.setattr(sources, "unpickle", lambda *_: pytest.fail("parsed"))
     cifar10["data_batch_3"] += b"x"
     folder = write(tmp_path / "cifar-10-batches-py", cifar10)
     with pytest.raises(
@@ -244,7 +244,7 @@ def test_installed_files_are_used_before_a_download(
     home: Home, tmp_path: Path, idx: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ):
     """Debian's package dataset-fashion-mnist makes the network needless."""
-    monkeypatch.setattr(dataset_sources, "DEBIAN_FASHION_MNIST", write(tmp_path / "debian", idx))
+    monkeypatch.setattr(sources, "DEBIAN_FASHION_MNIST", write(tmp_path / "debian", idx))
     said: list[str] = []
 
     datasets.prepare(home, "fashion-mnist", report=said.append)

@@ -18,9 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from engine.archives import check_size, read_members, shown
 from engine.base.errors import DatasetError
-from engine.dataset_cache import Images, ImageSets, Labels, Report
+from engine.data.archives import check_size, read_members, shown
+from engine.data.cache import Images, ImageSets, Labels, Report
 
 FORMATS = {
     ".bmp": "BMP",

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from engine.base.errors import DatasetError
 from engine.base.paths import Home, open_private, sync_directory
-from engine.dataset_catalog import get_again, is_name
+from engine.data.catalog import get_again, is_name
 
 FORMAT = 1
 IMAGE_SHAPE = (32, 32, 3)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from engine.dataset_cache import Images, ImageSets, Labels
-from engine.dataset_catalog import BUILT_IN
+from engine.data.cache import Images, ImageSets, Labels
+from engine.data.catalog import BUILT_IN
 
 OUTLINES = ("disc", "ring", "square", "triangle", "cross")
 FILLS = ("plain", "striped")

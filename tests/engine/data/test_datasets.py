@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine import dataset_cache, datasets, synthetic
 from engine.base.errors import DatasetError
 from engine.base.paths import Home
-from engine.dataset_cache import ImageSets
+from engine.data import cache, datasets, synthetic
+from engine.data.cache import ImageSets
 
 ARRAYS = ("train_images.npy", "train_labels.npy", "test_images.npy", "test_labels.npy")
 
@@ -229,7 +229,7 @@ def test_a_full_disk_leaves_what_was_there(pets: Home, folder: Path, monkeypatch
     def no_space(path: Path, array: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(dataset_cache, "write_array", no_space)
+    monkeypatch.setattr(cache, "write_array", no_space)
     with pytest.raises(
         DatasetError, match=r"pets cannot be stored in .*: No space left on device; nothing was changed"
     ):
@@ -255,7 +255,7 @@ def killed(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
     return original(*arguments)
 
-setattr(dataset_cache, function, killed)
+setattr(cache, function, killed)
 datasets.import_images(Home(Path(sys.argv[1])), Path(sys.argv[2]), "pets", replace=True)
 """
 
@@ -318,7 +318,7 @@ def test_two_processes_at_once_convert_once(home: Home):
 def test_datasets_need_no_torch():
     """The console and the engine import them, and must start at once."""
     script = (
-        "import sys, engine.datasets, console.commands.data; "
+        "import sys, engine.data.datasets, console.commands.data; "
         "print({'torch', 'torchvision', 'textual', 'plotext'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
@@ -375,5 +375,5 @@ def test_stored_sets_keep_the_normalisation_they_came_with(home: Home):
     """CIFAR-10 is normalised by the report's figures, so that results can be held against it."""
     home.create()
 
-    assert dataset_cache.store(home, "x", two_images()).mean == (0.1, 0.1, 0.1)
+    assert cache.store(home, "x", two_images()).mean == (0.1, 0.1, 0.1)
     assert datasets.load(home, "x").info.std == (0.2, 0.2, 0.2)

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine import archives, datasets
 from engine.base.errors import DatasetError
 from engine.base.paths import Home
+from engine.data import archives, datasets
 
 Files = dict[str, bytes]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine import datasets
 from engine.base.errors import DatasetError
+from engine.data import datasets
 
 
 def test_a_subset_is_balanced_and_always_the_same():
