@@ -32,7 +32,7 @@ from engine.base.errors import DepthscopeError, EngineUnreachable
 from engine.base.paths import open_private
 from engine.database import DatabaseUnusable
 from engine.queue import QueueState
-from engine.run import Run, RunStatus
+from engine.runs.run import Run, RunStatus
 
 if TYPE_CHECKING:
     from console.widgets.chart import Chart

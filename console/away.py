@@ -16,8 +16,8 @@ from console.states import counted, last_line
 from engine.base.paths import Home
 from engine.digest import Digest, digest
 from engine.queries import Reader
-from engine.run import Run, RunOutcome, RunStatus
-from engine.run_directory import RunDirectory
+from engine.runs.directory import RunDirectory
+from engine.runs.run import Run, RunOutcome, RunStatus
 from engine.timetable import ends
 
 HOURS_WITHOUT_A_LOOK = 24.0

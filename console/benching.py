@@ -17,7 +17,7 @@ import msgspec
 
 from console.formatting import byte_size, count, table
 from engine.bench_protocol import Answer, Failed, Loop, Measured, Ready, Task
-from engine.launcher import KEEP_FREED_MEMORY
+from engine.runs.launcher import KEEP_FREED_MEMORY
 from engine.spec.devices import Device
 from engine.spec.run import RunSpec
 from models import cost

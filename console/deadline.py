@@ -14,7 +14,7 @@ from console.states import seconds_left
 from console.train_words import train_commands
 from engine.base.errors import UsageError
 from engine.protocol import NewRun
-from engine.run import Run, RunStatus
+from engine.runs.run import Run, RunStatus
 from engine.spec.devices import can_compute, candidates
 from engine.spec.run import RunSpec
 from engine.timetable import Job, Wish, ends, kept

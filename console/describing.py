@@ -17,7 +17,7 @@ from console.states import counted
 from console.verdict import Epochs, Verdict, so_far, verdict_line, verdicts
 from engine.contrast import Contrast
 from engine.diagnosis import diagnose, sentence
-from engine.run import Run
+from engine.runs.run import Run
 from models import cost
 
 

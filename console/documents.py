@@ -10,7 +10,7 @@ import msgspec
 from engine.diagnosis import Finding
 from engine.fitting import Verdict
 from engine.protocol import NewRun
-from engine.run import EpochRow, EventRow, Run, StepRow
+from engine.runs.run import EpochRow, EventRow, Run, StepRow
 from models import catalog, cost
 
 

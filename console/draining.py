@@ -14,7 +14,7 @@ from engine.base.paths import Home
 from engine.client import change, read
 from engine.protocol import Greeting, SetQueue
 from engine.queue import QueueState, read_queue
-from engine.run import RunStatus
+from engine.runs.run import RunStatus
 
 
 def drain_and_stop(home: Home) -> Greeting | None:

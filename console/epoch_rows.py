@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from console.formatting import duration, percent
 from console.states import loss
-from engine.run import EpochRow
+from engine.runs.run import EpochRow
 
 EPOCH_COLUMNS = ("epoch", "train loss", "train error", "test loss", "test error", "rate", "images/s", "time")
 

@@ -15,7 +15,7 @@ from engine.data import datasets
 from engine.pace import Estimate, Pace, Paces, Truth, Workload, errors_by_source
 from engine.probing import NoPace, Task
 from engine.protocol import NewRun
-from engine.run import Run
+from engine.runs.run import Run
 from engine.spec.devices import CPU, Device, busy_percent, can_compute, candidates, device_name, find_devices
 from engine.spec.precision import Precision, native_for, resolve
 from engine.spec.run import RunSpec

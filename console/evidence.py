@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from console.groups import Group
 from console.verdict import Claim, Epochs, Verdict, compared
 from engine.diagnosis import Symptom, diagnose, power, stem_over_head
-from engine.run import GradientRow
+from engine.runs.run import GradientRow
 
 Gradients = Mapping[str, Sequence[GradientRow]]
 """Of the layers of each run at initialisation at least, by its id; of one that is missing nothing was recorded."""

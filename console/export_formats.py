@@ -16,7 +16,7 @@ import msgspec
 from console.exporting import COLUMNS, Kind, Row
 from console.formatting import clean
 from engine.base.errors import DepthscopeError, UsageError
-from engine.run import Run
+from engine.runs.run import Run
 
 ROWS_AT_A_TIME = 50_000
 SAFE = re.compile(r"[^A-Za-z0-9._-]+")

@@ -9,7 +9,7 @@ import msgspec
 
 from console.formatting import clean
 from engine.queries import Reader
-from engine.run import Run
+from engine.runs.run import Run
 from models import catalog
 
 EPOCH_METRICS = (

@@ -17,7 +17,7 @@ from engine.base.paths import Home
 from engine.database import IndexLocked
 from engine.index_reader import Version
 from engine.queries import Reader
-from engine.run import EventRow, GradientRow, Run
+from engine.runs.run import EventRow, GradientRow, Run
 
 RUNS_AT_FIRST, RUNS_A_LOOK = 500, 2500
 """Most that the first look reads beside those that are wanted, and each later one of what is left."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from console.states import SIGNS, state
-from engine.run import Run, RunOutcome, RunStatus
+from engine.runs.run import Run, RunOutcome, RunStatus
 from models import cost
 from models.catalog import Architecture, ModelSpec
 

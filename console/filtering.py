@@ -12,7 +12,7 @@ from console.filter_keys import KEYS, Key, Number, Words
 from console.formatting import clean
 from console.states import state
 from engine.base.errors import UsageError
-from engine.run import Run
+from engine.runs.run import Run
 from models import catalog
 
 KEY = re.compile(r"([a-z][a-z-]*)(:|<=|>=|!=|=|<|>)", re.IGNORECASE | re.ASCII)

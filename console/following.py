@@ -21,7 +21,7 @@ from engine.database import IndexLocked
 from engine.index_reader import Version
 from engine.queries import Reader, RunUnknown
 from engine.queue import read_queue
-from engine.run import EpochRow, Run, RunStatus
+from engine.runs.run import EpochRow, Run, RunStatus
 
 SECONDS_BETWEEN_LOOKS = 0.25
 SECONDS_BETWEEN_ENGINE_CHECKS = 2.0

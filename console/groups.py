@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.contrast import Measured
-from engine.run import EpochRow, Run
+from engine.runs.run import EpochRow, Run
 from engine.spec.run import RunSpec
 from models import catalog
 from models.catalog import Architecture, ModelSpec

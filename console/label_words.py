@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from console.formatting import cells, clean, cut, cut_in_the_middle
 from engine.base.errors import UsageError
-from engine.run import Run
+from engine.runs.run import Run
 from engine.spec.labels import check_tag
 
 NOTE_CELLS = 40

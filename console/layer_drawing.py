@@ -14,7 +14,7 @@ from console.heat_map import HEAT_OF_A_COMMAND, Scale, columns_of, draw_heat_map
 from console.layer_grid import OF_ALL_RUNS, LayerGrid, Quantity, figure, layer_grid
 from engine.base.errors import UsageError
 from engine.queries import Reader
-from engine.run import GradientRow, Run
+from engine.runs.run import GradientRow, Run
 
 LEAST_PROFILE = 10
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from engine.run import GradientRow
+from engine.runs.run import GradientRow
 
 OF_ALL_RUNS, OF_THIS_RUN = "all runs", "this run"
 """Whose the scale of a map is: of the whole experiment, or not."""

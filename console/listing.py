@@ -15,8 +15,8 @@ from engine.base.errors import UsageError
 from engine.base.paths import Home
 from engine.diagnosis import Finding
 from engine.queries import Reader
-from engine.run import EpochRow, EventRow, Run, RunStatus
-from engine.run_directory import RunDirectory
+from engine.runs.directory import RunDirectory
+from engine.runs.run import EpochRow, EventRow, Run, RunStatus
 from models import catalog, cost
 
 

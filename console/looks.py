@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from console.metrics import MARKERS, Axis
-from engine.run import Run
+from engine.runs.run import Run
 from models import catalog
 
 COLOURS_ON_DARK = (75, 208, 78, 213, 227, 203, 45, 250)

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from engine.base.errors import UsageError
 from engine.queries import Reader
-from engine.run import EpochRow, GradientRow, Run, StepRow
+from engine.runs.run import EpochRow, GradientRow, Run, StepRow
 from models.catalog import Architecture
 
 EPOCHS_OF_A_CURVE = 2

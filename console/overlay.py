@@ -11,7 +11,7 @@ from console.charts import Drawing, Range, Series, draw, smooth
 from console.formatting import clean
 from console.looks import Options, looks
 from console.metrics import Axis, History, Metric, points
-from engine.run import Run
+from engine.runs.run import Run
 
 ROUND_SHARES = (0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 """Of a power of ten: the limits of an axis move in such steps, so that a growing curve does not redraw the chart."""

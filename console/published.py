@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from console.formatting import clean
-from engine.run import Run
+from engine.runs.run import Run
 from engine.spec.precision import Precision
 from engine.spec.recipes import RECIPES
 from engine.spec.run import RunSpec

@@ -11,7 +11,7 @@ from console.groups import Group, Pair, group_runs, measured, pair_groups
 from console.published import published, published_notes
 from console.verdict import Epochs, so_far, verdict_line
 from engine.contrast import Contrast, contrast, contrasts_by_epoch
-from engine.run import Run
+from engine.runs.run import Run
 from models import catalog, cost
 
 EPOCHS_OF_A_GAP = 6

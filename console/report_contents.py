@@ -17,7 +17,7 @@ from console.report_facts import Facts, data_name, states
 from console.report_figures import Figured, published_of, unfinished
 from console.verdict import so_far
 from engine.base.version import VERSION
-from engine.run import Run
+from engine.runs.run import Run
 from models import cost
 
 

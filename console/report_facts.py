@@ -11,7 +11,7 @@ from console.groups import Group, Pair, group_runs, pair_groups
 from engine.base.errors import UsageError
 from engine.provenance import Provenance, read_provenance
 from engine.queries import Reader
-from engine.run import EpochRow, GradientRow, Run, RunStatus
+from engine.runs.run import EpochRow, GradientRow, Run, RunStatus
 from models import catalog
 
 

@@ -11,7 +11,7 @@ from console.figures import Drawn, HeatMap, Line, Panel, draw_heat_maps, draw_pa
 from console.groups import Group, families
 from console.published import Published, published
 from console.report_facts import Facts
-from engine.run import GradientRow, Run
+from engine.runs.run import GradientRow, Run
 from models import catalog
 from models.catalog import Architecture
 

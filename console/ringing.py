@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from console.formatting import clean, percent
-from engine.run import Run, RunOutcome
+from engine.runs.run import Run, RunOutcome
 
 if TYPE_CHECKING:
     from console.app import ConsoleApp

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from console.formatting import cut, percent, progress_bar
 from console.label_words import fitted_name_and_labels, name_and_labels
 from console.states import SIGNS, SIGNS_IN_ASCII, left, loss, rate, seconds_left, state
-from engine.run import Run
+from engine.runs.run import Run
 
 BAR_CELLS = 8
 NAME_CELLS = 17

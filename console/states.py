@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from console.formatting import UNKNOWN, clean, duration, percent
 from engine.diagnosis import diagnose, sentence
 from engine.queue import QueueState
-from engine.run import DISK_FULL, NO_ACCESS, EpochRow, GradientRow, Run, RunOutcome, RunStatus
+from engine.runs.run import DISK_FULL, NO_ACCESS, EpochRow, GradientRow, Run, RunOutcome, RunStatus
 
 MIN_STALL_SECONDS = 60.0
 """A running run whose journal is silent for longer is shown as stalled; it is not called dead, for its lock is held."""

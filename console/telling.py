@@ -12,7 +12,7 @@ from console.background import in_background
 from console.formatting import clean
 from console.ringing import end_words, ring
 from engine.base.errors import DepthscopeError
-from engine.run import Run, RunOutcome
+from engine.runs.run import Run, RunOutcome
 
 if TYPE_CHECKING:
     from console.app import ConsoleApp

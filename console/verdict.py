@@ -11,7 +11,7 @@ from console.groups import Group, counterpart, families, measured, pair_groups
 from engine.contrast import Contrast, Sign, contrast
 from engine.diagnosis import degradation
 from engine.queries import Reader
-from engine.run import EpochRow, GradientRow, Run, RunOutcome
+from engine.runs.run import EpochRow, GradientRow, Run, RunOutcome
 from models import catalog
 
 Epochs = Mapping[str, Sequence[EpochRow]]

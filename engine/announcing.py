@@ -17,7 +17,7 @@ import unicodedata
 
 from engine.base.errors import DepthscopeError
 from engine.queries import Reader
-from engine.run import Run
+from engine.runs.run import Run
 from engine.spec.settings import PLACEHOLDER, Hook
 from engine.store import Store
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from engine.journal import AnyEvent, Resumed, Started, read_journal
-from engine.run_directory import RunDirectory
+from engine.runs.directory import RunDirectory
+from engine.runs.journal import AnyEvent, Resumed, Started, read_journal
 from engine.store import Store
 
 log = logging.getLogger(__name__)

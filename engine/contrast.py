@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from engine.run import EpochRow
+from engine.runs.run import EpochRow
 
 SIGNIFICANCE = 0.05
 """How often a difference that is none would be claimed."""

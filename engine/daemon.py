@@ -29,7 +29,6 @@ from engine.base.version import PROTOCOL, VERSION
 from engine.database import DatabaseUnusable, IndexNotWritten, put_aside
 from engine.handlers import handle
 from engine.launch import EXIT_LOCKED
-from engine.launcher import LocalLauncher
 from engine.protocol import (
     MAX_LINE_BYTES,
     AnyReply,
@@ -44,9 +43,10 @@ from engine.protocol import (
     encode,
 )
 from engine.queries import Reader
+from engine.runs.disk import trouble_of
+from engine.runs.launcher import LocalLauncher
 from engine.spec.devices import find_devices
 from engine.spec.settings import Settings, read_settings
-from engine.storage import trouble_of
 from engine.store import Store
 from engine.submission import Submission
 from engine.supervisor import SECONDS_FOR_FILES, Supervisor

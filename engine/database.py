@@ -24,7 +24,7 @@ import apsw
 
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import open_private, sync_directory
-from engine.run import DISK_FULL
+from engine.runs.run import DISK_FULL
 
 WAL_LIMIT_BYTES = 24 << 20
 """A WAL that is longer is brought into the database; where a reader that does not move forbids that, the database is

@@ -14,7 +14,7 @@ from enum import StrEnum
 import msgspec
 
 from engine.contrast import Contrast, Measured, contrast
-from engine.run import EpochRow, GradientRow, Run, RunOutcome
+from engine.runs.run import EpochRow, GradientRow, Run, RunOutcome
 
 GUESSING_SHARE = 0.01
 """A training loss less than this share below ln(classes) is what guessing costs: the network knows no class."""

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from engine.run import EventRow, Run, RunOutcome, RunStatus
+from engine.runs.run import EventRow, Run, RunOutcome, RunStatus
 from engine.spec.devices import CPU
 
 Span = tuple[float, float]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from engine.catching_up import ingest
-from engine.journal import Resumed, Started
-from engine.run_directory import Labels, RunDirectory
+from engine.runs.directory import Labels, RunDirectory
+from engine.runs.journal import Resumed, Started
 from engine.settling import finish, rest
 from engine.spec.devices import CPU
 from engine.spec.run import RunSpec

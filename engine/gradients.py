@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from engine.journal import LayerGradients
 from engine.progress import finite
+from engine.runs.journal import LayerGradients
 from engine.training import TrainingState
 
 SMALLEST_SAFE, LARGEST_SAFE = 1e-15, 1e15

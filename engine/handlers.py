@@ -38,7 +38,7 @@ from engine.protocol import (
 )
 from engine.queue import QueueState, new_places
 from engine.relabelling import relabel, rename_experiment
-from engine.run import Intent, Run, RunOutcome, RunStatus
+from engine.runs.run import Intent, Run, RunOutcome, RunStatus
 from engine.submission import Submission
 from engine.supervisor import Supervisor
 

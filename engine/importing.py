@@ -9,10 +9,10 @@ import msgspec
 from engine.base.errors import UsageError
 from engine.base.paths import sync_directory
 from engine.digest import IMPORTED
-from engine.incoming import RUN_ID
 from engine.protocol import Done, Import, encode
-from engine.run import Intent
-from engine.run_directory import Labels, RunDirectory
+from engine.runs.directory import Labels, RunDirectory
+from engine.runs.run import Intent
+from engine.runs.transfer import RUN_ID
 from engine.spec.labels import check_label
 from engine.supervisor import Supervisor
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from engine.database import Database
-from engine.journal import (
+from engine.runs.journal import (
     AnyEvent,
     Checkpointed,
     Epoch,

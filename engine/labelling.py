@@ -14,7 +14,7 @@ import msgspec
 
 from engine.base.errors import UsageError
 from engine.base.paths import Home
-from engine.run_directory import Labels, RunDirectory
+from engine.runs.directory import Labels, RunDirectory
 from engine.store import Store
 
 

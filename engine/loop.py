@@ -12,9 +12,9 @@ import torch
 from engine.augmentation import EpochDraws
 from engine.checkpoint import save_weights
 from engine.gradients import Measurement, layer_rows, measure, weight_norms
-from engine.journal import SECONDS_BETWEEN_CHECKPOINTS, Epoch, Gradients, Notice
 from engine.progress import finite
-from engine.run_directory import ExitReason
+from engine.runs.directory import ExitReason
+from engine.runs.journal import SECONDS_BETWEEN_CHECKPOINTS, Epoch, Gradients, Notice
 from engine.session import Session, is_saved, note_initial_gradients, save, settle_save
 from engine.spec.schedule import learning_rate_at
 from engine.stopping import reason_to_stop, stopping_words

@@ -16,7 +16,7 @@ from typing import Self
 
 import msgspec
 
-from engine.journal import SECONDS_BETWEEN_CHECKPOINTS
+from engine.runs.journal import SECONDS_BETWEEN_CHECKPOINTS
 from engine.spec.precision import Precision
 from engine.spec.run import RunSpec
 from models.catalog import ModelSpec, label

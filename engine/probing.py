@@ -13,8 +13,8 @@ import msgspec
 
 from engine.base.errors import DepthscopeError
 from engine.base.paths import Home, write_atomically
-from engine.launcher import training_environment
 from engine.pace import Pace
+from engine.runs.launcher import training_environment
 from engine.spec.devices import Device
 from engine.spec.run import RunSpec
 

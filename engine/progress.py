@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.journal import Step
+from engine.runs.journal import Step
 from engine.training import TrainingState
 
 SECONDS_BETWEEN_READINGS = 0.5

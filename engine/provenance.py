@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from engine.journal import Resumed, Started, read_journal
-from engine.run import Run
-from engine.run_directory import RunDirectory
+from engine.runs.directory import RunDirectory
+from engine.runs.journal import Resumed, Started, read_journal
+from engine.runs.run import Run
 from engine.spec.precision import Precision
 
 

@@ -14,7 +14,7 @@ from engine.base.near_names import hint
 from engine.digest import TELLING
 from engine.index_reader import IndexReader
 from engine.pace import Estimate, Pace, Truth, Workload
-from engine.run import EpochRow, EventRow, GradientRow, Intent, Run, RunOutcome, RunStatus, StepRow
+from engine.runs.run import EpochRow, EventRow, GradientRow, Intent, Run, RunOutcome, RunStatus, StepRow
 from engine.spec.precision import Precision
 from engine.spec.run import RunSpec
 

@@ -13,12 +13,12 @@ from engine.base.paths import Home
 from engine.catching_up import ingest
 from engine.database import DatabaseUnusable, IndexNotWritten
 from engine.entering import enter
-from engine.journal import Resumed, Started
 from engine.labelling import Labelling
-from engine.launcher import Launcher
 from engine.queries import Reader
-from engine.run import Intent, Run, RunStatus
-from engine.run_directory import RunDirectory
+from engine.runs.directory import RunDirectory
+from engine.runs.journal import Resumed, Started
+from engine.runs.launcher import Launcher
+from engine.runs.run import Intent, Run, RunStatus
 from engine.spec.devices import CPU
 from engine.store import Store
 

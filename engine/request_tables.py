@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from engine.database import Database
-from engine.run_directory import Labels
+from engine.runs.directory import Labels
 
 NUM_REQUESTS_KEPT = 100_000
 """Replies of which a repetition is known; by their number and not by their age, for clocks are set."""

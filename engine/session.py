@@ -19,10 +19,10 @@ from engine.base.errors import DatasetError
 from engine.checkpoint import load_checkpoint, save_checkpoint
 from engine.gradients import Layer, Measurement, layer_rows, layers
 from engine.host_copy import HostCopy
-from engine.journal import Checkpointed, Epoch, Gradients, JournalWriter, Notice
 from engine.loss_scaling import LossScale
 from engine.progress import ProgressMeter
-from engine.run_directory import RunDirectory
+from engine.runs.directory import RunDirectory
+from engine.runs.journal import Checkpointed, Epoch, Gradients, JournalWriter, Notice
 from engine.spec.precision import Precision
 from engine.spec.run import RunSpec
 from engine.steps import EagerSteps, Steps

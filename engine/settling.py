@@ -6,9 +6,9 @@ import time
 from typing import assert_never
 
 from engine.base.units import duration
-from engine.run import DISK_FULL, Intent, Run, RunOutcome, RunStatus
-from engine.run_directory import ExitReason, ExitRecord, RunDirectory
-from engine.storage import FULL_BELOW_BYTES, trouble_now
+from engine.runs.directory import ExitReason, ExitRecord, RunDirectory
+from engine.runs.disk import FULL_BELOW_BYTES, trouble_now
+from engine.runs.run import DISK_FULL, Intent, Run, RunOutcome, RunStatus
 from engine.store import Store
 
 MAX_CRASHES = 3

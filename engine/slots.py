@@ -17,8 +17,8 @@ import psutil
 from engine.base.errors import DatasetError, UsageError
 from engine.base.paths import Home
 from engine.memory_estimate import training_memory
-from engine.run import Run
-from engine.run_directory import Assignment
+from engine.runs.directory import Assignment
+from engine.runs.run import Run
 from engine.spec.devices import CPU, Device, MemoryReading, can_compute, candidates, read_memory
 from engine.spec.settings import Settings
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from engine.base.units import duration
 from engine.diagnosis import STOPPING_EPOCHS, Symptom, flat_epochs, flat_words
-from engine.journal import Epoch, StoppedEarly, read_journal
+from engine.runs.journal import Epoch, StoppedEarly, read_journal
 from engine.spec.run import RunSpec, StopRule
 
 

@@ -29,10 +29,10 @@ from engine.database import (
     replace_by_copy,
 )
 from engine.ingestion import INSERT_EVENT, enter
-from engine.journal import AnyEvent, Garbage
 from engine.request_tables import RequestTables
-from engine.run import RunOutcome, RunStatus
-from engine.run_directory import Labels
+from engine.runs.directory import Labels
+from engine.runs.journal import AnyEvent, Garbage
+from engine.runs.run import RunOutcome, RunStatus
 from engine.schema import CREATE, SCHEMA_VERSION
 from engine.spec.run import RunSpec, encode_spec
 from models.catalog import label

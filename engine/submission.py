@@ -11,7 +11,7 @@ from typing import Self
 
 from engine.base.errors import UsageError
 from engine.protocol import Done, NewRun, Submit, encode
-from engine.run_directory import Labels
+from engine.runs.directory import Labels
 from engine.spec.devices import check_device
 from engine.spec.labels import check_label
 from engine.supervisor import Supervisor

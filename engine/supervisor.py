@@ -18,19 +18,19 @@ from engine.base.paths import Home
 from engine.base.system import boot_id, is_another_boot
 from engine.catching_up import ingest, place_said
 from engine.database import DatabaseUnusable, IndexNotWritten
-from engine.journal import Resumed, Started
 from engine.labelling import Labelling
-from engine.launcher import Launcher, WorkerHolds
 from engine.queries import Reader
 from engine.queue import Queue, QueueState, read_queue, write_queue
 from engine.recovery import Recovery, Worker
-from engine.run import TRANSITIONS, Intent, Run, RunOutcome, RunStatus
-from engine.run_directory import Assignment, Labels, RunDirectory
+from engine.runs.directory import Assignment, Labels, RunDirectory
+from engine.runs.disk import Storage
+from engine.runs.journal import Resumed, Started
+from engine.runs.launcher import Launcher, WorkerHolds
+from engine.runs.run import TRANSITIONS, Intent, Run, RunOutcome, RunStatus
 from engine.settling import disk_trouble, lose, rest, settle
 from engine.slots import MemoryShort, Occupant, Slots
 from engine.spec.devices import Device, MemoryReading, read_memory
 from engine.spec.settings import Settings
-from engine.storage import Storage
 from engine.store import Store
 
 log = logging.getLogger(__name__)

@@ -26,15 +26,15 @@ from engine.base.errors import DepthscopeError, UsageError
 from engine.base.locks import hold
 from engine.base.paths import Home, find_home
 from engine.data import datasets
-from engine.journal import JournalWriter, Notice, Resumed, Started
 from engine.loop import train
-from engine.run_directory import ExitReason, RunDirectory
+from engine.runs.directory import ExitReason, RunDirectory
+from engine.runs.disk import trouble_of
+from engine.runs.journal import JournalWriter, Notice, Resumed, Started
 from engine.session import Session, restore
 from engine.spec.devices import cpu_name
 from engine.spec.run import RunSpec, check_fits_data
 from engine.steps import steps_for
 from engine.stopping import epochs_to_judge
-from engine.storage import trouble_of
 from engine.training import load_to_device, start_training
 
 EXIT_LOCKED = 75

@@ -21,7 +21,7 @@ from engine.base.locks import read_pid
 from engine.base.paths import Home
 from engine.data.cache import ImageSets, conversion_lock, store
 from engine.queries import Reader
-from engine.run_directory import RunDirectory
+from engine.runs.directory import RunDirectory
 
 PATIENCE_SECONDS = 120.0
 NUM_KILLS = 1000

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.base.paths import Home
-from engine.journal import Epoch, Gradients, read_journal
-from engine.launcher import LocalLauncher
 from engine.queries import Reader
-from engine.run import EpochRow, GradientRow
-from engine.run_directory import RunDirectory
+from engine.runs.directory import RunDirectory
+from engine.runs.journal import Epoch, Gradients, read_journal
+from engine.runs.launcher import LocalLauncher
+from engine.runs.run import EpochRow, GradientRow
 from engine.spec.devices import CPU
 from engine.store import Store
 from engine.supervisor import Supervisor

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from engine.base.paths import Home
-from engine.journal import Epoch, Gradients, LayerGradients, Started, Step
-from engine.run import RunOutcome, RunStatus
-from engine.run_directory import Labels
+from engine.runs.directory import Labels
+from engine.runs.journal import Epoch, Gradients, LayerGradients, Started, Step
+from engine.runs.run import RunOutcome, RunStatus
 from engine.spec.recipes import recipe
 from engine.spec.run import DataSpec, RunSpec
 from engine.store import Store

@@ -35,7 +35,7 @@ def stop(
     from engine.base.paths import find_home
     from engine.database import DatabaseUnusable
     from engine.queries import Reader
-    from engine.run import RunStatus
+    from engine.runs.run import RunStatus
 
     if keep_training and drain:
         raise UsageError("--keep-training leaves what runs alone, --drain waits for it: one of them")

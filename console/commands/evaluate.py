@@ -10,7 +10,7 @@ import typer
 from console.commands.options import JsonOption, RunArgument
 
 if TYPE_CHECKING:
-    from engine.run import Run
+    from engine.runs.run import Run
     from engine.spec.run import RunSpec
 
 
@@ -114,7 +114,7 @@ def final_weights(run: Run) -> Path:
     from console.formatting import clean
     from engine.base.errors import UsageError
     from engine.base.paths import find_home
-    from engine.run_directory import RunDirectory
+    from engine.runs.directory import RunDirectory
 
     path = RunDirectory(find_home().runs / run.id).weights
     if not run.is_finished or not path.is_file():

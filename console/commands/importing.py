@@ -25,20 +25,21 @@ def import_runs(
     from console import documents
     from console.formatting import clean
     from console.output import narrate, print_json
-    from engine import client, incoming
+    from engine import client
     from engine.base.errors import DepthscopeError
     from engine.protocol import Import
+    from engine.runs import transfer
 
     home = client.open_home()
-    looked_at = {run.id: run for run in map(incoming.look_at, directories)}
-    here = [id for id, run in looked_at.items() if incoming.is_here(run, home)]
+    looked_at = {run.id: run for run in map(transfer.look_at, directories)}
+    here = [id for id, run in looked_at.items() if transfer.is_here(run, home)]
     for id in here:
         narrate(f"{id} is here already, with the same content: nothing to do")
     new = [run for id, run in looked_at.items() if id not in here]
     if new:
         token = secrets.token_hex(16)
         try:
-            with incoming.staged(home, new, token, narrate):
+            with transfer.staged(home, new, token, narrate):
                 client.change(home, Import(token=token, runs=tuple(run.id for run in new), experiment=experiment))
         except OSError as error:
             raise DepthscopeError(f"{error.filename} cannot be copied: {error.strerror}") from error

@@ -10,7 +10,7 @@ from console.commands.options import RunArgument, RunArguments
 
 if TYPE_CHECKING:
     from engine.protocol import Relabel
-    from engine.run import Run
+    from engine.runs.run import Run
 
 
 def note(

@@ -11,7 +11,7 @@ from textual.binding import Binding
 from console.formatting import clean
 from console.widgets.question import Question
 from engine.protocol import Hold, Pause, Remove, Restore, Resume, Retry, Stop
-from engine.run import Run, RunStatus
+from engine.runs.run import Run, RunStatus
 
 if TYPE_CHECKING:
     from console.app import ConsoleApp

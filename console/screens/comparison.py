@@ -20,7 +20,7 @@ from console.screens.chart_actions import ChartActions
 from console.screens.run import say
 from console.verdict import verdict_line
 from console.widgets.chart import Chart
-from engine.run import EpochRow, GradientRow, Run
+from engine.runs.run import EpochRow, GradientRow, Run
 
 ALL = ("train-loss", "test-error")
 

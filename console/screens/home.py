@@ -31,7 +31,7 @@ from console.widgets.chart import Chart
 from console.widgets.field import Field
 from console.widgets.question import Question
 from console.widgets.run_table import Line, RunTable
-from engine.run import Run, RunStatus
+from engine.runs.run import Run, RunStatus
 
 NO_RUNS = """No runs yet.
 

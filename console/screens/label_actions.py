@@ -15,7 +15,7 @@ from console.screens.actions import count_words
 from console.widgets.question import Question
 from engine.base.errors import UsageError
 from engine.protocol import Relabel, RenameExperiment
-from engine.run import Run
+from engine.runs.run import Run
 
 if TYPE_CHECKING:
     from console.app import ConsoleApp

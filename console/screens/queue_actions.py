@@ -9,7 +9,7 @@ from textual.binding import Binding
 from console.screens.actions import count_words, ids_of
 from engine.protocol import Hold, Move, Release, SetQueue
 from engine.queue import QueueState
-from engine.run import Run, RunStatus
+from engine.runs.run import Run, RunStatus
 
 if TYPE_CHECKING:
     from console.app import ConsoleApp

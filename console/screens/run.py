@@ -27,8 +27,8 @@ from console.widgets.field import Field
 from console.widgets.layer_map import LayerMap
 from console.widgets.log_view import LogView
 from console.widgets.question import Question
-from engine.run import GradientRow, Run
-from engine.run_directory import RunDirectory
+from engine.runs.directory import RunDirectory
+from engine.runs.run import GradientRow, Run
 
 TABS = ("curves", "epochs", "spec", "log", "events", "gradients")
 CHARTS = (("#run-loss", ("train-loss", "test-loss")), ("#run-error", ("train-error", "test-error")))

@@ -7,7 +7,7 @@ from textual.containers import Horizontal
 from textual.widgets import Static
 
 from console.pulse import EngineState, Pulse, engine_words, gpu_words, host_words, queue_words
-from engine.run import Run, RunStatus
+from engine.runs.run import Run, RunStatus
 
 MAX_GPU_LINES = 8
 

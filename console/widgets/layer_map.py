@@ -14,7 +14,7 @@ from textual.widget import Widget
 from console.formatting import cut
 from console.layer_grid import OF_ALL_RUNS, OF_THIS_RUN, LayerGrid, Quantity, layer_grid, reading
 from console.widgets.chart import plain, segments
-from engine.run import GradientRow
+from engine.runs.run import GradientRow
 
 if TYPE_CHECKING:
     from console.heat_map import HeatMap

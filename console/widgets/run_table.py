@@ -24,7 +24,7 @@ from console.formatting import aligned, clean, cut
 from console.looks import Look
 from console.metrics import MARKERS
 from console.run_columns import Column, fitting
-from engine.run import Run
+from engine.runs.run import Run
 
 HEADER_LINES = 1
 PREFIX_CELLS = 4

@@ -25,9 +25,9 @@ import textual
 
 from engine.base.locks import read_pid
 from engine.base.paths import Home
-from engine.journal import AnyEvent, Checkpointed, JournalWriter, read_journal
 from engine.queries import Reader
-from engine.run_directory import Labels, RunDirectory
+from engine.runs.directory import Labels, RunDirectory
+from engine.runs.journal import AnyEvent, Checkpointed, JournalWriter, read_journal
 from engine.spec.run import encode_spec
 from engine.store import Store
 from tests.benchmarks.console import environment, first_frames

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 from engine.base.paths import Home
-from engine.run import RunOutcome, RunStatus
-from engine.run_directory import Labels
+from engine.runs.directory import Labels
+from engine.runs.run import RunOutcome, RunStatus
 from engine.spec.run import RunSpec
 from engine.store import Store
 from models.catalog import model_spec

@@ -21,9 +21,9 @@ import torch
 
 from engine import numerics
 from engine.augmentation import EpochDraws
-from engine.journal import JournalWriter
 from engine.loop import train
-from engine.run_directory import ExitReason, Labels, RunDirectory
+from engine.runs.directory import ExitReason, Labels, RunDirectory
+from engine.runs.journal import JournalWriter
 from engine.session import Session
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec

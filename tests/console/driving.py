@@ -16,7 +16,7 @@ from engine.base.paths import Home
 from engine.protocol import Greeting
 from engine.queries import Reader
 from engine.queue import QueueState
-from engine.run_directory import Labels
+from engine.runs.directory import Labels
 from engine.store import Store
 
 QUEUED = f"{9:010x}"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.database import Database
-from engine.journal import Epoch, read_journal
+from engine.runs.journal import Epoch, read_journal
 
 BASE = ("--data", "tiny", "--width", "4", "--batch-size", "20", "--epochs", "2")
 

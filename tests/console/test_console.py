@@ -23,8 +23,8 @@ from console.widgets.chart import Chart
 from console.widgets.run_table import RunTable
 from engine.base.errors import EngineUnreachable
 from engine.base.paths import Home
-from engine.run import RunStatus
-from engine.run_directory import Labels
+from engine.runs.directory import Labels
+from engine.runs.run import RunStatus
 from engine.store import Store
 from tests import samples
 from tests.console.driving import press, settle, table, told, until

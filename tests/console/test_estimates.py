@@ -13,7 +13,7 @@ from engine.base.paths import Home
 from engine.pace import Pace, Workload
 from engine.probing import Task
 from engine.protocol import NewRun
-from engine.run import RunStatus
+from engine.runs.run import RunStatus
 from engine.spec.devices import CPU
 from engine.spec.precision import Precision
 from engine.store import Store

@@ -15,7 +15,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from console.exporting import COLUMNS, EPOCH_METRICS, GRADIENT_METRICS, STEP_METRICS
-from engine.journal import Gradients, LayerGradients, Step
+from engine.runs.journal import Gradients, LayerGradients, Step
 from engine.store import Store
 from tests import samples
 

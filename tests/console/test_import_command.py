@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-RECORDED = Path(__file__).parents[1] / "recorded" / "quickstart"
+from tests import recorded_runs
+
+RECORDED = recorded_runs.RECORDED / "quickstart"
 
 
 def test_runs_of_another_machine_are_compared_here(bare_home: Any, tmp_path: Path):

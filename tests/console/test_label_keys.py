@@ -15,7 +15,7 @@ from console.widgets.question import Answer, Question
 from engine.base.paths import Home
 from engine.protocol import Relabel, RenameExperiment
 from engine.queries import Reader
-from engine.run_directory import Labels
+from engine.runs.directory import Labels
 from engine.store import Store
 from tests import samples
 from tests.console.driving import press, settle, table, told, until

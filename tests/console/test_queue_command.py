@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from engine.journal import Resumed, Started, read_journal
-from engine.run import RunStatus
+from engine.runs.journal import Resumed, Started, read_journal
+from engine.runs.run import RunStatus
 
 LONG = ("--epochs", "2000")
 

@@ -13,14 +13,14 @@ import msgspec
 import pytest
 
 from console import report_facts
-from engine.journal import Gradients, LayerGradients
-from engine.run import RunOutcome, RunStatus
-from engine.run_directory import Labels
+from engine.runs.directory import Labels
+from engine.runs.journal import Gradients, LayerGradients
+from engine.runs.run import RunOutcome, RunStatus
 from engine.store import Store
-from tests import samples
+from tests import recorded_runs, samples
 
-RECORDED = Path(__file__).parent.parent / "recorded"
-EXPECTED = Path(__file__).parent / "expected"
+RECORDED = recorded_runs.RECORDED
+EXPECTED = Path(__file__).with_name("expected")
 
 
 def fill(home: Any, experiment: str = "depths") -> None:

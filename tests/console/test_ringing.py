@@ -9,7 +9,7 @@ import pytest
 from console.app import ConsoleApp
 from console.config import Config
 from console.ringing import Ring
-from engine.run import RunOutcome, RunStatus
+from engine.runs.run import RunOutcome, RunStatus
 from engine.store import Store
 from tests.console.driving import settle, told, until
 

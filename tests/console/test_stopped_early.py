@@ -18,7 +18,7 @@ from console.verdict import read_epochs, verdicts
 from console.widgets.chart import Chart
 from engine.base.paths import Home
 from engine.queries import Reader
-from engine.run import EventRow, RunOutcome
+from engine.runs.run import EventRow, RunOutcome
 from engine.store import Store
 from tests import samples
 from tests.console.driving import press, settle, until

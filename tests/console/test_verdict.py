@@ -16,7 +16,7 @@ from console.verdict import Claim, read_epochs, read_gradients, undecided_words,
 from engine.base.paths import Home
 from engine.contrast import Contrast, Sign
 from engine.queries import Reader
-from engine.run import Run
+from engine.runs.run import Run
 from engine.store import Store
 from tests import samples
 from tests.recorded_runs import recorded_home

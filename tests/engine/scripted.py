@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 from engine.base.paths import Home
 from engine.handlers import handle
-from engine.journal import AnyEvent, JournalWriter
 from engine.protocol import AnyRequest, Done, NewRun, Submit
 from engine.queries import Reader
-from engine.run import Run, RunStatus
-from engine.run_directory import ExitReason, RunDirectory
+from engine.runs.directory import ExitReason, RunDirectory
+from engine.runs.journal import AnyEvent, JournalWriter
+from engine.runs.run import Run, RunStatus
 from engine.spec.devices import Device, MemoryReading
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec

@@ -17,7 +17,7 @@ from engine.announcing import Announcer, announce
 from engine.base.errors import UsageError
 from engine.base.paths import Home
 from engine.protocol import Retry, Stop
-from engine.run_directory import ExitReason
+from engine.runs.directory import ExitReason
 from engine.spec.devices import CPU
 from engine.spec.settings import Hook, read_settings
 from tests.conftest import wait_until

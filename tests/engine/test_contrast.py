@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from engine.contrast import Measured, Sign, contrast, contrasts_by_epoch
-from engine.run import EpochRow
+from engine.runs.run import EpochRow
 
 
 def rows(errors: Sequence[float | None]) -> list[EpochRow]:

@@ -10,7 +10,7 @@ import pytest
 from engine.base.paths import Home
 from engine.digest import Idle, digest
 from engine.queries import Reader
-from engine.run import EventRow, Run, RunOutcome, RunStatus
+from engine.runs.run import EventRow, Run, RunOutcome, RunStatus
 from tests import samples
 
 T = samples.NOW

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from engine.gradients import layers, measure, norms, weight_norms
-from engine.journal import Epoch, Gradients, JournalWriter, LayerGradients, read_journal
 from engine.loop import train
 from engine.loss_scaling import LossScale
-from engine.run_directory import ExitReason, Labels, RunDirectory
+from engine.runs.directory import ExitReason, Labels, RunDirectory
+from engine.runs.journal import Epoch, Gradients, JournalWriter, LayerGradients, read_journal
 from engine.session import Session, restore
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec

@@ -16,8 +16,8 @@ from engine.handlers import handle
 from engine.labelling import Labelling
 from engine.protocol import Hold, Move, Pause, Remove, Retry, SetQueue, Stop
 from engine.queue import QueueState, read_queue
-from engine.run import Intent, RunOutcome, RunStatus
-from engine.run_directory import ExitReason, RunDirectory
+from engine.runs.directory import ExitReason, RunDirectory
+from engine.runs.run import Intent, RunOutcome, RunStatus
 from engine.spec.devices import CPU
 from tests.engine.scripted import Scene, scene
 

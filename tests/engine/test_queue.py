@@ -10,7 +10,7 @@ from engine.base.errors import UsageError
 from engine.base.paths import Home
 from engine.protocol import Hold, Move, Pause, Release, Remove, Restore, Resume, Retry, SetQueue, Stop
 from engine.queue import QueueState, new_places, read_queue
-from engine.run_directory import ExitReason
+from engine.runs.directory import ExitReason
 from engine.spec.devices import CPU
 from tests.engine.scripted import Scene, scene
 

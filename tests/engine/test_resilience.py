@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 
-from engine.run import RunOutcome, RunStatus
+from engine.runs.run import RunOutcome, RunStatus
 from engine.training import has_finite_weights
 
 LONG = ("--epochs", "2000")

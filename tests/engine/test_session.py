@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from engine.augmentation import EpochDraws
-from engine.journal import Checkpointed, Epoch, JournalWriter, Notice, Step, read_journal
 from engine.loop import train
-from engine.run_directory import ExitReason, Labels, RunDirectory
+from engine.runs.directory import ExitReason, Labels, RunDirectory
+from engine.runs.journal import Checkpointed, Epoch, JournalWriter, Notice, Step, read_journal
 from engine.session import Session, restore, save, settle_save
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec

@@ -9,11 +9,11 @@ import pytest
 
 from engine import slots
 from engine.base.paths import Home
-from engine.journal import Started, Step
-from engine.launcher import WorkerHolds
 from engine.memory_estimate import training_memory
 from engine.protocol import Move, NewRun, Pause, Resume, Submit
-from engine.run_directory import ExitReason, RunDirectory
+from engine.runs.directory import ExitReason, RunDirectory
+from engine.runs.journal import Started, Step
+from engine.runs.launcher import WorkerHolds
 from engine.spec.devices import CPU, Device, MemoryReading
 from engine.spec.precision import Precision
 from engine.spec.recipes import recipe

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.diagnosis import STOPPING_EPOCHS
-from engine.journal import AnyEvent, Epoch, JournalWriter
+from engine.runs.journal import AnyEvent, Epoch, JournalWriter
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec, StopRule
 from engine.stopping import epochs_to_judge, reason_to_stop, stopping_words

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from engine.base.paths import Home
-from engine.journal import Notice, Resumed
-from engine.run_directory import ExitReason
+from engine.runs.directory import ExitReason
+from engine.runs.journal import Notice, Resumed
 from engine.settling import MAX_CRASHES
 from engine.spec import devices
 from engine.spec.devices import CPU, allowed

@@ -17,11 +17,11 @@ from engine.base.errors import CheckpointDamaged, UsageError
 from engine.base.paths import Home
 from engine.checkpoint import CHECKPOINT_FORMAT, MAGIC, load_checkpoint
 from engine.daemon import Engine
-from engine.journal import Checkpointed, Epoch, JournalWriter, Notice, Resumed, Started, Step, read_journal
 from engine.memory_estimate import training_memory
 from engine.protocol import Hello, Move, NewRun, Pause, Refused, SetQueue, Submit, decode_reply, encode
 from engine.queue import QueueState
-from engine.run_directory import Labels
+from engine.runs.directory import Labels
+from engine.runs.journal import Checkpointed, Epoch, JournalWriter, Notice, Resumed, Started, Step, read_journal
 from engine.spec.devices import CPU
 from engine.spec.precision import Precision
 from engine.spec.recipes import recipe

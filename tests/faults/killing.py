@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from engine.journal import Checkpointed, Epoch, Gradients, Resumed, Started, Step, read_journal
 from engine.launch import ensure_engine
-from engine.run import RunOutcome
+from engine.runs.journal import Checkpointed, Epoch, Gradients, Resumed, Started, Step, read_journal
+from engine.runs.run import RunOutcome
 from tests.conftest import wait_until
 from tests.faults.sabotage import kill_points as at
 

@@ -12,9 +12,9 @@ import pytest
 
 from console.states import MIN_STALL_SECONDS, state
 from engine.connection import Connection
-from engine.journal import Epoch, Step, read_journal
 from engine.protocol import Hello, NewRun, Submit
-from engine.run import Run, RunOutcome, RunStatus
+from engine.runs.journal import Epoch, Step, read_journal
+from engine.runs.run import Run, RunOutcome, RunStatus
 from tests.conftest import TestHome
 from tests.engine.scripted import spec_of
 

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from engine import checkpoint, journal
+from engine import checkpoint
 from engine.base.errors import DatasetError
 from engine.checkpoint import load_checkpoint, save_checkpoint
 from engine.data import cache, datasets
-from engine.journal import JournalWriter, Notice, read_journal
+from engine.runs import journal
+from engine.runs.journal import JournalWriter, Notice, read_journal
 from tests.conftest import TestHome
 
 NUM_CUTS = 100

@@ -21,9 +21,9 @@ from engine.base.errors import DepthscopeError
 from engine.base.paths import Home
 from engine.daemon import Engine
 from engine.database import DatabaseUnusable
-from engine.journal import JournalWriter, Notice, Step
 from engine.protocol import Done, Pause, decode_reply, encode
-from engine.run_directory import ExitReason
+from engine.runs.directory import ExitReason
+from engine.runs.journal import JournalWriter, Notice, Step
 from engine.spec.devices import CPU
 from engine.store import Store
 from tests.engine.scripted import Scene, scene

@@ -17,10 +17,10 @@ from engine.base.errors import DepthscopeError
 from engine.connection import Connection
 from engine.daemon import EXIT_LOCKED
 from engine.launch import ensure_engine, greet
-from engine.launcher import signal_holder
 from engine.protocol import Done, NewRun, SetQueue, Submit
 from engine.queue import QueueState
-from engine.run import RunStatus
+from engine.runs.launcher import signal_holder
+from engine.runs.run import RunStatus
 from engine.store import Store
 from tests.conftest import TestHome
 from tests.engine.scripted import spec_of

@@ -17,9 +17,9 @@ from engine.base.errors import DatasetError, DepthscopeError
 from engine.base.paths import Home
 from engine.checkpoint import load_checkpoint
 from engine.data import datasets
-from engine.journal import Epoch, read_journal
-from engine.run import DISK_FULL, RunStatus
-from engine.storage import trouble_of
+from engine.runs.disk import trouble_of
+from engine.runs.journal import Epoch, read_journal
+from engine.runs.run import DISK_FULL, RunStatus
 from tests.conftest import TestHome
 from tests.faults.killing import same_weights
 
@@ -29,10 +29,10 @@ LEFT_FOR_LINES_BYTES = 40 << 10
 """Room for lines of a journal, and for no checkpoint."""
 
 UNGUARDED = """
-import engine.storage
+import engine.runs.disk
 
-engine.storage.trouble_of = lambda error: None
-engine.storage.trouble_now = lambda path, needed_bytes: None
+engine.runs.disk.trouble_of = lambda error: None
+engine.runs.disk.trouble_now = lambda path, needed_bytes: None
 """
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from engine.checkpoint import read_archive
-from engine.run import RunOutcome
+from engine.runs.run import RunOutcome
 from engine.spec.devices import read_gpus
 from tests.faults.killing import check_nothing_lost, sabotaged, train_planned
 from tests.faults.sabotage.kill_points import UNTOLD_CHECKPOINT

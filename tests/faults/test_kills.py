@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from engine.checkpoint import read_archive
-from engine.journal import Epoch, read_journal
+from engine.runs.journal import Epoch, read_journal
 from tests.conftest import TestHome
 from tests.faults.killing import (
     Executioner,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engine.launch import EXIT_LOCKED, ensure_engine, is_serving
-from engine.launcher import signal_holder
+from engine.runs.launcher import signal_holder
 
 
 def test_fifty_engines_started_at_once_are_one(bare_home: Any):

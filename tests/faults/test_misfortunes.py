@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from engine.checkpoint import read_archive
-from engine.run import RunOutcome
+from engine.runs.run import RunOutcome
 from engine.settling import MAX_CRASHES
 from tests.faults.killing import (
     check_nothing_lost,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from engine.run import NO_ACCESS, RunStatus
+from engine.runs.run import NO_ACCESS, RunStatus
 from tests.conftest import TestHome
 from tests.faults.unprivileged import NOBODY, unprivileged, why_not
 
@@ -27,10 +27,10 @@ sys.modules["__main__"].PermissionError = KeyError
 """Nobody looks whether a home may be written, and a refusal is an error like any other."""
 
 UNGUARDED_RUNS = """
-import engine.storage
+import engine.runs.disk
 
-engine.storage.trouble_of = lambda error: None
-engine.storage.trouble_now = lambda path, needed_bytes: None
+engine.runs.disk.trouble_of = lambda error: None
+engine.runs.disk.trouble_now = lambda path, needed_bytes: None
 """
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from console.states import MIN_STALL_SECONDS, state
 from engine.checkpoint import read_archive
-from engine.run import RunOutcome
+from engine.runs.run import RunOutcome
 from tests.faults.killing import SABOTAGE, begun, check_rows, metrics, same_weights
 
 ANEW = "its worker ended with the machine, which has been started anew"

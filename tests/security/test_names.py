@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.journal import Epoch, JournalWriter, Notice, Started
 from engine.protocol import MAX_LINE_BYTES
-from engine.run_directory import ExitReason, Labels, RunDirectory
+from engine.runs.directory import ExitReason, Labels, RunDirectory
+from engine.runs.journal import Epoch, JournalWriter, Notice, Started
 from tests.conftest import TestHome
 from tests.console.test_terminal import SCRIPT, terminal_env
 from tests.engine.scripted import spec_of

@@ -19,8 +19,8 @@ from engine.checkpoint import CHECKPOINT_FORMAT, CheckpointDamaged, read_archive
 from engine.data.cache import map_array, read_info
 from engine.data.sources import ArrayUnpickler, unpickle
 from engine.foreign_weights import read_weights
-from engine.run import RunOutcome
-from engine.run_directory import Labels
+from engine.runs.directory import Labels
+from engine.runs.run import RunOutcome
 from engine.spec.recipes import recipe
 from engine.spec.run import DataSpec, RunSpec
 from models.catalog import model_spec

@@ -22,7 +22,7 @@ from engine.base.paths import Home
 from engine.connection import Connection
 from engine.launch import ensure_engine, greet
 from engine.protocol import MAX_LINE_BYTES, Greeting, Hello, Stop, encode
-from engine.run_directory import RunDirectory
+from engine.runs.directory import RunDirectory
 from tests.conftest import wait_until
 from tests.engine.scripted import GPUS, scene
 

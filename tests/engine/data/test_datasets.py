@@ -242,10 +242,10 @@ def test_a_full_disk_leaves_what_was_there(pets: Home, folder: Path, monkeypatch
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from engine import dataset_cache, datasets, synthetic
+from engine.data import cache, datasets, synthetic
 from engine.base.paths import Home
 
-original, function = getattr(dataset_cache, sys.argv[3]), sys.argv[3]
+original, function = getattr(cache, sys.argv[3]), sys.argv[3]
 calls = 0
 
 def killed(*arguments):
@@ -299,7 +299,7 @@ def test_two_processes_at_once_convert_once(home: Home):
     descriptor = os.open(home.data / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     script = (
-        "import sys; from pathlib import Path; from engine import datasets; from engine.base.paths import Home; "
+        "import sys; from pathlib import Path; from engine.data import datasets; from engine.base.paths import Home; "
         "datasets.prepare(Home(Path(sys.argv[1])), 'synthetic', report=lambda text: print(text, flush=True))"
     )
     command = [sys.executable, "-c", script, str(home.root)]

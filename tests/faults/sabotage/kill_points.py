@@ -115,7 +115,7 @@ def install(directory: Path) -> None:
     """Put every point into the modules of the worker before it imports them from each other."""
     import engine.checkpoint
     import engine.data.datasets
-    import engine.journal
+    import engine.runs.journal
     import engine.training
 
     around(engine.data.datasets, "load", before=lambda *_: plan.reach(LOADING))
@@ -127,7 +127,7 @@ def install(directory: Path) -> None:
     )
     around(engine.training.MetricSums, "add", before=reach_of_sums)
     around(engine.checkpoint, "save_checkpoint", after=lambda *_: plan.reach(UNTOLD_CHECKPOINT))
-    engine.journal.os = Instead(os, write=write_line)
+    engine.runs.journal.os = Instead(os, write=write_line)
     engine.checkpoint.os = Instead(os, fdopen=open_archive, fsync=sync_archive)
 
     import engine.session

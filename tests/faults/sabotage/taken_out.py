@@ -90,9 +90,9 @@ def torn_line_cut() -> None:
     """A worker appends behind a torn line, instead of cutting it off."""
     from kill_points import Instead
 
-    import engine.journal
+    import engine.runs.journal
 
-    engine.journal.os = Instead(engine.journal.os, ftruncate=lambda _descriptor, _size: None)
+    engine.runs.journal.os = Instead(engine.runs.journal.os, ftruncate=lambda _descriptor, _size: None)
 
 
 def watch_over_numbers() -> None:

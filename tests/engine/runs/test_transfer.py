@@ -14,14 +14,15 @@ import pytest
 from engine.base.errors import UsageError
 from engine.base.locks import hold
 from engine.base.paths import Home
-from engine.incoming import is_here, look_at, staged
 from engine.protocol import Import
-from engine.run import RunStatus
-from engine.run_directory import RunDirectory
+from engine.runs.directory import RunDirectory
+from engine.runs.run import RunStatus
+from engine.runs.transfer import is_here, look_at, staged
 from engine.spec.devices import CPU
+from tests import recorded_runs
 from tests.engine.scripted import Scene, scene
 
-RECORDED = Path(__file__).parents[1] / "recorded" / "quickstart"
+RECORDED = recorded_runs.RECORDED / "quickstart"
 RUN = "2da12d5497"
 TOKEN = "0" * 32
 

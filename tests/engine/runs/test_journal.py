@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.journal import JournalWriter, Notice, Step, read_journal
+from engine.runs.journal import JournalWriter, Notice, Step, read_journal
 
 
 def a_step(step: int) -> Step:

@@ -15,7 +15,7 @@ from engine.base.errors import DepthscopeError
 from engine.base.locks import hold, read_pid, write_pid
 from engine.base.logs import cap_log
 from engine.base.paths import open_private
-from engine.run_directory import RunDirectory
+from engine.runs.directory import RunDirectory
 from engine.spec.devices import Device
 
 KEEP_FREED_MEMORY = {

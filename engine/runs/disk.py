@@ -16,8 +16,8 @@ from pathlib import Path
 from engine.base.paths import Home, open_private
 from engine.base.units import byte_size
 from engine.data.catalog import BUILT_IN
-from engine.run import DISK_FULL, NO_ACCESS, Run
-from engine.run_directory import RunDirectory
+from engine.runs.directory import RunDirectory
+from engine.runs.run import DISK_FULL, NO_ACCESS, Run
 from models.cost import num_parameters
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -22,8 +22,8 @@ import msgspec
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.locks import hold
 from engine.base.paths import Home, create_private_directory, open_private, sync_directory
-from engine.journal import Epoch, read_journal
-from engine.run_directory import ExitReason, ExitRecord, Labels, RunDirectory
+from engine.runs.directory import ExitReason, ExitRecord, Labels, RunDirectory
+from engine.runs.journal import Epoch, read_journal
 
 RUN_ID = re.compile(r"[0-9a-f]{10}")
 COPIED = (
