@@ -15,10 +15,10 @@ from console.listing import subset_words
 from console.states import counted, last_line
 from engine.base.paths import Home
 from engine.digest import Digest, digest
+from engine.estimates.deadline import ends
 from engine.queries import Reader
 from engine.runs.directory import RunDirectory
 from engine.runs.run import Run, RunOutcome, RunStatus
-from engine.timetable import ends
 
 HOURS_WITHOUT_A_LOOK = 24.0
 """Of which a user who has never looked is told."""

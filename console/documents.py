@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from engine.diagnosis import Finding
-from engine.fitting import Verdict
+from engine.estimates.fitting import Verdict
 from engine.protocol import NewRun
 from engine.runs.run import EpochRow, EventRow, Run, StepRow
 from models import catalog, cost

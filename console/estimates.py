@@ -7,16 +7,17 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from engine import probing
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import Home
 from engine.client import read
 from engine.data import datasets
-from engine.pace import Estimate, Pace, Paces, Truth, Workload, errors_by_source
-from engine.probing import NoPace, Task
+from engine.estimates import probes
+from engine.estimates.duration import Pace, Paces, Truth, Workload, errors_by_source
+from engine.estimates.probes import NoPace, Task
 from engine.protocol import NewRun
 from engine.runs.run import Run
 from engine.spec.devices import CPU, Device, busy_percent, can_compute, candidates, device_name, find_devices
+from engine.spec.estimate import Estimate
 from engine.spec.precision import Precision, native_for, resolve
 from engine.spec.run import RunSpec
 from models.catalog import label
@@ -104,8 +105,8 @@ def gather(home: Home, *, with_kept_probes: bool = True) -> Knowledge:
     except DepthscopeError:
         # An index of another version, or one that is locked: whoever needs it says so; estimates do without.
         pass
-    kept = probing.read_kept(home) if with_kept_probes else []
-    version, errors, threads = probing.torch_version(), errors_by_source(truths), probing.threads_asked()
+    kept = probes.read_kept(home) if with_kept_probes else []
+    version, errors, threads = probes.torch_version(), errors_by_source(truths), probes.threads_asked()
     paces: dict[str, Paces] = {}
     found = find_devices()
     for device in found:
@@ -117,7 +118,7 @@ def gather(home: Home, *, with_kept_probes: bool = True) -> Knowledge:
             return pace.device_name == name and not (counts and str(pace.num_threads) != threads)
 
         here = [pace for pace in past if is_of(pace)]
-        newest = next((pace.torch for pace in here if probing.same_torch(pace.torch, version)), version)
+        newest = next((pace.torch for pace in here if probes.same_torch(pace.torch, version)), version)
         paces[device.name] = Paces(
             past=here, probes=[pace for pace in kept if is_of(pace)], torch=newest, errors=errors
         )
@@ -176,9 +177,9 @@ def probe_device(
         words = answer.reason if isinstance(answer, NoPace) else step_words(answer.seconds_per_step)
         report(f"  {label(task.spec.model)}: {words}")
 
-    found = probing.probe_all(knowledge.home.create(), device, tasks, tell)
+    found = probes.probe_all(knowledge.home.create(), device, tasks, tell)
     if trouble is None:
-        probing.keep(knowledge.home, found)
+        probes.keep(knowledge.home, found)
     return knowledge.with_probes(device, found)
 
 

@@ -13,8 +13,9 @@ from console.deadline import Outlook, outlook_document, outlook_lines
 from console.estimates import Knowledge
 from console.formatting import byte_size, count, duration, percent, table
 from console.planning import judge_all
-from engine.pace import Estimate, Source, Truth
+from engine.estimates.duration import Truth
 from engine.protocol import NewRun
+from engine.spec.estimate import Estimate, Source
 from models import cost
 
 NOTHING = "nothing to go by"

@@ -12,7 +12,7 @@ from engine.base.errors import DatasetError, UsageError
 from engine.base.paths import Home
 from engine.base.units import byte_size, parse_size
 from engine.data import datasets
-from engine.fitting import Verdict, check_memory, judge, made_to_fit
+from engine.estimates.fitting import Verdict, check_memory, judge, made_to_fit
 from engine.protocol import NewRun
 from engine.spec.devices import check_device, find_devices
 from engine.spec.recipes import recipe

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.augmentation import EpochDraws, crop_and_flip, normalise
-from engine.memory_estimate import evaluation_batch_size
+from engine.estimates.memory import evaluation_batch_size
 from engine.spec.run import RunSpec
 from engine.training import (
     Batch,

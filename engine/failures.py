@@ -7,12 +7,12 @@ import resource
 import psutil
 import torch
 
-from engine import planner
 from engine.base.errors import DepthscopeError
 from engine.base.paths import Home
 from engine.base.units import byte_size
 from engine.data import datasets
-from engine.memory_estimate import GPU_CONTEXT_BYTES
+from engine.estimates import fitting
+from engine.estimates.memory import GPU_CONTEXT_BYTES
 from engine.spec import precision
 from engine.spec.run import RunSpec
 
@@ -71,7 +71,7 @@ def out_of_memory(spec: RunSpec, home: Home, failure: Exception, device: torch.d
     except DepthscopeError as error:
         advice = f"what would fit cannot be said: {error}"
     else:
-        advice = planner.suggestion(
+        advice = fitting.suggestion(
             spec, native, limit, on_gpu=device.type == "cuda", num_train=num_train, num_test=num_test
         )
     return f"out of memory {where}, {byte_size(free)} free): {advice} ({first_line(failure)})"

@@ -23,8 +23,8 @@ from engine import numerics
 from engine.augmentation import EpochDraws
 from engine.base.paths import find_home
 from engine.checkpoint import save_checkpoint
-from engine.pace import Pace, Workload
-from engine.probing import NoPace, Task
+from engine.estimates.duration import Pace, Workload
+from engine.estimates.probes import NoPace, Task
 from engine.steps import EagerSteps, Steps, steps_for
 from engine.training import (
     EVALUATION_BATCH_SIZE,

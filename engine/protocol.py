@@ -11,8 +11,8 @@ import secrets
 import msgspec
 
 from engine.base.version import PROTOCOL, VERSION
-from engine.pace import Estimate
 from engine.queue import QueueState
+from engine.spec.estimate import Estimate
 from engine.spec.run import RunSpec
 
 MAX_LINE_BYTES = 8 << 20

@@ -12,9 +12,10 @@ import msgspec
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.near_names import hint
 from engine.digest import TELLING
+from engine.estimates.duration import Pace, Truth, Workload
 from engine.index_reader import IndexReader
-from engine.pace import Estimate, Pace, Truth, Workload
 from engine.runs.run import EpochRow, EventRow, GradientRow, Intent, Run, RunOutcome, RunStatus, StepRow
+from engine.spec.estimate import Estimate
 from engine.spec.precision import Precision
 from engine.spec.run import RunSpec
 

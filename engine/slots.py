@@ -16,7 +16,7 @@ import psutil
 
 from engine.base.errors import DatasetError, UsageError
 from engine.base.paths import Home
-from engine.memory_estimate import training_memory
+from engine.estimates.memory import training_memory
 from engine.runs.directory import Assignment
 from engine.runs.run import Run
 from engine.spec.devices import CPU, Device, MemoryReading, can_compute, candidates, read_memory

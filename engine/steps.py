@@ -9,7 +9,7 @@ import torch
 
 from engine.augmentation import EpochDraws
 from engine.captured_steps import CapturedSteps
-from engine.memory_estimate import evaluation_batch_size
+from engine.estimates.memory import evaluation_batch_size
 from engine.spec.run import RunSpec
 from engine.training import DeviceData, TrainingState, evaluate, train_step, training_batch
 

@@ -41,7 +41,7 @@ def plan(
     from console.formatting import supports_unicode
     from console.output import narrate, print_json
     from engine.base.paths import find_home
-    from engine.probing import ProbeFailed
+    from engine.estimates.probes import ProbeFailed
 
     home = find_home()
     moment = None if until is None else parse_until(until, datetime.now().astimezone())

@@ -14,8 +14,8 @@ import msgspec
 from engine.base.errors import DepthscopeError
 from engine.base.locks import is_held
 from engine.base.paths import create_private_directory, open_private, sync_directory, write_atomically
-from engine.pace import Estimate
 from engine.runs.run import Intent
+from engine.spec.estimate import Estimate
 from engine.spec.run import RunSpec, decode_spec, encode_spec
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from engine.pace import Estimate
+from engine.spec.estimate import Estimate
 from engine.spec.precision import Precision
 from engine.spec.run import RunSpec
 

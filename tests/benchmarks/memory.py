@@ -15,7 +15,7 @@ import platform
 import torch
 
 from console.formatting import byte_size, table
-from engine.memory_estimate import training_memory
+from engine.estimates.memory import training_memory
 from engine.spec.precision import BYTES_OF_ACTIVATION, Precision
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec

@@ -12,7 +12,7 @@ import pytest
 import console.app
 import console.estimates
 import console.planning
-import engine.fitting
+import engine.estimates.fitting
 import engine.spec.devices
 from console.app import ConsoleApp
 from console.config import Config
@@ -64,7 +64,7 @@ def sample_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (console.estimates, console.planning):
         monkeypatch.setattr(module, "find_devices", lambda: (CPU,))
     monkeypatch.setattr(console.estimates, "device_name", lambda _device: "a processor")
-    monkeypatch.setattr(engine.fitting, "machine_bytes", lambda: 24 << 30)
+    monkeypatch.setattr(engine.estimates.fitting, "machine_bytes", lambda: 24 << 30)
     monkeypatch.setattr(engine.spec.devices, "of_cpu", lambda: (Precision.FP32,))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 

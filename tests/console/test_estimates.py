@@ -10,8 +10,8 @@ import console.estimates
 from console.estimates import Knowledge, gather, probe
 from engine import launch
 from engine.base.paths import Home
-from engine.pace import Pace, Workload
-from engine.probing import Task
+from engine.estimates.duration import Pace, Workload
+from engine.estimates.probes import Task
 from engine.protocol import NewRun
 from engine.runs.run import RunStatus
 from engine.spec.devices import CPU

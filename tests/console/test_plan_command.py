@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from engine.pace import Pace, Workload
-from engine.probing import keep, torch_version
+from engine.estimates.duration import Pace, Workload
+from engine.estimates.probes import keep, torch_version
 from engine.spec.devices import cpu_name
 from engine.spec.precision import Precision
 from engine.spec.recipes import recipe

@@ -9,7 +9,7 @@ import pytest
 
 from engine import slots
 from engine.base.paths import Home
-from engine.memory_estimate import training_memory
+from engine.estimates.memory import training_memory
 from engine.protocol import Move, NewRun, Pause, Resume, Submit
 from engine.runs.directory import ExitReason, RunDirectory
 from engine.runs.journal import Started, Step

@@ -17,7 +17,7 @@ from engine.base.errors import CheckpointDamaged, UsageError
 from engine.base.paths import Home
 from engine.checkpoint import CHECKPOINT_FORMAT, MAGIC, load_checkpoint
 from engine.daemon import Engine
-from engine.memory_estimate import training_memory
+from engine.estimates.memory import training_memory
 from engine.protocol import Hello, Move, NewRun, Pause, Refused, SetQueue, Submit, decode_reply, encode
 from engine.queue import QueueState
 from engine.runs.directory import Labels

@@ -8,8 +8,8 @@ import torch
 
 from engine import numerics
 from engine.base.errors import UsageError
+from engine.estimates.memory import used_precision
 from engine.loss_scaling import BACKOFF, FIRST_SCALE, STEPS_BEFORE_GROWTH, LossScale
-from engine.memory_estimate import used_precision
 from engine.spec import devices, precision
 from engine.spec.devices import CPU, Device, check_device
 from engine.spec.precision import Precision

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.timetable import Job, Wish, all_in_time, ends, kept
+from engine.estimates.deadline import Job, Wish, all_in_time, ends, kept
 
 ONE = {"cpu": [0.0]}
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import torch
 
-from engine.memory_estimate import evaluation_batch_size, evaluation_bytes, training_memory
+from engine.estimates.memory import evaluation_batch_size, evaluation_bytes, training_memory
 from engine.spec.precision import Precision
 from engine.spec.recipes import recipe
 from engine.spec.run import DataSpec, RunSpec

@@ -6,11 +6,11 @@ import msgspec
 import pytest
 import torch
 
-from engine import failures, fitting, worker
+from engine import failures, worker
 from engine.base.errors import UsageError
-from engine.fitting import check_memory, judge, made_to_fit
-from engine.memory_estimate import training_memory
-from engine.planner import Remedy, remedies, suggestion
+from engine.estimates import fitting
+from engine.estimates.fitting import Remedy, check_memory, judge, made_to_fit, remedies, suggestion
+from engine.estimates.memory import training_memory
 from engine.spec.devices import Device
 from engine.spec.precision import Precision, of_gpu
 from engine.spec.recipes import recipe

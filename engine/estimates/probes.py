@@ -13,7 +13,7 @@ import msgspec
 
 from engine.base.errors import DepthscopeError
 from engine.base.paths import Home, write_atomically
-from engine.pace import Pace
+from engine.estimates.duration import Pace
 from engine.runs.launcher import training_environment
 from engine.spec.devices import Device
 from engine.spec.run import RunSpec

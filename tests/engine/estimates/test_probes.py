@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import probing
 from engine.base.paths import Home
-from engine.pace import Pace, Workload
-from engine.probing import NoPace, ProbeFailed, Task, keep, probe_all, read_kept
+from engine.estimates import probes
+from engine.estimates.duration import Pace, Workload
+from engine.estimates.probes import NoPace, ProbeFailed, Task, keep, probe_all, read_kept
 from engine.spec.devices import CPU, cpu_name
 from engine.spec.precision import Precision
 from engine.spec.recipes import recipe
@@ -47,7 +47,7 @@ def test_a_probe_times_every_network_it_can_and_says_why_it_cannot(bare: Home):
     assert found[2].workload.deterministic
     for pace in found:
         assert (pace.device_name, pace.num_threads) == (cpu_name(), 1)
-        assert probing.same_torch(pace.torch, probing.torch_version())
+        assert probes.same_torch(pace.torch, probes.torch_version())
         assert min(pace.seconds_per_step, pace.seconds_per_evaluated_image, pace.seconds_per_checkpoint) > 0
     assert sorted(path.name for path in bare.root.iterdir()) == ["data", "runs"]
 
@@ -77,13 +77,13 @@ def measured() -> Pace:
 
 def test_a_probe_is_kept_until_torch_or_the_threads_change(bare: Home, measured: Pace, monkeypatch: pytest.MonkeyPatch):
     """Either makes another pace; coming back brings the old one back."""
-    monkeypatch.setattr(probing, "torch_version", lambda: "2.15.0")
+    monkeypatch.setattr(probes, "torch_version", lambda: "2.15.0")
     keep(bare, [measured])
     assert read_kept(bare) == [measured]
 
-    monkeypatch.setattr(probing, "torch_version", lambda: "2.16.0")
+    monkeypatch.setattr(probes, "torch_version", lambda: "2.16.0")
     assert read_kept(bare) == []
-    monkeypatch.setattr(probing, "torch_version", lambda: "2.15.0")
+    monkeypatch.setattr(probes, "torch_version", lambda: "2.15.0")
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     assert read_kept(bare) == []
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -94,7 +94,7 @@ def test_a_later_probe_replaces_an_earlier_one_of_the_same_workload_alone(
     bare: Home, measured: Pace, monkeypatch: pytest.MonkeyPatch
 ):
     """One figure for each network and device."""
-    monkeypatch.setattr(probing, "torch_version", lambda: "2.15.0")
+    monkeypatch.setattr(probes, "torch_version", lambda: "2.15.0")
     elsewhere = msgspec.structs.replace(measured, device_name="another processor")
     again = msgspec.structs.replace(measured, seconds_per_step=0.2)
     keep(bare, [measured, elsewhere])

@@ -11,12 +11,12 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Self
 
 import msgspec
 
 from engine.runs.journal import SECONDS_BETWEEN_CHECKPOINTS
+from engine.spec.estimate import Estimate, Source
 from engine.spec.precision import Precision
 from engine.spec.run import RunSpec
 from models.catalog import ModelSpec, label
@@ -29,17 +29,6 @@ FEWEST_TRUTHS = 3
 
 ANOTHER_SIZE = 1.5
 """Networks nearer in work, such as one with and without its shortcuts, tell nothing of how pace follows work."""
-
-
-class Source(StrEnum):
-    """Where an estimate is from."""
-
-    HISTORY = "history"
-    """Past runs of the same network, trained in the same way."""
-    PROBE = "probe"
-    """A few steps of the network itself."""
-    SCALED = "scaled"
-    """Past runs of the network with the most similar number of multiply-accumulates, in proportion to them."""
 
 
 ERROR_BEFORE_ANY_TRUTH = {Source.HISTORY: 0.10, Source.PROBE: 0.15, Source.SCALED: 0.50}
@@ -90,21 +79,6 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True, tag_field="found", tag="pa
     """How much single measurements differed, as a fraction of the whole; 0 where there was only one."""
     at: float = 0.0
     """When it was measured, seconds since 1970."""
-
-
-class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is expected to take."""
-
-    seconds_per_epoch: float
-    """Training, evaluation and checkpoints."""
-    total_seconds: float
-    error_percent: float
-    """Four of five such estimates are off by less, of the truth."""
-    source: Source
-    num_runs: int = 0
-    """Past runs that it is from; 0 of a probe."""
-    network: str | None = None
-    """Whose pace was scaled; None where it is the run's own."""
 
 
 @functools.lru_cache(maxsize=4096)

@@ -10,7 +10,7 @@ import torch
 
 from engine import numerics
 from engine.augmentation import EpochDraws
-from engine.memory_estimate import evaluation_batch_size, training_memory
+from engine.estimates.memory import evaluation_batch_size, training_memory
 from engine.spec.precision import Precision, of_gpu
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
