@@ -13,8 +13,8 @@ from console.documents import run_document
 from console.formatting import clean, duration, percent
 from console.listing import subset_words
 from console.states import counted, last_line
+from engine.analysis.digest import Digest, digest
 from engine.base.paths import Home
-from engine.digest import Digest, digest
 from engine.estimates.deadline import ends
 from engine.queries import Reader
 from engine.runs.directory import RunDirectory

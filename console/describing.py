@@ -15,8 +15,8 @@ from console.published import differences, published, published_notes
 from console.report import STOPPED_NOTE, data_words, gap, gap_by_epoch, gap_words, unfinished_words
 from console.states import counted
 from console.verdict import Epochs, Verdict, so_far, verdict_line, verdicts
-from engine.contrast import Contrast
-from engine.diagnosis import diagnose, sentence
+from engine.analysis.diagnosis import diagnose, sentence
+from engine.analysis.paired_test import Contrast
 from engine.runs.run import Run
 from models import cost
 

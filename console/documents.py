@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from engine.diagnosis import Finding
+from engine.analysis.diagnosis import Finding
 from engine.estimates.fitting import Verdict
 from engine.protocol import NewRun
 from engine.runs.run import EpochRow, EventRow, Run, StepRow

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from console.groups import Group
 from console.verdict import Claim, Epochs, Verdict, compared
-from engine.diagnosis import Symptom, diagnose, power, stem_over_head
+from engine.analysis.diagnosis import Symptom, diagnose, power, stem_over_head
 from engine.runs.run import GradientRow
 
 Gradients = Mapping[str, Sequence[GradientRow]]

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from engine.contrast import Measured
+from engine.analysis.paired_test import Measured
 from engine.runs.run import EpochRow, Run
 from engine.spec.run import RunSpec
 from models import catalog

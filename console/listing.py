@@ -11,9 +11,9 @@ from console.following import Watch, is_done
 from console.formatting import UNKNOWN, ago, clean, count, duration, percent, supports_unicode, table
 from console.label_words import star, tags_and_note
 from console.states import last_line, left, loss, state
+from engine.analysis.diagnosis import Finding
 from engine.base.errors import UsageError
 from engine.base.paths import Home
-from engine.diagnosis import Finding
 from engine.queries import Reader
 from engine.runs.directory import RunDirectory
 from engine.runs.run import EpochRow, EventRow, Run, RunStatus

@@ -10,7 +10,7 @@ from console.formatting import UNKNOWN, clean, count, duration, mean_std, percen
 from console.groups import Group, Pair, group_runs, measured, pair_groups
 from console.published import published, published_notes
 from console.verdict import Epochs, so_far, verdict_line
-from engine.contrast import Contrast, contrast, contrasts_by_epoch
+from engine.analysis.paired_test import Contrast, contrast, contrasts_by_epoch
 from engine.runs.run import Run
 from models import catalog, cost
 

@@ -13,7 +13,7 @@ from console.report_html import as_html
 from console.report_markdown import as_markdown
 from console.spec_list import SPEC_LIST_NAME, ListedRun, SpecList, encode_spec_list
 from console.verdict import verdict_line, verdicts
-from engine.diagnosis import diagnose, sentence
+from engine.analysis.diagnosis import diagnose, sentence
 
 FIGURES = "figures"
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from console.formatting import UNKNOWN, clean, duration, percent
-from engine.diagnosis import diagnose, sentence
+from engine.analysis.diagnosis import diagnose, sentence
 from engine.queue import QueueState
 from engine.runs.run import DISK_FULL, NO_ACCESS, EpochRow, GradientRow, Run, RunOutcome, RunStatus
 

@@ -6,9 +6,9 @@ import re
 
 import msgspec
 
+from engine.analysis.digest import IMPORTED
 from engine.base.errors import UsageError
 from engine.base.paths import sync_directory
-from engine.digest import IMPORTED
 from engine.protocol import Done, Import, encode
 from engine.runs.directory import Labels, RunDirectory
 from engine.runs.run import Intent

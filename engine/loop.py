@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 
+from engine.analysis.early_stopping import reason_to_stop, stopping_words
 from engine.augmentation import EpochDraws
 from engine.checkpoint import save_weights
 from engine.gradients import Measurement, layer_rows, measure, weight_norms
@@ -17,7 +18,6 @@ from engine.runs.directory import ExitReason
 from engine.runs.journal import SECONDS_BETWEEN_CHECKPOINTS, Epoch, Gradients, Notice
 from engine.session import Session, is_saved, note_initial_gradients, save, settle_save
 from engine.spec.schedule import learning_rate_at
-from engine.stopping import reason_to_stop, stopping_words
 from engine.training import diverged_at, has_finite_weights
 
 

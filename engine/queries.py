@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
+from engine.analysis.digest import TELLING
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.near_names import hint
-from engine.digest import TELLING
 from engine.estimates.duration import Pace, Truth, Workload
 from engine.index_reader import IndexReader
 from engine.runs.run import EpochRow, EventRow, GradientRow, Intent, Run, RunOutcome, RunStatus, StepRow

@@ -22,6 +22,7 @@ from types import FrameType
 import torch
 
 from engine import failures, numerics
+from engine.analysis.early_stopping import epochs_to_judge
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.locks import hold
 from engine.base.paths import Home, find_home
@@ -34,7 +35,6 @@ from engine.session import Session, restore
 from engine.spec.devices import cpu_name
 from engine.spec.run import RunSpec, check_fits_data
 from engine.steps import steps_for
-from engine.stopping import epochs_to_judge
 from engine.training import load_to_device, start_training
 
 EXIT_LOCKED = 75

@@ -64,8 +64,8 @@ def show(run: RunArgument, as_json: JsonOption = False) -> None:
     from console import documents, listing
     from console.output import print_json
     from engine import client
+    from engine.analysis.diagnosis import diagnose
     from engine.base.paths import find_home
-    from engine.diagnosis import diagnose
 
     with client.read_fresh(find_home()) as reader:
         found = reader.find(run)

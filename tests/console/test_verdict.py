@@ -13,8 +13,8 @@ from console.formatting import UNKNOWN, duration
 from console.groups import group_runs
 from console.report import comparison_text, final_table
 from console.verdict import Claim, read_epochs, read_gradients, undecided_words, verdict_line, verdicts
+from engine.analysis.paired_test import Contrast, Sign
 from engine.base.paths import Home
-from engine.contrast import Contrast, Sign
 from engine.queries import Reader
 from engine.runs.run import Run
 from engine.store import Store

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from engine.analysis.digest import Idle, digest
 from engine.base.paths import Home
-from engine.digest import Idle, digest
 from engine.queries import Reader
 from engine.runs.run import EventRow, Run, RunOutcome, RunStatus
 from tests import samples

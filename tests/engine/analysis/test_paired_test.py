@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from engine.contrast import Measured, Sign, contrast, contrasts_by_epoch
+from engine.analysis.paired_test import Measured, Sign, contrast, contrasts_by_epoch
 from engine.runs.run import EpochRow
 
 

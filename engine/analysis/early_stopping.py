@@ -10,8 +10,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from engine.analysis.diagnosis import STOPPING_EPOCHS, Symptom, flat_epochs, flat_words
 from engine.base.units import duration
-from engine.diagnosis import STOPPING_EPOCHS, Symptom, flat_epochs, flat_words
 from engine.runs.journal import Epoch, StoppedEarly, read_journal
 from engine.spec.run import RunSpec, StopRule
 

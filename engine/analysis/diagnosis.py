@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
-from engine.contrast import Contrast, Measured, contrast
+from engine.analysis.paired_test import Contrast, Measured, contrast
 from engine.runs.run import EpochRow, GradientRow, Run, RunOutcome
 
 GUESSING_SHARE = 0.01

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.diagnosis import STOPPING_EPOCHS
+from engine.analysis.diagnosis import STOPPING_EPOCHS
+from engine.analysis.early_stopping import epochs_to_judge, reason_to_stop, stopping_words
 from engine.runs.journal import AnyEvent, Epoch, JournalWriter
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec, StopRule
-from engine.stopping import epochs_to_judge, reason_to_stop, stopping_words
 from models.catalog import model_spec
 
 FLAT = 2.31

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from engine.contrast import Measured, Sign
-from engine.diagnosis import (
+from engine.analysis.diagnosis import (
     Finding,
     Symptom,
     degradation,
@@ -18,6 +17,7 @@ from engine.diagnosis import (
     plateau,
     sentence,
 )
+from engine.analysis.paired_test import Measured, Sign
 from tests.recorded_runs import first_epochs, recorded_gradients, recorded_runs
 
 
