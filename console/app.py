@@ -30,7 +30,7 @@ from console.themes import OWN_THEMES, curve_colours, heat_colours
 from console.view_state import load_view, save_view
 from engine.base.errors import DepthscopeError, EngineUnreachable
 from engine.base.paths import open_private
-from engine.database import DatabaseUnusable
+from engine.index.database import DatabaseUnusable
 from engine.queue import QueueState
 from engine.runs.run import Run, RunStatus
 

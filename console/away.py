@@ -16,7 +16,7 @@ from console.states import counted, last_line
 from engine.analysis.digest import Digest, digest
 from engine.base.paths import Home
 from engine.estimates.deadline import ends
-from engine.queries import Reader
+from engine.index.queries import Reader
 from engine.runs.directory import RunDirectory
 from engine.runs.run import Run, RunOutcome, RunStatus
 

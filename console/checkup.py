@@ -21,9 +21,9 @@ from engine.base.errors import DepthscopeError
 from engine.base.paths import Home, find_home
 from engine.base.version import VERSION
 from engine.data import datasets
-from engine.database import sqlite_version
+from engine.index.database import sqlite_version
+from engine.index.queries import Reader
 from engine.logout import risk_of_home, systemd_runs
-from engine.queries import Reader
 from engine.spec import devices
 
 TORCH_PATIENCE_SECONDS = 120.0

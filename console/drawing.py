@@ -11,7 +11,7 @@ from console.formatting import supports_colour, supports_unicode
 from console.looks import COLOURS_OF_A_COMMAND, Options
 from console.metrics import Axis, Metric, points, read_history
 from console.overlay import draw_overlay, overlay
-from engine.queries import Reader
+from engine.index.queries import Reader
 from engine.runs.run import Run
 
 MAX_LINES = 30

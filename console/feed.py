@@ -14,9 +14,9 @@ from textual.message import Message
 from console.metrics import History
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import Home
-from engine.database import IndexLocked
-from engine.index_reader import Version
-from engine.queries import Reader
+from engine.index.database import IndexLocked
+from engine.index.queries import Reader
+from engine.index.reader import Version
 from engine.runs.run import EventRow, GradientRow, Run
 
 RUNS_AT_FIRST, RUNS_A_LOOK = 500, 2500

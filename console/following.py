@@ -17,9 +17,9 @@ from engine import launch
 from engine.base.errors import EngineUnreachable
 from engine.base.paths import Home
 from engine.client import read
-from engine.database import IndexLocked
-from engine.index_reader import Version
-from engine.queries import Reader, RunUnknown
+from engine.index.database import IndexLocked
+from engine.index.queries import Reader, RunUnknown
+from engine.index.reader import Version
 from engine.queue import read_queue
 from engine.runs.run import EpochRow, Run, RunStatus
 

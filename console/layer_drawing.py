@@ -13,7 +13,7 @@ from console.formatting import BARS, BARS_IN_ASCII, UNKNOWN, clean, supports_col
 from console.heat_map import HEAT_OF_A_COMMAND, Scale, columns_of, draw_heat_map, key, painted
 from console.layer_grid import OF_ALL_RUNS, LayerGrid, Quantity, figure, layer_grid
 from engine.base.errors import UsageError
-from engine.queries import Reader
+from engine.index.queries import Reader
 from engine.runs.run import GradientRow, Run
 
 LEAST_PROFILE = 10

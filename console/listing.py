@@ -14,7 +14,7 @@ from console.states import last_line, left, loss, state
 from engine.analysis.diagnosis import Finding
 from engine.base.errors import UsageError
 from engine.base.paths import Home
-from engine.queries import Reader
+from engine.index.queries import Reader
 from engine.runs.directory import RunDirectory
 from engine.runs.run import EpochRow, EventRow, Run, RunStatus
 from models import catalog, cost

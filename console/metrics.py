@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from engine.base.errors import UsageError
-from engine.queries import Reader
+from engine.index.queries import Reader
 from engine.runs.run import EpochRow, GradientRow, Run, StepRow
 from models.catalog import Architecture
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from console.groups import Group, Pair, group_runs, pair_groups
 from engine.base.errors import UsageError
-from engine.provenance import Provenance, read_provenance
-from engine.queries import Reader
+from engine.index.provenance import Provenance, read_provenance
+from engine.index.queries import Reader
 from engine.runs.run import EpochRow, GradientRow, Run, RunStatus
 from models import catalog
 

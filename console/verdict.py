@@ -10,7 +10,7 @@ from typing import assert_never
 from console.groups import Group, counterpart, families, measured, pair_groups
 from engine.analysis.diagnosis import degradation
 from engine.analysis.paired_test import Contrast, Sign, contrast
-from engine.queries import Reader
+from engine.index.queries import Reader
 from engine.runs.run import EpochRow, GradientRow, Run, RunOutcome
 from models import catalog
 

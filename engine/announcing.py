@@ -16,10 +16,10 @@ import time
 import unicodedata
 
 from engine.base.errors import DepthscopeError
-from engine.queries import Reader
+from engine.index.queries import Reader
+from engine.index.writer import Store
 from engine.runs.run import Run
 from engine.spec.settings import PLACEHOLDER, Hook
-from engine.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -26,8 +26,10 @@ from engine.base.logs import CappedLog
 from engine.base.paths import Home, open_private
 from engine.base.system import most_clients, peer_uid, raise_descriptor_limit
 from engine.base.version import PROTOCOL, VERSION
-from engine.database import DatabaseUnusable, IndexNotWritten, put_aside
 from engine.handlers import handle
+from engine.index.database import DatabaseUnusable, IndexNotWritten, put_aside
+from engine.index.queries import Reader
+from engine.index.writer import Store
 from engine.launch import EXIT_LOCKED
 from engine.protocol import (
     MAX_LINE_BYTES,
@@ -42,12 +44,10 @@ from engine.protocol import (
     decode_request,
     encode,
 )
-from engine.queries import Reader
 from engine.runs.disk import trouble_of
 from engine.runs.launcher import LocalLauncher
 from engine.spec.devices import find_devices
 from engine.spec.settings import Settings, read_settings
-from engine.store import Store
 from engine.submission import Submission
 from engine.supervisor import SECONDS_FOR_FILES, Supervisor
 

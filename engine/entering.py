@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from engine.catching_up import ingest
+from engine.index.ingest import ingest
+from engine.index.writer import Store
 from engine.runs.directory import Labels, RunDirectory
 from engine.runs.journal import Resumed, Started
 from engine.settling import finish, rest
 from engine.spec.devices import CPU
 from engine.spec.run import RunSpec
-from engine.store import Store
 
 
 def enter(

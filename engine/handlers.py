@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from engine.base.errors import UsageError
-from engine.database import DatabaseUnusable, check_database
 from engine.importing import import_runs
+from engine.index.database import DatabaseUnusable, check_database
 from engine.protocol import (
     AnyReply,
     AnyRequest,

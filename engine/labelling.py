@@ -14,8 +14,8 @@ import msgspec
 
 from engine.base.errors import UsageError
 from engine.base.paths import Home
+from engine.index.writer import Store
 from engine.runs.directory import Labels, RunDirectory
-from engine.store import Store
 
 
 class RunDirectoryGone(UsageError, FileNotFoundError):

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 
 from engine.base.errors import DepthscopeError
 from engine.base.paths import Home
-from engine.catching_up import ingest
-from engine.database import DatabaseUnusable, IndexNotWritten
 from engine.entering import enter
+from engine.index.database import DatabaseUnusable, IndexNotWritten
+from engine.index.ingest import ingest
+from engine.index.queries import Reader
+from engine.index.writer import Store
 from engine.labelling import Labelling
-from engine.queries import Reader
 from engine.runs.directory import RunDirectory
 from engine.runs.journal import Resumed, Started
 from engine.runs.launcher import Launcher
 from engine.runs.run import Intent, Run, RunStatus
 from engine.spec.devices import CPU
-from engine.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ import time
 from typing import assert_never
 
 from engine.base.units import duration
+from engine.index.writer import Store
 from engine.runs.directory import ExitReason, ExitRecord, RunDirectory
 from engine.runs.disk import FULL_BELOW_BYTES, trouble_now
 from engine.runs.run import DISK_FULL, Intent, Run, RunOutcome, RunStatus
-from engine.store import Store
 
 MAX_CRASHES = 3
 """In a row, with no new checkpoint in between; then a run has failed."""

@@ -16,10 +16,11 @@ from engine.base.errors import DepthscopeError
 from engine.base.logs import cap_log
 from engine.base.paths import Home
 from engine.base.system import boot_id, is_another_boot
-from engine.catching_up import ingest, place_said
-from engine.database import DatabaseUnusable, IndexNotWritten
+from engine.index.database import DatabaseUnusable, IndexNotWritten
+from engine.index.ingest import ingest, place_said
+from engine.index.queries import Reader
+from engine.index.writer import Store
 from engine.labelling import Labelling
-from engine.queries import Reader
 from engine.queue import Queue, QueueState, read_queue, write_queue
 from engine.recovery import Recovery, Worker
 from engine.runs.directory import Assignment, Labels, RunDirectory
@@ -31,7 +32,6 @@ from engine.settling import disk_trouble, lose, rest, settle
 from engine.slots import MemoryShort, Occupant, Slots
 from engine.spec.devices import Device, MemoryReading, read_memory
 from engine.spec.settings import Settings
-from engine.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from engine import launch
 from engine.base.locks import read_pid
 from engine.base.paths import Home
 from engine.data.cache import ImageSets, conversion_lock, store
-from engine.queries import Reader
+from engine.index.queries import Reader
 from engine.runs.directory import RunDirectory
 
 PATIENCE_SECONDS = 120.0

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.base.paths import Home
-from engine.queries import Reader
+from engine.index.queries import Reader
+from engine.index.writer import Store
 from engine.runs.directory import RunDirectory
 from engine.runs.journal import Epoch, Gradients, read_journal
 from engine.runs.launcher import LocalLauncher
 from engine.runs.run import EpochRow, GradientRow
 from engine.spec.devices import CPU
-from engine.store import Store
 from engine.supervisor import Supervisor
 
 RECORDED = Path(__file__).with_name("recorded")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 from engine.base.paths import Home
+from engine.index.writer import Store
 from engine.runs.directory import Labels
 from engine.runs.journal import Epoch, Gradients, LayerGradients, Started, Step
 from engine.runs.run import RunOutcome, RunStatus
 from engine.spec.recipes import recipe
 from engine.spec.run import DataSpec, RunSpec
-from engine.store import Store
 from models.catalog import model_spec
 
 NOW = 1_790_000_000.0

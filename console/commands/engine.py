@@ -33,8 +33,8 @@ def stop(
     from console.draining import drain_and_stop, stop_with_words
     from engine.base.errors import UsageError
     from engine.base.paths import find_home
-    from engine.database import DatabaseUnusable
-    from engine.queries import Reader
+    from engine.index.database import DatabaseUnusable
+    from engine.index.queries import Reader
     from engine.runs.run import RunStatus
 
     if keep_training and drain:

@@ -23,8 +23,8 @@ import psutil
 import textual
 
 from engine.base.paths import Home
+from engine.index.writer import Store
 from engine.runs.run import RunStatus
-from engine.store import Store
 from tests.quiet_engine import QuietEngine
 from tests.samples import STEPS_PER_EPOCH, add_sample, fill_large, sample_step
 from tests.terminal import Terminal

@@ -25,11 +25,11 @@ import textual
 
 from engine.base.locks import read_pid
 from engine.base.paths import Home
-from engine.queries import Reader
+from engine.index.queries import Reader
+from engine.index.writer import Store
 from engine.runs.directory import Labels, RunDirectory
 from engine.runs.journal import AnyEvent, Checkpointed, JournalWriter, read_journal
 from engine.spec.run import encode_spec
-from engine.store import Store
 from tests.benchmarks.console import environment, first_frames
 from tests.benchmarks.startup import seconds
 from tests.quiet_engine import QuietEngine

@@ -21,8 +21,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from engine.base.paths import Home
+from engine.index.writer import Store
 from engine.runs.journal import Gradients, LayerGradients
-from engine.store import Store
 from models.cost import LayerKind, layers
 from tests import samples
 

@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 
 from engine.base.paths import Home
+from engine.index.writer import Store
 from engine.runs.directory import Labels
 from engine.runs.run import RunOutcome, RunStatus
 from engine.spec.run import RunSpec
-from engine.store import Store
 from models.catalog import model_spec
 
 NUM_RUNS = 1000

@@ -13,11 +13,11 @@ from console.pulse import EngineState
 from console.screens.home import HomeScreen
 from console.widgets.run_table import RunTable
 from engine.base.paths import Home
+from engine.index.queries import Reader
+from engine.index.writer import Store
 from engine.protocol import Greeting
-from engine.queries import Reader
 from engine.queue import QueueState
 from engine.runs.directory import Labels
-from engine.store import Store
 
 QUEUED = f"{9:010x}"
 """The one run of the small sample that waits."""

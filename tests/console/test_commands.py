@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.database import Database
+from engine.index.database import Database
 from engine.runs.journal import Epoch, read_journal
 
 BASE = ("--data", "tiny", "--width", "4", "--batch-size", "20", "--epochs", "2")

@@ -23,9 +23,9 @@ from console.widgets.chart import Chart
 from console.widgets.run_table import RunTable
 from engine.base.errors import EngineUnreachable
 from engine.base.paths import Home
+from engine.index.writer import Store
 from engine.runs.directory import Labels
 from engine.runs.run import RunStatus
-from engine.store import Store
 from tests import samples
 from tests.console.driving import press, settle, table, told, until
 

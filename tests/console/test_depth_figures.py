@@ -10,8 +10,8 @@ from console.charts import Series
 from console.depth_figures import depth_range, published_curves
 from console.groups import Group, group_runs
 from engine.base.paths import Home
-from engine.queries import Reader
-from engine.store import Store
+from engine.index.queries import Reader
+from engine.index.writer import Store
 from tests import samples
 
 

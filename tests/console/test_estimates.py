@@ -12,11 +12,11 @@ from engine import launch
 from engine.base.paths import Home
 from engine.estimates.duration import Pace, Workload
 from engine.estimates.probes import Task
+from engine.index.writer import Store
 from engine.protocol import NewRun
 from engine.runs.run import RunStatus
 from engine.spec.devices import CPU
 from engine.spec.precision import Precision
-from engine.store import Store
 from tests.samples import add_sample, sample_spec
 
 

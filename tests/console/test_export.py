@@ -15,8 +15,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from console.exporting import COLUMNS, EPOCH_METRICS, GRADIENT_METRICS, STEP_METRICS
+from engine.index.writer import Store
 from engine.runs.journal import Gradients, LayerGradients, Step
-from engine.store import Store
 from tests import samples
 
 RUN = "0000000001"

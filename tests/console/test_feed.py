@@ -10,9 +10,9 @@ import pytest
 from console import feed as feeds
 from console.feed import Feed
 from engine.base.paths import Home
-from engine.queries import Reader
+from engine.index.queries import Reader
+from engine.index.writer import Store
 from engine.runs.run import RunOutcome, RunStatus
-from engine.store import Store
 from tests.samples import fill_large, fill_small
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from console.filtering import FilterError, parse_filter, why_none
 from engine.base.paths import Home
-from engine.queries import Reader
+from engine.index.queries import Reader
 from engine.runs.run import Run
 from tests import samples
 

@@ -13,10 +13,10 @@ from textual.widgets import Input, Static
 from console.app import ConsoleApp
 from console.widgets.question import Answer, Question
 from engine.base.paths import Home
+from engine.index.queries import Reader
+from engine.index.writer import Store
 from engine.protocol import Relabel, RenameExperiment
-from engine.queries import Reader
 from engine.runs.directory import Labels
-from engine.store import Store
 from tests import samples
 from tests.console.driving import press, settle, table, told, until
 

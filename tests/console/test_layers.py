@@ -15,9 +15,9 @@ from console.layer_grid import LayerGrid, Quantity, figure, layer_grid
 from console.screens.run import RunScreen
 from console.widgets.layer_map import LayerMap
 from engine.base.paths import Home
+from engine.index.writer import Store
 from engine.runs.journal import Gradients, LayerGradients
 from engine.runs.run import GradientRow
-from engine.store import Store
 from tests import samples
 from tests.console.driving import press, settle
 

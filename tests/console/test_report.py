@@ -13,10 +13,10 @@ import msgspec
 import pytest
 
 from console import report_facts
+from engine.index.writer import Store
 from engine.runs.directory import Labels
 from engine.runs.journal import Gradients, LayerGradients
 from engine.runs.run import RunOutcome, RunStatus
-from engine.store import Store
 from tests import recorded_runs, samples
 
 RECORDED = recorded_runs.RECORDED

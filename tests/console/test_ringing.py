@@ -9,8 +9,8 @@ import pytest
 from console.app import ConsoleApp
 from console.config import Config
 from console.ringing import Ring
+from engine.index.writer import Store
 from engine.runs.run import RunOutcome, RunStatus
-from engine.store import Store
 from tests.console.driving import settle, told, until
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from console.listing import run_page, runs_table
 from console.states import MIN_STALL_SECONDS, remark, state
 from engine.base.paths import Home
-from engine.queries import Reader
+from engine.index.queries import Reader
+from engine.index.writer import Store
 from engine.runs.run import Run, RunStatus
-from engine.store import Store
 from tests import samples
 
 

@@ -17,9 +17,9 @@ from console.screens.comparison import ComparisonScreen
 from console.verdict import read_epochs, verdicts
 from console.widgets.chart import Chart
 from engine.base.paths import Home
-from engine.queries import Reader
+from engine.index.queries import Reader
+from engine.index.writer import Store
 from engine.runs.run import EventRow, RunOutcome
-from engine.store import Store
 from tests import samples
 from tests.console.driving import press, settle, until
 

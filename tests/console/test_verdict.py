@@ -15,9 +15,9 @@ from console.report import comparison_text, final_table
 from console.verdict import Claim, read_epochs, read_gradients, undecided_words, verdict_line, verdicts
 from engine.analysis.paired_test import Contrast, Sign
 from engine.base.paths import Home
-from engine.queries import Reader
+from engine.index.queries import Reader
+from engine.index.writer import Store
 from engine.runs.run import Run
-from engine.store import Store
 from tests import samples
 from tests.recorded_runs import recorded_home
 

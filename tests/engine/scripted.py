@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 from engine.base.paths import Home
 from engine.handlers import handle
+from engine.index.queries import Reader
+from engine.index.writer import Store
 from engine.protocol import AnyRequest, Done, NewRun, Submit
-from engine.queries import Reader
 from engine.runs.directory import ExitReason, RunDirectory
 from engine.runs.journal import AnyEvent, JournalWriter
 from engine.runs.run import Run, RunStatus
@@ -16,7 +17,6 @@ from engine.spec.devices import Device, MemoryReading
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
 from engine.spec.settings import Settings
-from engine.store import Store
 from engine.supervisor import Supervisor
 from models.catalog import model_spec
 

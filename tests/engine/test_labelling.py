@@ -11,8 +11,8 @@ import pytest
 
 from engine.base.errors import UsageError
 from engine.base.paths import Home
-from engine.database import IndexNotWritten
 from engine.handlers import handle
+from engine.index.database import IndexNotWritten
 from engine.labelling import Labelling
 from engine.protocol import Hold, Move, Pause, Remove, Retry, SetQueue, Stop
 from engine.queue import QueueState, read_queue

@@ -15,17 +15,17 @@ import apsw
 import pytest
 
 from console.feed import Feed
-from engine import database
 from engine.announcing import Announcer
 from engine.base.errors import DepthscopeError
 from engine.base.paths import Home
 from engine.daemon import Engine
-from engine.database import DatabaseUnusable
+from engine.index import database
+from engine.index.database import DatabaseUnusable
+from engine.index.writer import Store
 from engine.protocol import Done, Pause, decode_reply, encode
 from engine.runs.directory import ExitReason
 from engine.runs.journal import JournalWriter, Notice, Step
 from engine.spec.devices import CPU
-from engine.store import Store
 from tests.engine.scripted import Scene, scene
 
 WAL_PROMISE_BYTES = 64_000_000
@@ -172,7 +172,7 @@ def test_without_the_rebuild_damage_in_mid_run_would_end_the_engine(inside: Scen
 READS_AND_STOPS = """
 import os, signal, sys
 from pathlib import Path
-from engine.queries import Reader
+from engine.index.queries import Reader
 
 reader = Reader(Path(sys.argv[1]))
 rows = reader._database._connection.execute("SELECT * FROM runs")

@@ -16,12 +16,12 @@ import pytest
 from engine.base.errors import DepthscopeError
 from engine.connection import Connection
 from engine.daemon import EXIT_LOCKED
+from engine.index.writer import Store
 from engine.launch import ensure_engine, greet
 from engine.protocol import Done, NewRun, SetQueue, Submit
 from engine.queue import QueueState
 from engine.runs.launcher import signal_holder
 from engine.runs.run import RunStatus
-from engine.store import Store
 from tests.conftest import TestHome
 from tests.engine.scripted import spec_of
 

@@ -9,7 +9,7 @@ import pytest
 
 from engine.analysis.digest import Idle, digest
 from engine.base.paths import Home
-from engine.queries import Reader
+from engine.index.queries import Reader
 from engine.runs.run import EventRow, Run, RunOutcome, RunStatus
 from tests import samples
 

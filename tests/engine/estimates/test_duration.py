@@ -9,7 +9,7 @@ import pytest
 
 from engine.base.paths import Home
 from engine.estimates.duration import Pace, Paces, Truth, Workload, epoch_seconds, errors_by_source, upper
-from engine.queries import Reader
+from engine.index.queries import Reader
 from engine.spec.estimate import Source
 from engine.spec.precision import Precision
 from tests.samples import fill_small, sample_spec

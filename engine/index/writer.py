@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from engine.database import (
+from engine.index.database import (
     REPLACE_AGAIN_SECONDS,
     WAL_KEPT_BYTES,
     WAL_LIMIT_BYTES,
@@ -28,23 +28,24 @@ from engine.database import (
     put_aside,
     replace_by_copy,
 )
-from engine.ingestion import INSERT_EVENT, enter
-from engine.request_tables import RequestTables
+from engine.index.rows import INSERT_EVENT, enter
+from engine.index.schema import CREATE, SCHEMA_VERSION
 from engine.runs.directory import Labels
 from engine.runs.journal import AnyEvent, Garbage
 from engine.runs.run import RunOutcome, RunStatus
-from engine.schema import CREATE, SCHEMA_VERSION
 from engine.spec.run import RunSpec, encode_spec
 from models.catalog import label
 
 log = logging.getLogger(__name__)
 
 WRITE_PATIENCE_SECONDS = 5.0
+NUM_REQUESTS_KEPT = 100_000
+"""Replies of which a repetition is known; by their number and not by their age, for clocks are set."""
 MOST_GARBAGE_TOLD = 10
 """Lines of one reading that are told one by one; a journal overwritten as a whole is told in one more."""
 
 
-class Store(RequestTables):
+class Store:
     """The engine's connection: the sole writer.
 
     Args:
@@ -284,6 +285,33 @@ class Store(RequestTables):
     def add_event(self, run: str, kind: str, text: str) -> None:
         """Note what happened to a run and is not in its journal."""
         self._database.execute(INSERT_EVENT, (run, None, time.time(), kind, text))
+
+    def answered(self, request: str) -> bytes | None:
+        """The reply that a request was given already."""
+        for (reply,) in self._database.rows("SELECT reply FROM requests WHERE id = ?", request):
+            return bytes(reply)
+        return None
+
+    def remember_answer(self, request: str, reply: bytes) -> None:
+        """Keep a reply for as long as a client may ask again."""
+        self._database.execute("INSERT INTO requests (id, reply) VALUES (?,?)", (request, reply))
+        self._database.execute(
+            "DELETE FROM requests WHERE number <= (SELECT max(number) FROM requests) - ?", (NUM_REQUESTS_KEPT,)
+        )
+
+    def unwritten_labels(self) -> dict[str, Labels]:
+        """Labels, by run id, that stand in the index and perhaps not in the run directory yet."""
+        rows = self._database.execute("SELECT run, labels FROM unwritten_labels")
+        return {run: msgspec.json.decode(labels, type=Labels) for run, labels in rows}
+
+    def add_unwritten_labels(self, run: str, labels: Labels) -> None:
+        """Keep what labels.json of a run is to say."""
+        encoded = msgspec.json.encode(labels)
+        self._database.execute("INSERT OR REPLACE INTO unwritten_labels VALUES (?,?)", (run, encoded))
+
+    def forget_unwritten_labels(self, runs: Iterable[str]) -> None:
+        """Their labels.json say so now."""
+        self._database.executemany("DELETE FROM unwritten_labels WHERE run = ?", [(run,) for run in runs])
 
     def _value(self, query: str, *parameters: Any) -> Any:
         return self._database.value(query, *parameters)

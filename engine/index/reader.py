@@ -7,8 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from engine.database import REMEDY, Database, DatabaseUnusable
-from engine.schema import SCHEMA_VERSION
+from engine.index.database import REMEDY, Database, DatabaseUnusable
+from engine.index.schema import SCHEMA_VERSION
 
 READ_PATIENCE_SECONDS = 5.0
 

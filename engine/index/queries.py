@@ -13,7 +13,7 @@ from engine.analysis.digest import TELLING
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.near_names import hint
 from engine.estimates.duration import Pace, Truth, Workload
-from engine.index_reader import IndexReader
+from engine.index.reader import IndexReader
 from engine.runs.run import EpochRow, EventRow, GradientRow, Intent, Run, RunOutcome, RunStatus, StepRow
 from engine.spec.estimate import Estimate
 from engine.spec.precision import Precision

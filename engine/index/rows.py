@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from engine.database import Database
+from engine.index.database import Database
 from engine.runs.journal import (
     AnyEvent,
     Checkpointed,

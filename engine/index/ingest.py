@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from engine.index.writer import Store
 from engine.runs.directory import RunDirectory
 from engine.runs.journal import AnyEvent, Resumed, Started, read_journal
-from engine.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""SQLite: the index over all run directories, and the only SQL."""
