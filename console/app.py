@@ -30,15 +30,15 @@ from console.themes import OWN_THEMES, curve_colours, heat_colours
 from console.view_state import load_view, save_view
 from engine.base.errors import DepthscopeError, EngineUnreachable
 from engine.base.paths import open_private
+from engine.control.queue_state import QueueState
 from engine.index.database import DatabaseUnusable
-from engine.queue import QueueState
 from engine.runs.run import Run, RunStatus
 
 if TYPE_CHECKING:
     from console.widgets.chart import Chart
     from engine.base.paths import Home
-    from engine.logout import LogoutRisk
-    from engine.protocol import ChangeRequest
+    from engine.control.protocol import ChangeRequest
+    from engine.control.systemd import LogoutRisk
     from engine.spec.run import RunSpec
 
 SECONDS_BETWEEN_LOOKS = 0.5

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from console.formatting import byte_size, count, table
-from engine.bench_protocol import Answer, Failed, Loop, Measured, Ready, Task
+from engine.control.messages import Answer, Failed, Loop, Measured, Ready, Task
 from engine.runs.launcher import KEEP_FREED_MEMORY
 from engine.spec.devices import Device
 from engine.spec.run import RunSpec

@@ -16,14 +16,14 @@ import msgspec
 import psutil
 
 from console.formatting import byte_size, clean
-from engine import launch
 from engine.base.errors import DepthscopeError
 from engine.base.paths import Home, find_home
 from engine.base.version import VERSION
+from engine.control import launch
+from engine.control.systemd import risk_of_home, systemd_runs
 from engine.data import datasets
 from engine.index.database import sqlite_version
 from engine.index.queries import Reader
-from engine.logout import risk_of_home, systemd_runs
 from engine.spec import devices
 
 TORCH_PATIENCE_SECONDS = 120.0

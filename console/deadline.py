@@ -13,8 +13,8 @@ from console.planning import Asked
 from console.states import seconds_left
 from console.train_words import train_commands
 from engine.base.errors import UsageError
+from engine.control.protocol import NewRun
 from engine.estimates.deadline import Job, Wish, ends, kept
-from engine.protocol import NewRun
 from engine.runs.run import Run, RunStatus
 from engine.spec.devices import can_compute, candidates
 from engine.spec.run import RunSpec

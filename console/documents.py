@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from engine.analysis.diagnosis import Finding
+from engine.control.protocol import NewRun
 from engine.estimates.fitting import Verdict
-from engine.protocol import NewRun
 from engine.runs.run import EpochRow, EventRow, Run, StepRow
 from models import catalog, cost
 

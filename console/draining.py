@@ -9,11 +9,11 @@ import typer
 from console.following import EXIT_INTERRUPTED, SECONDS_BETWEEN_LOOKS
 from console.output import narrate, narrate_behind_ctrl_c
 from console.states import counted
-from engine import launch
 from engine.base.paths import Home
 from engine.client import change, read
-from engine.protocol import Greeting, SetQueue
-from engine.queue import QueueState, read_queue
+from engine.control import launch
+from engine.control.protocol import Greeting, SetQueue
+from engine.control.queue_state import QueueState, read_queue
 from engine.runs.run import RunStatus
 
 

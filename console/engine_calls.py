@@ -6,27 +6,27 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from engine.base.paths import Home
-    from engine.logout import LogoutRisk
-    from engine.protocol import ChangeRequest
+    from engine.control.protocol import ChangeRequest
+    from engine.control.systemd import LogoutRisk
 
 
 def ensure_engine(home: Home) -> None:
     """An engine that serves; imported here, since the first frame does not wait for what starts one."""
-    from engine import launch
+    from engine.control import launch
 
     launch.ensure_engine(home)
 
 
 def replace_engine(home: Home) -> None:
     """An engine of this version in place of the one that serves; training goes on."""
-    from engine import launch
+    from engine.control import launch
 
     launch.restart(home)
 
 
 def find_logout_risk(home: Home) -> LogoutRisk | None:
     """What would end the engine that serves when the user logs out."""
-    from engine.logout import risk_of_home
+    from engine.control.systemd import risk_of_home
 
     return risk_of_home(home)
 

@@ -10,11 +10,11 @@ import msgspec
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import Home
 from engine.client import read
+from engine.control.protocol import NewRun
 from engine.data import datasets
 from engine.estimates import probes
 from engine.estimates.duration import Pace, Paces, Truth, Workload, errors_by_source
 from engine.estimates.probes import NoPace, Task
-from engine.protocol import NewRun
 from engine.runs.run import Run
 from engine.spec.devices import CPU, Device, busy_percent, can_compute, candidates, device_name, find_devices
 from engine.spec.estimate import Estimate

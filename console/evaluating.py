@@ -13,7 +13,7 @@ import msgspec
 from console.formatting import clean, duration, percent
 from console.states import loss
 from engine.base.errors import DepthscopeError, UsageError
-from engine.evaluation_protocol import Channels, Evaluated, EvaluationAnswer, EvaluationTask, NotEvaluated
+from engine.control.messages import Channels, Evaluated, EvaluationAnswer, EvaluationTask, NotEvaluated
 from engine.runs.run import Run
 from engine.spec.devices import Device
 from models import catalog

@@ -12,8 +12,8 @@ from console.formatting import byte_size, count, duration
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import Home
 from engine.base.units import size_as_typed
+from engine.control.protocol import NewRun
 from engine.data import datasets
-from engine.protocol import NewRun
 from engine.spec.recipes import RECIPES, Recipe
 from engine.spec.run import RunSpec
 from models import cost

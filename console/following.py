@@ -13,14 +13,14 @@ import typer
 from console.formatting import UNKNOWN, clean, duration, percent, progress_bar, table
 from console.output import narrate, narrate_behind_ctrl_c
 from console.states import last_line, left, loss, queue_sentence, rate, state
-from engine import launch
 from engine.base.errors import EngineUnreachable
 from engine.base.paths import Home
 from engine.client import read
+from engine.control import launch
+from engine.control.queue_state import read_queue
 from engine.index.database import IndexLocked
 from engine.index.queries import Reader, RunUnknown
 from engine.index.reader import Version
-from engine.queue import read_queue
 from engine.runs.run import EpochRow, Run, RunStatus
 
 SECONDS_BETWEEN_LOOKS = 0.25

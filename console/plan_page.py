@@ -13,8 +13,8 @@ from console.deadline import Outlook, outlook_document, outlook_lines
 from console.estimates import Knowledge
 from console.formatting import byte_size, count, duration, percent, table
 from console.planning import judge_all
+from engine.control.protocol import NewRun
 from engine.estimates.duration import Truth
-from engine.protocol import NewRun
 from engine.spec.estimate import Estimate, Source
 from models import cost
 

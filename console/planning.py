@@ -11,9 +11,9 @@ from console.formatting import count, table
 from engine.base.errors import DatasetError, UsageError
 from engine.base.paths import Home
 from engine.base.units import byte_size, parse_size
+from engine.control.protocol import NewRun
 from engine.data import datasets
 from engine.estimates.fitting import Verdict, check_memory, judge, made_to_fit
-from engine.protocol import NewRun
 from engine.spec.devices import check_device, find_devices
 from engine.spec.recipes import recipe
 from engine.spec.run import DataSpec, RunSpec, StopRule, check_fits_data

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from console.formatting import byte_size, duration
 from engine.base.errors import DepthscopeError, EngineUnreachable, UsageError
-from engine.queue import QueueState
+from engine.control.queue_state import QueueState
 
 if TYPE_CHECKING:
     from engine.base.paths import Home
-    from engine.protocol import Greeting
+    from engine.control.protocol import Greeting
     from engine.spec.devices import GpuReading, HostReading
 
 PATIENCE_SECONDS = 1.0
@@ -45,7 +45,7 @@ class Pulse:
 def take_pulse(home: Home) -> Pulse:
     """Ask engine and devices; takes up to `PATIENCE_SECONDS`."""
     # In the thread that asks: the first frame does not wait for NVML's bindings and what starts an engine.
-    from engine import launch
+    from engine.control import launch
     from engine.spec.devices import read_gpus, read_host
 
     gpus = read_gpus()

@@ -11,8 +11,8 @@ from console.formatting import clean
 from engine.base.errors import UsageError
 from engine.base.paths import Home
 from engine.base.version import VERSION
+from engine.control.protocol import NewRun
 from engine.data import datasets
-from engine.protocol import NewRun
 from engine.spec.devices import check_device, find_devices
 from engine.spec.run import RunSpec, check_fits_data
 

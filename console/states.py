@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from console.formatting import UNKNOWN, clean, duration, percent
 from engine.analysis.diagnosis import diagnose, sentence
-from engine.queue import QueueState
+from engine.control.queue_state import QueueState
 from engine.runs.run import DISK_FULL, NO_ACCESS, EpochRow, GradientRow, Run, RunOutcome, RunStatus
 
 MIN_STALL_SECONDS = 60.0

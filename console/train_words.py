@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from console.planning import Asked
-from engine.protocol import NewRun
+from engine.control.protocol import NewRun
 from models import catalog
 
 FLAGS = {

@@ -15,7 +15,7 @@ import torchvision
 
 from engine import numerics
 from engine.augmentation import EpochDraws
-from engine.bench_protocol import Failed, Loop, Measured, Ready, Task
+from engine.control.messages import Failed, Loop, Measured, Ready, Task
 from engine.loop import peak_memory_bytes
 from engine.spec.precision import Precision
 from engine.steps import steps_for

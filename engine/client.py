@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine import launch
 from engine.base.errors import DepthscopeError, EngineUnreachable, UsageError
 from engine.base.paths import Home, find_home
-from engine.connection import Connection
+from engine.control import launch
+from engine.control.connection import Connection
+from engine.control.protocol import AnyReply, AnyRequest, ChangeRequest, Done, NewRun, Rebuild, Refused, Submit
 from engine.index.queries import Reader
-from engine.protocol import AnyReply, AnyRequest, ChangeRequest, Done, NewRun, Rebuild, Refused, Submit
 
 CHANGE_PATIENCE_SECONDS = 60.0
 """For a change to be on disk: many runs are many small files, each made durable."""

@@ -26,12 +26,8 @@ from engine.base.logs import CappedLog
 from engine.base.paths import Home, open_private
 from engine.base.system import most_clients, peer_uid, raise_descriptor_limit
 from engine.base.version import PROTOCOL, VERSION
-from engine.handlers import handle
-from engine.index.database import DatabaseUnusable, IndexNotWritten, put_aside
-from engine.index.queries import Reader
-from engine.index.writer import Store
-from engine.launch import EXIT_LOCKED
-from engine.protocol import (
+from engine.control.launch import EXIT_LOCKED
+from engine.control.protocol import (
     MAX_LINE_BYTES,
     AnyReply,
     AnyRequest,
@@ -44,6 +40,10 @@ from engine.protocol import (
     decode_request,
     encode,
 )
+from engine.handlers import handle
+from engine.index.database import DatabaseUnusable, IndexNotWritten, put_aside
+from engine.index.queries import Reader
+from engine.index.writer import Store
 from engine.runs.disk import trouble_of
 from engine.runs.launcher import LocalLauncher
 from engine.spec.devices import find_devices

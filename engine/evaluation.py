@@ -14,8 +14,8 @@ import torch
 from engine import numerics
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import Home
+from engine.control.messages import Evaluated, EvaluationAnswer, EvaluationTask, NotEvaluated
 from engine.data import datasets
-from engine.evaluation_protocol import Evaluated, EvaluationAnswer, EvaluationTask, NotEvaluated
 from engine.foreign_weights import centre_shortcuts, fit, read_weights
 from engine.spec.run import check_fits_data
 from engine.training import evaluate, load_to_device

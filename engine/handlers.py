@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from engine.base.errors import UsageError
-from engine.importing import import_runs
-from engine.index.database import DatabaseUnusable, check_database
-from engine.protocol import (
+from engine.control.protocol import (
     AnyReply,
     AnyRequest,
     Done,
@@ -36,7 +34,9 @@ from engine.protocol import (
     Submit,
     encode,
 )
-from engine.queue import QueueState, new_places
+from engine.control.queue_state import QueueState, new_places
+from engine.importing import import_runs
+from engine.index.database import DatabaseUnusable, check_database
 from engine.relabelling import relabel, rename_experiment
 from engine.runs.run import Intent, Run, RunOutcome, RunStatus
 from engine.submission import Submission

@@ -9,7 +9,7 @@ import msgspec
 from engine.analysis.digest import IMPORTED
 from engine.base.errors import UsageError
 from engine.base.paths import sync_directory
-from engine.protocol import Done, Import, encode
+from engine.control.protocol import Done, Import, encode
 from engine.runs.directory import Labels, RunDirectory
 from engine.runs.run import Intent
 from engine.runs.transfer import RUN_ID

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.base.errors import UsageError
-from engine.protocol import Done, Relabel, RenameExperiment, encode
+from engine.control.protocol import Done, Relabel, RenameExperiment, encode
 from engine.spec.labels import changed_tags, check_label, check_tag, cleaned_note
 from engine.supervisor import Supervisor
 

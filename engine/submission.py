@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from engine.base.errors import UsageError
-from engine.protocol import Done, NewRun, Submit, encode
+from engine.control.protocol import Done, NewRun, Submit, encode
 from engine.runs.directory import Labels
 from engine.spec.devices import check_device
 from engine.spec.labels import check_label

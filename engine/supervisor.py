@@ -16,12 +16,12 @@ from engine.base.errors import DepthscopeError
 from engine.base.logs import cap_log
 from engine.base.paths import Home
 from engine.base.system import boot_id, is_another_boot
+from engine.control.queue_state import Queue, QueueState, read_queue, write_queue
 from engine.index.database import DatabaseUnusable, IndexNotWritten
 from engine.index.ingest import ingest, place_said
 from engine.index.queries import Reader
 from engine.index.writer import Store
 from engine.labelling import Labelling
-from engine.queue import Queue, QueueState, read_queue, write_queue
 from engine.recovery import Recovery, Worker
 from engine.runs.directory import Assignment, Labels, RunDirectory
 from engine.runs.disk import Storage

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import launch
 from engine.base.locks import read_pid
 from engine.base.paths import Home
+from engine.control import launch
 from engine.data.cache import ImageSets, conversion_lock, store
 from engine.index.queries import Reader
 from engine.runs.directory import RunDirectory

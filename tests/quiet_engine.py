@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Self
 
 from engine.base.paths import Home
+from engine.control.protocol import AnyReply, Done, Greeting, Hello, Request, decode_request, encode
 from engine.daemon import listen
-from engine.protocol import AnyReply, Done, Greeting, Hello, Request, decode_request, encode
 
 
 class QuietEngine:

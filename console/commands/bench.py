@@ -28,8 +28,8 @@ def bench(
     """Time depthscope's loop and a textbook loop (DataLoader, float32, loss.item()) in turns, on random images."""
     from console import benching, planning
     from console.output import narrate, print_json
-    from engine import launch
     from engine.base.paths import find_home
+    from engine.control import launch
     from engine.spec import devices
     from models import catalog
 

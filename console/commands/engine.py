@@ -14,7 +14,8 @@ engine_app = typer.Typer(no_args_is_help=True, help="The background engine: star
 @engine_app.command()
 def start() -> None:
     """Start the engine, unless it serves already; every command that needs it does so too."""
-    from engine import client, launch
+    from engine import client
+    from engine.control import launch
 
     greeting = launch.ensure_engine(client.open_home())
     typer.echo(f"the engine serves {greeting.home} (pid {greeting.pid}, version {greeting.version})")
@@ -60,7 +61,8 @@ def stop(
 @engine_app.command()
 def restart() -> None:
     """Replace the engine by one of this version that reads config.toml anew; training goes on meanwhile."""
-    from engine import client, launch
+    from engine import client
+    from engine.control import launch
 
     greeting = launch.restart(client.open_home())
     typer.echo(f"the engine serves {greeting.home} (pid {greeting.pid}, version {greeting.version})")
@@ -85,8 +87,8 @@ def status(as_json: JsonOption = False) -> None:
     from console.formatting import duration
     from console.output import narrate, print_json
     from console.states import queue_sentence
-    from engine import launch
     from engine.base.paths import find_home
+    from engine.control import launch
 
     home = find_home()
     greeting = launch.greet(home)
@@ -141,21 +143,22 @@ def install_service(
     import shutil
 
     from console.output import narrate
-    from engine import client, launch, service
-    from engine.logout import systemd_runs
+    from engine import client
+    from engine.control import launch, systemd
+    from engine.control.systemd import systemd_runs
 
     home = client.open_home()
     if show:
-        typer.echo(service.unit_text(home), nl=False)
+        typer.echo(systemd.unit_text(home), nl=False)
         return
-    done = service.install(home, replaces=replace)
-    typer.echo(f"{service.unit_path()} {done}")
+    done = systemd.install(home, replaces=replace)
+    typer.echo(f"{systemd.unit_path()} {done}")
     if shutil.which("systemctl") is None or not systemd_runs():
         narrate("no systemd runs on this machine: the unit takes effect on one where it does")
         return
     steps = [
         "systemctl --user daemon-reload",
-        f"systemctl --user enable --now {service.UNIT}",
+        f"systemctl --user enable --now {systemd.UNIT}",
         "loginctl enable-linger",
     ]
     if launch.is_serving(home):

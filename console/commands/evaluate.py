@@ -49,7 +49,7 @@ def evaluate(
     from console.output import print_json
     from engine.base.errors import UsageError
     from engine.base.paths import find_home
-    from engine.evaluation_protocol import EvaluationTask
+    from engine.control.messages import EvaluationTask
     from engine.spec import devices
     from engine.spec.precision import Precision
 

@@ -27,7 +27,7 @@ def import_runs(
     from console.output import narrate, print_json
     from engine import client
     from engine.base.errors import DepthscopeError
-    from engine.protocol import Import
+    from engine.control.protocol import Import
     from engine.runs import transfer
 
     home = client.open_home()

@@ -9,7 +9,7 @@ import typer
 from console.commands.options import RunArgument, RunArguments
 
 if TYPE_CHECKING:
-    from engine.protocol import Relabel
+    from engine.control.protocol import Relabel
     from engine.runs.run import Run
 
 
@@ -21,7 +21,7 @@ def note(
 ) -> None:
     """Write a line about a run, or print the one that there is."""
     from console.formatting import clean
-    from engine.protocol import Relabel
+    from engine.control.protocol import Relabel
 
     if text is None:
         if found := find([run])[0].notes:
@@ -40,7 +40,7 @@ def tag(
     from console.formatting import clean
     from console.label_words import parse_tags
     from engine.base.errors import UsageError
-    from engine.protocol import Relabel
+    from engine.control.protocol import Relabel
 
     runs = [word for word in words if word[:1] not in ("+", "-")]
     if not runs:
@@ -54,14 +54,14 @@ def tag(
 
 def star(runs: RunArguments) -> None:
     """Give runs a star; `ls --where star:yes` lists them."""
-    from engine.protocol import Relabel
+    from engine.control.protocol import Relabel
 
     change(Relabel(runs=tuple(runs), starred=True), "starred")
 
 
 def unstar(runs: RunArguments) -> None:
     """Take the star from runs."""
-    from engine.protocol import Relabel
+    from engine.control.protocol import Relabel
 
     change(Relabel(runs=tuple(runs), starred=False), "not starred")
 
@@ -76,7 +76,7 @@ def rename(
     from console.states import counted
     from engine import client
     from engine.base.paths import find_home
-    from engine.protocol import Relabel, RenameExperiment
+    from engine.control.protocol import Relabel, RenameExperiment
 
     if of_experiment:
         done = client.change(find_home(), RenameExperiment(experiment=run, name=name))

@@ -9,47 +9,47 @@ import typer
 from console.commands.options import RunArguments
 
 if TYPE_CHECKING:
-    from engine.protocol import RunRequest
+    from engine.control.protocol import RunRequest
 
 
 def stop(runs: RunArguments) -> None:
     """End runs at their next step, with a checkpoint."""
-    from engine.protocol import Stop
+    from engine.control.protocol import Stop
 
     change(Stop, runs, "stopped")
 
 
 def pause(runs: RunArguments) -> None:
     """Let runs rest at their next step, with a checkpoint, until they are resumed."""
-    from engine.protocol import Pause
+    from engine.control.protocol import Pause
 
     change(Pause, runs, "paused")
 
 
 def resume(runs: RunArguments) -> None:
     """Go on with paused or stopped runs from their checkpoints."""
-    from engine.protocol import Resume
+    from engine.control.protocol import Resume
 
     change(Resume, runs, "queued")
 
 
 def retry(runs: RunArguments) -> None:
     """Try failed, diverged or lost runs again from their checkpoints."""
-    from engine.protocol import Retry
+    from engine.control.protocol import Retry
 
     change(Retry, runs, "queued")
 
 
 def remove(runs: RunArguments) -> None:
     """Hide runs and cancel those that wait; `restore` shows them again."""
-    from engine.protocol import Remove
+    from engine.control.protocol import Remove
 
     change(Remove, runs, "removed")
 
 
 def restore(runs: RunArguments) -> None:
     """Show removed runs again."""
-    from engine.protocol import Restore
+    from engine.control.protocol import Restore
 
     change(Restore, runs, "restored")
 

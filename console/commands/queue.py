@@ -9,7 +9,7 @@ import typer
 from console.commands.options import JsonOption, RunArguments
 
 if TYPE_CHECKING:
-    from engine.queue import QueueState
+    from engine.control.queue_state import QueueState
 
 queue_app = typer.Typer(help="What waits and in which order: ls, move, hold, release, drain.")
 
@@ -37,7 +37,7 @@ def list_queue(as_json: JsonOption = False) -> None:
     from console.states import queue_sentence
     from engine import client
     from engine.base.paths import find_home
-    from engine.queue import read_queue
+    from engine.control.queue_state import read_queue
 
     home = find_home()
     with client.read_fresh(home) as reader:
@@ -65,7 +65,7 @@ def move(
     from engine import client
     from engine.base.errors import UsageError
     from engine.base.paths import find_home
-    from engine.protocol import Move
+    from engine.control.protocol import Move
 
     if first + last + (before is not None) != 1:
         raise UsageError("say where to: one of --first, --last and --before RUN")
@@ -84,8 +84,8 @@ def move(
 def hold(runs: SomeRuns = None) -> None:
     """Start no more runs, or not these; they keep their places, and what runs goes on."""
     from console.commands.manage import change
-    from engine.protocol import Hold
-    from engine.queue import QueueState
+    from engine.control.protocol import Hold
+    from engine.control.queue_state import QueueState
 
     if runs:
         change(Hold, runs, "held")
@@ -97,8 +97,8 @@ def hold(runs: SomeRuns = None) -> None:
 def release(runs: SomeRuns = None) -> None:
     """Start runs again after hold or drain; runs that are held by name are released by name."""
     from console.commands.manage import change
-    from engine.protocol import Release
-    from engine.queue import QueueState
+    from engine.control.protocol import Release
+    from engine.control.queue_state import QueueState
 
     if runs:
         change(Release, runs, "released")
@@ -109,7 +109,7 @@ def release(runs: SomeRuns = None) -> None:
 @queue_app.command()
 def drain() -> None:
     """Finish what runs, through crashes and restarts too, and start nothing else until `queue release`."""
-    from engine.queue import QueueState
+    from engine.control.queue_state import QueueState
 
     set_queue(QueueState.DRAINING)
 
@@ -118,7 +118,7 @@ def set_queue(state: QueueState) -> None:
     """Ask for it, and say what that means."""
     from console.states import queue_sentence
     from engine import client
-    from engine.protocol import SetQueue
+    from engine.control.protocol import SetQueue
 
     client.change(client.open_home(), SetQueue(state=state))
     typer.echo(queue_sentence(state) or "the queue is open: runs are started in order")

@@ -10,13 +10,13 @@ from textual.binding import Binding
 
 from console.formatting import clean
 from console.widgets.question import Question
-from engine.protocol import Hold, Pause, Remove, Restore, Resume, Retry, Stop
+from engine.control.protocol import Hold, Pause, Remove, Restore, Resume, Retry, Stop
 from engine.runs.run import Run, RunStatus
 
 if TYPE_CHECKING:
     from console.app import ConsoleApp
     from console.screens.base import ConsoleScreen
-    from engine.protocol import ChangeRequest
+    from engine.control.protocol import ChangeRequest
 
 
 class RunActions:

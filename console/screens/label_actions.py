@@ -14,7 +14,7 @@ from console.label_words import parse_tags
 from console.screens.actions import count_words
 from console.widgets.question import Question
 from engine.base.errors import UsageError
-from engine.protocol import Relabel, RenameExperiment
+from engine.control.protocol import Relabel, RenameExperiment
 from engine.runs.run import Run
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from console.screens.base import ConsoleScreen
 from console.widgets.choices import Choices
 from console.widgets.field import Field
 from engine.base.errors import DepthscopeError
-from engine.protocol import NewRun, Submit
+from engine.control.protocol import NewRun, Submit
 from engine.spec.recipes import RECIPES
 from engine.spec.run import RunSpec, StopRule
 from models.catalog import Architecture

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual.binding import Binding
 
 from console.screens.actions import count_words, ids_of
-from engine.protocol import Hold, Move, Release, SetQueue
-from engine.queue import QueueState
+from engine.control.protocol import Hold, Move, Release, SetQueue
+from engine.control.queue_state import QueueState
 from engine.runs.run import Run, RunStatus
 
 if TYPE_CHECKING:

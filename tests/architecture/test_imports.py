@@ -29,7 +29,9 @@ except SystemExit:
     assert loaded(code) == set()
 
 
-@pytest.mark.parametrize("module", ["engine.client", "engine.daemon", "models.catalog", "models.cost", "engine.launch"])
+@pytest.mark.parametrize(
+    "module", ["engine.client", "engine.daemon", "models.catalog", "models.cost", "engine.control.launch"]
+)
 def test_the_engine_and_its_client_never_load_torch(module: str):
     """Seconds of start-up, and hundreds of megabytes, in processes that train nothing."""
     assert not loaded(f"import {module}") & {"torch", "torchvision", "textual", "plotext"}

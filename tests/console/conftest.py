@@ -18,7 +18,7 @@ from console.app import ConsoleApp
 from console.config import Config
 from console.pulse import EngineState, Pulse
 from engine.base.paths import Home
-from engine.protocol import Greeting
+from engine.control.protocol import Greeting
 from engine.spec.devices import CPU, HostReading
 from engine.spec.precision import Precision
 from tests import samples

@@ -13,10 +13,10 @@ from console.pulse import EngineState
 from console.screens.home import HomeScreen
 from console.widgets.run_table import RunTable
 from engine.base.paths import Home
+from engine.control.protocol import Greeting
+from engine.control.queue_state import QueueState
 from engine.index.queries import Reader
 from engine.index.writer import Store
-from engine.protocol import Greeting
-from engine.queue import QueueState
 from engine.runs.directory import Labels
 
 QUEUED = f"{9:010x}"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from console.benching import LoopProcess, NetworkResult, bench_table
-from engine.bench_protocol import Loop, Task
+from engine.control.messages import Loop, Task
 from engine.spec.devices import CPU
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec

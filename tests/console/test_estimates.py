@@ -8,12 +8,12 @@ import pytest
 
 import console.estimates
 from console.estimates import Knowledge, gather, probe
-from engine import launch
 from engine.base.paths import Home
+from engine.control import launch
+from engine.control.protocol import NewRun
 from engine.estimates.duration import Pace, Workload
 from engine.estimates.probes import Task
 from engine.index.writer import Store
-from engine.protocol import NewRun
 from engine.runs.run import RunStatus
 from engine.spec.devices import CPU
 from engine.spec.precision import Precision

@@ -13,9 +13,9 @@ from textual.widgets import Input, Static
 from console.app import ConsoleApp
 from console.widgets.question import Answer, Question
 from engine.base.paths import Home
+from engine.control.protocol import Relabel, RenameExperiment
 from engine.index.queries import Reader
 from engine.index.writer import Store
-from engine.protocol import Relabel, RenameExperiment
 from engine.runs.directory import Labels
 from tests import samples
 from tests.console.driving import press, settle, table, told, until

@@ -14,9 +14,9 @@ import pytest
 
 import console.app
 from console.checkup import Level, examine_logout
-from engine import launch
-from engine.logout import LogoutRisk
-from engine.protocol import Stop
+from engine.control import launch
+from engine.control.protocol import Stop
+from engine.control.systemd import LogoutRisk
 from tests.terminal import Terminal, terminal_env
 
 SCRIPT = str(Path(sys.executable).with_name("depthscope"))

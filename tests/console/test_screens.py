@@ -12,7 +12,7 @@ from textual.widgets import Input
 from console.app import ConsoleApp
 from console.feed import RunsChanged
 from console.pulse import EngineState, Pulse
-from engine.queue import QueueState
+from engine.control.queue_state import QueueState
 from tests.console.driving import hold_queue, hold_run, settle
 from tests.samples import fill_depths
 

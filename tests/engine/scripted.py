@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 from engine.base.paths import Home
+from engine.control.protocol import AnyRequest, Done, NewRun, Submit
 from engine.handlers import handle
 from engine.index.queries import Reader
 from engine.index.writer import Store
-from engine.protocol import AnyRequest, Done, NewRun, Submit
 from engine.runs.directory import ExitReason, RunDirectory
 from engine.runs.journal import AnyEvent, JournalWriter
 from engine.runs.run import Run, RunStatus

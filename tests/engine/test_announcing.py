@@ -16,7 +16,7 @@ import pytest
 from engine.announcing import Announcer, announce
 from engine.base.errors import UsageError
 from engine.base.paths import Home
-from engine.protocol import Retry, Stop
+from engine.control.protocol import Retry, Stop
 from engine.runs.directory import ExitReason
 from engine.spec.devices import CPU
 from engine.spec.settings import Hook, read_settings

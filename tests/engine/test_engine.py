@@ -16,9 +16,9 @@ import torch
 
 from engine.base.errors import EngineUnreachable, UsageError
 from engine.base.version import PROTOCOL
-from engine.connection import Connection
-from engine.launch import ensure_engine
-from engine.protocol import Done, Hello, NewRun, Refused, Submit
+from engine.control.connection import Connection
+from engine.control.launch import ensure_engine
+from engine.control.protocol import Done, Hello, NewRun, Refused, Submit
 from engine.runs.journal import Epoch, read_journal
 from engine.spec.run import DataSpec, RunSpec
 from models.catalog import model_spec

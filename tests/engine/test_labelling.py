@@ -11,11 +11,11 @@ import pytest
 
 from engine.base.errors import UsageError
 from engine.base.paths import Home
+from engine.control.protocol import Hold, Move, Pause, Remove, Retry, SetQueue, Stop
+from engine.control.queue_state import QueueState, read_queue
 from engine.handlers import handle
 from engine.index.database import IndexNotWritten
 from engine.labelling import Labelling
-from engine.protocol import Hold, Move, Pause, Remove, Retry, SetQueue, Stop
-from engine.queue import QueueState, read_queue
 from engine.runs.directory import ExitReason, RunDirectory
 from engine.runs.run import Intent, RunOutcome, RunStatus
 from engine.spec.devices import CPU

@@ -8,8 +8,8 @@ import pytest
 
 from engine.base.errors import UsageError
 from engine.base.paths import Home
-from engine.protocol import Hold, Move, Pause, Release, Remove, Restore, Resume, Retry, SetQueue, Stop
-from engine.queue import QueueState, new_places, read_queue
+from engine.control.protocol import Hold, Move, Pause, Release, Remove, Restore, Resume, Retry, SetQueue, Stop
+from engine.control.queue_state import QueueState, new_places, read_queue
 from engine.runs.directory import ExitReason
 from engine.spec.devices import CPU
 from tests.engine.scripted import Scene, scene

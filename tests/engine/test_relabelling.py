@@ -9,8 +9,8 @@ import pytest
 
 from engine.base.errors import UsageError
 from engine.base.paths import Home
+from engine.control.protocol import Relabel, Remove, RenameExperiment
 from engine.handlers import handle
-from engine.protocol import Relabel, Remove, RenameExperiment
 from engine.spec.devices import CPU
 from tests.engine.scripted import Scene, scene
 

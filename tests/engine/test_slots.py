@@ -9,8 +9,8 @@ import pytest
 
 from engine import slots
 from engine.base.paths import Home
+from engine.control.protocol import Move, NewRun, Pause, Resume, Submit
 from engine.estimates.memory import training_memory
-from engine.protocol import Move, NewRun, Pause, Resume, Submit
 from engine.runs.directory import ExitReason, RunDirectory
 from engine.runs.journal import Started, Step
 from engine.runs.launcher import WorkerHolds

@@ -16,10 +16,10 @@ from engine.announcing import Announcer
 from engine.base.errors import CheckpointDamaged, UsageError
 from engine.base.paths import Home
 from engine.checkpoint import CHECKPOINT_FORMAT, MAGIC, load_checkpoint
+from engine.control.protocol import Hello, Move, NewRun, Pause, Refused, SetQueue, Submit, decode_reply, encode
+from engine.control.queue_state import QueueState
 from engine.daemon import Engine
 from engine.estimates.memory import training_memory
-from engine.protocol import Hello, Move, NewRun, Pause, Refused, SetQueue, Submit, decode_reply, encode
-from engine.queue import QueueState
 from engine.runs.directory import Labels
 from engine.runs.journal import Checkpointed, Epoch, JournalWriter, Notice, Resumed, Started, Step, read_journal
 from engine.spec.devices import CPU

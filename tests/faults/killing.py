@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from engine.launch import ensure_engine
+from engine.control.launch import ensure_engine
 from engine.runs.journal import Checkpointed, Epoch, Gradients, Resumed, Started, Step, read_journal
 from engine.runs.run import RunOutcome
 from tests.conftest import wait_until

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from console.states import MIN_STALL_SECONDS, state
-from engine.connection import Connection
-from engine.protocol import Hello, NewRun, Submit
+from engine.control.connection import Connection
+from engine.control.protocol import Hello, NewRun, Submit
 from engine.runs.journal import Epoch, Step, read_journal
 from engine.runs.run import Run, RunOutcome, RunStatus
 from tests.conftest import TestHome

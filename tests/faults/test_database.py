@@ -18,11 +18,11 @@ from console.feed import Feed
 from engine.announcing import Announcer
 from engine.base.errors import DepthscopeError
 from engine.base.paths import Home
+from engine.control.protocol import Done, Pause, decode_reply, encode
 from engine.daemon import Engine
 from engine.index import database
 from engine.index.database import DatabaseUnusable
 from engine.index.writer import Store
-from engine.protocol import Done, Pause, decode_reply, encode
 from engine.runs.directory import ExitReason
 from engine.runs.journal import JournalWriter, Notice, Step
 from engine.spec.devices import CPU

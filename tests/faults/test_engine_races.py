@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from engine.base.errors import DepthscopeError
-from engine.connection import Connection
+from engine.control.connection import Connection
+from engine.control.launch import ensure_engine, greet
+from engine.control.protocol import Done, NewRun, SetQueue, Submit
+from engine.control.queue_state import QueueState
 from engine.daemon import EXIT_LOCKED
 from engine.index.writer import Store
-from engine.launch import ensure_engine, greet
-from engine.protocol import Done, NewRun, SetQueue, Submit
-from engine.queue import QueueState
 from engine.runs.launcher import signal_holder
 from engine.runs.run import RunStatus
 from tests.conftest import TestHome

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine.launch import EXIT_LOCKED, ensure_engine, is_serving
+from engine.control.launch import EXIT_LOCKED, ensure_engine, is_serving
 from engine.runs.launcher import signal_holder
 
 

@@ -15,9 +15,9 @@ import pytest
 
 from console.feed import Feed
 from engine.base.paths import Home
-from engine.connection import Connection
-from engine.launch import ensure_engine
-from engine.protocol import (
+from engine.control.connection import Connection
+from engine.control.launch import ensure_engine
+from engine.control.protocol import (
     Done,
     Move,
     NewRun,
@@ -31,7 +31,7 @@ from engine.protocol import (
     Stop,
     Submit,
 )
-from engine.queue import QueueState
+from engine.control.queue_state import QueueState
 from tests.engine.scripted import spec_of
 
 CONVERGES_WITHIN_SECONDS = 1.0

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from engine.base.errors import EngineUnreachable
-from engine.connection import Connection
-from engine.launch import ensure_engine, greet
-from engine.protocol import Done, NewRun, Pause, SetQueue, Submit, encode
-from engine.queue import QueueState
+from engine.control.connection import Connection
+from engine.control.launch import ensure_engine, greet
+from engine.control.protocol import Done, NewRun, Pause, SetQueue, Submit, encode
+from engine.control.queue_state import QueueState
 from tests.console.test_terminal import SCRIPT, terminal_env
 from tests.engine.scripted import spec_of
 from tests.terminal import Terminal

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.protocol import MAX_LINE_BYTES
+from engine.control.protocol import MAX_LINE_BYTES
 from engine.runs.directory import ExitReason, Labels, RunDirectory
 from engine.runs.journal import Epoch, JournalWriter, Notice, Started
 from tests.conftest import TestHome
@@ -226,7 +226,7 @@ def test_a_name_with_nul_is_refused_by_the_engine(home: TestHome):
     """No command line can carry one, a request can."""
     from engine.base.errors import UsageError
     from engine.client import submit
-    from engine.protocol import NewRun
+    from engine.control.protocol import NewRun
 
     with pytest.raises(UsageError, match="must be printable"):
         submit(home.home, [NewRun(name="a\0b", spec=spec_of(0, "cpu"))], experiment=None)

@@ -14,7 +14,7 @@ import pytest
 from engine.base.errors import UsageError
 from engine.base.locks import hold
 from engine.base.paths import Home
-from engine.protocol import Import
+from engine.control.protocol import Import
 from engine.runs.directory import RunDirectory
 from engine.runs.run import RunStatus
 from engine.runs.transfer import is_here, look_at, staged

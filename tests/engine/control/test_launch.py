@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from engine import launch
+from engine.control import launch
 
 PATIENCE_SECONDS = 0.5
 

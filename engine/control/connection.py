@@ -13,7 +13,7 @@ from typing import Self
 
 from engine.base.errors import EngineUnreachable, UsageError
 from engine.base.system import peer_uid
-from engine.protocol import MAX_LINE_BYTES, AnyReply, AnyRequest, decode_reply, encode
+from engine.control.protocol import MAX_LINE_BYTES, AnyReply, AnyRequest, decode_reply, encode
 
 PATIENCE_SECONDS = 3.0
 """An engine that has not answered by then is said not to respond."""

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from engine.base.paths import Home
-from engine.launch import EXIT_LOCKED
-from engine.service import UNIT, unit_text
+from engine.control.launch import EXIT_LOCKED
+from engine.control.systemd import UNIT, unit_text
 
 ODD = "a home%n with $HOME and 'quotes'"
 

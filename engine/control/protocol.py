@@ -11,7 +11,7 @@ import secrets
 import msgspec
 
 from engine.base.version import PROTOCOL, VERSION
-from engine.queue import QueueState
+from engine.control.queue_state import QueueState
 from engine.spec.estimate import Estimate
 from engine.spec.run import RunSpec
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.logout import logout_risk
+from engine.control.systemd import logout_risk
 
 SESSION = "0::/user.slice/user-1000.slice/session-3.scope\n"
 USER_MANAGER = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/depthscope.service\n"

@@ -16,8 +16,8 @@ from engine.base.errors import EngineUnreachable, UsageError
 from engine.base.locks import is_held, read_pid
 from engine.base.paths import Home, open_private
 from engine.base.version import PROTOCOL, VERSION
-from engine.connection import PATIENCE_SECONDS, Connection, NoEngine
-from engine.protocol import Greeting, Hello, Shutdown
+from engine.control.connection import PATIENCE_SECONDS, Connection, NoEngine
+from engine.control.protocol import Greeting, Hello, Shutdown
 from engine.spec.settings import read_settings
 
 EXIT_LOCKED = 75
