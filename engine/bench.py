@@ -13,15 +13,15 @@ import psutil
 import torch
 import torchvision
 
-from engine import numerics
-from engine.augmentation import EpochDraws
 from engine.control.messages import Failed, Loop, Measured, Ready, Task
-from engine.loop import peak_memory_bytes
 from engine.spec.precision import Precision
-from engine.steps import steps_for
 from engine.textbook import NUM_LOADER_WORKERS, TextbookLoop
-from engine.training import DeviceData, start_training
-from engine.worker import assigned_device, device_name, torch_device
+from engine.training import numerics
+from engine.training.augmentation import EpochDraws
+from engine.training.device import assigned_device, device_name, torch_device
+from engine.training.loop import peak_memory_bytes
+from engine.training.step import DeviceData, start_training
+from engine.training.steps import steps_for
 from models.build import build_model
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)

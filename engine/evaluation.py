@@ -11,15 +11,15 @@ from pathlib import Path
 import msgspec
 import torch
 
-from engine import numerics
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import Home
 from engine.control.messages import Evaluated, EvaluationAnswer, EvaluationTask, NotEvaluated
 from engine.data import datasets
 from engine.foreign_weights import centre_shortcuts, fit, read_weights
 from engine.spec.run import check_fits_data
-from engine.training import evaluate, load_to_device
-from engine.worker import assigned_device, device_name, divide_threads, torch_device
+from engine.training import numerics
+from engine.training.device import assigned_device, device_name, divide_threads, torch_device
+from engine.training.step import evaluate, load_to_device
 from models.build import build_model
 from models.catalog import label
 

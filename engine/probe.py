@@ -19,21 +19,21 @@ from pathlib import Path
 import msgspec
 import torch
 
-from engine import numerics
-from engine.augmentation import EpochDraws
 from engine.base.paths import find_home
-from engine.checkpoint import save_checkpoint
 from engine.estimates.duration import Pace, Workload
 from engine.estimates.probes import NoPace, Task
-from engine.steps import EagerSteps, Steps, steps_for
-from engine.training import (
+from engine.training import numerics
+from engine.training.augmentation import EpochDraws
+from engine.training.checkpoint import save_checkpoint
+from engine.training.device import assigned_device, device_name, torch_device
+from engine.training.step import (
     EVALUATION_BATCH_SIZE,
     DeviceData,
     TrainingState,
     diverged_at,
     start_training,
 )
-from engine.worker import assigned_device, device_name, torch_device
+from engine.training.steps import EagerSteps, Steps, steps_for
 
 FEWEST_STEPS = 3
 LEAST_SECONDS = 2.0

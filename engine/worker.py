@@ -21,21 +21,21 @@ from types import FrameType
 
 import torch
 
-from engine import failures, numerics
 from engine.analysis.early_stopping import epochs_to_judge
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.locks import hold
 from engine.base.paths import Home, find_home
 from engine.data import datasets
-from engine.loop import train
 from engine.runs.directory import ExitReason, RunDirectory
 from engine.runs.disk import trouble_of
 from engine.runs.journal import JournalWriter, Notice, Resumed, Started
-from engine.session import Session, restore
-from engine.spec.devices import cpu_name
 from engine.spec.run import RunSpec, check_fits_data
-from engine.steps import steps_for
-from engine.training import load_to_device, start_training
+from engine.training import failures, numerics
+from engine.training.device import assigned_device, device_name, divide_threads, limit_memory, torch_device
+from engine.training.loop import train
+from engine.training.session import Session, restore
+from engine.training.step import load_to_device, start_training
+from engine.training.steps import steps_for
 
 EXIT_LOCKED = 75
 """Another worker holds the run: nothing was done (EX_TEMPFAIL of sysexits.h)."""
@@ -78,47 +78,6 @@ def hold_lock(directory: RunDirectory) -> bool:
         descriptor = int(inherited)
         os.set_inheritable(descriptor, False)
     return hold(descriptor, patience_seconds=LOCK_PATIENCE_SECONDS)
-
-
-def assigned_device() -> str:
-    """The device as the engine calls it; a worker started by hand takes the CPU."""
-    return os.environ.get("DEPTHSCOPE_DEVICE", "cpu")
-
-
-def divide_threads() -> None:
-    """Take the share of the CPU that the engine gives; a run that goes on from a checkpoint keeps the number it has."""
-    share = os.environ.get("DEPTHSCOPE_NUM_THREADS")
-    if share is not None:
-        torch.set_num_threads(int(share))
-
-
-def torch_device(assigned: str) -> torch.device:
-    """The device as torch calls it: the one GPU that is visible, whatever its number is to the engine.
-
-    Raises:
-        DepthscopeError: it is a GPU, and this torch cannot use one.
-    """
-    if assigned == "cpu":
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise DepthscopeError(
-            f"torch {torch.__version__} cannot use the GPU: install a build for your driver, or train with --device cpu"
-        )
-    return torch.device("cuda", 0)
-
-
-def limit_memory(device: torch.device, limit_bytes: int | None) -> None:
-    """Hold torch to a run's own limit on a GPU: what goes past it fails there as it would on a smaller card."""
-    if device.type == "cuda" and limit_bytes is not None:
-        total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total), device)
-
-
-def device_name(device: torch.device) -> str:
-    """What the device calls itself."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return cpu_name()
 
 
 def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWriter) -> Session:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from engine import numerics
-from engine.memory import checkpoint_blocks
 from engine.spec.precision import Precision
-from engine.training import DeviceData
+from engine.training import numerics
+from engine.training.activation_checkpointing import checkpoint_blocks
+from engine.training.step import DeviceData
 from models.build import build_model
 from models.catalog import ModelSpec
 

@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 
 from console.benching import bench_document, bench_network, bench_table, conditions
-from engine import numerics
 from engine.spec.devices import CPU, find_devices
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
-from engine.worker import torch_device
+from engine.training import numerics
+from engine.training.device import torch_device
 from models import cost
 from models.catalog import label, model_spec
 from models.cost import Layer, LayerKind

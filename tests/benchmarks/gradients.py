@@ -15,14 +15,14 @@ from collections.abc import Callable
 
 import torch
 
-from engine import numerics
-from engine.augmentation import EpochDraws
-from engine.gradients import layers, measure
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
-from engine.steps import steps_for
-from engine.training import DeviceData, start_training
-from engine.worker import device_name
+from engine.training import numerics
+from engine.training.augmentation import EpochDraws
+from engine.training.device import device_name
+from engine.training.gradients import layers, measure
+from engine.training.step import DeviceData, start_training
+from engine.training.steps import steps_for
 from models.catalog import label, model_spec
 
 GOAL_PERCENT = 0.5

@@ -16,8 +16,6 @@ import time
 
 import torch
 
-from engine import numerics
-from engine.augmentation import EpochDraws
 from engine.base.paths import find_home
 from engine.data import datasets
 from engine.data.datasets import Dataset
@@ -25,9 +23,11 @@ from engine.spec.precision import Precision
 from engine.spec.recipes import recipe
 from engine.spec.run import DataSpec, RunSpec
 from engine.spec.schedule import learning_rate_at
-from engine.steps import steps_for
-from engine.training import load_to_device, start_training
-from engine.worker import device_name
+from engine.training import numerics
+from engine.training.augmentation import EpochDraws
+from engine.training.device import device_name
+from engine.training.step import load_to_device, start_training
+from engine.training.steps import steps_for
 from models.catalog import model_spec
 
 NETWORKS = (("he-resnet", 14), ("he-plain", 14))

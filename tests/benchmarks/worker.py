@@ -19,17 +19,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from engine import numerics
-from engine.augmentation import EpochDraws
-from engine.loop import train
 from engine.runs.directory import ExitReason, Labels, RunDirectory
 from engine.runs.journal import JournalWriter
-from engine.session import Session
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
-from engine.steps import steps_for
-from engine.training import DeviceData, start_training
-from engine.worker import device_name
+from engine.training import numerics
+from engine.training.augmentation import EpochDraws
+from engine.training.device import device_name
+from engine.training.loop import train
+from engine.training.session import Session
+from engine.training.step import DeviceData, start_training
+from engine.training.steps import steps_for
 from models.catalog import model_spec
 
 

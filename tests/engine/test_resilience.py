@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from engine.runs.run import RunOutcome, RunStatus
-from engine.training import has_finite_weights
+from engine.training.step import has_finite_weights
 
 LONG = ("--epochs", "2000")
 

@@ -15,7 +15,6 @@ import torch
 from engine.announcing import Announcer
 from engine.base.errors import CheckpointDamaged, UsageError
 from engine.base.paths import Home
-from engine.checkpoint import CHECKPOINT_FORMAT, MAGIC, load_checkpoint
 from engine.control.protocol import Hello, Move, NewRun, Pause, Refused, SetQueue, Submit, decode_reply, encode
 from engine.control.queue_state import QueueState
 from engine.daemon import Engine
@@ -27,6 +26,7 @@ from engine.spec.precision import Precision
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec, decode_spec, encode_spec
 from engine.spec.schedule import learning_rate_at
+from engine.training.checkpoint import CHECKPOINT_FORMAT, MAGIC, load_checkpoint
 from models.catalog import model_spec
 from models.cost import forward_macs, num_parameters
 from tests.engine.scripted import scene

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from engine import checkpoint
 from engine.base.errors import DatasetError
-from engine.checkpoint import load_checkpoint, save_checkpoint
 from engine.data import cache, datasets
 from engine.runs import journal
 from engine.runs.journal import JournalWriter, Notice, read_journal
+from engine.training import checkpoint
+from engine.training.checkpoint import load_checkpoint, save_checkpoint
 from tests.conftest import TestHome
 
 NUM_CUTS = 100

@@ -15,11 +15,11 @@ import pytest
 from console.pulse import take_pulse
 from engine.base.errors import DatasetError, DepthscopeError
 from engine.base.paths import Home
-from engine.checkpoint import load_checkpoint
 from engine.data import datasets
 from engine.runs.disk import trouble_of
 from engine.runs.journal import Epoch, read_journal
 from engine.runs.run import DISK_FULL, RunStatus
+from engine.training.checkpoint import load_checkpoint
 from tests.conftest import TestHome
 from tests.faults.killing import same_weights
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from engine.checkpoint import read_archive
 from engine.runs.run import RunOutcome
 from engine.spec.devices import read_gpus
+from engine.training.checkpoint import read_archive
 from tests.faults.killing import check_nothing_lost, sabotaged, train_planned
 from tests.faults.sabotage.kill_points import UNTOLD_CHECKPOINT
 

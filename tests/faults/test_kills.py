@@ -13,8 +13,8 @@ import msgspec
 import pytest
 import torch
 
-from engine.checkpoint import read_archive
 from engine.runs.journal import Epoch, read_journal
+from engine.training.checkpoint import read_archive
 from tests.conftest import TestHome
 from tests.faults.killing import (
     Executioner,

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from engine.checkpoint import read_archive
 from engine.runs.run import RunOutcome
 from engine.settling import MAX_CRASHES
+from engine.training.checkpoint import read_archive
 from tests.faults.killing import (
     check_nothing_lost,
     points_fallen,

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from console.states import MIN_STALL_SECONDS, state
-from engine.checkpoint import read_archive
 from engine.runs.run import RunOutcome
+from engine.training.checkpoint import read_archive
 from tests.faults.killing import SABOTAGE, begun, check_rows, metrics, same_weights
 
 ANEW = "its worker ended with the machine, which has been started anew"

@@ -18,11 +18,11 @@ import pytest
 
 from engine.base.errors import EngineUnreachable
 from engine.base.paths import short_runtime_directory
-from engine.checkpoint import save_checkpoint
 from engine.control.connection import Connection
 from engine.control.launch import ensure_engine, greet
 from engine.control.protocol import Done, NewRun, SetQueue, Submit
 from engine.control.queue_state import QueueState
+from engine.training.checkpoint import save_checkpoint
 from tests.conftest import TestHome
 from tests.engine.scripted import spec_of
 

@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from engine.base.errors import DatasetError, UsageError
-from engine.checkpoint import CHECKPOINT_FORMAT, CheckpointDamaged, read_archive, write_archive
 from engine.data.cache import map_array, read_info
 from engine.data.sources import ArrayUnpickler, unpickle
 from engine.foreign_weights import read_weights
@@ -23,6 +22,7 @@ from engine.runs.directory import Labels
 from engine.runs.run import RunOutcome
 from engine.spec.recipes import recipe
 from engine.spec.run import DataSpec, RunSpec
+from engine.training.checkpoint import CHECKPOINT_FORMAT, CheckpointDamaged, read_archive, write_archive
 from models.catalog import model_spec
 
 

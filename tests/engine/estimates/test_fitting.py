@@ -6,7 +6,6 @@ import msgspec
 import pytest
 import torch
 
-from engine import failures, worker
 from engine.base.errors import UsageError
 from engine.estimates import fitting
 from engine.estimates.fitting import Remedy, check_memory, judge, made_to_fit, remedies, suggestion
@@ -15,6 +14,8 @@ from engine.spec.devices import Device
 from engine.spec.precision import Precision, of_gpu
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
+from engine.training import failures
+from engine.training.device import limit_memory
 from models.catalog import model_spec
 
 SIZES = {"num_train": 50_000, "num_test": 10_000}
@@ -182,6 +183,6 @@ def test_a_worker_holds_torch_to_the_limit_on_a_gpu_alone(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda fraction, _device: held.append(fraction))
     gpu = torch.device("cuda", 0)
     for device, limit in ((gpu, 6 * GIB), (gpu, 48 * GIB), (gpu, None), (torch.device("cpu"), 6 * GIB)):
-        worker.limit_memory(device, limit)
+        limit_memory(device, limit)
 
     assert held == [0.25, 1.0]

@@ -12,7 +12,7 @@ from engine.estimates.memory import evaluation_batch_size, evaluation_bytes, tra
 from engine.spec.precision import Precision
 from engine.spec.recipes import recipe
 from engine.spec.run import DataSpec, RunSpec
-from engine.training import Batch, evaluate, start_training, train_step
+from engine.training.step import Batch, evaluate, start_training, train_step
 from models.activations import saved_bytes
 from models.catalog import ModelSpec, label, model_spec
 from models.cost import num_parameters

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from engine import numerics
-from engine.augmentation import EpochDraws
 from engine.estimates.memory import evaluation_batch_size, training_memory
 from engine.spec.precision import Precision, of_gpu
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
-from engine.training import evaluate, start_training, train_step, training_batch
+from engine.training import numerics
+from engine.training.augmentation import EpochDraws
+from engine.training.step import evaluate, start_training, train_step, training_batch
 from models.catalog import model_spec
 from tests.memory_trace import unlearnt_data
 

@@ -6,15 +6,15 @@ import msgspec
 import pytest
 import torch
 
-from engine import numerics
 from engine.base.errors import UsageError
 from engine.estimates.memory import used_precision
-from engine.loss_scaling import BACKOFF, FIRST_SCALE, STEPS_BEFORE_GROWTH, LossScale
 from engine.spec import devices, precision
 from engine.spec.devices import CPU, Device, check_device
 from engine.spec.precision import Precision
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
+from engine.training import numerics
+from engine.training.loss_scaling import BACKOFF, FIRST_SCALE, STEPS_BEFORE_GROWTH, LossScale
 from models.catalog import model_spec
 
 H100 = Device("cuda:0", "GPU-a", (9, 0), 80 << 30)

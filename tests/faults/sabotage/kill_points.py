@@ -113,30 +113,30 @@ def arm(directory: Path) -> None:
 
 def install(directory: Path) -> None:
     """Put every point into the modules of the worker before it imports them from each other."""
-    import engine.checkpoint
     import engine.data.datasets
     import engine.runs.journal
-    import engine.training
+    import engine.training.checkpoint
+    import engine.training.step
 
     around(engine.data.datasets, "load", before=lambda *_: plan.reach(LOADING))
     around(
-        engine.training,
+        engine.training.step,
         "train_step",
         before=lambda *things: plan.reach(STEP, *things),
         after=lambda *things: plan.reach(UPDATED, *things),
     )
-    around(engine.training.MetricSums, "add", before=reach_of_sums)
-    around(engine.checkpoint, "save_checkpoint", after=lambda *_: plan.reach(UNTOLD_CHECKPOINT))
+    around(engine.training.step.MetricSums, "add", before=reach_of_sums)
+    around(engine.training.checkpoint, "save_checkpoint", after=lambda *_: plan.reach(UNTOLD_CHECKPOINT))
     engine.runs.journal.os = Instead(os, write=write_line)
-    engine.checkpoint.os = Instead(os, fdopen=open_archive, fsync=sync_archive)
+    engine.training.checkpoint.os = Instead(os, fdopen=open_archive, fsync=sync_archive)
 
-    import engine.session
+    import engine.training.session
 
-    around(engine.session, "restore", after=lambda *_: plan.reach(RESTORED))
+    around(engine.training.session, "restore", after=lambda *_: plan.reach(RESTORED))
 
-    import engine.loop
+    import engine.training.loop
 
-    around(engine.loop, "finish_epoch", after=complete_epoch)
+    around(engine.training.loop, "finish_epoch", after=complete_epoch)
     inside = os.fspath(directory)
 
     def watch_files(event: str, args: tuple[Any, ...]) -> None:

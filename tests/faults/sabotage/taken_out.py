@@ -8,10 +8,10 @@ from typing import Any
 
 def change_state(changed: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Save another state than the session's."""
-    import engine.session
+    import engine.training.session
 
-    original = engine.session.checkpoint_state
-    engine.session.checkpoint_state = lambda *args: changed(original(*args))
+    original = engine.training.session.checkpoint_state
+    engine.training.session.checkpoint_state = lambda *args: changed(original(*args))
 
 
 def momentum() -> None:
@@ -32,7 +32,7 @@ def statistics() -> None:
 
 def generator_keys() -> None:
     """Order and augmentation come from a generator that runs on, instead of one keyed by seed and epoch."""
-    from engine.augmentation import EpochDraws
+    from engine.training.augmentation import EpochDraws
 
     original = EpochDraws.draw
     drawn = iter(range(1 << 30))
@@ -41,26 +41,26 @@ def generator_keys() -> None:
 
 def schedule_position() -> None:
     """The learning rate follows the steps of this worker, instead of those of the run."""
-    import engine.loop
+    import engine.training.loop
 
-    original = engine.loop.learning_rate_at
+    original = engine.training.loop.learning_rate_at
     first: list[int] = []
 
     def from_here(step: int, recipe: Any, *, total_steps: int) -> float:
         first.append(step)
         return float(original(step - first[0], recipe, total_steps=total_steps))
 
-    engine.loop.learning_rate_at = from_here
+    engine.training.loop.learning_rate_at = from_here
 
 
 def checkpoint_in_place() -> None:
     """A checkpoint is written over the one before it, and is the only one."""
     from kill_points import HALF_CHECKPOINT, plan
 
-    import engine.checkpoint
-    from engine.checkpoint import CHECKPOINT_FORMAT
+    import engine.training.checkpoint
+    from engine.training.checkpoint import CHECKPOINT_FORMAT
 
-    original = engine.checkpoint.write_archive
+    original = engine.training.checkpoint.write_archive
 
     def over(current: Path, _previous: Path, state: dict[str, Any]) -> int:
         whole = current.with_name("whole")
@@ -74,11 +74,11 @@ def checkpoint_in_place() -> None:
         return size
 
     # The half that is written beside would be the point otherwise.
-    engine.checkpoint.os = os
-    engine.checkpoint.save_checkpoint = over
-    import engine.session
+    engine.training.checkpoint.os = os
+    engine.training.checkpoint.save_checkpoint = over
+    import engine.training.session
 
-    engine.session.save_checkpoint = over
+    engine.training.session.save_checkpoint = over
 
 
 def row_with_checkpoint() -> None:
@@ -97,13 +97,13 @@ def torn_line_cut() -> None:
 
 def watch_over_numbers() -> None:
     """Nobody looks whether losses and weights are finite, and updates go on."""
-    import engine.loop
-    import engine.training
+    import engine.training.loop
+    import engine.training.step
 
-    engine.training.torch.isfinite = lambda tensor: engine.training.torch.ones_like(
-        tensor, dtype=engine.training.torch.bool
+    engine.training.step.torch.isfinite = lambda tensor: engine.training.step.torch.ones_like(
+        tensor, dtype=engine.training.step.torch.bool
     )
-    engine.loop.has_finite_weights = lambda _state: True
+    engine.training.loop.has_finite_weights = lambda _state: True
 
 
 ALL = {

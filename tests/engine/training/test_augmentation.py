@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision import transforms
 from torchvision.transforms.v2 import functional
 
-from engine.augmentation import EpochDraws, crop_and_flip, normalise
+from engine.training.augmentation import EpochDraws, crop_and_flip, normalise
 
 MEAN, STD = (0.4914, 0.4824, 0.4467), (0.2471, 0.2435, 0.2616)
 ALL_OFFSETS = [(row, column) for row in range(9) for column in range(9)]

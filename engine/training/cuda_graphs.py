@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.augmentation import EpochDraws, crop_and_flip, normalise
 from engine.estimates.memory import evaluation_batch_size
 from engine.spec.run import RunSpec
-from engine.training import (
+from engine.training.augmentation import EpochDraws, crop_and_flip, normalise
+from engine.training.step import (
     Batch,
     DeviceData,
     MetricSums,

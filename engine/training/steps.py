@@ -7,11 +7,11 @@ from typing import Protocol
 
 import torch
 
-from engine.augmentation import EpochDraws
-from engine.captured_steps import CapturedSteps
 from engine.estimates.memory import evaluation_batch_size
 from engine.spec.run import RunSpec
-from engine.training import DeviceData, TrainingState, evaluate, train_step, training_batch
+from engine.training.augmentation import EpochDraws
+from engine.training.cuda_graphs import CapturedSteps
+from engine.training.step import DeviceData, TrainingState, evaluate, train_step, training_batch
 
 
 class Steps(Protocol):

@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 
 from engine.base.errors import DatasetError
-from engine.checkpoint import load_checkpoint, save_checkpoint
-from engine.gradients import Layer, Measurement, layer_rows, layers
-from engine.host_copy import HostCopy
-from engine.loss_scaling import LossScale
-from engine.progress import ProgressMeter
 from engine.runs.directory import RunDirectory
 from engine.runs.journal import Checkpointed, Epoch, Gradients, JournalWriter, Notice
 from engine.spec.precision import Precision
 from engine.spec.run import RunSpec
-from engine.steps import EagerSteps, Steps
-from engine.training import DeviceData, TrainingState
+from engine.training.checkpoint import load_checkpoint, save_checkpoint
+from engine.training.gradients import Layer, Measurement, layer_rows, layers
+from engine.training.host_copy import HostCopy
+from engine.training.loss_scaling import LossScale
+from engine.training.progress import ProgressMeter
+from engine.training.step import DeviceData, TrainingState
+from engine.training.steps import EagerSteps, Steps
 
 
 @dataclass(frozen=True, slots=True)

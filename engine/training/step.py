@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.augmentation import EpochDraws, crop_and_flip, normalise
 from engine.data.datasets import Dataset, balanced_subset
-from engine.loss_scaling import LossScale
-from engine.memory import checkpoint_blocks
-from engine.numerics import computing, memory_format, resolve
 from engine.spec.precision import Precision
 from engine.spec.recipes import Recipe
 from engine.spec.run import RunSpec
+from engine.training.activation_checkpointing import checkpoint_blocks
+from engine.training.augmentation import EpochDraws, crop_and_flip, normalise
+from engine.training.loss_scaling import LossScale
+from engine.training.numerics import computing, memory_format, resolve
 from models.build import build_model
 
 EVALUATION_BATCH_SIZE = 1000

@@ -10,18 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from engine.gradients import layers, measure, norms, weight_norms
-from engine.loop import train
-from engine.loss_scaling import LossScale
 from engine.runs.directory import ExitReason, Labels, RunDirectory
 from engine.runs.journal import Epoch, Gradients, JournalWriter, LayerGradients, read_journal
-from engine.session import Session, restore
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
-from engine.training import Batch, TrainingState, start_training, train_step, update
+from engine.training.gradients import layers, measure, norms, weight_norms
+from engine.training.loop import train
+from engine.training.loss_scaling import LossScale
+from engine.training.session import Session, restore
+from engine.training.step import Batch, TrainingState, start_training, train_step, update
 from models.build import build_model
 from models.catalog import ModelSpec, model_spec
-from tests.engine.test_training import random_data
+from tests.engine.training.test_step import random_data
 
 RATE = 0.05
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.base.errors import CheckpointDamaged
-from engine.checkpoint import MAGIC, load_checkpoint, read_archive, save_checkpoint
+from engine.training.checkpoint import MAGIC, load_checkpoint, read_archive, save_checkpoint
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from engine.runs.journal import Step
-from engine.training import TrainingState
+from engine.training.step import TrainingState
 
 SECONDS_BETWEEN_READINGS = 0.5
 

@@ -10,15 +10,15 @@ from collections.abc import Callable
 import torch
 
 from engine.analysis.early_stopping import reason_to_stop, stopping_words
-from engine.augmentation import EpochDraws
-from engine.checkpoint import save_weights
-from engine.gradients import Measurement, layer_rows, measure, weight_norms
-from engine.progress import finite
 from engine.runs.directory import ExitReason
 from engine.runs.journal import SECONDS_BETWEEN_CHECKPOINTS, Epoch, Gradients, Notice
-from engine.session import Session, is_saved, note_initial_gradients, save, settle_save
 from engine.spec.schedule import learning_rate_at
-from engine.training import diverged_at, has_finite_weights
+from engine.training.augmentation import EpochDraws
+from engine.training.checkpoint import save_weights
+from engine.training.gradients import Measurement, layer_rows, measure, weight_norms
+from engine.training.progress import finite
+from engine.training.session import Session, is_saved, note_initial_gradients, save, settle_save
+from engine.training.step import diverged_at, has_finite_weights
 
 
 def train(session: Session, should_stop: Callable[[], bool]) -> ExitReason:

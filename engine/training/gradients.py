@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from engine.progress import finite
 from engine.runs.journal import LayerGradients
-from engine.training import TrainingState
+from engine.training.progress import finite
+from engine.training.step import TrainingState
 
 SMALLEST_SAFE, LARGEST_SAFE = 1e-15, 1e15
 """Norms whose squares float32 holds to many digits."""

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine import numerics
-from engine.augmentation import EpochDraws
-from engine.captured_steps import CapturedSteps, DeviceSteps, batch_sizes
 from engine.spec.precision import Precision
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
-from engine.steps import EagerSteps, steps_for
-from engine.training import TrainingState, evaluate, start_training
+from engine.training import numerics
+from engine.training.augmentation import EpochDraws
+from engine.training.cuda_graphs import CapturedSteps, DeviceSteps, batch_sizes
+from engine.training.step import TrainingState, evaluate, start_training
+from engine.training.steps import EagerSteps, steps_for
 from models.catalog import model_spec
-from tests.engine.test_training import BATCH_SIZE, NUM_TRAIN, random_data
+from tests.engine.training.test_step import BATCH_SIZE, NUM_TRAIN, random_data
 
 RATES = (0.0625, 0.03125) * 5
 """Exact in float32, in which the device keeps them; nine full batches and a remainder."""

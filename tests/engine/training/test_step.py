@@ -10,11 +10,11 @@ import torch
 import torchvision.transforms.functional as TF
 from torch import Tensor, nn
 
-from engine.augmentation import EpochDraws
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
 from engine.spec.schedule import learning_rate_at
-from engine.training import (
+from engine.training.augmentation import EpochDraws
+from engine.training.step import (
     Batch,
     DeviceData,
     TrainingState,
@@ -101,7 +101,7 @@ class Textbook:
 
 
 def our_losses(spec: RunSpec, data: DeviceData, dtype: torch.dtype, num_steps: int) -> list[float]:
-    """The same number of steps through engine.training, the loss of each read off its sums."""
+    """The same number of steps through engine.training.step, the loss of each read off its sums."""
     state = start_training(spec, torch.device("cpu"), dtype=dtype)
     per_epoch = spec.steps_per_epoch(NUM_TRAIN)
     found, before = [], 0.0

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.memory import checkpoint_blocks
+from engine.training.activation_checkpointing import checkpoint_blocks
 from models.build import build_model
 from models.catalog import ModelSpec, model_spec
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.augmentation import EpochDraws
-from engine.loop import train
 from engine.runs.directory import ExitReason, Labels, RunDirectory
 from engine.runs.journal import Checkpointed, Epoch, JournalWriter, Notice, Step, read_journal
-from engine.session import Session, restore, save, settle_save
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
-from engine.training import start_training
+from engine.training.augmentation import EpochDraws
+from engine.training.loop import train
+from engine.training.session import Session, restore, save, settle_save
+from engine.training.step import start_training
 from models.catalog import model_spec
-from tests.engine.test_training import random_data
+from tests.engine.training.test_step import random_data
 
 SPEC = RunSpec(model=model_spec("he-resnet", 8, width=4), recipe=recipe("quick", epochs=3, batch_size=50), seed=1)
 
