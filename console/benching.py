@@ -90,7 +90,7 @@ class LoopProcess:
     def __init__(self, task: Task, device: Device) -> None:
         self.result = LoopResult(None, [], 0)
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "engine.bench"],
+            [sys.executable, "-P", "-m", "engine.programs.bench"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

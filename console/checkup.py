@@ -73,7 +73,7 @@ def examine_python() -> Finding:
 def examine_torch() -> list[Finding]:
     """Torch in a process of its own: it takes seconds to load, and may fail in ways that end a process."""
     gpus = devices.find_gpus()
-    command = [sys.executable, "-P", "-m", "engine.torch_report"]
+    command = [sys.executable, "-P", "-m", "engine.programs.torch_report"]
     try:
         said = subprocess.run(command, capture_output=True, timeout=TORCH_PATIENCE_SECONDS, check=True, text=True)
         found: dict[str, Any] = msgspec.json.decode(said.stdout)

@@ -29,7 +29,7 @@ def evaluate(task: EvaluationTask, device: Device) -> Evaluated:
         DepthscopeError: the process could not do it.
     """
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "engine.evaluation"],
+        [sys.executable, "-P", "-m", "engine.programs.evaluation"],
         input=msgspec.json.encode(task).decode() + "\n",
         capture_output=True,
         text=True,

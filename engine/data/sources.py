@@ -132,7 +132,7 @@ def download(name: str, folder: Path, limit_seconds: float, report: Report) -> N
     report(f"downloading {name}")
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "engine.fetch", name, str(folder)],
+            [sys.executable, "-P", "-m", "engine.programs.fetch", name, str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

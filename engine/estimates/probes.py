@@ -76,7 +76,7 @@ def run_probes(home: Home, device: Device, tasks: Sequence[Task]) -> Iterator[Pa
         questions.seek(0)
         try:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "engine.probe"],
+                [sys.executable, "-P", "-m", "engine.programs.probe"],
                 stdin=questions,
                 stdout=subprocess.PIPE,
                 stderr=words,

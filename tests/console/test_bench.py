@@ -11,10 +11,10 @@ import torch
 
 from console.benching import LoopProcess, NetworkResult, bench_table
 from engine.control.messages import Loop, Task
+from engine.programs.textbook import TextbookLoop
 from engine.spec.devices import CPU
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
-from engine.textbook import TextbookLoop
 from models import cost
 from models.build import build_model
 from models.catalog import model_spec

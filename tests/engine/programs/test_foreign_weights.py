@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.base.errors import UsageError
-from engine.foreign_weights import centre_shortcuts, fit, read_weights
+from engine.programs.foreign_weights import centre_shortcuts, fit, read_weights
 from models.build import build_model
 from models.catalog import ModelSpec, model_spec
 from tests.models.test_pytorch_cifar import Textbook

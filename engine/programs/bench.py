@@ -1,4 +1,4 @@
-"""One loop of `depthscope bench`: `python -P -m engine.bench`, told what to do by lines on standard input."""
+"""One loop of `depthscope bench`: `python -P -m engine.programs.bench`, told what to do by lines on standard input."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import torch
 import torchvision
 
 from engine.control.messages import Failed, Loop, Measured, Ready, Task
+from engine.programs.textbook import NUM_LOADER_WORKERS, TextbookLoop
 from engine.spec.precision import Precision
-from engine.textbook import NUM_LOADER_WORKERS, TextbookLoop
 from engine.training import numerics
 from engine.training.augmentation import EpochDraws
 from engine.training.device import assigned_device, device_name, torch_device

@@ -1,4 +1,4 @@
-"""How fast networks train on one device, from a few steps each: `python -P -m engine.probe`.
+"""How fast networks train on one device, from a few steps each: `python -P -m engine.programs.probe`.
 
 Takes the runs that are meant as JSON lines on standard input, and answers each with a line on standard output: a pace,
 or why there is none. The device comes from the environment, as a worker's does. Steps, evaluations and checkpoints are

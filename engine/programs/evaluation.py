@@ -1,4 +1,4 @@
-"""The test error of weights: `python -P -m engine.evaluation`, told by a line on standard input whose and on what."""
+"""The test error of weights: `python -P -m engine.programs.evaluation`, told by a line on standard input whose and on what."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import Home
 from engine.control.messages import Evaluated, EvaluationAnswer, EvaluationTask, NotEvaluated
 from engine.data import datasets
-from engine.foreign_weights import centre_shortcuts, fit, read_weights
+from engine.programs.foreign_weights import centre_shortcuts, fit, read_weights
 from engine.spec.run import check_fits_data
 from engine.training import numerics
 from engine.training.device import assigned_device, device_name, divide_threads, torch_device

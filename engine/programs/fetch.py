@@ -1,4 +1,4 @@
-"""Downloads the published files of a dataset: `python -P -m engine.fetch NAME FOLDER`.
+"""Downloads the published files of a dataset: `python -P -m engine.programs.fetch NAME FOLDER`.
 
 A process of its own because torchvision, which knows the servers and checksums, brings torch with it. The last line of
 standard error says why it failed.

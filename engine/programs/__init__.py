@@ -1,0 +1,1 @@
+"""Programs with torch that a command starts and whose output it prints."""
