@@ -19,7 +19,6 @@ from pathlib import Path
 
 import msgspec
 
-from engine.announcing import Announcer
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.locks import hold
 from engine.base.logs import CappedLog
@@ -40,16 +39,17 @@ from engine.control.protocol import (
     decode_request,
     encode,
 )
-from engine.handlers import handle
 from engine.index.database import DatabaseUnusable, IndexNotWritten, put_aside
 from engine.index.queries import Reader
 from engine.index.writer import Store
 from engine.runs.disk import trouble_of
 from engine.runs.launcher import LocalLauncher
+from engine.scheduler.handlers import handle
+from engine.scheduler.hooks import Announcer
+from engine.scheduler.submission import Submission
+from engine.scheduler.supervisor import SECONDS_FOR_FILES, Supervisor
 from engine.spec.devices import find_devices
 from engine.spec.settings import Settings, read_settings
-from engine.submission import Submission
-from engine.supervisor import SECONDS_FOR_FILES, Supervisor
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from engine.runs.directory import RunDirectory
 from engine.runs.journal import Epoch, Gradients, read_journal
 from engine.runs.launcher import LocalLauncher
 from engine.runs.run import EpochRow, GradientRow
+from engine.scheduler.supervisor import Supervisor
 from engine.spec.devices import CPU
-from engine.supervisor import Supervisor
 
 RECORDED = Path(__file__).with_name("recorded")
 

@@ -1,4 +1,4 @@
-"""The test error of weights: `python -P -m engine.programs.evaluation`, told by a line on standard input whose and on what."""
+"""Measure the test error of weights: `python -P -m engine.programs.evaluation`, its task one JSON line on stdin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What torch finds on this machine, as a line of JSON for `depthscope doctor`: `python -P -m engine.programs.torch_report`."""
+"""Report what torch finds here as one JSON line: `python -P -m engine.programs.torch_report`."""
 
 from __future__ import annotations
 

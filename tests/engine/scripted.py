@@ -7,17 +7,17 @@ from types import SimpleNamespace
 
 from engine.base.paths import Home
 from engine.control.protocol import AnyRequest, Done, NewRun, Submit
-from engine.handlers import handle
 from engine.index.queries import Reader
 from engine.index.writer import Store
 from engine.runs.directory import ExitReason, RunDirectory
 from engine.runs.journal import AnyEvent, JournalWriter
 from engine.runs.run import Run, RunStatus
+from engine.scheduler.handlers import handle
+from engine.scheduler.supervisor import Supervisor
 from engine.spec.devices import Device, MemoryReading
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
 from engine.spec.settings import Settings
-from engine.supervisor import Supervisor
 from models.catalog import model_spec
 
 GPUS = (Device("cuda:0", "GPU-a"), Device("cuda:1", "GPU-b"))

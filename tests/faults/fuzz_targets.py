@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 import torch
 
-from engine.announcing import Announcer
 from engine.base.errors import CheckpointDamaged, UsageError
 from engine.base.paths import Home
 from engine.control.protocol import Hello, Move, NewRun, Pause, Refused, SetQueue, Submit, decode_reply, encode
@@ -21,6 +20,7 @@ from engine.daemon import Engine
 from engine.estimates.memory import training_memory
 from engine.runs.directory import Labels
 from engine.runs.journal import Checkpointed, Epoch, JournalWriter, Notice, Resumed, Started, Step, read_journal
+from engine.scheduler.hooks import Announcer
 from engine.spec.devices import CPU
 from engine.spec.precision import Precision
 from engine.spec.recipes import recipe

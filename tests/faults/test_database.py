@@ -15,7 +15,6 @@ import apsw
 import pytest
 
 from console.feed import Feed
-from engine.announcing import Announcer
 from engine.base.errors import DepthscopeError
 from engine.base.paths import Home
 from engine.control.protocol import Done, Pause, decode_reply, encode
@@ -25,6 +24,7 @@ from engine.index.database import DatabaseUnusable
 from engine.index.writer import Store
 from engine.runs.directory import ExitReason
 from engine.runs.journal import JournalWriter, Notice, Step
+from engine.scheduler.hooks import Announcer
 from engine.spec.devices import CPU
 from tests.engine.scripted import Scene, scene
 

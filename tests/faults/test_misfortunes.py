@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from engine.runs.run import RunOutcome
-from engine.settling import MAX_CRASHES
+from engine.scheduler.outcomes import MAX_CRASHES
 from engine.training.checkpoint import read_archive
 from tests.faults.killing import (
     check_nothing_lost,

@@ -16,13 +16,13 @@ from typing import Any
 import psutil
 import pytest
 
-from engine import supervisor
 from engine.base.errors import UsageError
 from engine.base.paths import Home
 from engine.control.connection import Connection
 from engine.control.launch import ensure_engine, greet
 from engine.control.protocol import MAX_LINE_BYTES, Greeting, Hello, Stop, encode
 from engine.runs.directory import RunDirectory
+from engine.scheduler import supervisor
 from tests.conftest import wait_until
 from tests.engine.scripted import GPUS, scene
 

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 
 from engine.base.errors import DepthscopeError
 from engine.base.paths import Home
-from engine.entering import enter
 from engine.index.database import DatabaseUnusable, IndexNotWritten
 from engine.index.ingest import ingest
 from engine.index.queries import Reader
 from engine.index.writer import Store
-from engine.labelling import Labelling
-from engine.runs.directory import RunDirectory
+from engine.runs.directory import Labels, RunDirectory
 from engine.runs.journal import Resumed, Started
 from engine.runs.launcher import Launcher
 from engine.runs.run import Intent, Run, RunStatus
+from engine.scheduler.labels import Labelling
+from engine.scheduler.outcomes import finish, rest
 from engine.spec.devices import CPU
+from engine.spec.run import RunSpec
 
 log = logging.getLogger(__name__)
 
@@ -131,3 +132,38 @@ class Recovery:
 
     @abstractmethod
     def _note_trouble(self, run: str, error: Exception) -> None: ...
+
+
+def enter(
+    store: Store, directory: RunDirectory, spec: RunSpec, labels: Labels, *, alive: bool, kind: str, text: str
+) -> Started | Resumed | None:
+    """Enter a run with its journal, and the event that tells of it.
+
+    Args:
+        store: The index.
+        directory: Of an interrupted request, a lost database, or another home.
+        spec: As it stands there.
+        labels: As they stand there.
+        alive: Whether a worker holds it.
+        kind: Of the event.
+        text: Of the event.
+
+    Returns:
+        The newest line of its journal by which a worker says where it is.
+    """
+    record = directory.read_exit()
+    # Entered and set where it stands at once: a run that is known and queued for an instant would be trained again.
+    with store.transaction():
+        store.add_run(directory.id, spec, labels)
+        if alive:
+            store.set_running(directory.id, CPU.name, started_at=labels.created_at)
+        elif record is not None and record.reason.is_final:
+            finish(store, directory.id, record)
+        else:
+            rest(store, directory.id, labels.intent, told=False)
+    said = ingest(store, directory)
+    with store.transaction():
+        store.add_event(directory.id, kind, text)
+        # It ended under another index, or on another machine.
+        store.forget_ends([directory.id])
+    return said

@@ -21,15 +21,15 @@ from engine.index.database import DatabaseUnusable, IndexNotWritten
 from engine.index.ingest import ingest, place_said
 from engine.index.queries import Reader
 from engine.index.writer import Store
-from engine.labelling import Labelling
-from engine.recovery import Recovery, Worker
 from engine.runs.directory import Assignment, Labels, RunDirectory
 from engine.runs.disk import Storage
 from engine.runs.journal import Resumed, Started
 from engine.runs.launcher import Launcher, WorkerHolds
 from engine.runs.run import TRANSITIONS, Intent, Run, RunOutcome, RunStatus
-from engine.settling import disk_trouble, lose, rest, settle
-from engine.slots import MemoryShort, Occupant, Slots
+from engine.scheduler.labels import Labelling
+from engine.scheduler.outcomes import disk_trouble, lose, rest, settle
+from engine.scheduler.placement import MemoryShort, Occupant, Slots
+from engine.scheduler.recovery import Recovery, Worker
 from engine.spec.devices import Device, MemoryReading, read_memory
 from engine.spec.settings import Settings
 

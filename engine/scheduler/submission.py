@@ -12,9 +12,9 @@ from typing import Self
 from engine.base.errors import UsageError
 from engine.control.protocol import Done, NewRun, Submit, encode
 from engine.runs.directory import Labels
+from engine.scheduler.supervisor import Supervisor
 from engine.spec.devices import check_device
 from engine.spec.labels import check_label
-from engine.supervisor import Supervisor
 
 
 @dataclass(frozen=True, slots=True)

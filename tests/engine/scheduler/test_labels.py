@@ -13,11 +13,11 @@ from engine.base.errors import UsageError
 from engine.base.paths import Home
 from engine.control.protocol import Hold, Move, Pause, Remove, Retry, SetQueue, Stop
 from engine.control.queue_state import QueueState, read_queue
-from engine.handlers import handle
 from engine.index.database import IndexNotWritten
-from engine.labelling import Labelling
 from engine.runs.directory import ExitReason, RunDirectory
 from engine.runs.run import Intent, RunOutcome, RunStatus
+from engine.scheduler.handlers import handle
+from engine.scheduler.labels import Labelling
 from engine.spec.devices import CPU
 from tests.engine.scripted import Scene, scene
 

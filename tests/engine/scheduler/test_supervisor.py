@@ -11,10 +11,10 @@ import pytest
 from engine.base.paths import Home
 from engine.runs.directory import ExitReason
 from engine.runs.journal import Notice, Resumed
-from engine.settling import MAX_CRASHES
+from engine.scheduler.outcomes import MAX_CRASHES
+from engine.scheduler.supervisor import Supervisor
 from engine.spec import devices
 from engine.spec.devices import CPU, allowed
-from engine.supervisor import Supervisor
 from tests.engine.scripted import GPUS, Scene, scene
 
 

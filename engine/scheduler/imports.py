@@ -13,8 +13,8 @@ from engine.control.protocol import Done, Import, encode
 from engine.runs.directory import Labels, RunDirectory
 from engine.runs.run import Intent
 from engine.runs.transfer import RUN_ID
+from engine.scheduler.supervisor import Supervisor
 from engine.spec.labels import check_label
-from engine.supervisor import Supervisor
 
 TOKEN = re.compile(r"[0-9a-f]{32}")
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import slots
 from engine.base.paths import Home
 from engine.control.protocol import Move, NewRun, Pause, Resume, Submit
 from engine.estimates.memory import training_memory
 from engine.runs.directory import ExitReason, RunDirectory
 from engine.runs.journal import Started, Step
 from engine.runs.launcher import WorkerHolds
+from engine.scheduler import placement
 from engine.spec.devices import CPU, Device, MemoryReading
 from engine.spec.precision import Precision
 from engine.spec.recipes import recipe
@@ -129,7 +129,7 @@ def test_the_first_worker_on_an_empty_device_always_starts(home: Home):
 
 def test_memory_that_a_worker_has_taken_is_not_counted_twice(home: Home, monkeypatch: pytest.MonkeyPatch):
     """Once it does steps, what is free is free of it."""
-    monkeypatch.setattr(slots, "SECONDS_BETWEEN_READINGS", 0.0)
+    monkeypatch.setattr(placement, "SECONDS_BETWEEN_READINGS", 0.0)
     here = with_memory(home, 9.0, 1.5)
     here.submit("cuda:0")
     assert len(here.started) == 1
@@ -165,7 +165,7 @@ def test_threads_are_divided_among_the_slots(
     home: Home, monkeypatch: pytest.MonkeyPatch, num_slots: int, cores: int, expected: int | None
 ):
     """A worker that has its device for itself takes what torch takes."""
-    monkeypatch.setattr(slots, "num_cores", lambda: cores)
+    monkeypatch.setattr(placement, "num_cores", lambda: cores)
     here = scene(home, (CPU,), Settings(slots={"cpu": num_slots}))
     (run,) = here.submit(None)
 
@@ -174,12 +174,12 @@ def test_threads_are_divided_among_the_slots(
 
 def test_fewer_threads_than_cores_where_the_environment_says_so(monkeypatch: pytest.MonkeyPatch):
     """Whoever sets OMP_NUM_THREADS shares the machine with others."""
-    monkeypatch.setattr(slots.os, "sched_getaffinity", lambda _pid: set(range(16)), raising=False)
-    monkeypatch.setattr(slots.psutil, "cpu_count", lambda logical: 8)
+    monkeypatch.setattr(placement.os, "sched_getaffinity", lambda _pid: set(range(16)), raising=False)
+    monkeypatch.setattr(placement.psutil, "cpu_count", lambda logical: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert slots.num_cores() == 8
+    assert placement.num_cores() == 8
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert slots.num_cores() == 3
+    assert placement.num_cores() == 3
 
 
 @pytest.mark.parametrize("index_lost", [False, True])
