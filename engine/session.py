@@ -207,9 +207,7 @@ def restore(session: Session) -> bool:
             f" {session.data_sha256[:12]}): import it again as it was, or train a new run"
         )
     state.model.load_state_dict(saved["model"])
-    # Momentum alone: rates and kernels are chosen anew, by the recipe and by the device.
-    groups = state.optimizer.state_dict()["param_groups"]
-    state.optimizer.load_state_dict({"state": saved["optimizer"]["state"], "param_groups": groups})
+    state.optimizer.load_state_dict(saved["optimizer"])
     state.next_step = saved["next_step"]
     state.sums.set(saved["loss_sum"], saved["wrong_sum"], saved["num_images"])
     # A run ends in the precision it began in, wherever it goes on.
