@@ -93,14 +93,8 @@ class DeviceSteps:
         self.test_first = torch.zeros(1, dtype=torch.int64, device=state.device)
         """int64, [1]: the test image that is next."""
         self._rate = torch.zeros((), device=state.device)
-        for group in state.optimizer.param_groups:
-            group["lr"] = self._rate
-            for parameter in group["params"]:
-                # As torch makes it at the first step: 0.9 times nothing and the gradient. A step that made it while
-                # it is recorded would make it anew at every replay.
-                kept = state.optimizer.state[parameter]
-                if spec.recipe.momentum and kept.get("momentum_buffer") is None:
-                    kept["momentum_buffer"] = torch.zeros_like(parameter)
+        state.optimizer.learning_rate = self._rate
+        state.optimizer.add_missing_buffers()
 
     def step(self, size: int, *, keeps_gradients: bool = False) -> None:
         """One update by the next batch of the epoch, of so many images; gradients as `update` has it."""

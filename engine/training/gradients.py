@@ -92,10 +92,9 @@ def measure(
 def directions(state: TrainingState, measured: list[Layer], learning_rate: float) -> list[Tensor]:
     """What the last update subtracted from every layer's weight, divided by the learning rate; NaN where there was
     none yet."""
-    (group,) = state.optimizer.param_groups
-    decay = float(group["weight_decay"])
-    if group["momentum"]:
-        kept = [state.optimizer.state[layer.weight].get("momentum_buffer") for layer in measured]
+    decay = state.optimizer.weight_decay
+    if state.optimizer.momentum:
+        kept = [state.optimizer.momentum_buffers.get(layer.weight) for layer in measured]
         return [
             torch.full_like(layer.weight, math.nan) if buffer is None else buffer
             for layer, buffer in zip(measured, kept, strict=True)

@@ -20,9 +20,8 @@ from engine.runs.directory import RunDirectory
 from engine.runs.journal import Checkpointed, Epoch, Gradients, JournalWriter, Notice
 from engine.spec.precision import Precision
 from engine.spec.run import RunSpec
-from engine.training.checkpoint import load_checkpoint, save_checkpoint
+from engine.training.checkpoint import HostCopy, load_checkpoint, save_checkpoint
 from engine.training.gradients import Layer, Measurement, layer_rows, layers
-from engine.training.host_copy import HostCopy
 from engine.training.loss_scaling import LossScale
 from engine.training.progress import ProgressMeter
 from engine.training.step import DeviceData, TrainingState
@@ -207,9 +206,7 @@ def restore(session: Session) -> bool:
             f" {session.data_sha256[:12]}): import it again as it was, or train a new run"
         )
     state.model.load_state_dict(saved["model"])
-    # Momentum alone: rates and kernels are chosen anew, by the recipe and by the device.
-    groups = state.optimizer.state_dict()["param_groups"]
-    state.optimizer.load_state_dict({"state": saved["optimizer"]["state"], "param_groups": groups})
+    state.optimizer.load_state_dict(saved["optimizer"])
     state.next_step = saved["next_step"]
     state.sums.set(saved["loss_sum"], saved["wrong_sum"], saved["num_images"])
     # A run ends in the precision it began in, wherever it goes on.

@@ -23,6 +23,7 @@ from engine.training.activation_checkpointing import checkpoint_blocks
 from engine.training.augmentation import EpochDraws, crop_and_flip, normalise
 from engine.training.loss_scaling import LossScale
 from engine.training.numerics import computing, memory_format, resolve
+from engine.training.sgd import SGD
 from models.build import build_model
 
 EVALUATION_BATCH_SIZE = 1000
@@ -111,7 +112,7 @@ class TrainingState:
     """Everything that changes while a network is trained."""
 
     model: nn.Module
-    optimizer: torch.optim.SGD
+    optimizer: SGD
     sums: MetricSums
     """Of the epoch under way."""
     frozen: Tensor
@@ -127,9 +128,7 @@ class TrainingState:
 
     def tensors(self) -> list[Tensor]:
         """All that a step changes on the device: weights, statistics, momentum, sums, flags and the loss scale."""
-        momentum = [
-            kept["momentum_buffer"] for kept in self.optimizer.state.values() if kept.get("momentum_buffer") is not None
-        ]
+        momentum = self.optimizer.momentum_buffers.values()
         scale = [] if self.loss_scale is None else [self.loss_scale.factor, self.loss_scale.good_steps]
         flags = [self.frozen, self.frozen_steps]
         return [*self.model.parameters(), *self.model.buffers(), *momentum, *self.sums.tensors(), *flags, *scale]
@@ -157,31 +156,19 @@ def start_training(
         checkpoint_blocks(model)
     return TrainingState(
         model=model,
-        optimizer=sgd(model, spec.recipe, fused=device.type == "cuda" or used is not Precision.FP32),
+        optimizer=SGD(
+            model.parameters(),
+            learning_rate=spec.recipe.learning_rate,
+            momentum=spec.recipe.momentum,
+            weight_decay=spec.recipe.weight_decay,
+            fused=device.type == "cuda" or used is not Precision.FP32,
+        ),
         sums=MetricSums.zeros(device),
         frozen=torch.zeros((), device=device),
         frozen_steps=torch.zeros((), device=device),
         precision=used,
         loss_scale=LossScale.start(device) if used is Precision.FP16 else None,
         device=device,
-    )
-
-
-def sgd(model: nn.Module, recipe: Recipe, *, fused: bool) -> torch.optim.SGD:
-    """Stochastic gradient descent over all parameters.
-
-    Args:
-        model: Whose parameters.
-        recipe: Momentum and weight decay.
-        fused: One kernel for all, which on a GPU can be told to leave an update out; it rounds differently from
-            torch's default on a CPU.
-    """
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        fused=fused,
     )
 
 
@@ -224,8 +211,7 @@ def train_step(state: TrainingState, batch: Batch, *, learning_rate: float) -> N
         learning_rate: Of this update.
     """
     state.model.train()
-    for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate
+    state.optimizer.learning_rate = learning_rate
     update(state, batch)
     state.next_step += 1
     state.sums.num_images += len(batch.labels)
@@ -254,9 +240,7 @@ def update(state: TrainingState, batch: Batch, *, keeps_gradients: bool = False)
             overflowed = state.loss_scale.unscale(parameter.grad for parameter in state.model.parameters())
             skipped = torch.maximum(skipped, overflowed)
     if state.device.type == "cuda":
-        # The fused kernels skip their update where this is 1: the way by which torch.amp.GradScaler tells them.
-        state.optimizer.found_inf = skipped  # type: ignore[attr-defined]
-        state.optimizer.step()
+        state.optimizer.step(found_inf=skipped)
     elif not skipped:
         # On a CPU the flag can be read at no cost.
         state.optimizer.step()

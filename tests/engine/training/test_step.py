@@ -216,13 +216,13 @@ def freezes_at_a_loss_that_is_not_finite(device: str) -> None:
     train_step(state, good, learning_rate=0.1)
     assert diverged_at(state) is None
     before = parameters(state)
-    momentum = [entry["momentum_buffer"].clone() for entry in state.optimizer.state.values()]
+    momentum = [buffer.clone() for buffer in state.optimizer.momentum_buffers.values()]
     for batch in (bad, good, good):
         train_step(state, batch, learning_rate=0.1)
 
     assert diverged_at(state) == 1
     assert all(map(torch.equal, before, parameters(state)))
-    now = [entry["momentum_buffer"] for entry in state.optimizer.state.values()]
+    now = list(state.optimizer.momentum_buffers.values())
     assert all(map(torch.equal, momentum, now))
 
 
