@@ -20,12 +20,12 @@ from console.background import in_background
 from console.config import THEMES, Config
 from console.engine_calls import ask_for, ensure_engine, find_logout_risk, heal, replace_engine
 from console.feed import CurvesChanged, Feed, IndexTrouble, RunsChanged, trouble_words
-from console.formatting import clean, supports_unicode
 from console.hangup import TerminalGuard
 from console.pulse import SECONDS_BETWEEN_PULSES, EngineState, Pulse, take_pulse
 from console.screens.base import ConsoleScreen
 from console.screens.home import HomeScreen
 from console.telling import has_ended_since, tell_away, tell_ends
+from console.text.formatting import clean, supports_unicode
 from console.themes import OWN_THEMES, curve_colours, heat_colours
 from console.view_state import load_view, save_view
 from engine.base.errors import DepthscopeError, EngineUnreachable

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from console.documents import run_document
-from console.formatting import clean, duration, percent
-from console.listing import subset_words
-from console.states import counted, last_line
+from console.text.documents import run_document
+from console.text.formatting import clean, duration, percent
+from console.text.listing import subset_words
+from console.text.status import counted, last_line
 from engine.analysis.digest import Digest, digest
 from engine.base.paths import Home
 from engine.estimates.deadline import ends

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from console.formatting import byte_size, count, table
+from console.text.formatting import byte_size, count, table
 from engine.control.messages import Answer, Failed, Loop, Measured, Ready, Task
 from engine.runs.launcher import KEEP_FREED_MEMORY
 from engine.spec.devices import Device

@@ -9,7 +9,7 @@ from itertools import pairwise
 from rich.cells import cell_len, set_cell_size
 
 from console import ticks
-from console.formatting import clean
+from console.text.formatting import clean
 
 ASCII_MARKERS = {
     "■": "#",

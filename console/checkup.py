@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import psutil
 
-from console.formatting import byte_size, clean
+from console.text.formatting import byte_size, clean
 from engine.base.errors import DepthscopeError
 from engine.base.paths import Home, find_home
 from engine.base.version import VERSION

@@ -33,7 +33,7 @@ def main() -> None:
         app()
     except DepthscopeError as error:
         # Only where there is something to say; the first frame does not wait for it.
-        from console.formatting import clean_lines
+        from console.text.formatting import clean_lines
 
         print(f"depthscope: {clean_lines(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from console.clock import clock_words
 from console.estimates import Knowledge
 from console.planning import Asked
-from console.states import seconds_left
+from console.text.status import seconds_left
+from console.text.times import clock_words
 from console.train_words import train_commands
 from engine.base.errors import UsageError
 from engine.control.protocol import NewRun

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 
 from console.evidence import Gradients, beginnings, degradation_words, diagnosis_lines
-from console.formatting import clean, count, mean_std
 from console.groups import Group, Pair, group_runs, pair_groups
 from console.published import differences, published, published_notes
 from console.report import STOPPED_NOTE, data_words, gap, gap_by_epoch, gap_words, unfinished_words
-from console.states import counted
+from console.text.formatting import clean, count, mean_std
+from console.text.status import counted
 from console.verdict import Epochs, Verdict, so_far, verdict_line, verdicts
 from engine.analysis.diagnosis import diagnose, sentence
 from engine.analysis.paired_test import Contrast

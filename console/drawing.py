@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from console.formatting import supports_colour, supports_unicode
 from console.looks import COLOURS_OF_A_COMMAND, Options
 from console.metrics import Axis, Metric, points, read_history
 from console.overlay import draw_overlay, overlay
+from console.text.formatting import supports_colour, supports_unicode
 from engine.index.queries import Reader
 from engine.runs.run import Run
 

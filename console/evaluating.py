@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from console.formatting import clean, duration, percent
-from console.states import loss
+from console.text.formatting import clean, duration, percent
+from console.text.status import loss
 from engine.base.errors import DepthscopeError, UsageError
 from engine.control.messages import Channels, Evaluated, EvaluationAnswer, EvaluationTask, NotEvaluated
 from engine.runs.run import Run

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from console import planning
-from console.formatting import byte_size, count, duration
+from console.text.formatting import byte_size, count, duration
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import Home
 from engine.base.units import size_as_typed

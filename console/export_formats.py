@@ -14,7 +14,7 @@ from typing import IO, Any
 import msgspec
 
 from console.exporting import COLUMNS, Kind, Row
-from console.formatting import clean
+from console.text.formatting import clean
 from engine.base.errors import DepthscopeError, UsageError
 from engine.runs.run import Run
 

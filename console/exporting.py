@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
-from console.formatting import clean
+from console.text.formatting import clean
 from engine.index.queries import Reader
 from engine.runs.run import Run
 from models import catalog

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from console.chart_frame import boxed, notice, shortened
-from console.formatting import BARS, BARS_IN_ASCII
 from console.layer_grid import LayerGrid, epoch_name, figure
+from console.text.formatting import BARS, BARS_IN_ASCII
 
 MOST_CELLS_A_LAYER = 6
 NOUGHT, NOT_FINITE, NOT_RECORDED = "0", "!", "?"

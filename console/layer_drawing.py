@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from console.drawing import MAX_LINES
-from console.formatting import BARS, BARS_IN_ASCII, UNKNOWN, clean, supports_colour, supports_unicode, table
 from console.heat_map import HEAT_OF_A_COMMAND, Scale, columns_of, draw_heat_map, key, painted
 from console.layer_grid import OF_ALL_RUNS, LayerGrid, Quantity, figure, layer_grid
+from console.text.formatting import BARS, BARS_IN_ASCII, UNKNOWN, clean, supports_colour, supports_unicode, table
 from engine.base.errors import UsageError
 from engine.index.queries import Reader
 from engine.runs.run import GradientRow, Run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from console.config import read_config
-from console.output import narrate
+from console.text.output import narrate
 from engine.base.paths import find_home
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from console.formatting import clean
+from console.text.formatting import clean
 from engine.base.errors import DepthscopeError, UsageError
 
 MARKER = ".depthscope.json"

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from console.charts import Drawing, Range, Series, draw, smooth
-from console.formatting import clean
 from console.looks import Options, looks
 from console.metrics import Axis, History, Metric, points
+from console.text.formatting import clean
 from engine.runs.run import Run
 
 ROUND_SHARES = (0.3, 0.4, 0.5, 0.6, 0.8, 1.0)

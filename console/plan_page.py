@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from console.clock import clock_words
 from console.deadline import Outlook, outlook_document, outlook_lines
 from console.estimates import Knowledge
-from console.formatting import byte_size, count, duration, percent, table
 from console.planning import judge_all
+from console.text.formatting import byte_size, count, duration, percent, table
+from console.text.times import clock_words
 from engine.control.protocol import NewRun
 from engine.estimates.duration import Truth
 from engine.spec.estimate import Estimate, Source

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from console.formatting import count, table
+from console.text.formatting import count, table
 from engine.base.errors import DatasetError, UsageError
 from engine.base.paths import Home
 from engine.base.units import byte_size, parse_size

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from console.formatting import clean
+from console.text.formatting import clean
 from engine.runs.run import Run
 from engine.spec.precision import Precision
 from engine.spec.recipes import RECIPES

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from console.formatting import byte_size, duration
+from console.text.formatting import byte_size, duration
 from engine.base.errors import DepthscopeError, EngineUnreachable, UsageError
 from engine.control.queue_state import QueueState
 

@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Sequence
 
 from console.evidence import Gradients, diagnosis_lines
-from console.formatting import UNKNOWN, clean, count, duration, mean_std, percent, table
 from console.groups import Group, Pair, group_runs, measured, pair_groups
 from console.published import published, published_notes
+from console.text.formatting import UNKNOWN, clean, count, duration, mean_std, percent, table
 from console.verdict import Epochs, so_far, verdict_line
 from engine.analysis.paired_test import Contrast, contrast, contrasts_by_epoch
 from engine.runs.run import Run

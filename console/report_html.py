@@ -7,8 +7,8 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
-from console.formatting import clean
 from console.report_blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
+from console.text.formatting import clean
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 76rem; margin: 2rem auto;

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import assert_never
 
-from console.formatting import clean
 from console.report_blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
+from console.text.formatting import clean
 
 SPECIAL = re.compile(r"([\\`*_\[\]<>|~#&!])")
 """Whatever begins markup within a line; escaped, it stands for itself."""

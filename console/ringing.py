@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from console.formatting import clean, percent
+from console.text.formatting import clean, percent
 from engine.runs.run import Run, RunOutcome
 
 if TYPE_CHECKING:

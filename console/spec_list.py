@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from console.formatting import clean
+from console.text.formatting import clean
 from engine.base.errors import UsageError
 from engine.base.paths import Home
 from engine.base.version import VERSION

@@ -10,7 +10,7 @@ import msgspec
 from console.config import Config
 from console.looks import MOST_CURVES, Options
 from console.metrics import METRICS
-from console.run_columns import ORDERS
+from console.text.columns import ORDERS
 from engine.base.paths import Home, write_atomically
 
 

@@ -27,7 +27,7 @@ def bench(
 ) -> None:
     """Time depthscope's loop and a textbook loop (DataLoader, float32, loss.item()) in turns, on random images."""
     from console import benching, planning
-    from console.output import narrate, print_json
+    from console.text.output import narrate, print_json
     from engine.base.paths import find_home
     from engine.control import launch
     from engine.spec import devices

@@ -15,8 +15,8 @@ def show(as_json: JsonOption = False) -> None:
     import os
 
     from console.config import explain
-    from console.formatting import table
-    from console.output import print_json
+    from console.text.formatting import table
+    from console.text.output import print_json
     from engine.base.paths import find_home
 
     rows = explain(find_home(), os.environ)
@@ -30,9 +30,9 @@ def show(as_json: JsonOption = False) -> None:
 def keys(as_json: JsonOption = False) -> None:
     """Show every key of the console, and the id by which config.toml gives it another: [keys] with id = "key"."""
     from console.config import read_config
-    from console.formatting import table
     from console.keymap import all_keys, check_keys
-    from console.output import print_json
+    from console.text.formatting import table
+    from console.text.output import print_json
     from engine.base.paths import find_home
 
     home = find_home()

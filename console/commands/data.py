@@ -35,7 +35,7 @@ def info_fields(info: DatasetInfo) -> dict[str, Any]:
 
 
 def print_info(info: DatasetInfo, *, as_json: bool) -> None:
-    from console.output import print_json
+    from console.text.output import print_json
 
     if as_json:
         print_json({"dataset": info_fields(info)})
@@ -48,8 +48,8 @@ def print_info(info: DatasetInfo, *, as_json: bool) -> None:
 @data_app.command("ls")
 def list_command(as_json: JsonOption = False) -> None:
     """List the datasets that a run can train on."""
-    from console.formatting import byte_size, table
-    from console.output import narrate, print_json
+    from console.text.formatting import byte_size, table
+    from console.text.output import narrate, print_json
     from engine.base.paths import find_home
     from engine.data.datasets import list_datasets
 
@@ -94,7 +94,7 @@ def fetch_command(
     as_json: JsonOption = False,
 ) -> None:
     """Download (or read, or draw) a built-in dataset, and convert it; a damaged one is converted again."""
-    from console.output import narrate
+    from console.text.output import narrate
     from engine.base.paths import find_home
     from engine.data.datasets import prepare
 
@@ -118,7 +118,7 @@ def import_command(
     as_json: JsonOption = False,
 ) -> None:
     """Convert your own images to a dataset; archives are read without being extracted."""
-    from console.output import narrate
+    from console.text.output import narrate
     from engine.base.paths import find_home
     from engine.data.datasets import import_images
 
@@ -132,7 +132,7 @@ def verify_command(
     as_json: JsonOption = False,
 ) -> None:
     """Compare converted datasets with their checksums."""
-    from console.output import narrate, print_json
+    from console.text.output import narrate, print_json
     from engine.base.errors import DatasetError, DepthscopeError
     from engine.base.paths import find_home
     from engine.data.datasets import describe, list_datasets, verify

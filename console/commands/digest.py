@@ -24,9 +24,9 @@ def digest(
     from datetime import datetime
 
     from console import away
-    from console.clock import parse_since
     from console.config import read_config
-    from console.output import print_json
+    from console.text.output import print_json
+    from console.text.times import parse_since
     from console.view_state import load_view
     from engine import client
     from engine.base.paths import find_home

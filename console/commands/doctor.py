@@ -12,7 +12,7 @@ from console.commands.options import JsonOption
 def doctor(as_json: JsonOption = False) -> None:
     """Check Python, torch, GPU, terminal, home and datasets; status 1 if something has to be mended."""
     from console import checkup
-    from console.output import narrate, print_json
+    from console.text.output import narrate, print_json
 
     if sys.stderr.isatty():
         narrate("asking torch what it finds: some seconds")

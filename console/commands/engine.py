@@ -31,7 +31,7 @@ def stop(
     ] = False,
 ) -> None:
     """Let every run save a checkpoint, and end the engine; runs that were under way wait in the queue."""
-    from console.draining import drain_and_stop, stop_with_words
+    from console.text.drain import drain_and_stop, stop_with_words
     from engine.base.errors import UsageError
     from engine.base.paths import find_home
     from engine.index.database import DatabaseUnusable
@@ -84,9 +84,9 @@ def status(as_json: JsonOption = False) -> None:
     """Say whether the engine serves, and what it has to do."""
     import msgspec
 
-    from console.formatting import duration
-    from console.output import narrate, print_json
-    from console.states import queue_sentence
+    from console.text.formatting import duration
+    from console.text.output import narrate, print_json
+    from console.text.status import queue_sentence
     from engine.base.paths import find_home
     from engine.control import launch
 
@@ -120,8 +120,8 @@ def logs(
     lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="How many of the last lines.")] = 50,
 ) -> None:
     """Print the end of the engine's log."""
-    from console.formatting import clean
-    from console.output import narrate
+    from console.text.formatting import clean
+    from console.text.output import narrate
     from engine.base.paths import find_home
 
     log = find_home().engine_log
@@ -142,7 +142,7 @@ def install_service(
     """Write a systemd user unit, by which the engine starts with the machine and outlives every login."""
     import shutil
 
-    from console.output import narrate
+    from console.text.output import narrate
     from engine import client
     from engine.control import launch, systemd
     from engine.control.systemd import systemd_runs

@@ -46,7 +46,7 @@ def evaluate(
 ) -> None:
     """Measure the test error of a run's weights, or of a network trained elsewhere; nothing in a file is executed."""
     from console import evaluating, planning
-    from console.output import print_json
+    from console.text.output import print_json
     from engine.base.errors import UsageError
     from engine.base.paths import find_home
     from engine.control.messages import EvaluationTask
@@ -111,7 +111,7 @@ def final_weights(run: Run) -> Path:
     Raises:
         UsageError: it has none (yet).
     """
-    from console.formatting import clean
+    from console.text.formatting import clean
     from engine.base.errors import UsageError
     from engine.base.paths import find_home
     from engine.runs.directory import RunDirectory

@@ -22,9 +22,9 @@ def import_runs(
     """Copy runs of another machine into this home; the originals stay, and what was on its way waits paused."""
     import secrets
 
-    from console import documents
-    from console.formatting import clean
-    from console.output import narrate, print_json
+    from console.text import documents
+    from console.text.formatting import clean
+    from console.text.output import narrate, print_json
     from engine import client
     from engine.base.errors import DepthscopeError
     from engine.control.protocol import Import

@@ -20,7 +20,7 @@ def note(
     ] = None,
 ) -> None:
     """Write a line about a run, or print the one that there is."""
-    from console.formatting import clean
+    from console.text.formatting import clean
     from engine.control.protocol import Relabel
 
     if text is None:
@@ -37,8 +37,8 @@ def tag(
     ],
 ) -> None:
     """Tag runs, as in `tag RUN +baseline -bad`; without a tag print those that they have."""
-    from console.formatting import clean
-    from console.label_words import parse_tags
+    from console.text.formatting import clean
+    from console.text.listing import parse_tags
     from engine.base.errors import UsageError
     from engine.control.protocol import Relabel
 
@@ -72,8 +72,8 @@ def rename(
     of_experiment: Annotated[bool, typer.Option("-e", "--experiment", help="Rename a whole experiment.")] = False,
 ) -> None:
     """Give a run or an experiment another name; its id stays."""
-    from console.formatting import clean
-    from console.states import counted
+    from console.text.formatting import clean
+    from console.text.status import counted
     from engine import client
     from engine.base.paths import find_home
     from engine.control.protocol import Relabel, RenameExperiment
@@ -96,7 +96,7 @@ def find(words: list[str]) -> list[Run]:
 
 def tag_words(run: Run) -> str:
     """A run's tags as they are typed."""
-    from console.formatting import clean
+    from console.text.formatting import clean
 
     return " ".join(f"+{clean(tag)}" for tag in run.tags)
 
@@ -110,7 +110,7 @@ def change(request: Relabel, done: str | None) -> None:
     """
     import msgspec
 
-    from console.formatting import clean
+    from console.text.formatting import clean
     from engine import client
     from engine.base.paths import find_home
 

@@ -56,7 +56,7 @@ def restore(runs: RunArguments) -> None:
 
 def change(request: type[RunRequest], words: list[str], done: str) -> None:
     """Resolve the words here, where a wrong one costs nothing, and ask the engine for the change."""
-    from console.formatting import clean
+    from console.text.formatting import clean
     from engine import client
     from engine.base.paths import find_home
 

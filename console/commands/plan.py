@@ -37,9 +37,9 @@ def plan(
     from datetime import datetime
 
     from console import deadline, estimates, plan_page, planning
-    from console.clock import parse_until
-    from console.formatting import supports_unicode
-    from console.output import narrate, print_json
+    from console.text.formatting import supports_unicode
+    from console.text.output import narrate, print_json
+    from console.text.times import parse_until
     from engine.base.paths import find_home
     from engine.estimates.probes import ProbeFailed
 

@@ -32,9 +32,9 @@ def queue(context: typer.Context, as_json: JsonOption = False) -> None:
 @queue_app.command("ls")
 def list_queue(as_json: JsonOption = False) -> None:
     """Show what runs and what waits, in the order in which it will be started."""
-    from console import documents, listing
-    from console.output import narrate, print_json
-    from console.states import queue_sentence
+    from console.text import documents, listing
+    from console.text.output import narrate, print_json
+    from console.text.status import queue_sentence
     from engine import client
     from engine.base.paths import find_home
     from engine.control.queue_state import read_queue
@@ -61,7 +61,7 @@ def move(
     before: Annotated[str | None, typer.Option("--before", metavar="RUN", help="Before this one.")] = None,
 ) -> None:
     """Give queued runs another place, in the order in which they are named."""
-    from console.formatting import clean
+    from console.text.formatting import clean
     from engine import client
     from engine.base.errors import UsageError
     from engine.base.paths import find_home
@@ -116,7 +116,7 @@ def drain() -> None:
 
 def set_queue(state: QueueState) -> None:
     """Ask for it, and say what that means."""
-    from console.states import queue_sentence
+    from console.text.status import queue_sentence
     from engine import client
     from engine.control.protocol import SetQueue
 

@@ -25,9 +25,10 @@ def quickstart(
     as_json: JsonOption = False,
 ) -> None:
     """Train a shallow and a deep network, each with and without shortcuts, and say what depth did."""
-    from console import describing, drawing, following, metrics, planning, report
+    from console import describing, drawing, metrics, planning, report
     from console.estimates import gather
-    from console.output import narrate, print_json
+    from console.text import follow
+    from console.text.output import narrate, print_json
     from console.verdict import read_epochs, read_gradients
     from engine import client
     from engine.data import datasets
@@ -52,7 +53,7 @@ def quickstart(
         " Ctrl-C leaves, and training goes on"
     )
     done = client.submit(home, gather(home).estimated(planned), experiment=None)
-    following.follow_until_done(home, done.runs, name=str(done.experiment))
+    follow.follow_until_done(home, done.runs, name=str(done.experiment))
     with client.read(home) as reader:
         trained = [reader.run(run) for run in done.runs]
         rows, gradients = read_epochs(reader, trained), read_gradients(reader, trained)
@@ -64,4 +65,4 @@ def quickstart(
                 typer.echo(drawing.chart(reader, trained, metric, height=16))
             typer.echo(report.comparison_text(trained, rows, gradients))
     narrate(f"more: `depthscope show`, `depthscope plot {done.experiment}`, `depthscope train --help`")
-    following.exit_for(trained)
+    follow.exit_for(trained)

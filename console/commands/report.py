@@ -18,9 +18,9 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Write the report of an experiment: Markdown, HTML, figures, and the specification to train it again."""
-    from console.output import narrate, print_json
     from console.report_facts import gather_facts, states
     from console.report_writing import write_report
+    from console.text.output import narrate, print_json
     from engine import client
     from engine.base.errors import UsageError
     from engine.base.paths import find_home
@@ -54,10 +54,11 @@ def export(
     """Give every number of runs (epochs, steps, gradients) in the long format, a row each."""
     import sys
 
-    from console import export_formats, exporting, listing
+    from console import export_formats, exporting
     from console.export_formats import Format
-    from console.output import narrate
     from console.output_directory import fill_directory
+    from console.text import listing
+    from console.text.output import narrate
     from engine import client
     from engine.base.errors import UsageError
     from engine.base.paths import find_home

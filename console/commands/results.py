@@ -30,9 +30,10 @@ def plot(
     as_json: JsonOption = False,
 ) -> None:
     """Draw a metric of runs over their epochs; one by layer as a map of one run, or of several as initialised."""
-    from console import drawing, listing, metrics
+    from console import drawing, metrics
     from console.layer_grid import LAYER_METRICS
-    from console.output import print_json
+    from console.text import listing
+    from console.text.output import print_json
     from engine import client
     from engine.base.errors import UsageError
     from engine.base.paths import find_home
@@ -57,8 +58,9 @@ def plot(
 
 def plot_layers(words: list[str], quantity: Quantity, *, width: int | None, height: int | None, as_json: bool) -> None:
     """What was measured of the layers of runs."""
-    from console import layer_drawing, listing
-    from console.output import print_json
+    from console import layer_drawing
+    from console.text import listing
+    from console.text.output import print_json
     from engine import client
     from engine.base.paths import find_home
 
@@ -77,8 +79,8 @@ def compare(
 ) -> None:
     """Show final errors over seeds, and residual against plain networks of the same depth."""
     from console import describing, report
-    from console.listing import find_experiment
-    from console.output import print_json
+    from console.text.listing import find_experiment
+    from console.text.output import print_json
     from console.verdict import read_epochs, read_gradients
     from engine import client
     from engine.base.paths import find_home
@@ -98,8 +100,8 @@ def describe(
 ) -> None:
     """Say in words what an experiment shows: every network, what is wrong with a run, and what depth did."""
     from console import describing
-    from console.listing import find_experiment
-    from console.output import print_json
+    from console.text.listing import find_experiment
+    from console.text.output import print_json
     from console.verdict import read_epochs, read_gradients
     from engine import client
     from engine.base.paths import find_home

@@ -27,9 +27,9 @@ def list_runs(
     """List runs, oldest first; of very many the newest, unless as JSON."""
     import time
 
-    from console import listing
-    from console.filtering import parse_filter, why_none
-    from console.output import narrate, print_json
+    from console.text import listing
+    from console.text.filter import parse_filter, why_none
+    from console.text.output import narrate, print_json
     from engine import client
     from engine.base.paths import find_home
 
@@ -43,7 +43,7 @@ def list_runs(
     runs = [run for run in found if fits(run, now)]
     num_fitting = num_fitting or len(runs)
     if as_json:
-        from console import documents
+        from console.text import documents
 
         print_json({"runs": [documents.run_document(run) for run in runs]})
     elif runs:
@@ -61,8 +61,8 @@ def list_runs(
 
 def show(run: RunArgument, as_json: JsonOption = False) -> None:
     """Show one run: what was asked, where it stands, what is wrong with it, and every epoch."""
-    from console import documents, listing
-    from console.output import print_json
+    from console.text import documents, listing
+    from console.text.output import print_json
     from engine import client
     from engine.analysis.diagnosis import diagnose
     from engine.base.paths import find_home
@@ -82,7 +82,7 @@ def logs(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run is finished.")] = False,
 ) -> None:
     """Print what a run's worker wrote, and what happened to the run."""
-    from console import listing
+    from console.text import listing
     from engine import client
     from engine.base.paths import find_home
 
@@ -114,17 +114,17 @@ def wait(
 
 def watch(words: list[str] | None, *, quiet: bool, as_json: bool) -> None:
     """Follow what is named, print it where asked, and leave with the status that says how it went."""
-    from console import documents, following, listing
-    from console.output import print_json
+    from console.text import documents, follow, listing
+    from console.text.output import print_json
     from engine import client
     from engine.base.paths import find_home
 
     home = find_home()
     with client.read_fresh(home) as reader:
         runs = listing.find_all(reader, words or [])
-    following.follow_until_done(home, [run.id for run in runs], name=" ".join(words or []), quiet=quiet)
+    follow.follow_until_done(home, [run.id for run in runs], name=" ".join(words or []), quiet=quiet)
     with client.read(home) as reader:
         done = [reader.run(run.id) for run in runs]
     if as_json:
         print_json({"runs": [documents.run_document(run) for run in done]})
-    following.exit_for(done)
+    follow.exit_for(done)

@@ -27,10 +27,11 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train networks in the background and follow them; Ctrl-C stops following, never training."""
-    from console import documents, following, planning, spec_list
+    from console import planning, spec_list
     from console.estimates import gather
-    from console.formatting import clean
-    from console.output import narrate, print_json
+    from console.text import documents, follow
+    from console.text.formatting import clean
+    from console.text.output import narrate, print_json
     from engine import client
     from engine.base.paths import find_home
 
@@ -56,7 +57,7 @@ def train(
     done = client.submit(home, gather(home).estimated(planned), experiment=experiment)
     narrate(f"{done.experiment}: {len(done.runs)} {'run' if len(done.runs) == 1 else 'runs'} queued")
     if not detach:
-        following.follow_until_done(home, done.runs, name=str(done.experiment))
+        follow.follow_until_done(home, done.runs, name=str(done.experiment))
     with client.read(home) as reader:
         trained = [reader.run(run) for run in done.runs]
     if as_json:
@@ -64,4 +65,4 @@ def train(
     elif detach:
         typer.echo("\n".join(f"{run.id}  {clean(run.name)}" for run in trained))
     if not detach:
-        following.exit_for(trained)
+        follow.exit_for(trained)

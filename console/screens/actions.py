@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.binding import Binding
 
-from console.formatting import clean
+from console.text.formatting import clean
 from console.widgets.question import Question
 from engine.control.protocol import Hold, Pause, Remove, Restore, Resume, Retry, Stop
 from engine.runs.run import Run, RunStatus

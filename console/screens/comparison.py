@@ -11,13 +11,13 @@ from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Static, TabbedContent, TabPane
 
 from console import report
-from console.formatting import clean
 from console.groups import group_runs, pair_groups
 from console.looks import MOST_CURVES, looks
 from console.metrics import METRICS, Metric
 from console.screens.base import ConsoleScreen
 from console.screens.chart_actions import ChartActions
 from console.screens.run import say
+from console.text.formatting import clean
 from console.verdict import verdict_line
 from console.widgets.chart import Chart
 from engine.runs.run import EpochRow, GradientRow, Run

@@ -14,18 +14,18 @@ from textual.containers import Container, Vertical
 from textual.widgets import Input, Static
 
 from console.background import in_background
-from console.filtering import FilterError, parse_readable, why_none
-from console.formatting import cells, cut
-from console.label_words import tags_and_note
 from console.looks import MOST_CURVES, Look, Options, looks
 from console.metrics import METRICS
-from console.run_columns import ORDERS, in_order
 from console.screens.actions import RunActions
 from console.screens.base import ConsoleScreen
 from console.screens.chart_actions import ChartActions
 from console.screens.label_actions import LabelActions
 from console.screens.queue_actions import QueueActions
-from console.states import remark
+from console.text.columns import ORDERS, in_order
+from console.text.filter import FilterError, parse_readable, why_none
+from console.text.formatting import cells, cut
+from console.text.listing import tags_and_note
+from console.text.status import remark
 from console.view_state import save_view
 from console.widgets.chart import Chart
 from console.widgets.field import Field

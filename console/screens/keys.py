@@ -10,7 +10,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-from console.formatting import table
+from console.text.formatting import table
 
 
 class KeysScreen(ModalScreen[None]):

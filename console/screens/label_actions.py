@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual.binding import Binding
 from textual.widgets import Input
 
-from console.formatting import clean
-from console.label_words import parse_tags
 from console.screens.actions import count_words
+from console.text.formatting import clean
+from console.text.listing import parse_tags
 from console.widgets.question import Question
 from engine.base.errors import UsageError
 from engine.control.protocol import Relabel, RenameExperiment

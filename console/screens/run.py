@@ -13,15 +13,14 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import DataTable, Input, Static, TabbedContent, TabPane
 
-from console.epoch_rows import EPOCH_COLUMNS, epoch_cells
-from console.formatting import clean
-from console.label_words import star
 from console.metrics import METRICS
 from console.screens.actions import RunActions
 from console.screens.base import ConsoleScreen
 from console.screens.chart_actions import ChartActions
 from console.screens.label_actions import LabelActions
-from console.states import remark, state
+from console.text.formatting import clean
+from console.text.listing import EPOCH_COLUMNS, epoch_cells, star
+from console.text.status import remark, state
 from console.widgets.chart import Chart
 from console.widgets.field import Field
 from console.widgets.layer_map import LayerMap

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.widgets import Static
 
-from console.formatting import clean
+from console.text.formatting import clean
 
 
 class Banner(Static):

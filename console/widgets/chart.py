@@ -17,8 +17,8 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from console.formatting import cut
 from console.looks import Options
+from console.text.formatting import cut
 
 if TYPE_CHECKING:
     from console.charts import Canvas, Series

@@ -13,7 +13,7 @@ from textual import events
 from textual.app import RenderResult
 from textual.widget import Widget
 
-from console.formatting import cells
+from console.text.formatting import cells
 
 LAST = ("app.help", "app.quit")
 """Ids of keys that are shown where nothing else finds room: with them everything else is found."""

@@ -11,8 +11,8 @@ from textual.binding import Binding, BindingType
 from textual.strip import Strip
 from textual.widget import Widget
 
-from console.formatting import cut
 from console.layer_grid import OF_ALL_RUNS, OF_THIS_RUN, LayerGrid, Quantity, layer_grid, reading
+from console.text.formatting import cut
 from console.widgets.chart import plain, segments
 from engine.runs.run import GradientRow
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.widgets import RichLog
 
-from console.formatting import clean
+from console.text.formatting import clean
 
 TAIL_BYTES = 256 << 10
 """Of a long log, so much of its end is shown."""

@@ -12,7 +12,7 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from console.formatting import clean, cut
+from console.text.formatting import clean, cut
 from console.widgets.field import Field
 
 QUESTION_SHARE = 0.6

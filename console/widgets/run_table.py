@@ -20,10 +20,10 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from console.chart_frame import ascii_marker
-from console.formatting import aligned, clean, cut
 from console.looks import Look
 from console.metrics import MARKERS
-from console.run_columns import Column, fitting
+from console.text.columns import Column, fitting
+from console.text.formatting import aligned, clean, cut
 from engine.runs.run import Run
 
 HEADER_LINES = 1

@@ -46,7 +46,7 @@ def test_the_engine_and_its_client_never_load_torch(module: str):
         "console.report_writing",
         "console.exporting",
         "console.checkup",
-        "console.listing",
+        "console.text.listing",
     ],
 )
 def test_the_console_never_loads_torch(module: str):

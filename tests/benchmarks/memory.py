@@ -14,7 +14,7 @@ import platform
 
 import torch
 
-from console.formatting import byte_size, table
+from console.text.formatting import byte_size, table
 from engine.estimates.memory import training_memory
 from engine.spec.precision import BYTES_OF_ACTIVATION, Precision
 from engine.spec.recipes import recipe

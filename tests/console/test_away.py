@@ -11,9 +11,9 @@ import pytest
 from textual.widgets import Static
 
 from console.app import ConsoleApp
-from console.clock import parse_since
 from console.screens.away import AwayScreen
 from console.screens.home import HomeScreen
+from console.text.times import parse_since
 from console.view_state import ViewState, save_view
 from engine.base.errors import UsageError
 from engine.base.paths import Home

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from console.app import ConsoleApp
-from console.formatting import BARS, BARS_IN_ASCII
 from console.heat_map import HEAT_OF_A_COMMAND, draw_heat_map
 from console.layer_grid import LayerGrid, Quantity, figure, layer_grid
 from console.screens.run import RunScreen
+from console.text.formatting import BARS, BARS_IN_ASCII
 from console.widgets.layer_map import LayerMap
 from engine.base.paths import Home
 from engine.index.writer import Store

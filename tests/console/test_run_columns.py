@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from console.app import ConsoleApp
-from console.run_columns import LONGEST_NAME_CELLS, NAME_CELLS, fitting
+from console.text.columns import LONGEST_NAME_CELLS, NAME_CELLS, fitting
 from console.widgets.run_table import PREFIX_CELLS
 from tests.console.driving import settle, table
 

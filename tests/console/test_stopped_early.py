@@ -11,9 +11,9 @@ from textual.widgets import Static
 
 from console.app import ConsoleApp
 from console.groups import group_runs
-from console.listing import event_line
 from console.report import STOPPED_NOTE
 from console.screens.comparison import ComparisonScreen
+from console.text.listing import event_line
 from console.verdict import read_epochs, verdicts
 from console.widgets.chart import Chart
 from engine.base.paths import Home

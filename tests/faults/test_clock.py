@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from console.states import MIN_STALL_SECONDS, state
+from console.text.status import MIN_STALL_SECONDS, state
 from engine.control.connection import Connection
 from engine.control.protocol import Hello, NewRun, Submit
 from engine.runs.journal import Epoch, Step, read_journal

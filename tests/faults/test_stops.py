@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from console.states import MIN_STALL_SECONDS, state
+from console.text.status import MIN_STALL_SECONDS, state
 from engine.runs.run import RunOutcome
 from engine.training.checkpoint import read_archive
 from tests.faults.killing import SABOTAGE, begun, check_rows, metrics, same_weights

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 if "console.cli" in sys.orig_argv and (seconds := os.environ.get("DEPTHSCOPE_STALL_SECONDS")):
-    import console.states
+    import console.text.status
 
-    console.states.MIN_STALL_SECONDS = float(seconds)
+    console.text.status.MIN_STALL_SECONDS = float(seconds)
 
 if "engine.daemon" in sys.orig_argv and (boot := os.environ.get("DEPTHSCOPE_BOOT_FILE")):
     import engine.base.system

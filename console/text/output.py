@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from console.formatting import clean_lines
+from console.text.formatting import clean_lines
 
 SCHEMA = 1
 """Of every JSON document that a command prints; changes when a field changes its meaning or goes."""

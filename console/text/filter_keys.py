@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from console.states import SIGNS, state
+from console.text.status import SIGNS, state
 from engine.runs.run import Run, RunOutcome, RunStatus
 from models import cost
 from models.catalog import Architecture, ModelSpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from console.formatting import UNKNOWN, clean, duration, percent
+from console.text.formatting import UNKNOWN, clean, duration, percent
 from engine.analysis.diagnosis import diagnose, sentence
 from engine.control.queue_state import QueueState
 from engine.runs.run import DISK_FULL, NO_ACCESS, EpochRow, GradientRow, Run, RunOutcome, RunStatus

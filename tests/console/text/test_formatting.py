@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from console import formatting
-from console.formatting import (
+from console.text import formatting
+from console.text.formatting import (
     ago,
     byte_size,
     clean,

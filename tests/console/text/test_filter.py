@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from console.filtering import FilterError, parse_filter, why_none
+from console.text.filter import FilterError, parse_filter, why_none
 from engine.base.paths import Home
 from engine.index.queries import Reader
 from engine.runs.run import Run

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from console.listing import run_page, runs_table
-from console.states import MIN_STALL_SECONDS, remark, state
+from console.text.listing import run_page, runs_table
+from console.text.status import MIN_STALL_SECONDS, remark, state
 from engine.base.paths import Home
 from engine.index.queries import Reader
 from engine.index.writer import Store

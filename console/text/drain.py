@@ -6,9 +6,9 @@ import select
 
 import typer
 
-from console.following import EXIT_INTERRUPTED, SECONDS_BETWEEN_LOOKS
-from console.output import narrate, narrate_behind_ctrl_c
-from console.states import counted
+from console.text.follow import EXIT_INTERRUPTED, SECONDS_BETWEEN_LOOKS
+from console.text.output import narrate, narrate_behind_ctrl_c
+from console.text.status import counted
 from engine.base.paths import Home
 from engine.client import change, read
 from engine.control import launch

@@ -6,17 +6,28 @@ import sys
 import time
 from collections.abc import Sequence
 
-from console.epoch_rows import EPOCH_COLUMNS, epoch_cells
-from console.following import Watch, is_done
-from console.formatting import UNKNOWN, ago, clean, count, duration, percent, supports_unicode, table
-from console.label_words import star, tags_and_note
-from console.states import last_line, left, loss, state
+from console.text.follow import Watch, is_done
+from console.text.formatting import (
+    UNKNOWN,
+    ago,
+    cells,
+    clean,
+    count,
+    cut,
+    cut_in_the_middle,
+    duration,
+    percent,
+    supports_unicode,
+    table,
+)
+from console.text.status import last_line, left, loss, state
 from engine.analysis.diagnosis import Finding
 from engine.base.errors import UsageError
 from engine.base.paths import Home
 from engine.index.queries import Reader
 from engine.runs.directory import RunDirectory
 from engine.runs.run import EpochRow, EventRow, Run, RunStatus
+from engine.spec.labels import check_tag
 from models import catalog, cost
 
 
@@ -186,3 +197,66 @@ def print_log(home: Home, reader: Reader, run: Run, *, follow: bool) -> None:
             return
         watch.keep_engine()
         watch.pause()
+
+
+NOTE_CELLS = 40
+"""Of a note in a table; `show` has all of it."""
+
+
+def star(run: Run, *, unicode: bool = True) -> str:
+    """The sign of a starred run, with a space behind it; empty of another."""
+    return ("★ " if unicode else "* ") if run.starred else ""
+
+
+def tags_and_note(run: Run, *, unicode: bool = True) -> str:
+    """Tags, then the note in quotes; empty where there is neither."""
+    note = f'"{cut(clean(run.notes), NOTE_CELLS, unicode=unicode)}"' if run.notes else ""
+    return " ".join([*(f"+{clean(tag)}" for tag in run.tags), *([note] if note else [])])
+
+
+def name_and_labels(run: Run, *, unicode: bool = True) -> str:
+    """Name with star, tags and note, the most important first, so that it can be cut."""
+    return f"{star(run, unicode=unicode)}{clean(run.name)}  {tags_and_note(run, unicode=unicode)}".rstrip()
+
+
+def fitted_name_and_labels(run: Run, width: int, *, unicode: bool = True) -> str:
+    """The same within so many cells: tags and note go first, then the middle of the name, and its seed stays."""
+    name = f"{star(run, unicode=unicode)}{clean(run.name)}"
+    if cells(name) > width:
+        return cut_in_the_middle(name, width, unicode=unicode)
+    return cut(name_and_labels(run, unicode=unicode), width, unicode=unicode)
+
+
+def parse_tags(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Tags to add and to take away, from `+word` and `-word`.
+
+    Raises:
+        UsageError: a word has no sign, cannot be a tag, or is both added and taken away.
+    """
+    for word in words:
+        if word[:1] not in ("+", "-"):
+            raise UsageError(f"a tag is added as +{word} and taken away as -{word}")
+        check_tag(word[1:])
+    add = tuple(word[1:] for word in words if word[0] == "+")
+    remove = tuple(word[1:] for word in words if word[0] == "-")
+    for tag in add:
+        if tag in remove:
+            raise UsageError(f"tag {tag!r} is both added and taken away")
+    return add, remove
+
+
+EPOCH_COLUMNS = ("epoch", "train loss", "train error", "test loss", "test error", "rate", "images/s", "time")
+
+
+def epoch_cells(row: EpochRow) -> list[str]:
+    """One epoch, in the order of EPOCH_COLUMNS."""
+    return [
+        str(row.epoch),
+        loss(row.train_loss),
+        percent(row.train_error_percent),
+        loss(row.test_loss),
+        percent(row.test_error_percent),
+        f"{row.learning_rate:.3g}",
+        f"{row.images_per_second:.0f}",
+        duration(row.seconds),
+    ]

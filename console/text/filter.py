@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from console.filter_keys import KEYS, Key, Number, Words
-from console.formatting import clean
-from console.states import state
+from console.text.filter_keys import KEYS, Key, Number, Words
+from console.text.formatting import clean
+from console.text.status import state
 from engine.base.errors import UsageError
 from engine.runs.run import Run
 from models import catalog

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from console.formatting import cut, percent, progress_bar
-from console.label_words import fitted_name_and_labels, name_and_labels
-from console.states import SIGNS, SIGNS_IN_ASCII, left, loss, rate, seconds_left, state
+from console.text.formatting import cut, percent, progress_bar
+from console.text.listing import fitted_name_and_labels, name_and_labels
+from console.text.status import SIGNS, SIGNS_IN_ASCII, left, loss, rate, seconds_left, state
 from engine.runs.run import Run
 
 BAR_CELLS = 8

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import typer
 
-from console.formatting import UNKNOWN, clean, duration, percent, progress_bar, table
-from console.output import narrate, narrate_behind_ctrl_c
-from console.states import last_line, left, loss, queue_sentence, rate, state
+from console.text.formatting import UNKNOWN, clean, duration, percent, progress_bar, table
+from console.text.output import narrate, narrate_behind_ctrl_c
+from console.text.status import last_line, left, loss, queue_sentence, rate, state
 from engine.base.errors import EngineUnreachable
 from engine.base.paths import Home
 from engine.client import read

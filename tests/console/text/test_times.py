@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from console.clock import clock_words, parse_until
+from console.text.times import clock_words, parse_until
 from engine.base.errors import UsageError
 
 

@@ -1,0 +1,1 @@
+"""Numbers, runs and progress as text."""
