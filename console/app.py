@@ -267,7 +267,7 @@ class ConsoleApp(App[None]):
 
     def save_chart(self, chart: Chart) -> None:
         """Write a chart as text and as SVG, and say where."""
-        from console.saving import chart_as_svg
+        from console.charts.svg import chart_as_svg
 
         if chart.is_empty:
             self.notify("nothing to save: the chart has no curves yet", severity="warning")

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from console.metrics import METRICS, Axis
+from console.charts.metrics import METRICS, Axis
 from console.ringing import Ring
 from engine.base.errors import UsageError
 from engine.base.paths import Home

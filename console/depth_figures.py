@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from console.charts import Range, Series, smooth
+from console.charts.metrics import MARKERS
+from console.charts.plot import Range, Series, smooth
 from console.groups import Group, Pair, families
-from console.metrics import MARKERS
 from console.published import PUBLISHED, Published, published
 from console.report import gap_by_epoch
 from console.verdict import Epochs

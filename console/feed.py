@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from textual.message import Message
 
-from console.metrics import History
+from console.charts.metrics import History
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import Home
 from engine.index.database import IndexLocked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.theme import Theme
 
-from console.looks import COLOURS_ON_DARK, COLOURS_ON_LIGHT, HEAT_ON_DARK, HEAT_ON_LIGHT
+from console.charts.styles import COLOURS_ON_DARK, COLOURS_ON_LIGHT, HEAT_ON_DARK, HEAT_ON_LIGHT
 
 DARK = Theme(
     name="depthscope-dark",

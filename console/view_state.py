@@ -7,9 +7,9 @@ import time
 
 import msgspec
 
+from console.charts.metrics import METRICS
+from console.charts.styles import MOST_CURVES, Options
 from console.config import Config
-from console.looks import MOST_CURVES, Options
-from console.metrics import METRICS
 from console.text.columns import ORDERS
 from engine.base.paths import Home, write_atomically
 

@@ -25,7 +25,8 @@ def quickstart(
     as_json: JsonOption = False,
 ) -> None:
     """Train a shallow and a deep network, each with and without shortcuts, and say what depth did."""
-    from console import describing, drawing, metrics, planning, report
+    from console import describing, planning, report
+    from console.charts import metrics, overlay
     from console.estimates import gather
     from console.text import follow
     from console.text.output import narrate, print_json
@@ -62,7 +63,7 @@ def quickstart(
         else:
             for name in ("train-loss", "test-error"):
                 metric = metrics.find_metric(name)
-                typer.echo(drawing.chart(reader, trained, metric, height=16))
+                typer.echo(overlay.chart(reader, trained, metric, height=16))
             typer.echo(report.comparison_text(trained, rows, gradients))
     narrate(f"more: `depthscope show`, `depthscope plot {done.experiment}`, `depthscope train --help`")
     follow.exit_for(trained)

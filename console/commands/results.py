@@ -9,7 +9,7 @@ import typer
 from console.commands.options import JsonOption
 
 if TYPE_CHECKING:
-    from console.layer_grid import Quantity
+    from console.charts.layer_grid import Quantity
 
 
 def plot(
@@ -30,8 +30,8 @@ def plot(
     as_json: JsonOption = False,
 ) -> None:
     """Draw a metric of runs over their epochs; one by layer as a map of one run, or of several as initialised."""
-    from console import drawing, metrics
-    from console.layer_grid import LAYER_METRICS
+    from console.charts import metrics, overlay
+    from console.charts.layer_grid import LAYER_METRICS
     from console.text import listing
     from console.text.output import print_json
     from engine import client
@@ -50,15 +50,15 @@ def plot(
     with client.read_fresh(find_home()) as reader:
         runs = listing.find_all(reader, words or [])
         if as_json:
-            print_json(drawing.curves_document(reader, runs, wanted, axis))
+            print_json(overlay.curves_document(reader, runs, wanted, axis))
             return
-        text = drawing.chart(reader, runs, wanted, axis, log_y=log_y, width=width, height=height)
+        text = overlay.chart(reader, runs, wanted, axis, log_y=log_y, width=width, height=height)
     typer.echo(text)
 
 
 def plot_layers(words: list[str], quantity: Quantity, *, width: int | None, height: int | None, as_json: bool) -> None:
     """What was measured of the layers of runs."""
-    from console import layer_drawing
+    from console.charts import layer_profiles
     from console.text import listing
     from console.text.output import print_json
     from engine import client
@@ -67,9 +67,9 @@ def plot_layers(words: list[str], quantity: Quantity, *, width: int | None, heig
     with client.read_fresh(find_home()) as reader:
         runs = listing.find_all(reader, words)
         if as_json:
-            print_json(layer_drawing.layers_document(reader, runs, quantity))
+            print_json(layer_profiles.layers_document(reader, runs, quantity))
             return
-        text = layer_drawing.layers_text(reader, runs, quantity, width=width, height=height)
+        text = layer_profiles.layers_text(reader, runs, quantity, width=width, height=height)
     typer.echo(text)
 
 

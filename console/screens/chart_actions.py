@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.binding import Binding
 
-from console.looks import Options
+from console.charts.styles import Options
 from console.widgets.chart import Chart
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Static, TabbedContent, TabPane
 
 from console import report
+from console.charts.metrics import METRICS, Metric
+from console.charts.styles import MOST_CURVES, looks
 from console.groups import group_runs, pair_groups
-from console.looks import MOST_CURVES, looks
-from console.metrics import METRICS, Metric
 from console.screens.base import ConsoleScreen
 from console.screens.chart_actions import ChartActions
 from console.screens.run import say
@@ -114,7 +114,7 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
     def show_curves(self) -> None:
         from rich.text import Text
 
-        from console.overlay import overlay
+        from console.charts.overlay import overlay
 
         app, runs = self.console_app, self.drawn_runs()
         histories = {run.id: app.feed.history(run.id) for run in runs}

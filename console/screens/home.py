@@ -14,8 +14,8 @@ from textual.containers import Container, Vertical
 from textual.widgets import Input, Static
 
 from console.background import in_background
-from console.looks import MOST_CURVES, Look, Options, looks
-from console.metrics import METRICS
+from console.charts.metrics import METRICS
+from console.charts.styles import MOST_CURVES, Look, Options, looks
 from console.screens.actions import RunActions
 from console.screens.base import ConsoleScreen
 from console.screens.chart_actions import ChartActions
@@ -92,7 +92,7 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
 
     async def prepare_charts(self) -> None:
         """Load what draws, behind the first frame and off the UI thread; then draw for the first time."""
-        await in_background(importlib.import_module, "console.overlay")
+        await in_background(importlib.import_module, "console.charts.overlay")
         self.charts_ready = True
         self.console_app.feed.watch(self.watched_runs())
         self.show_curves()
@@ -184,7 +184,7 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
         """Draw both charts, once what draws is loaded."""
         if not self.charts_ready:
             return
-        from console.overlay import common_range, overlay
+        from console.charts.overlay import common_range, overlay
 
         app, view, runs = self.console_app, self.console_app.view, self.drawn_runs()
         self._drawn = [run.id for run in runs]

@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import DataTable, Input, Static, TabbedContent, TabPane
 
-from console.metrics import METRICS
+from console.charts.metrics import METRICS
 from console.screens.actions import RunActions
 from console.screens.base import ConsoleScreen
 from console.screens.chart_actions import ChartActions
@@ -124,7 +124,7 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
         self.read_log()
 
     def show_curves(self) -> None:
-        from console.overlay import overlay
+        from console.charts.overlay import overlay
 
         app, runs = self.console_app, self.current_runs()
         histories = {run.id: app.feed.history(run.id) for run in runs}

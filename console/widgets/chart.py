@@ -17,11 +17,11 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from console.looks import Options
+from console.charts.styles import Options
 from console.text.formatting import cut
 
 if TYPE_CHECKING:
-    from console.charts import Canvas, Series
+    from console.charts.plot import Canvas, Series
 
 RUN_OF_ONE_LOOK = re.compile(r"((?:\x1b\[[\d;]+m)*)([^\x1b]*)(?:\x1b\[0m)?")
 CROSSHAIR = Style(reverse=True)
@@ -101,7 +101,7 @@ class Chart(Widget, can_focus=True):
 
     def as_lines(self, *, width: int, height: int, colour: bool) -> list[str]:
         """The chart with its title and legend, for a file or the clipboard."""
-        from console.overlay import draw_overlay
+        from console.charts.overlay import draw_overlay
 
         return draw_overlay(
             [*self._series],
@@ -121,7 +121,7 @@ class Chart(Widget, can_focus=True):
         if width <= 0 or height <= 0 or not self._is_ready:
             return
         # numpy and plotext take a tenth of a second, which the first frame does not wait for.
-        from console.overlay import draw_overlay
+        from console.charts.overlay import draw_overlay
 
         drawing = draw_overlay(
             self._series,
@@ -163,7 +163,7 @@ class Chart(Widget, can_focus=True):
         """The value of every curve at the crosshair; empty where there is none."""
         if self._crosshair is None:
             return ""
-        from console.overlay import readings
+        from console.charts.overlay import readings
 
         found = readings(self._series, self._crosshair)
         unit = self._x_label or self._options.axis.label

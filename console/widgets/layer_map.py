@@ -11,13 +11,13 @@ from textual.binding import Binding, BindingType
 from textual.strip import Strip
 from textual.widget import Widget
 
-from console.layer_grid import OF_ALL_RUNS, OF_THIS_RUN, LayerGrid, Quantity, layer_grid, reading
+from console.charts.layer_grid import OF_ALL_RUNS, OF_THIS_RUN, LayerGrid, Quantity, layer_grid, reading
 from console.text.formatting import cut
 from console.widgets.chart import plain, segments
 from engine.runs.run import GradientRow
 
 if TYPE_CHECKING:
-    from console.heat_map import HeatMap
+    from console.charts.heat_map import HeatMap
 
 CURSOR = Style(reverse=True)
 
@@ -98,7 +98,7 @@ class LayerMap(Widget, can_focus=True):
         self.refresh()
 
     def _drawn(self, width: int, height: int, colours: Sequence[int] | None) -> HeatMap:
-        from console.heat_map import draw_heat_map
+        from console.charts.heat_map import draw_heat_map
 
         return draw_heat_map(
             self._grid,

@@ -19,9 +19,9 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from console.chart_frame import ascii_marker
-from console.looks import Look
-from console.metrics import MARKERS
+from console.charts.legend import ascii_marker
+from console.charts.metrics import MARKERS
+from console.charts.styles import Look
 from console.text.columns import Column, fitting
 from console.text.formatting import aligned, clean, cut
 from engine.runs.run import Run

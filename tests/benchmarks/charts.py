@@ -19,7 +19,7 @@ from importlib.metadata import version
 import numpy as np
 import plotext
 
-from console.charts import Series, line_chart
+from console.charts.plot import Series, line_chart
 
 SIZES = ((40, 10), (80, 24), (120, 36), (200, 50))
 NUM_SERIES = 6

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from console.charts import Series
+from console.charts.plot import Series
 from console.depth_figures import depth_range, published_curves
 from console.groups import Group, group_runs
 from engine.base.paths import Home

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from rich.cells import cell_len, set_cell_size
 
-from console import ticks
+from console.charts import axes
 from console.text.formatting import clean
 
 ASCII_MARKERS = {
@@ -147,12 +147,12 @@ def y_axis(limits: tuple[float, float], rows: int, *, log: bool) -> Axis:
     """Round values up the left side; the limits are logarithms where the axis is logarithmic."""
     most = max(rows // (ROWS_A_LOG_TICK if log else ROWS_A_TICK), 2)
     if log:
-        values = ticks.log_ticks(*limits, most)
-        return labelled(values, ticks.log_labels(values), limits, rows)
+        values = axes.log_ticks(*limits, most)
+        return labelled(values, axes.log_labels(values), limits, rows)
     found = Axis([], [])
     for closer in range(most, max(rows, most) + 1):
-        values = ticks.linear_ticks(*limits, closer)
-        axis = labelled(values, ticks.labels(values), limits, rows)
+        values = axes.linear_ticks(*limits, closer)
+        axis = labelled(values, axes.labels(values), limits, rows)
         found = max(found, axis, key=lambda one: len(one.cells))
         if len(found.cells) >= LEAST_TICKS:
             break
@@ -162,8 +162,8 @@ def y_axis(limits: tuple[float, float], rows: int, *, log: bool) -> Axis:
 def x_axis(limits: tuple[float, float], columns: int) -> Axis:
     """Round values along the bottom, as many as stand apart from each other."""
     for most in range(max(columns // 8, 2), 1, -1):
-        values = ticks.linear_ticks(*limits, most)
-        axis = labelled(values, ticks.labels(values), limits, columns)
+        values = axes.linear_ticks(*limits, most)
+        axis = labelled(values, axes.labels(values), limits, columns)
         gaps = [right - left for left, right in pairwise(axis.cells)]
         if min(gaps, default=columns) >= axis.widest + 3:
             return axis

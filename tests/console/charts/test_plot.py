@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from console.chart_frame import y_axis
-from console.charts import COLOURS, Series, line_chart, smooth
-from console.curves import decimate, finite_curve
+from console.charts.curves import decimate, finite_curve
+from console.charts.legend import y_axis
+from console.charts.plot import COLOURS, Series, line_chart, smooth
 
 ANSI = re.compile(r"\x1b\[[\d;]*m")
 DOTS = re.compile(r"[⠁-⣿●■▲◆]")
@@ -312,7 +312,7 @@ def test_legend_that_does_not_fit_says_what_it_leaves_out():
 def test_chart_is_the_same_in_every_process():
     """plotext goes through sets; what is drawn must not depend on Python's hash seed."""
     program = (
-        "import numpy as np; from console.charts import *; x = np.arange(500.0);"
+        "import numpy as np; from console.charts.plot import *; x = np.arange(500.0);"
         "print(line_chart([Series('a', x, np.sin(x / 50), '■', 1), Series('b', x, np.cos(x / 30), '▲', 2, True)],"
         " width=90, height=20, title='t', x_label='epoch'))"
     )

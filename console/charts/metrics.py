@@ -71,7 +71,7 @@ def find_metric(name: str) -> Metric:
     if name not in METRICS:
         import difflib
 
-        from console.layer_grid import LAYER_METRICS
+        from console.charts.layer_grid import LAYER_METRICS
 
         known = [*METRICS, *LAYER_METRICS]
         near = difflib.get_close_matches(name, known, n=1)

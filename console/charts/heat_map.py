@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from console.chart_frame import boxed, notice, shortened
-from console.layer_grid import LayerGrid, epoch_name, figure
+from console.charts.layer_grid import LayerGrid, epoch_name, figure
+from console.charts.legend import boxed, notice, shortened
 from console.text.formatting import BARS, BARS_IN_ASCII
 
 MOST_CELLS_A_LAYER = 6

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from console.app import ConsoleApp
-from console.heat_map import HEAT_OF_A_COMMAND, draw_heat_map
-from console.layer_grid import LayerGrid, Quantity, figure, layer_grid
+from console.charts.heat_map import HEAT_OF_A_COMMAND, draw_heat_map
+from console.charts.layer_grid import LayerGrid, Quantity, figure, layer_grid
 from console.screens.run import RunScreen
 from console.text.formatting import BARS, BARS_IN_ASCII
 from console.widgets.layer_map import LayerMap

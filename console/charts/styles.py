@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from console.metrics import MARKERS, Axis
+from console.charts.metrics import MARKERS, Axis
 from engine.runs.run import Run
 from models import catalog
 

@@ -18,7 +18,8 @@ import numpy as np
 import plotext
 from rich.cells import cell_len
 
-from console.chart_frame import (
+from console.charts.curves import Curve, Floats, Numbers, decimate, finite_curve, smooth
+from console.charts.legend import (
     FRAME_IN_ASCII,
     Axis,
     Entry,
@@ -32,8 +33,7 @@ from console.chart_frame import (
     x_axis,
     y_axis,
 )
-from console.curves import Curve, Floats, Numbers, decimate, finite_curve, smooth
-from console.raster import ASCII, BRAILLE, FREE, Raster, trace
+from console.charts.raster import ASCII, BRAILLE, FREE, Raster, trace
 
 __all__ = ["COLOURS", "Canvas", "Drawing", "Series", "draw", "line_chart", "smooth"]
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.charts import Series
-from console.looks import Options
-from console.overlay import common_range, readings, round_limits
+from console.charts.overlay import common_range, readings, round_limits
+from console.charts.plot import Series
+from console.charts.styles import Options
 
 
 def test_limits_stay_while_a_curve_grows():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from console.curves import Curve, fractions
+from console.charts.curves import Curve, fractions
 
 Ints = NDArray[np.int64]
 
