@@ -54,8 +54,8 @@ def read_away(home: Home, *, since: float) -> Away:
         home: Whose runs.
         since: Seconds since 1970.
     """
-    from console.deadline import queue_ahead
-    from console.estimates import gather
+    from console.planning.deadline import queue_ahead
+    from console.planning.estimates import gather
 
     knowledge = gather(home)
     with Reader(home.database) as reader:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 if TYPE_CHECKING:
-    from console.planning import Asked
+    from console.planning.planning import Asked
 
 Words = list[str]
 
@@ -72,7 +72,7 @@ def asked_for(
     Raises:
         UsageError: no architecture is named, or a word among them is no number where one is needed.
     """
-    from console import planning
+    from console.planning import planning
     from engine.base.errors import UsageError
 
     if not architectures:

@@ -26,7 +26,8 @@ def bench(
     as_json: JsonOption = False,
 ) -> None:
     """Time depthscope's loop and a textbook loop (DataLoader, float32, loss.item()) in turns, on random images."""
-    from console import benching, planning
+    from console import benching
+    from console.planning import planning
     from console.text.output import narrate, print_json
     from engine.base.paths import find_home
     from engine.control import launch

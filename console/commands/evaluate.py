@@ -45,7 +45,8 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure the test error of a run's weights, or of a network trained elsewhere; nothing in a file is executed."""
-    from console import evaluating, planning
+    from console import evaluating
+    from console.planning import planning
     from console.text.output import print_json
     from engine.base.errors import UsageError
     from engine.base.paths import find_home

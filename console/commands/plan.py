@@ -10,7 +10,7 @@ from console.commands.asking import takes_runs
 from console.commands.options import ExperimentOption, JsonOption
 
 if TYPE_CHECKING:
-    from console.planning import Asked
+    from console.planning.planning import Asked
 
 EXIT_INTERRUPTED = 130
 
@@ -36,7 +36,7 @@ def plan(
     import sys
     from datetime import datetime
 
-    from console import deadline, estimates, plan_page, planning
+    from console.planning import deadline, estimates, planning, tables
     from console.text.formatting import supports_unicode
     from console.text.output import narrate, print_json
     from console.text.times import parse_until
@@ -60,6 +60,6 @@ def plan(
         now = datetime.now().astimezone()
         outlook = deadline.look_ahead(planned, knowledge, asked, until=moment, now=now, experiment=experiment)
     if as_json:
-        print_json({"experiment": experiment, **plan_page.plan_document(planned, knowledge, outlook)})
+        print_json({"experiment": experiment, **tables.plan_document(planned, knowledge, outlook)})
     else:
-        typer.echo(plan_page.plan_page(planned, knowledge, outlook, unicode=supports_unicode(sys.stdout)))
+        typer.echo(tables.plan_page(planned, knowledge, outlook, unicode=supports_unicode(sys.stdout)))

@@ -25,9 +25,10 @@ def quickstart(
     as_json: JsonOption = False,
 ) -> None:
     """Train a shallow and a deep network, each with and without shortcuts, and say what depth did."""
-    from console import describing, planning, report
+    from console import describing, report
     from console.charts import metrics, overlay
-    from console.estimates import gather
+    from console.planning import planning
+    from console.planning.estimates import gather
     from console.text import follow
     from console.text.output import narrate, print_json
     from console.verdict import read_epochs, read_gradients

@@ -11,7 +11,7 @@ from console.commands.asking import takes_runs
 from console.commands.options import ExperimentOption, JsonOption
 
 if TYPE_CHECKING:
-    from console.planning import Asked
+    from console.planning.planning import Asked
 
 
 @takes_runs
@@ -27,8 +27,8 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train networks in the background and follow them; Ctrl-C stops following, never training."""
-    from console import planning, spec_list
-    from console.estimates import gather
+    from console.planning import planning, spec_file
+    from console.planning.estimates import gather
     from console.text import documents, follow
     from console.text.formatting import clean
     from console.text.output import narrate, print_json
@@ -40,7 +40,7 @@ def train(
         planned = planning.plan_runs(home, asked, narrate)
     else:
         assert listed is not None, "either is given"
-        planned = spec_list.plan_listed(home, spec_list.read_spec_list(listed), narrate)
+        planned = spec_file.plan_listed(home, spec_file.read_spec_list(listed), narrate)
     if dry_run:
         verdicts = planning.judge_all(home, planned)
         if as_json:

@@ -11,8 +11,8 @@ from textual.containers import Container, Horizontal, VerticalScroll
 from textual.timer import Timer
 from textual.widgets import Button, DataTable, Input, Label, Select, SelectionList, Static
 
-from console.estimates import Knowledge, gather
-from console.experiment_form import (
+from console.planning.estimates import Knowledge, gather
+from console.planning.form import (
     RECIPE_FIELDS,
     Filled,
     dataset_names,
@@ -22,7 +22,7 @@ from console.experiment_form import (
     plan_rows,
     words_of,
 )
-from console.planning import check_all_fit, not_here_yet, split_words
+from console.planning.planning import check_all_fit, not_here_yet, split_words
 from console.screens.base import ConsoleScreen
 from console.widgets.choices import Choices
 from console.widgets.field import Field

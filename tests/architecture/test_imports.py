@@ -40,8 +40,8 @@ def test_the_engine_and_its_client_never_load_torch(module: str):
 @pytest.mark.parametrize(
     "module",
     [
-        "console.planning",
-        "console.plan_page",
+        "console.planning.planning",
+        "console.planning.tables",
         "console.report",
         "console.report_writing",
         "console.exporting",

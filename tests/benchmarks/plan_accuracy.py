@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from console.estimates import QUIET_PERCENT
+from console.planning.estimates import QUIET_PERCENT
 from engine.estimates.probes import torch_version
 from engine.spec.devices import Device, busy_percent, device_name, find_devices
 

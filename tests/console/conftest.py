@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import console.app
-import console.estimates
-import console.planning
+import console.planning.estimates
+import console.planning.planning
 import engine.estimates.fitting
 import engine.spec.devices
 from console.app import ConsoleApp
@@ -61,9 +61,9 @@ def pulses(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 @pytest.fixture
 def sample_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine on which the samples were trained, for estimates: 24 GiB, and a processor that does float32 alone."""
-    for module in (console.estimates, console.planning):
+    for module in (console.planning.estimates, console.planning.planning):
         monkeypatch.setattr(module, "find_devices", lambda: (CPU,))
-    monkeypatch.setattr(console.estimates, "device_name", lambda _device: "a processor")
+    monkeypatch.setattr(console.planning.estimates, "device_name", lambda _device: "a processor")
     monkeypatch.setattr(engine.estimates.fitting, "machine_bytes", lambda: 24 << 30)
     monkeypatch.setattr(engine.spec.devices, "of_cpu", lambda: (Precision.FP32,))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

@@ -196,7 +196,7 @@ def test_quickstart_takes_an_imported_copy_of_cifar_and_else_synthetic_images_an
     home: Any, monkeypatch: pytest.MonkeyPatch
 ):
     """What is here is used; what cannot be fetched within seconds is not waited for."""
-    from console import planning
+    from console.planning import planning
     from engine.base.errors import DatasetError
     from engine.data import datasets
 

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from console.experiment_form import RECIPE_FIELDS
+from console.planning.form import RECIPE_FIELDS
 from tests.terminal import Terminal, goes_on, terminal_env
 
 needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="no tmux on this machine")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from console import planning
+from console.planning import planning
 from console.text.formatting import byte_size, count, duration
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import Home

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-import console.estimates
-from console.estimates import Knowledge, gather, probe
+import console.planning.estimates
+from console.planning.estimates import Knowledge, gather, probe
 from engine.base.paths import Home
 from engine.control import launch
 from engine.control.protocol import NewRun
@@ -24,7 +24,7 @@ def pace_of(task: Task) -> Pace:
     return Pace(
         workload=Workload.of(task.spec, Precision.FP32),
         device_name="a processor",
-        torch=console.estimates.probing.torch_version(),
+        torch=console.planning.estimates.probing.torch_version(),
         num_threads=2,
         seconds_per_step=0.1,
         seconds_per_evaluated_image=0.0001,
@@ -37,9 +37,9 @@ def pace_of(task: Task) -> Pace:
 @pytest.fixture
 def home(tmp_path, sample_machine: None, monkeypatch: pytest.MonkeyPatch) -> Home:
     """A quiet machine on which he-plain20 was trained, and whose probes answer at once."""
-    monkeypatch.setattr(console.estimates, "busy_percent", lambda _device: 3.0)
+    monkeypatch.setattr(console.planning.estimates, "busy_percent", lambda _device: 3.0)
     monkeypatch.setattr(
-        console.estimates.probing, "probe_all", lambda _home, _device, tasks, _report: [pace_of(task) for task in tasks]
+        console.planning.estimates.probing, "probe_all", lambda _home, _device, tasks, _report: [pace_of(task) for task in tasks]
     )
     home = Home(tmp_path / "home").create()
     store = Store(home.database)
@@ -91,7 +91,7 @@ def test_a_device_with_other_work_is_named_and_its_probe_is_not_kept(
             add_sample(store, 2, "plain", 56, experiment="now", epochs_done=1, status=RunStatus.RUNNING, outcome=None)
         store.close()
     else:
-        monkeypatch.setattr(console.estimates, "busy_percent", lambda _device: 80.0)
+        monkeypatch.setattr(console.planning.estimates, "busy_percent", lambda _device: 80.0)
     planned, said = runs(32), []
     found = probe(gather(home), planned, again=False, report=said.append)
 
@@ -103,7 +103,7 @@ def test_a_device_with_other_work_is_named_and_its_probe_is_not_kept(
 
 def test_history_of_another_machine_does_not_count(home: Home, monkeypatch: pytest.MonkeyPatch):
     """Run directories may be copied; the device's name tells."""
-    monkeypatch.setattr(console.estimates, "device_name", lambda _device: "another processor")
+    monkeypatch.setattr(console.planning.estimates, "device_name", lambda _device: "another processor")
 
     assert sources(gather(home), runs(20)) == [None]
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from console.estimates import Knowledge
-from console.planning import Asked
+from console.planning.command_lines import train_commands
+from console.planning.estimates import Knowledge
+from console.planning.planning import Asked
 from console.text.status import seconds_left
 from console.text.times import clock_words
-from console.train_words import train_commands
 from engine.base.errors import UsageError
 from engine.control.protocol import NewRun
 from engine.estimates.deadline import Job, Wish, ends, kept

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from console.deadline import Outlook, outlook_document, outlook_lines
-from console.estimates import Knowledge
-from console.planning import judge_all
+from console.planning.deadline import Outlook, outlook_document, outlook_lines
+from console.planning.estimates import Knowledge
+from console.planning.planning import judge_all
 from console.text.formatting import byte_size, count, duration, percent, table
 from console.text.times import clock_words
 from engine.control.protocol import NewRun

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from console.planning import Asked
+from console.planning.planning import Asked
 from engine.control.protocol import NewRun
 from models import catalog
 
