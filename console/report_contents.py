@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from console.groups import Group
-from console.published import published_notes
-from console.report import STOPPED_NOTE, TIME_A_RUN, gap, gap_words, time_words, unfinished_words
+from console.comparison.groups import Group
+from console.comparison.published import published_notes
+from console.comparison.tables import STOPPED_NOTE, TIME_A_RUN, gap, gap_words, time_words, unfinished_words
+from console.comparison.verdict import so_far
 from console.report_blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
 from console.report_facts import Facts, data_name, states
 from console.report_figures import Figured, published_of, unfinished
 from console.text.formatting import UNKNOWN, duration, mean_std, percent
-from console.verdict import so_far
 from engine.base.version import VERSION
 from engine.runs.run import Run
 from models import cost

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from console.groups import Group, Pair, group_runs, pair_groups
+from console.comparison.groups import Group, Pair, group_runs, pair_groups
 from engine.base.errors import UsageError
 from engine.index.provenance import Provenance, read_provenance
 from engine.index.queries import Reader

@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from console.comparison.groups import Group, families
+from console.comparison.published import Published, published
 from console.figures import Drawn, HeatMap, Line, Panel, draw_heat_maps, draw_panels
-from console.groups import Group, families
-from console.published import Published, published
 from console.report_facts import Facts
 from engine.runs.run import GradientRow, Run
 from models import catalog

@@ -38,7 +38,7 @@ async def tell_away(app: ConsoleApp, since: float | None, *, asked: bool) -> Non
         since: Seconds since 1970; None for a user who has never looked.
         asked: Whether the user wants to see it now.
     """
-    from console.away import HOURS_WITHOUT_A_LOOK, read_away
+    from console.comparison.digest import HOURS_WITHOUT_A_LOOK, read_away
     from console.screens.away import AwayScreen
 
     begin = time.time() - 3600 * HOURS_WITHOUT_A_LOOK if since is None else since

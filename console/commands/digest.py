@@ -23,7 +23,7 @@ def digest(
     import time
     from datetime import datetime
 
-    from console import away
+    from console.comparison import digest
     from console.config import read_config
     from console.text.output import print_json
     from console.text.times import parse_since
@@ -36,11 +36,11 @@ def digest(
         begin = parse_since(since, datetime.now().astimezone()).timestamp()
     else:
         looked_at = load_view(home, read_config(home)).looked_at
-        begin = time.time() - 3600 * away.HOURS_WITHOUT_A_LOOK if looked_at is None else looked_at
+        begin = time.time() - 3600 * digest.HOURS_WITHOUT_A_LOOK if looked_at is None else looked_at
     # Whatever ended while no engine was there to see it is seen first.
     client.read_fresh(home).close()
-    found = away.read_away(home, since=begin)
+    found = digest.read_away(home, since=begin)
     if as_json:
-        print_json(away.away_document(found))
+        print_json(digest.away_document(found))
     else:
-        typer.echo("\n".join(away.away_lines(found)))
+        typer.echo("\n".join(digest.away_lines(found)))

@@ -25,13 +25,13 @@ def quickstart(
     as_json: JsonOption = False,
 ) -> None:
     """Train a shallow and a deep network, each with and without shortcuts, and say what depth did."""
-    from console import describing, report
     from console.charts import metrics, overlay
+    from console.comparison import description, tables
+    from console.comparison.verdict import read_epochs, read_gradients
     from console.planning import planning
     from console.planning.estimates import gather
     from console.text import follow
     from console.text.output import narrate, print_json
-    from console.verdict import read_epochs, read_gradients
     from engine import client
     from engine.data import datasets
 
@@ -60,11 +60,11 @@ def quickstart(
         trained = [reader.run(run) for run in done.runs]
         rows, gradients = read_epochs(reader, trained), read_gradients(reader, trained)
         if as_json:
-            print_json(describing.comparison_document(str(done.experiment), trained, rows, gradients))
+            print_json(description.comparison_document(str(done.experiment), trained, rows, gradients))
         else:
             for name in ("train-loss", "test-error"):
                 metric = metrics.find_metric(name)
                 typer.echo(overlay.chart(reader, trained, metric, height=16))
-            typer.echo(report.comparison_text(trained, rows, gradients))
+            typer.echo(tables.comparison_text(trained, rows, gradients))
     narrate(f"more: `depthscope show`, `depthscope plot {done.experiment}`, `depthscope train --help`")
     follow.exit_for(trained)

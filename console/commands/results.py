@@ -78,10 +78,10 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Show final errors over seeds, and residual against plain networks of the same depth."""
-    from console import describing, report
+    from console.comparison import description, tables
+    from console.comparison.verdict import read_epochs, read_gradients
     from console.text.listing import find_experiment
     from console.text.output import print_json
-    from console.verdict import read_epochs, read_gradients
     from engine import client
     from engine.base.paths import find_home
 
@@ -89,9 +89,9 @@ def compare(
         name, runs = find_experiment(reader, experiment)
         epochs, gradients = read_epochs(reader, runs), read_gradients(reader, runs)
     if as_json:
-        print_json(describing.comparison_document(name, runs, epochs, gradients))
+        print_json(description.comparison_document(name, runs, epochs, gradients))
     else:
-        typer.echo(report.comparison_text(runs, epochs, gradients))
+        typer.echo(tables.comparison_text(runs, epochs, gradients))
 
 
 def describe(
@@ -99,18 +99,18 @@ def describe(
     as_json: JsonOption = False,
 ) -> None:
     """Say in words what an experiment shows: every network, what is wrong with a run, and what depth did."""
-    from console import describing
+    from console.comparison import description
+    from console.comparison.verdict import read_epochs, read_gradients
     from console.text.listing import find_experiment
     from console.text.output import print_json
-    from console.verdict import read_epochs, read_gradients
     from engine import client
     from engine.base.paths import find_home
 
     with client.read_fresh(find_home()) as reader:
         name, runs = find_experiment(reader, experiment)
         epochs, gradients = read_epochs(reader, runs), read_gradients(reader, runs)
-    words = describing.description(name, runs, epochs, gradients)
+    words = description.description(name, runs, epochs, gradients)
     if as_json:
-        print_json({**describing.comparison_document(name, runs, epochs, gradients), "words": words})
+        print_json({**description.comparison_document(name, runs, epochs, gradients), "words": words})
     else:
         typer.echo("\n".join(words))

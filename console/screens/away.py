@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from console.away import Away, away_lines
+from console.comparison.digest import Away, away_lines
 from console.screens.base import ConsoleScreen
 
 

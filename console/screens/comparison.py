@@ -10,15 +10,15 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Static, TabbedContent, TabPane
 
-from console import report
 from console.charts.metrics import METRICS, Metric
 from console.charts.styles import MOST_CURVES, looks
-from console.groups import group_runs, pair_groups
+from console.comparison import tables
+from console.comparison.groups import group_runs, pair_groups
+from console.comparison.verdict import verdict_line
 from console.screens.base import ConsoleScreen
 from console.screens.chart_actions import ChartActions
 from console.screens.run import say
 from console.text.formatting import clean
-from console.verdict import verdict_line
 from console.widgets.chart import Chart
 from engine.runs.run import EpochRow, GradientRow, Run
 
@@ -108,7 +108,7 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
         say(self.query_one("#run-title", Static), f"{clean(self._experiment)}: {len(runs)} runs, {depths}{left_out}")
         if runs:
             say(self.query_one("#comparison-table", Static), self.table_text())
-            line = verdict_line(group_runs(runs), self.epochs()) or report.data_words(runs)
+            line = verdict_line(group_runs(runs), self.epochs()) or tables.data_words(runs)
             say(self.query_one("#remark", Static), self.written(line))
 
     def show_curves(self) -> None:
@@ -134,7 +134,7 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
 
     def show_gaps(self) -> None:
         """What a network loses without its shortcuts, epoch by epoch."""
-        from console.depth_figures import gap_curves
+        from console.comparison.depth_curves import gap_curves
 
         pairs = [pair for pair in pair_groups(group_runs(self.runs())) if self._depth in (None, pair.depth)]
         epochs, colours = self.epochs(), self.console_app.curve_colours
@@ -153,7 +153,7 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
 
     def show_depths(self) -> None:
         """Final errors against depth, of all depths, with what others have published."""
-        from console.depth_figures import depth_curves, depth_range, missing_finals, published_curves
+        from console.comparison.depth_curves import depth_curves, depth_range, missing_finals, published_curves
 
         groups, colours = group_runs(self.runs()), self.console_app.curve_colours
         measured = {name: depth_curves(groups, METRICS[name].field, colours) for name in ("train-error", "test-error")}
@@ -207,7 +207,7 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
 
     def table_text(self) -> str:
         runs = self.runs()
-        return self.written(report.comparison_text(runs, self.epochs(), self.gradients())) if runs else "no runs"
+        return self.written(tables.comparison_text(runs, self.epochs(), self.gradients())) if runs else "no runs"
 
     def written(self, text: str) -> str:
         """Text with signs that reach the reader."""

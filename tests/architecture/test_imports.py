@@ -42,7 +42,7 @@ def test_the_engine_and_its_client_never_load_torch(module: str):
     [
         "console.planning.planning",
         "console.planning.tables",
-        "console.report",
+        "console.comparison.tables",
         "console.report_writing",
         "console.exporting",
         "console.checkup",

@@ -39,7 +39,9 @@ def home(tmp_path, sample_machine: None, monkeypatch: pytest.MonkeyPatch) -> Hom
     """A quiet machine on which he-plain20 was trained, and whose probes answer at once."""
     monkeypatch.setattr(console.planning.estimates, "busy_percent", lambda _device: 3.0)
     monkeypatch.setattr(
-        console.planning.estimates.probing, "probe_all", lambda _home, _device, tasks, _report: [pace_of(task) for task in tasks]
+        console.planning.estimates.probes,
+        "probe_all",
+        lambda _home, _device, tasks, _report: [pace_of(task) for task in tasks],
     )
     home = Home(tmp_path / "home").create()
     store = Store(home.database)

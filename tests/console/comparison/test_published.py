@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from console.published import HE, PUBLISHED, REPORT, differences, published
+from console.comparison.published import HE, PUBLISHED, REPORT, differences, published
 from engine.spec.precision import Precision
 from engine.spec.recipes import recipe
 from engine.spec.run import DataSpec, RunSpec

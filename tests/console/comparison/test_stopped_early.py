@@ -10,11 +10,11 @@ from typing import Any
 from textual.widgets import Static
 
 from console.app import ConsoleApp
-from console.groups import group_runs
-from console.report import STOPPED_NOTE
+from console.comparison.groups import group_runs
+from console.comparison.tables import STOPPED_NOTE
+from console.comparison.verdict import read_epochs, verdicts
 from console.screens.comparison import ComparisonScreen
 from console.text.listing import event_line
-from console.verdict import read_epochs, verdicts
 from console.widgets.chart import Chart
 from engine.base.paths import Home
 from engine.index.queries import Reader

@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from console.describing import comparison_document, description
-from console.groups import group_runs
-from console.report import comparison_text, final_table
+from console.comparison.description import comparison_document, description
+from console.comparison.groups import group_runs
+from console.comparison.tables import comparison_text, final_table
+from console.comparison.verdict import Claim, read_epochs, read_gradients, undecided_words, verdict_line, verdicts
 from console.text.formatting import UNKNOWN, duration
-from console.verdict import Claim, read_epochs, read_gradients, undecided_words, verdict_line, verdicts
 from engine.analysis.paired_test import Contrast, Sign
 from engine.base.paths import Home
 from engine.index.queries import Reader

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from console.charts.plot import Series
-from console.depth_figures import depth_range, published_curves
-from console.groups import Group, group_runs
+from console.comparison.depth_curves import depth_range, published_curves
+from console.comparison.groups import Group, group_runs
 from engine.base.paths import Home
 from engine.index.queries import Reader
 from engine.index.writer import Store

@@ -8,13 +8,22 @@ from typing import Any
 
 import msgspec
 
-from console.evidence import Gradients, beginnings, degradation_words, diagnosis_lines
-from console.groups import Group, Pair, group_runs, pair_groups
-from console.published import differences, published, published_notes
-from console.report import STOPPED_NOTE, data_words, gap, gap_by_epoch, gap_words, unfinished_words
+from console.comparison.groups import Group, Pair, group_runs, pair_groups
+from console.comparison.published import differences, published, published_notes
+from console.comparison.tables import STOPPED_NOTE, data_words, gap, gap_by_epoch, gap_words, unfinished_words
+from console.comparison.verdict import (
+    Epochs,
+    Gradients,
+    Verdict,
+    beginnings,
+    degradation_words,
+    diagnosis_lines,
+    so_far,
+    verdict_line,
+    verdicts,
+)
 from console.text.formatting import clean, count, mean_std
 from console.text.status import counted
-from console.verdict import Epochs, Verdict, so_far, verdict_line, verdicts
 from engine.analysis.diagnosis import diagnose, sentence
 from engine.analysis.paired_test import Contrast
 from engine.runs.run import Run

@@ -5,11 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from console.evidence import Gradients, diagnosis_lines
-from console.groups import Group, Pair, group_runs, measured, pair_groups
-from console.published import published, published_notes
+from console.comparison.groups import Group, Pair, group_runs, measured, pair_groups
+from console.comparison.published import published, published_notes
+from console.comparison.verdict import Epochs, Gradients, diagnosis_lines, so_far, verdict_line
 from console.text.formatting import UNKNOWN, clean, count, duration, mean_std, percent, table
-from console.verdict import Epochs, so_far, verdict_line
 from engine.analysis.paired_test import Contrast, contrast, contrasts_by_epoch
 from engine.runs.run import Run
 from models import catalog, cost

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from console.charts.metrics import MARKERS
 from console.charts.plot import Range, Series, smooth
-from console.groups import Group, Pair, families
-from console.published import PUBLISHED, Published, published
-from console.report import gap_by_epoch
-from console.verdict import Epochs
+from console.comparison.groups import Group, Pair, families
+from console.comparison.published import PUBLISHED, Published, published
+from console.comparison.tables import gap_by_epoch
+from console.comparison.verdict import Epochs
 from models import catalog
 from models.catalog import Architecture
 

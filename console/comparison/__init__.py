@@ -1,0 +1,1 @@
+"""What depth did: groups of runs, their tables and the verdict."""
