@@ -18,8 +18,8 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Write the report of an experiment: Markdown, HTML, figures, and the specification to train it again."""
-    from console.report_facts import gather_facts, states
-    from console.report_writing import write_report
+    from console.report.facts import gather_facts, states
+    from console.report.write import write_report
     from console.text.output import narrate, print_json
     from engine import client
     from engine.base.errors import UsageError
@@ -54,9 +54,9 @@ def export(
     """Give every number of runs (epochs, steps, gradients) in the long format, a row each."""
     import sys
 
-    from console import export_formats, exporting
-    from console.export_formats import Format
-    from console.output_directory import fill_directory
+    from console.report import export_formats, export_rows
+    from console.report.export_formats import Format
+    from console.report.output_directory import fill_directory
     from console.text import listing
     from console.text.output import narrate
     from engine import client
@@ -73,7 +73,7 @@ def export(
     export_formats.check_importable(wanted)
     with client.read_fresh(find_home()) as reader:
         runs = reader.runs() if everything else listing.find_all(reader, words or [])
-        rows = exporting.rows(reader, runs)
+        rows = export_rows.rows(reader, runs)
         if output is None:
             (export_formats.write_csv if wanted is Format.CSV else export_formats.write_jsonl)(sys.stdout, rows)
             return

@@ -43,8 +43,8 @@ def test_the_engine_and_its_client_never_load_torch(module: str):
         "console.planning.planning",
         "console.planning.tables",
         "console.comparison.tables",
-        "console.report_writing",
-        "console.exporting",
+        "console.report.write",
+        "console.report.export_rows",
         "console.checkup",
         "console.text.listing",
     ],
@@ -54,7 +54,9 @@ def test_the_console_never_loads_torch(module: str):
     assert not loaded(f"import {module}") & {"torch", "torchvision"}
 
 
-@pytest.mark.parametrize("module", ["console.report_writing", "console.export_formats", "console.figures"])
+@pytest.mark.parametrize(
+    "module", ["console.report.write", "console.report.export_formats", "console.report.matplotlib_figures"]
+)
 def test_what_draws_and_writes_for_others_loads_when_it_is_used(module: str):
     """matplotlib takes half a second, and the other two are not everywhere."""
     assert not loaded(f"import {module}") & {"torch", "matplotlib", "tensorboard", "pyarrow"}

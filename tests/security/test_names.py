@@ -235,7 +235,7 @@ def test_a_name_with_nul_is_refused_by_the_engine(home: TestHome):
 
 def test_exported_files_are_named_within_their_directory(home: Any, tmp_path: Path):
     """Names become parts of file names there; none of them leads out of it."""
-    from console.export_formats import file_name
+    from console.report.export_formats import file_name
 
     for name in NAMES:
         assert "/" not in file_name(name)

@@ -24,7 +24,7 @@ def pace_of(task: Task) -> Pace:
     return Pace(
         workload=Workload.of(task.spec, Precision.FP32),
         device_name="a processor",
-        torch=console.planning.estimates.probing.torch_version(),
+        torch=console.planning.estimates.probes.torch_version(),
         num_threads=2,
         seconds_per_step=0.1,
         seconds_per_evaluated_image=0.0001,

@@ -12,9 +12,9 @@ from console.comparison.groups import Group
 from console.comparison.published import published_notes
 from console.comparison.tables import STOPPED_NOTE, TIME_A_RUN, gap, gap_words, time_words, unfinished_words
 from console.comparison.verdict import so_far
-from console.report_blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
-from console.report_facts import Facts, data_name, states
-from console.report_figures import Figured, published_of, unfinished
+from console.report.blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
+from console.report.facts import Facts, data_name, states
+from console.report.figures import Figured, published_of, unfinished
 from console.text.formatting import UNKNOWN, duration, mean_std, percent
 from engine.base.version import VERSION
 from engine.runs.run import Run

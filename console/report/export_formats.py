@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import msgspec
 
-from console.exporting import COLUMNS, Kind, Row
+from console.report.export_rows import COLUMNS, Kind, Row
 from console.text.formatting import clean
 from engine.base.errors import DepthscopeError, UsageError
 from engine.runs.run import Run

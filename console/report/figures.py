@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from console.comparison.groups import Group, families
 from console.comparison.published import Published, published
-from console.figures import Drawn, HeatMap, Line, Panel, draw_heat_maps, draw_panels
-from console.report_facts import Facts
+from console.report.facts import Facts
+from console.report.matplotlib_figures import Drawn, HeatMap, Line, Panel, draw_heat_maps, draw_panels
 from engine.runs.run import GradientRow, Run
 from models import catalog
 from models.catalog import Architecture

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from console.comparison.verdict import degradation_words, verdict_line, verdicts
-from console.output_directory import fill_directory
 from console.planning.spec_file import SPEC_LIST_NAME, ListedRun, SpecList, encode_spec_list
-from console.report_contents import contents
-from console.report_facts import Facts
-from console.report_figures import draw_figures
-from console.report_html import as_html
-from console.report_markdown import as_markdown
+from console.report.contents import contents
+from console.report.facts import Facts
+from console.report.figures import draw_figures
+from console.report.html import as_html
+from console.report.markdown import as_markdown
+from console.report.output_directory import fill_directory
 from engine.analysis.diagnosis import diagnose, sentence
 
 FIGURES = "figures"

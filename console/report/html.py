@@ -7,7 +7,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
-from console.report_blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
+from console.report.blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
 from console.text.formatting import clean
 
 STYLE = """

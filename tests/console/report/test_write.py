@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from console import report_facts
+from console.report import facts
 from engine.index.writer import Store
 from engine.runs.directory import Labels
 from engine.runs.journal import Gradients, LayerGradients
@@ -318,9 +318,9 @@ def test_networks_trained_in_several_ways_are_told_apart(bare_home: Any):
             )
     store.close()
     with bare_home.reader() as reader:
-        facts = report_facts.gather_facts(reader, bare_home.home.runs, "ways")
+        gathered = facts.gather_facts(reader, bare_home.home.runs, "ways")
 
-    assert {facts.label(group) for group in facts.groups} == {"he-plain20 (epochs 3)", "he-plain20 (epochs 4)"}
+    assert {gathered.label(group) for group in gathered.groups} == {"he-plain20 (epochs 3)", "he-plain20 (epochs 4)"}
 
 
 def test_the_report_trains_again_to_the_same_numbers(home: Any, tmp_path: Path):

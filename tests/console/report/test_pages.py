@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from console.figures import Line, Panel, draw_panels
-from console.report_blocks import Heading, Table
-from console.report_html import as_html
+from console.report.blocks import Heading, Table
+from console.report.html import as_html
+from console.report.matplotlib_figures import Line, Panel, draw_panels
 
 
 @pytest.mark.parametrize("columns", [1, 2])

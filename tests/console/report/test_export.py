@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from console.exporting import COLUMNS, EPOCH_METRICS, GRADIENT_METRICS, STEP_METRICS
+from console.report.export_rows import COLUMNS, EPOCH_METRICS, GRADIENT_METRICS, STEP_METRICS
 from engine.index.writer import Store
 from engine.runs.journal import Gradients, LayerGradients, Step
 from tests import samples
@@ -136,7 +136,7 @@ def test_a_format_whose_library_is_missing_names_the_extra(
     exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str
 ):
     """Both are extras; without them everything else works."""
-    from console.export_formats import Format, check_importable
+    from console.report.export_formats import Format, check_importable
     from engine.base.errors import UsageError
 
     for name in ("pyarrow", "pyarrow.parquet", "tensorboard", "tensorboard.summary.writer.event_file_writer"):

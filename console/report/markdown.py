@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import assert_never
 
-from console.report_blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
+from console.report.blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
 from console.text.formatting import clean
 
 SPECIAL = re.compile(r"([\\`*_\[\]<>|~#&!])")
