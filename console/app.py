@@ -16,18 +16,17 @@ from textual.command import CommandPalette
 from textual.css.query import NoMatches
 from textual.screen import Screen
 
-from console.background import in_background
-from console.config import THEMES, Config
-from console.engine_calls import ask_for, ensure_engine, find_logout_risk, heal, replace_engine
-from console.feed import CurvesChanged, Feed, IndexTrouble, RunsChanged, trouble_words
-from console.hangup import TerminalGuard
-from console.pulse import SECONDS_BETWEEN_PULSES, EngineState, Pulse, take_pulse
 from console.screens.base import ConsoleScreen
 from console.screens.home import HomeScreen
 from console.telling import has_ended_since, tell_away, tell_ends
 from console.text.formatting import clean, supports_unicode
-from console.themes import OWN_THEMES, curve_colours, heat_colours
-from console.view_state import load_view, save_view
+from console.tui.background import ask_for, ensure_engine, find_logout_risk, heal, in_background, replace_engine
+from console.tui.config import THEMES, Config
+from console.tui.feed import CurvesChanged, Feed, IndexTrouble, RunsChanged, trouble_words
+from console.tui.status import SECONDS_BETWEEN_PULSES, EngineState, Pulse, take_pulse
+from console.tui.terminal_guard import TerminalGuard
+from console.tui.themes import OWN_THEMES, curve_colours, heat_colours
+from console.tui.view_state import load_view, save_view
 from engine.base.errors import DepthscopeError, EngineUnreachable
 from engine.base.paths import open_private
 from engine.control.queue_state import QueueState

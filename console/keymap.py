@@ -8,13 +8,13 @@ from typing import Any
 from textual.binding import Binding
 
 from console.app import ConsoleApp
-from console.config import Config
 from console.screens.away import AwayScreen
 from console.screens.comparison import ComparisonScreen
 from console.screens.home import HomeScreen
 from console.screens.keys import KeysScreen
 from console.screens.new_experiment import NewExperimentScreen
 from console.screens.run import RunScreen
+from console.tui.config import Config
 from console.widgets.chart import Chart
 from console.widgets.layer_map import LayerMap
 from console.widgets.log_view import LogView

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from console.config import read_config
 from console.text.output import narrate
+from console.tui.config import read_config
 from engine.base.paths import find_home
 
 
@@ -16,8 +16,8 @@ def open_console() -> int:
         DepthscopeError: the home or config.toml cannot be used; the text says why.
     """
     from console.app import ConsoleApp
-    from console.hangup import TerminalGuard
-    from console.view_state import save_view
+    from console.tui.terminal_guard import TerminalGuard
+    from console.tui.view_state import save_view
 
     home = find_home().create()
     config = read_config(home)

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from console.text.formatting import clean, percent
+from console.tui.config import Ring
 from engine.runs.run import Run, RunOutcome
 
 if TYPE_CHECKING:
     from console.app import ConsoleApp
-
-
-class Ring(StrEnum):
-    """How it is told beside the words on the screen."""
-
-    OFF = "off"
-    BELL = "bell"
-    OSC9 = "osc9"
-    """What iTerm2, Windows Terminal, Ghostty, kitty and WezTerm show as a notification of the desktop."""
-    BOTH = "both"
 
 
 def ring(app: ConsoleApp, way: Ring, text: str) -> None:

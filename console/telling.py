@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from textual.widgets import Input
 
-from console.background import in_background
 from console.ringing import end_words, ring
 from console.text.formatting import clean
+from console.tui.background import in_background
 from engine.base.errors import DepthscopeError
 from engine.runs.run import Run, RunOutcome
 

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from console.app import ConsoleApp
-from console.config import Config
 from console.screens.home import HomeScreen
+from console.tui.config import Config
 from engine.base.paths import Home
 from tests.quiet_engine import QuietEngine
 from tests.recorded_runs import recorded_home

@@ -26,8 +26,8 @@ def bench(
     as_json: JsonOption = False,
 ) -> None:
     """Time depthscope's loop and a textbook loop (DataLoader, float32, loss.item()) in turns, on random images."""
-    from console import benching
     from console.planning import planning
+    from console.programs import bench
     from console.text.output import narrate, print_json
     from engine.base.paths import find_home
     from engine.control import launch
@@ -50,15 +50,15 @@ def bench(
     if greeting is not None and greeting.num_running:
         narrate(f"{greeting.num_running} runs are training: figures beside them are too low; `depthscope pause` first")
     results = [
-        benching.bench_network(
+        bench.bench_network(
             catalog.label(run.spec.model), run.spec, chosen, trials=trials, seconds=seconds, report=narrate
         )
         for run in planned
     ]
     if as_json:
-        print_json(benching.bench_document(results, trials=trials, seconds=seconds))
+        print_json(bench.bench_document(results, trials=trials, seconds=seconds))
     else:
-        typer.echo(benching.conditions(results, trials=trials, seconds=seconds))
-        typer.echo(benching.bench_table(results))
+        typer.echo(bench.conditions(results, trials=trials, seconds=seconds))
+        typer.echo(bench.bench_table(results))
     if any(result.ratio is None for result in results):
         raise typer.Exit(1)

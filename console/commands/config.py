@@ -14,9 +14,9 @@ def show(as_json: JsonOption = False) -> None:
     """Show every setting with its value and where the value comes from."""
     import os
 
-    from console.config import explain
     from console.text.formatting import table
     from console.text.output import print_json
+    from console.tui.config import explain
     from engine.base.paths import find_home
 
     rows = explain(find_home(), os.environ)
@@ -29,10 +29,10 @@ def show(as_json: JsonOption = False) -> None:
 @config_app.command()
 def keys(as_json: JsonOption = False) -> None:
     """Show every key of the console, and the id by which config.toml gives it another: [keys] with id = "key"."""
-    from console.config import read_config
     from console.keymap import all_keys, check_keys
     from console.text.formatting import table
     from console.text.output import print_json
+    from console.tui.config import read_config
     from engine.base.paths import find_home
 
     home = find_home()

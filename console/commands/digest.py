@@ -24,10 +24,10 @@ def digest(
     from datetime import datetime
 
     from console.comparison import digest
-    from console.config import read_config
     from console.text.output import print_json
     from console.text.times import parse_since
-    from console.view_state import load_view
+    from console.tui.config import read_config
+    from console.tui.view_state import load_view
     from engine import client
     from engine.base.paths import find_home
 

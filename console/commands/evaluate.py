@@ -45,8 +45,8 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure the test error of a run's weights, or of a network trained elsewhere; nothing in a file is executed."""
-    from console import evaluating
     from console.planning import planning
+    from console.programs import evaluation
     from console.text.output import print_json
     from engine.base.errors import UsageError
     from engine.base.paths import find_home
@@ -85,16 +85,16 @@ def evaluate(
         home=str(home.root),
         weights=str(weights.absolute()),
         spec=spec,
-        mean=None if mean is None else evaluating.channels(mean, "--mean"),
-        std=None if std is None else evaluating.channels(std, "--std"),
+        mean=None if mean is None else evaluation.channels(mean, "--mean"),
+        std=None if std is None else evaluation.channels(std, "--std"),
         centred=centred,
     )
     chosen = devices.candidates(device, devices.find_devices())[0]
-    measured = evaluating.evaluate(task, chosen)
+    measured = evaluation.evaluate(task, chosen)
     if as_json:
-        print_json(evaluating.evaluation_document(task, measured, found))
+        print_json(evaluation.evaluation_document(task, measured, found))
     else:
-        typer.echo(evaluating.evaluation_page(task, measured, found))
+        typer.echo(evaluation.evaluation_page(task, measured, found))
 
 
 def found_run(word: str) -> Run:

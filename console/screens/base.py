@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import Screen
 
-from console.feed import CurvesChanged, RunsChanged
+from console.tui.feed import CurvesChanged, RunsChanged
 from console.widgets.banner import Banner
 from console.widgets.headline import Headline
 from console.widgets.key_bar import KeyBar

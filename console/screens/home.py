@@ -13,7 +13,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.widgets import Input, Static
 
-from console.background import in_background
 from console.charts.metrics import METRICS
 from console.charts.styles import MOST_CURVES, Look, Options, looks
 from console.screens.actions import RunActions
@@ -26,7 +25,8 @@ from console.text.filter import FilterError, parse_readable, why_none
 from console.text.formatting import cells, cut
 from console.text.listing import tags_and_note
 from console.text.status import remark
-from console.view_state import save_view
+from console.tui.background import in_background
+from console.tui.view_state import save_view
 from console.widgets.chart import Chart
 from console.widgets.field import Field
 from console.widgets.question import Question

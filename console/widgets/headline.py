@@ -6,7 +6,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Static
 
-from console.pulse import EngineState, Pulse, engine_words, gpu_words, host_words, queue_words
+from console.tui.status import EngineState, Pulse, engine_words, gpu_words, host_words, queue_words
 from engine.runs.run import Run, RunStatus
 
 MAX_GPU_LINES = 8

@@ -45,7 +45,7 @@ def test_the_engine_and_its_client_never_load_torch(module: str):
         "console.comparison.tables",
         "console.report.write",
         "console.report.export_rows",
-        "console.checkup",
+        "console.programs.checks",
         "console.text.listing",
     ],
 )

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from console.benching import bench_document, bench_network, bench_table, conditions
+from console.programs.bench import bench_document, bench_network, bench_table, conditions
 from engine.spec.devices import CPU, find_devices
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from console.benching import NetworkResult, bench_document, bench_network, bench_table, conditions
+from console.programs.bench import NetworkResult, bench_document, bench_network, bench_table, conditions
 from engine.spec.devices import find_devices
 from engine.spec.precision import Precision
 from engine.spec.recipes import recipe

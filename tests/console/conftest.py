@@ -15,8 +15,8 @@ import console.planning.planning
 import engine.estimates.fitting
 import engine.spec.devices
 from console.app import ConsoleApp
-from console.config import Config
-from console.pulse import EngineState, Pulse
+from console.tui.config import Config
+from console.tui.status import EngineState, Pulse
 from engine.base.paths import Home
 from engine.control.protocol import Greeting
 from engine.spec.devices import CPU, HostReading

@@ -9,8 +9,8 @@ from typing import Any
 from textual.pilot import Pilot
 
 from console.app import ConsoleApp
-from console.pulse import EngineState
 from console.screens.home import HomeScreen
+from console.tui.status import EngineState
 from console.widgets.run_table import RunTable
 from engine.base.paths import Home
 from engine.control.protocol import Greeting

@@ -14,7 +14,7 @@ from console.app import ConsoleApp
 from console.screens.away import AwayScreen
 from console.screens.home import HomeScreen
 from console.text.times import parse_since
-from console.view_state import ViewState, save_view
+from console.tui.view_state import ViewState, save_view
 from engine.base.errors import UsageError
 from engine.base.paths import Home
 from tests import samples

@@ -13,11 +13,11 @@ from textual.widgets import Input, Static
 
 import console.app
 from console.app import ConsoleApp
-from console.config import Config
-from console.pulse import EngineState, Pulse
 from console.screens.home import HomeScreen
 from console.screens.new_experiment import NewExperimentScreen
 from console.screens.run import RunScreen
+from console.tui.config import Config
+from console.tui.status import EngineState, Pulse
 from console.widgets.banner import Banner
 from console.widgets.chart import Chart
 from console.widgets.run_table import RunTable

@@ -11,8 +11,8 @@ import pytest
 from textual.widgets import Static
 
 from console.app import ConsoleApp
-from console.config import Config
 from console.text.status import state
+from console.tui.config import Config
 from engine.control.protocol import Hold, Move, Release, SetQueue
 from engine.control.queue_state import QueueState
 from tests.console.driving import QUEUED, hold_queue, hold_run, press, settle, table, told, until

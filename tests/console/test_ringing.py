@@ -7,8 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from console.app import ConsoleApp
-from console.config import Config
-from console.ringing import Ring
+from console.tui.config import Config, Ring
 from engine.index.writer import Store
 from engine.runs.run import RunOutcome, RunStatus
 from tests.console.driving import settle, told, until

@@ -10,8 +10,8 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from console.app import ConsoleApp
-from console.feed import RunsChanged
-from console.pulse import EngineState, Pulse
+from console.tui.feed import RunsChanged
+from console.tui.status import EngineState, Pulse
 from engine.control.queue_state import QueueState
 from tests.console.driving import hold_queue, hold_run, settle
 from tests.samples import fill_depths

@@ -14,7 +14,7 @@ from typing import Any
 import apsw
 import pytest
 
-from console.feed import Feed
+from console.tui.feed import Feed
 from engine.base.errors import DepthscopeError
 from engine.base.paths import Home
 from engine.control.protocol import Done, Pause, decode_reply, encode

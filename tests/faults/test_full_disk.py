@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from console.pulse import take_pulse
+from console.tui.status import take_pulse
 from engine.base.errors import DatasetError, DepthscopeError
 from engine.base.paths import Home
 from engine.data import datasets

@@ -13,7 +13,7 @@ import apsw
 import msgspec
 import pytest
 
-from console.feed import Feed
+from console.tui.feed import Feed
 from engine.base.paths import Home
 from engine.control.connection import Connection
 from engine.control.launch import ensure_engine

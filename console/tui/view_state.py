@@ -9,8 +9,8 @@ import msgspec
 
 from console.charts.metrics import METRICS
 from console.charts.styles import MOST_CURVES, Options
-from console.config import Config
 from console.text.columns import ORDERS
+from console.tui.config import Config
 from engine.base.paths import Home, write_atomically
 
 

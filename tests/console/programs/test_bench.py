@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from console.benching import LoopProcess, NetworkResult, bench_table
+from console.programs.bench import LoopProcess, NetworkResult, bench_table
 from engine.control.messages import Loop, Task
 from engine.programs.textbook import TextbookLoop
 from engine.spec.devices import CPU

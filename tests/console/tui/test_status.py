@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from console.pulse import EngineState, Pulse, engine_words, gpu_words, host_words
+from console.tui.status import EngineState, Pulse, engine_words, gpu_words, host_words
 from engine.control.protocol import Greeting
 from engine.spec.devices import GpuReading, HostReading
 

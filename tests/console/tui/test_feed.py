@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from console import feed as feeds
-from console.feed import Feed
+from console.tui import feed as feeds
+from console.tui.feed import Feed
 from engine.base.paths import Home
 from engine.index.queries import Reader
 from engine.index.writer import Store

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import console.app
-from console.checkup import Level, examine_logout
+from console.programs.checks import Level, examine_logout
 from engine.control import launch
 from engine.control.protocol import Stop
 from engine.control.systemd import LogoutRisk
@@ -131,13 +131,13 @@ def test_an_engine_that_a_console_started_outlives_the_login(home: Any, wait_unt
 
 def test_doctor_tells_what_a_logout_would_end(bare_home: Any, monkeypatch: Any):
     """With the command that mends it; where no systemd runs, nothing is said of it."""
-    monkeypatch.setattr("console.checkup.systemd_runs", lambda: False)
+    monkeypatch.setattr("console.programs.checks.systemd_runs", lambda: False)
     assert examine_logout(bare_home.home) == []
-    monkeypatch.setattr("console.checkup.systemd_runs", lambda: True)
-    monkeypatch.setattr("console.checkup.risk_of_home", lambda _home: None)
+    monkeypatch.setattr("console.programs.checks.systemd_runs", lambda: True)
+    monkeypatch.setattr("console.programs.checks.risk_of_home", lambda _home: None)
     assert [finding.level for finding in examine_logout(bare_home.home)] == [Level.GOOD]
     risk = LogoutRisk("ann does not linger", "`loginctl enable-linger`")
-    monkeypatch.setattr("console.checkup.risk_of_home", lambda _home: risk)
+    monkeypatch.setattr("console.programs.checks.risk_of_home", lambda _home: risk)
     (finding,) = examine_logout(bare_home.home)
 
     assert (finding.level, finding.remedy) == (Level.BAD, "`loginctl enable-linger`")

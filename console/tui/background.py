@@ -10,7 +10,13 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from engine.base.paths import Home
+    from engine.control.protocol import ChangeRequest
+    from engine.control.systemd import LogoutRisk
+
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,3 +48,38 @@ async def in_background(function: Callable[P, T], *args: P.args, **kwargs: P.kwa
 
     threading.Thread(target=call, daemon=True).start()
     return await answer
+
+
+def ensure_engine(home: Home) -> None:
+    """An engine that serves; imported here, since the first frame does not wait for what starts one."""
+    from engine.control import launch
+
+    launch.ensure_engine(home)
+
+
+def replace_engine(home: Home) -> None:
+    """An engine of this version in place of the one that serves; training goes on."""
+    from engine.control import launch
+
+    launch.restart(home)
+
+
+def find_logout_risk(home: Home) -> LogoutRisk | None:
+    """What would end the engine that serves when the user logs out."""
+    from engine.control.systemd import risk_of_home
+
+    return risk_of_home(home)
+
+
+def ask_for(home: Home, request: ChangeRequest) -> None:
+    """A change by the engine, which is started where there is none."""
+    from engine import client
+
+    client.change(home, request)
+
+
+def heal(home: Home) -> None:
+    """An index built anew where it is damaged, by the engine."""
+    from engine import client
+
+    client.heal(home)

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from console.charts.metrics import METRICS, Axis
-from console.ringing import Ring
 from engine.base.errors import UsageError
 from engine.base.paths import Home
 from engine.spec.settings import hook_of, read_file, slots_of
 
 THEMES = ("depthscope-dark", "depthscope-light", "high-contrast")
 MAX_SMOOTHING = 0.99
+
+
+class Ring(StrEnum):
+    """How it is told beside the words on the screen."""
+
+    OFF = "off"
+    BELL = "bell"
+    OSC9 = "osc9"
+    """What iTerm2, Windows Terminal, Ghostty, kitty and WezTerm show as a notification of the desktop."""
+    BOTH = "both"
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):

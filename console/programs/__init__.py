@@ -1,0 +1,1 @@
+"""What commands ask of the programs in engine/programs, and of this machine."""
