@@ -301,7 +301,7 @@ class ConsoleApp(App[None]):
 
     def action_keys(self) -> None:
         """What the focused panel shows, and every key."""
-        from console.screens.keys import KeysScreen
+        from console.screens.help import KeysScreen
 
         if not isinstance(self.screen, KeysScreen):
             self.push_screen(KeysScreen(self.screen))

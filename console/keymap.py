@@ -10,8 +10,8 @@ from textual.binding import Binding
 from console.app import ConsoleApp
 from console.screens.away import AwayScreen
 from console.screens.comparison import ComparisonScreen
+from console.screens.help import KeysScreen
 from console.screens.home import HomeScreen
-from console.screens.keys import KeysScreen
 from console.screens.new_experiment import NewExperimentScreen
 from console.screens.run import RunScreen
 from console.tui.config import Config

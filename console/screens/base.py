@@ -10,8 +10,7 @@ from textual.binding import BindingType
 from textual.screen import Screen
 
 from console.tui.feed import CurvesChanged, RunsChanged
-from console.widgets.banner import Banner
-from console.widgets.headline import Headline
+from console.widgets.banner import Banner, Headline
 from console.widgets.key_bar import KeyBar
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from textual.widgets import Input, Static
 
 from console.charts.metrics import METRICS
 from console.charts.styles import MOST_CURVES, Look, Options, looks
-from console.screens.actions import RunActions
 from console.screens.base import ConsoleScreen
 from console.screens.chart_actions import ChartActions
 from console.screens.label_actions import LabelActions
 from console.screens.queue_actions import QueueActions
+from console.screens.run_actions import RunActions
 from console.text.columns import ORDERS, in_order
 from console.text.filter import FilterError, parse_readable, why_none
 from console.text.formatting import cells, cut
@@ -28,7 +28,7 @@ from console.text.status import remark
 from console.tui.background import in_background
 from console.tui.view_state import save_view
 from console.widgets.chart import Chart
-from console.widgets.field import Field
+from console.widgets.fields import Field
 from console.widgets.question import Question
 from console.widgets.run_table import Line, RunTable
 from engine.runs.run import Run, RunStatus

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual.binding import Binding
 from textual.widgets import Input
 
-from console.screens.actions import count_words
+from console.screens.run_actions import count_words
 from console.text.formatting import clean
 from console.text.listing import parse_tags
 from console.widgets.question import Question

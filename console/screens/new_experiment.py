@@ -24,8 +24,7 @@ from console.planning.form import (
 )
 from console.planning.planning import check_all_fit, not_here_yet, split_words
 from console.screens.base import ConsoleScreen
-from console.widgets.choices import Choices
-from console.widgets.field import Field
+from console.widgets.fields import Choices, Field
 from engine.base.errors import DepthscopeError
 from engine.control.protocol import NewRun, Submit
 from engine.spec.recipes import RECIPES

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.binding import Binding
 
-from console.screens.actions import count_words, ids_of
+from console.screens.run_actions import count_words, ids_of
 from engine.control.protocol import Hold, Move, Release, SetQueue
 from engine.control.queue_state import QueueState
 from engine.runs.run import Run, RunStatus

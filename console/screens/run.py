@@ -14,15 +14,15 @@ from textual.containers import Vertical, VerticalScroll
 from textual.widgets import DataTable, Input, Static, TabbedContent, TabPane
 
 from console.charts.metrics import METRICS
-from console.screens.actions import RunActions
 from console.screens.base import ConsoleScreen
 from console.screens.chart_actions import ChartActions
 from console.screens.label_actions import LabelActions
+from console.screens.run_actions import RunActions
 from console.text.formatting import clean
 from console.text.listing import EPOCH_COLUMNS, epoch_cells, star
 from console.text.status import remark, state
 from console.widgets.chart import Chart
-from console.widgets.field import Field
+from console.widgets.fields import Field
 from console.widgets.layer_map import LayerMap
 from console.widgets.log_view import LogView
 from console.widgets.question import Question

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from textual.app import ComposeResult
+from textual.containers import Horizontal
 from textual.widgets import Static
 
 from console.text.formatting import clean
+from console.tui.status import EngineState, Pulse, engine_words, gpu_words, host_words, queue_words
+from engine.runs.run import Run, RunStatus
 
 
 class Banner(Static):
@@ -21,3 +25,46 @@ class Banner(Static):
             self._said = troubles
             self.update("\n".join(clean(trouble) for trouble in troubles))
             self.display = bool(troubles)
+
+
+MAX_GPU_LINES = 8
+
+
+class Headline(Horizontal):
+    """How the engine and the devices are; a part is painted again when its words have changed."""
+
+    def __init__(self, *, unicode: bool) -> None:
+        super().__init__()
+        self._unicode = unicode
+        self._words = {"headline-engine": "", "headline-devices": ""}
+
+    def compose(self) -> ComposeResult:
+        yield Static("depthscope", id="headline-name", markup=False)
+        yield Static("", id="headline-engine", markup=False)
+        yield Static("", id="headline-devices", markup=False)
+
+    def show(self, pulse: Pulse, runs: list[Run]) -> None:
+        """Show another pulse, or other runs."""
+        num = {status: sum(run.status is status for run in runs) for status in RunStatus}
+        queued = f"{num[RunStatus.QUEUED]} queued{queue_words(pulse)}"
+        parts = [engine_words(pulse), f"{num[RunStatus.RUNNING]} running", queued]
+        self.say("headline-engine", (" · " if self._unicode else " | ").join(parts))
+        devices = [gpu_words(gpu) for gpu in pulse.gpus[:MAX_GPU_LINES]]
+        if not devices and pulse.host is not None:
+            devices = [host_words(pulse.host)]
+        if self.size.height or self.app.size.height < 30:
+            # On a small screen the first GPU stands for all; the number of the others is said.
+            devices = (
+                devices
+                if self.app.size.height >= 30 or len(devices) < 2
+                else [f"{devices[0]}  (+{len(devices) - 1} GPUs)"]
+            )
+        text = "\n".join(devices)
+        self.say("headline-devices", text if self._unicode else text.replace("°", " "))
+        self.set_class(pulse.engine not in (EngineState.UP, EngineState.STARTING), "-trouble")
+
+    def say(self, id: str, text: str) -> None:
+        """Change one part, if its words differ."""
+        if self._words[id] != text:
+            self._words[id] = text
+            self.query_one(f"#{id}", Static).update(text)

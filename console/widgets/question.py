@@ -13,7 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from console.text.formatting import clean, cut
-from console.widgets.field import Field
+from console.widgets.fields import Field
 
 QUESTION_SHARE = 0.6
 """Of the width that the question takes at most; the rest is for the answer."""

@@ -7,7 +7,7 @@ from typing import TypeVar
 from rich.segment import Segment
 from textual.events import Key
 from textual.strip import Strip
-from textual.widgets import SelectionList
+from textual.widgets import Input, SelectionList
 
 Value = TypeVar("Value")
 CELLS_OF_A_BUTTON = 3
@@ -47,3 +47,20 @@ class Choices(SelectionList[Value]):
         chosen = self.get_option_at_index(row).value in self.selected
         button = Segment("[x]" if chosen else "[ ]", parts[CELLS_OF_A_BUTTON].style)
         return Strip([button, *parts[CELLS_OF_A_BUTTON:]])
+
+
+class Field(Input):
+    """Textual's Input, whose keys that are no text act here and at once.
+
+    As bindings they would travel to the app and come back behind letters typed after them: over a slow line, where
+    keys arrive in bursts, "backspace 1 2" would take away the 2.
+    """
+
+    async def on_key(self, event: Key) -> None:
+        if event.is_printable:
+            return
+        for binding in self._bindings.key_to_bindings.get(event.key, ()):
+            event.stop()
+            event.prevent_default()
+            await self.run_action(binding.action)
+            return
