@@ -19,14 +19,12 @@ def main() -> None:
     try:
         if len(sys.argv) == 1 and sys.stdin.isatty() and sys.stdout.isatty():
             # Before typer is loaded, which the first frame does not need.
-            from console.opening import open_console
-
             status = open_console()
             # Nothing is left to be put in order, which would keep the user from the shell for a tenth of a second.
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
-        from console.command_line import app
+        from console.commands.app import app
 
         if is_pythons:
             _signal.signal(_signal.SIGINT, _signal.default_int_handler)
@@ -41,6 +39,36 @@ def main() -> None:
         # A home, or something in it, that is not ours to read or write.
         print(f"depthscope: {error.filename}: {error.strerror}: is it yours?", file=sys.stderr)
         sys.exit(1)
+
+
+def open_console() -> int:
+    """Run the console until the user leaves it; returns the exit status.
+
+    Raises:
+        DepthscopeError: the home or config.toml cannot be used; the text says why.
+    """
+    from console.app import ConsoleApp
+    from console.text.output import narrate
+    from console.tui.config import read_config
+    from console.tui.terminal_guard import TerminalGuard
+    from console.tui.view_state import save_view
+    from engine.base.paths import find_home
+
+    home = find_home().create()
+    config = read_config(home)
+    if config.keys:
+        from console.keymap import check_keys
+
+        check_keys(home, config)
+    # From here to the end of the process, since the screen may be another at any instant between.
+    app = ConsoleApp(home, config, guard=TerminalGuard())
+    app.run()
+    # However it was left: what is on screen has been seen.
+    save_view(home, app.view)
+    app.feed.close()
+    if app.return_code == 0 and sys.stderr.isatty():
+        narrate(f"depthscope: {app.parting_words()}")
+    return app.return_code or 0
 
 
 if __name__ == "__main__":

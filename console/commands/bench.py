@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from console.commands.options import JsonOption
+from console.commands.run_options import JsonOption
 
 Words = list[str]
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from console.commands.options import JsonOption
+from console.commands.run_options import JsonOption
 
 engine_app = typer.Typer(no_args_is_help=True, help="The background engine: start, stop, status, and its index.")
 

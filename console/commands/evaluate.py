@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.commands.options import JsonOption, RunArgument
+from console.commands.run_options import JsonOption, RunArgument
 
 if TYPE_CHECKING:
     from engine.runs.run import Run

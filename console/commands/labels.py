@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.commands.options import RunArgument, RunArguments
+from console.commands.run_options import RunArgument, RunArguments
 
 if TYPE_CHECKING:
     from engine.control.protocol import Relabel

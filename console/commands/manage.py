@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from console.commands.options import RunArguments
+from console.commands.run_options import RunArguments
 
 if TYPE_CHECKING:
     from engine.control.protocol import RunRequest

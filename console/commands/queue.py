@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.commands.options import JsonOption, RunArguments
+from console.commands.run_options import JsonOption, RunArguments
 
 if TYPE_CHECKING:
     from engine.control.queue_state import QueueState

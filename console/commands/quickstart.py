@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from console.commands.options import JsonOption
+from console.commands.run_options import JsonOption
 
 ARCHITECTURES = ("he-plain", "he-resnet")
 SHALLOW, DEEP = 8, 44

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from console.commands.options import JsonOption
+from console.commands.run_options import JsonOption
 
 
 def report(

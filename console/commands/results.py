@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.commands.options import JsonOption
+from console.commands.run_options import JsonOption
 
 if TYPE_CHECKING:
     from console.charts.layer_grid import Quantity

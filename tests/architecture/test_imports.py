@@ -19,7 +19,7 @@ def test_help_loads_neither_torch_nor_textual_nor_plotext():
     """The first thing that anybody types answers at once."""
     code = """
 import sys
-from console.command_line import app
+from console.commands.app import app
 sys.argv = ["depthscope", "--help"]
 try:
     app()

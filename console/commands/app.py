@@ -12,16 +12,12 @@ import typer
 
 from console.commands import (
     bench,
-    config,
     data,
-    digest,
     doctor,
     engine,
     evaluate,
-    importing,
     labels,
     manage,
-    plan,
     queue,
     quickstart,
     report,
@@ -58,7 +54,7 @@ def common(
 
 app.command()(quickstart.quickstart)
 app.command()(train.train)
-app.command()(plan.plan)
+app.command()(train.plan)
 app.command("ls")(runs.list_runs)
 app.command()(runs.show)
 app.command()(runs.logs)
@@ -77,17 +73,17 @@ app.command()(labels.star)
 app.command()(labels.unstar)
 app.command()(labels.rename)
 app.add_typer(queue.queue_app, name="queue")
-app.command()(digest.digest)
+app.command()(runs.digest)
 app.command()(results.plot)
 app.command()(results.compare)
 app.command()(results.describe)
 app.command()(report.report)
 app.command()(report.export)
-app.command("import")(importing.import_runs)
+app.command("import")(data.import_runs)
 app.command()(evaluate.weights)
 app.command("eval")(evaluate.evaluate)
 app.command()(bench.bench)
 app.add_typer(data.data_app, name="data")
 app.add_typer(engine.engine_app, name="engine")
-app.add_typer(config.config_app, name="config")
+app.add_typer(doctor.config_app, name="config")
 app.command()(doctor.doctor)

@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from console.planning.planning import Asked
 
+
 Words = list[str]
 
 
@@ -192,3 +193,13 @@ def naming_options() -> Iterator[None]:
         if not must or option is None or name == "seeds":
             raise
         raise UsageError(f"{option}{must}{rest}") from error
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+RunArguments = Annotated[
+    list[str], typer.Argument(metavar="RUN...", help="Ids, beginnings of ids, names, or experiment/name.")
+]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="An id, the beginning of one, or a name.")]
+ExperimentOption = Annotated[
+    str | None, typer.Option("-e", "--experiment", help="Its name; one that exists gets the runs added.")
+]
