@@ -1,0 +1,1 @@
+"""The console: what a person sees, types and reads."""

@@ -16,9 +16,9 @@ from textual.command import CommandPalette
 from textual.css.query import NoMatches
 from textual.screen import Screen
 
+from console.notify import has_ended_since, tell_away, tell_ends
 from console.screens.base import ConsoleScreen
 from console.screens.home import HomeScreen
-from console.telling import has_ended_since, tell_away, tell_ends
 from console.text.formatting import clean, supports_unicode
 from console.tui.background import ask_for, ensure_engine, find_logout_risk, heal, in_background, replace_engine
 from console.tui.config import THEMES, Config

@@ -1,0 +1,1 @@
+"""The engine: the daemon, its workers, and what both keep on disk."""

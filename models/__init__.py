@@ -1,0 +1,1 @@
+"""Networks: what may be asked for, what it costs, and how it is built."""

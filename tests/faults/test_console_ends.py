@@ -18,7 +18,7 @@ from tests.terminal import Terminal, goes_on, terminal_env
 SCRIPT = [str(Path(sys.executable).with_name("depthscope"))]
 HANGUP_IGNORED = ["sh", "-c", f"trap '' HUP; exec {SCRIPT[0]}"]
 LOADING = "loads"
-UNGUARDED_PROGRAM = f"print('{LOADING}', flush=True); from console.opening import open_console; open_console()"
+UNGUARDED_PROGRAM = f"print('{LOADING}', flush=True); from console.cli import open_console; open_console()"
 UNGUARDED = [sys.executable, "-P", "-c", UNGUARDED_PROGRAM]
 """The console without what `console.cli` does against Ctrl-C while it is loaded: for the control."""
 ENDS_WITHIN_SECONDS = 2.0

@@ -1,21 +1,38 @@
-"""What the console tells of its own accord: that runs have ended, and what happened while nobody looked."""
+"""What the console says unasked: that runs have ended (by bell or OSC 9 too), and what happened while you were away."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from textual.widgets import Input
 
-from console.ringing import end_words, ring
-from console.text.formatting import clean
+from console.text.formatting import clean, percent
 from console.tui.background import in_background
+from console.tui.config import Ring
 from engine.base.errors import DepthscopeError
 from engine.runs.run import Run, RunOutcome
 
 if TYPE_CHECKING:
     from console.app import ConsoleApp
+
+
+def ring(app: ConsoleApp, way: Ring, text: str) -> None:
+    """Tell it by the terminal's own means."""
+    if way in (Ring.BELL, Ring.BOTH):
+        app.bell()
+    if way in (Ring.OSC9, Ring.BOTH):
+        # Not the bare text: one that began with 4; would be a progress bar to some terminals.
+        app.write_to_terminal(f"\x1b]9;depthscope: {clean(text)}\x07")
+
+
+def end_words(runs: Sequence[Run]) -> str:
+    """Which runs have ended, the first of them by its name."""
+    first = runs[0]
+    error = f", test error {percent(first.test_error_percent)}" if first.outcome is RunOutcome.SUCCEEDED else ""
+    more = f"; {len(runs) - 1} more" if len(runs) > 1 else ""
+    return f"{clean(first.name)} {first.outcome}{error}{more}"
 
 
 def tell_ends(app: ConsoleApp, finished: Iterable[Run]) -> None:
