@@ -35,18 +35,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=NUM_KILLS,
         metavar="N",
-        help=f"workers killed by the full form of the fault tests, `-m faults` (default {NUM_KILLS}); others go by it",
+        help=f"workers that a soak kills, `-m soak` (default {NUM_KILLS}); others go by it",
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the full forms of the fault tests out of every selection that does not name them.
+    """Leave slow tests and soaks out of every selection that does not name them.
 
-    Not by `-m "not faults"` in the configuration: a `-m "not long"` on the command line would take that back.
+    Not by `-m "not slow"` in the configuration: a `-m "not gpu"` on the command line would take that back.
     """
-    if "faults" in config.option.markexpr:
-        return
-    left_out = [item for item in items if item.get_closest_marker("faults") is not None]
+    unnamed = [marker for marker in ("slow", "soak") if marker not in config.option.markexpr]
+    left_out = [item for item in items if any(item.get_closest_marker(marker) for marker in unnamed)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
@@ -182,7 +181,7 @@ def figure(record_property: Callable[[str, object], None]) -> Callable[[str], No
 
 @pytest.fixture
 def num_kills(pytestconfig: pytest.Config) -> int:
-    """How often the full form of a fault test kills, by --kills."""
+    """How often a soak kills, by --kills."""
     return int(pytestconfig.getoption("--kills"))
 
 

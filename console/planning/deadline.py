@@ -16,7 +16,8 @@ from engine.base.errors import UsageError
 from engine.control.protocol import NewRun
 from engine.estimates.deadline import Job, Wish, ends, kept
 from engine.runs.run import Run, RunStatus
-from engine.spec.devices import can_compute, candidates
+from engine.spec.devices import CPU, can_compute, candidates
+from engine.spec.places import num_places, places_taken
 from engine.spec.run import RunSpec
 
 
@@ -106,7 +107,15 @@ def job_of(run: NewRun, knowledge: Knowledge, *, pessimistic: bool) -> Job:
     assert run.estimate is not None, f"{run.name} has no estimate"
     longer = 1 + run.estimate.error_percent / 100 if pessimistic else 1.0
     seconds = longer * run.estimate.total_seconds + knowledge.seconds_around_training
-    return Job(seconds=seconds, devices=possible_devices(run.spec, knowledge))
+    return as_job(run.spec, seconds, knowledge)
+
+
+def as_job(spec: RunSpec, seconds: float, knowledge: Knowledge) -> Job:
+    """A run that takes so long as the timetable sees it."""
+    devices = possible_devices(spec, knowledge)
+    settings, model = knowledge.settings, spec.model
+    fills = tuple(one for one in devices if places_taken(settings, one, model) == num_places(settings, one))
+    return Job(seconds=seconds, devices=devices, fills=fills)
 
 
 def possible_devices(spec: RunSpec, knowledge: Knowledge) -> tuple[str, ...]:
@@ -119,7 +128,7 @@ def possible_devices(spec: RunSpec, knowledge: Knowledge) -> tuple[str, ...]:
 
 
 def queue_ahead(knowledge: Knowledge, *, pessimistic: bool) -> tuple[dict[str, list[float]], list[Job], int]:
-    """When each device is free of what it trains now, what waits, and how many of all these are unknown."""
+    """When each place of a device is free of what it trains now, what waits, and how many of these are unknown."""
     free_in: dict[str, list[float]] = {device.name: [] for device in knowledge.devices}
     waiting: list[Job] = []
     num_unknown = 0
@@ -127,10 +136,14 @@ def queue_ahead(knowledge: Knowledge, *, pessimistic: bool) -> tuple[dict[str, l
         seconds = remaining_seconds(run, knowledge, pessimistic=pessimistic)
         num_unknown += seconds is None
         if run.status is RunStatus.RUNNING:
-            free_in.setdefault(run.device or "cpu", []).append(seconds or 0.0)
+            device = run.device or CPU.name
+            num_taken = places_taken(knowledge.settings, device, run.spec.model)
+            free_in.setdefault(device, []).extend([seconds or 0.0] * num_taken)
         elif seconds is not None:
-            waiting.append(Job(seconds=seconds, devices=possible_devices(run.spec, knowledge)))
-    return {device: places or [0.0] for device, places in free_in.items()}, waiting, num_unknown
+            waiting.append(as_job(run.spec, seconds, knowledge))
+    for device, places in free_in.items():
+        places.extend([0.0] * (num_places(knowledge.settings, device) - len(places)))
+    return free_in, waiting, num_unknown
 
 
 def remaining_seconds(run: Run, knowledge: Knowledge, *, pessimistic: bool) -> float | None:

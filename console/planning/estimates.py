@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -18,8 +19,10 @@ from engine.estimates.probes import NoPace, Task
 from engine.runs.run import Run
 from engine.spec.devices import CPU, Device, busy_percent, can_compute, candidates, device_name, find_devices
 from engine.spec.estimate import Estimate
+from engine.spec.places import num_cores, num_threads
 from engine.spec.precision import Precision, native_for, resolve
 from engine.spec.run import RunSpec
+from engine.spec.settings import Settings, read_settings
 from models.catalog import label
 
 QUIET_PERCENT = 25.0
@@ -39,6 +42,8 @@ class Knowledge:
     truths: tuple[Truth, ...] = ()
     seconds_around_training: float = 0.0
     """What a run takes beside its epochs: its worker's start and end."""
+    settings: Settings = field(default_factory=Settings)
+    """How many workers a device takes."""
 
     def device_for(self, spec: RunSpec) -> Device | None:
         """The first device that a run may go to; None where there is none such."""
@@ -47,6 +52,21 @@ class Knowledge:
         except UsageError:
             return None
         return next((device for device in possible if can_compute(device, spec.recipe.precision)), None)
+
+    def threads(self, device: Device, spec: RunSpec) -> range:
+        """Numbers of CPU threads that a run may have on a device, as far as they change its pace."""
+        if device != CPU:
+            return range(sys.maxsize)
+        asked = probes.threads_asked()
+        share = num_threads(self.settings, device.name, spec.model)
+        if share is None and asked is not None and asked.isdigit():
+            share = int(asked)
+        # What torch chooses is not known here, but more than one wherever it can.
+        return range(min(2, num_cores()), sys.maxsize) if share is None else range(share, share + 1)
+
+    def known_of(self, device: Device, spec: RunSpec) -> Paces:
+        """What was measured on a device with the threads that a run would have there."""
+        return self.paces[device.name].with_threads(self.threads(device, spec))
 
     def is_busy(self, device: Device) -> bool:
         """Whether a run is trained on it just now."""
@@ -59,7 +79,7 @@ class Knowledge:
             return None
         num_train, num_test, _ = datasets.describe(self.home, spec.data.name)
         precision = precision_on(device, spec)
-        return self.paces[device.name].estimate(spec, precision, num_train=num_train, num_test=num_test)
+        return self.known_of(device, spec).estimate(spec, precision, num_train=num_train, num_test=num_test)
 
     def estimated(self, planned: Sequence[NewRun]) -> list[NewRun]:
         """The runs with what each is expected to take; runs that differ by their seeds alone take equally long."""
@@ -106,21 +126,16 @@ def gather(home: Home, *, with_kept_probes: bool = True) -> Knowledge:
         # An index of another version, or one that is locked: whoever needs it says so; estimates do without.
         pass
     kept = probes.read_kept(home) if with_kept_probes else []
-    version, errors, threads = probes.torch_version(), errors_by_source(truths), probes.threads_asked()
+    version, errors = probes.torch_version(), errors_by_source(truths)
     paces: dict[str, Paces] = {}
     found = find_devices()
     for device in found:
         name = device_name(device)
 
-        def is_of(pace: Pace, device: Device = device, name: str = name) -> bool:
-            # Threads count on the CPU alone.
-            counts = device == CPU and threads is not None and threads.isdigit()
-            return pace.device_name == name and not (counts and str(pace.num_threads) != threads)
-
-        here = [pace for pace in past if is_of(pace)]
+        here = [pace for pace in past if pace.device_name == name]
         newest = next((pace.torch for pace in here if probes.same_torch(pace.torch, version)), version)
         paces[device.name] = Paces(
-            past=here, probes=[pace for pace in kept if is_of(pace)], torch=newest, errors=errors
+            past=here, probes=[pace for pace in kept if pace.device_name == name], torch=newest, errors=errors
         )
     return Knowledge(
         home=home,
@@ -129,6 +144,7 @@ def gather(home: Home, *, with_kept_probes: bool = True) -> Knowledge:
         queue=tuple(queue),
         truths=tuple(truths),
         seconds_around_training=around,
+        settings=read_settings(home),
     )
 
 
@@ -146,7 +162,7 @@ def probe(knowledge: Knowledge, planned: Sequence[NewRun], *, again: bool, repor
         device = knowledge.device_for(run.spec)
         if device is None:
             continue
-        known = knowledge.paces[device.name]
+        known = knowledge.known_of(device, run.spec)
         workload = Workload.of(run.spec, precision_on(device, run.spec))
         if not again and (known.past_of(workload) or any(pace.workload == workload for pace in known.probes)):
             continue
@@ -155,6 +171,7 @@ def probe(knowledge: Knowledge, planned: Sequence[NewRun], *, again: bool, repor
             spec=run.spec,
             num_train=run.spec.data.train_images or num_train,
             num_test=run.spec.data.test_images or num_test,
+            num_threads=num_threads(knowledge.settings, device.name, run.spec.model) if device == CPU else None,
         )
         asked.setdefault(device.name, {}).setdefault(workload, task)
     for device in knowledge.devices:

@@ -104,7 +104,7 @@ def examine_torch() -> list[Finding]:
                 "GPU",
                 Level.NOTE,
                 text,
-                "narrow networks and subsets: -a he-resnet,he-plain --width 8 --train-images 5000",
+                "narrow networks, of which each core trains one: -a he-resnet,he-plain --width 8 --train-images 5000",
             )
         )
     return findings

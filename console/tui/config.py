@@ -11,7 +11,7 @@ import msgspec
 from console.charts.metrics import METRICS, Axis
 from engine.base.errors import UsageError
 from engine.base.paths import Home
-from engine.spec.settings import hook_of, read_file, slots_of
+from engine.spec.settings import AUTO_SLOTS, hook_of, read_file, slots_of
 
 THEMES = ("depthscope-dark", "depthscope-light", "high-contrast")
 MAX_SMOOTHING = 0.99
@@ -38,8 +38,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     log_y: bool = False
     smoothing: float = 0.0
     """Weight of the past in the moving average, 0 for none."""
-    slots: dict[str, int] = {}
-    """Most workers at a time by device; the engine reads them for itself."""
+    slots: dict[str, int | str] = {}
+    """Most workers at a time by device; `auto` lets the CPU go by its networks. The engine reads them for itself."""
     notify: Ring = Ring.BELL
     """How the terminal tells that a run has ended, beside the words on the screen."""
     on_finish: dict[str, Any] = {}
@@ -106,10 +106,14 @@ def explain(home: Home, environ: Mapping[str, str]) -> list[tuple[str, str, str]
 def explain_slots(config: Config) -> list[tuple[str, str, str]]:
     """How many workers each device takes: those that are here, and those that config.toml names beside them."""
     # Not at the top: the console's first frame does not wait for NVML's bindings.
-    from engine.spec.devices import find_devices
+    from engine.spec.devices import CPU, find_devices
 
     names = dict.fromkeys([*(device.name for device in find_devices()), *config.slots])
     return [
-        (f"slots.{name}", str(config.slots.get(name, 1)), "config.toml" if name in config.slots else "default")
+        (
+            f"slots.{name}",
+            str(config.slots.get(name, AUTO_SLOTS if name == CPU.name else 1)),
+            "config.toml" if name in config.slots else "default",
+        )
         for name in names
     ]

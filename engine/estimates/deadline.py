@@ -18,6 +18,8 @@ class Job:
     """What it is expected to take, from its start on a device to its end."""
     devices: tuple[str, ...]
     """Names of those that it may go to."""
+    fills: tuple[str, ...] = ()
+    """Those of them whose places it takes all; one place of each other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,14 +42,22 @@ def ends(jobs: Sequence[Job], free_in: Mapping[str, Sequence[float]]) -> list[fl
     places = {device: list(seconds) for device, seconds in free_in.items()}
     found: list[float | None] = []
     for job in jobs:
-        free = [(seconds, device, at) for device in job.devices for at, seconds in enumerate(places.get(device, []))]
-        if not free:
+        starts = {
+            device: max(places[device]) if device in job.fills else min(places[device])
+            for device in job.devices
+            if places.get(device)
+        }
+        if not starts:
             found.append(None)
             continue
-        # Of places that are free at the same time the first device's is taken, as the engine does.
-        start, device, at = min(free, key=lambda place: place[0])
-        places[device][at] = start + job.seconds
-        found.append(start + job.seconds)
+        # Of devices that are free at the same time the first is taken, as the engine does.
+        device = min(starts, key=starts.__getitem__)
+        end = starts[device] + job.seconds
+        if device in job.fills:
+            places[device] = [end] * len(places[device])
+        else:
+            places[device][places[device].index(starts[device])] = end
+        found.append(end)
     return found
 
 

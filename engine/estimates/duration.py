@@ -117,6 +117,17 @@ class Paces:
     """The version that runs will be trained with."""
     errors: Mapping[Source, Sequence[float]] = field(default_factory=dict)
     """Of estimates whose truth is known: how far off each was, as a fraction of the truth."""
+    _with_threads: dict[range, Paces] = field(default_factory=dict, repr=False, compare=False)
+    """What `with_threads` has found so far."""
+
+    def with_threads(self, allowed: range) -> Paces:
+        """Those that were measured on one of these numbers of threads."""
+        if allowed not in self._with_threads:
+            past, probes = (
+                [pace for pace in paces if pace.num_threads in allowed] for paces in (self.past, self.probes)
+            )
+            self._with_threads[allowed] = Paces(past=past, probes=probes, torch=self.torch, errors=self.errors)
+        return self._with_threads[allowed]
 
     def estimate(self, spec: RunSpec, precision: Precision, *, num_train: int, num_test: int) -> Estimate | None:
         """What a run will take; None where nothing that was measured is like it.

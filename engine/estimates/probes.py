@@ -27,6 +27,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     spec: RunSpec
     num_train: int
     num_test: int
+    num_threads: int | None = None
+    """CPU threads to compute on; None leaves the choice to torch."""
 
 
 class NoPace(msgspec.Struct, frozen=True, kw_only=True, tag_field="found", tag="nothing"):

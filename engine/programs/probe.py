@@ -186,8 +186,10 @@ def synchronise(device: torch.device) -> None:
 def answers(device: torch.device, lines: Iterator[bytes]) -> Iterator[Pace | NoPace]:
     """What is found of each run, one after the other."""
     decode: Callable[[bytes], Task] = msgspec.json.Decoder(Task).decode
+    torchs_choice = torch.get_num_threads()
     for line in lines:
         task = decode(line)
+        torch.set_num_threads(task.num_threads or torchs_choice)
         try:
             yield probe(task, device)
         except torch.OutOfMemoryError:

@@ -6,13 +6,10 @@ starts, so that an estimate which is too high keeps no run from its turn.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-import psutil
 
 from engine.base.errors import DatasetError, UsageError
 from engine.base.paths import Home
@@ -20,7 +17,9 @@ from engine.estimates.memory import training_memory
 from engine.runs.directory import Assignment
 from engine.runs.run import Run
 from engine.spec.devices import CPU, Device, MemoryReading, can_compute, candidates, read_memory
+from engine.spec.places import num_places, num_threads, places_taken
 from engine.spec.settings import Settings
+from models.catalog import ModelSpec
 
 SECONDS_BETWEEN_READINGS = 2.0
 """A driver is not asked four times a second how much memory is free."""
@@ -46,6 +45,16 @@ class MemoryShort:
     def __str__(self) -> str:
         where, gib = " or ".join(self.devices), self.needed_bytes / GIB
         return f"waits for memory on {where}: needs an estimated {gib:.2g} GiB beside what runs there"
+
+
+@dataclass(frozen=True, slots=True)
+class PlacesShort:
+    """A run has to wait until the narrow networks on a device have left all of it to the run."""
+
+    devices: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"waits for all cores of {' or '.join(self.devices)}: narrow networks train there"
 
 
 class Slots:
@@ -74,21 +83,32 @@ class Slots:
 
     def num(self, device: Device) -> int:
         """Most workers at a time on a device."""
-        return self._settings.num_slots(device.name)
+        return num_places(self._settings, device.name)
 
-    def num_threads(self, device: Device) -> int | None:
+    def num_threads(self, device: Device, model: ModelSpec) -> int | None:
         """CPU threads of a worker there; None leaves the choice to torch, where the device is a worker's own."""
-        num = self.num(device)
-        return None if num == 1 else max(1, num_cores() // num)
+        return num_threads(self._settings, device.name, model)
 
-    def any_free(self, busy: Iterable[str]) -> bool:
-        """Whether a device takes one more worker, with workers on the devices of these names."""
-        workers = Counter(busy)
-        return any(workers[device.name] < self.num(device) for device in self.devices)
+    def any_free(self, working: Iterable[tuple[str, ModelSpec]], closed: frozenset[str] = frozenset()) -> bool:
+        """Whether a device that is not closed takes one more worker.
+
+        Args:
+            working: Names of devices, and the network of each worker there.
+            closed: Names of devices that take no more.
+        """
+        taken: Counter[str] = Counter()
+        for name, model in working:
+            taken[name] += places_taken(self._settings, name, model)
+        return any(taken[device.name] < self.num(device) for device in self.devices if device.name not in closed)
+
+    def num_free(self, device: Device, beside: Sequence[Occupant]) -> int:
+        """Places of a device that the runs there leave."""
+        taken = (places_taken(self._settings, device.name, other.run.spec.model) for other in beside)
+        return self.num(device) - sum(taken)
 
     def choose(
         self, run: Run, occupied: Mapping[str, Sequence[Occupant]], closed: frozenset[str] = frozenset()
-    ) -> Device | MemoryShort | None:
+    ) -> Device | MemoryShort | PlacesShort | None:
         """Where a run may start: on the emptiest device that it may go to, and among equals on the one it was on last.
 
         A device whose whole memory is estimated not to suffice comes behind all others.
@@ -96,7 +116,7 @@ class Slots:
         Args:
             run: Names the device it wants, or None.
             occupied: Runs by the device that they are on.
-            closed: Devices whose next place is another run's, which waits for memory there.
+            closed: Devices whose next place is another run's, which waits for memory or for more places there.
 
         Returns:
             The device, what the run waits for, or None where no place is free at all.
@@ -106,12 +126,13 @@ class Slots:
         except UsageError:
             # A GPU that was here when it was queued, and may come back.
             return None
-        free = [
-            device
+        places = {
+            device: self.num_free(device, occupied.get(device.name, ()))
             for device in possible
-            if can_compute(device, run.spec.recipe.precision)
-            and device.name not in closed
-            and len(occupied.get(device.name, ())) < self.num(device)
+            if can_compute(device, run.spec.recipe.precision) and device.name not in closed
+        }
+        free = [
+            device for device, num in places.items() if num >= places_taken(self._settings, device.name, run.spec.model)
         ]
         free.sort(
             key=lambda device: (
@@ -124,7 +145,8 @@ class Slots:
             if self.fits(run, device, occupied.get(device.name, ())):
                 return device
         if not free:
-            return None
+            partly = tuple(device.name for device, num in places.items() if num > 0)
+            return PlacesShort(partly) if partly else None
         return MemoryShort(tuple(device.name for device in free), self.estimate(run, free[0]))
 
     def fits(self, run: Run, device: Device, beside: Sequence[Occupant]) -> bool:
@@ -178,13 +200,3 @@ class Slots:
             (device.name for device in self.devices if device.visible == assigned.visible),
             assigned.device,
         )
-
-
-def num_cores() -> int:
-    """Cores that we may use: a worker gains nothing from two threads on one, and OMP_NUM_THREADS may allow fewer."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limits = [allowed, psutil.cpu_count(logical=False) or allowed]
-    word = os.environ.get("OMP_NUM_THREADS", "")
-    if word.isascii() and word.isdigit() and int(word) > 0:
-        limits.append(int(word))
-    return min(limits)

@@ -22,6 +22,7 @@ from engine.scheduler.labels import Labelling
 from engine.scheduler.outcomes import finish, rest
 from engine.spec.devices import CPU
 from engine.spec.run import RunSpec
+from models.catalog import ModelSpec
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class Worker:
     """A worker that lives, or did when it was last looked at."""
 
     device: str
+    model: ModelSpec
     first_step: int
     """Where its run stood when we first saw it; what it needs in memory it has once the run stands further."""
     began: float | None = None
@@ -109,7 +111,7 @@ class Recovery:
 
     def _take_over(self, run: Run, said: Started | Resumed | None) -> None:
         """Count the worker of another engine where it is, before anything is started beside it."""
-        self._running[run.id] = Worker(run.device or CPU.name, run.step)
+        self._running[run.id] = Worker(run.device or CPU.name, run.spec.model, run.step)
         try:
             # What its worker has written since the last engine comes before what this one has to say of it.
             self._locate(run.id, ingest(self.store, self.directory(run.id)) or said)

@@ -28,7 +28,7 @@ from engine.runs.launcher import Launcher, WorkerHolds
 from engine.runs.run import TRANSITIONS, Intent, Run, RunOutcome, RunStatus
 from engine.scheduler.labels import Labelling
 from engine.scheduler.outcomes import disk_trouble, lose, rest, settle
-from engine.scheduler.placement import MemoryShort, Occupant, Slots
+from engine.scheduler.placement import MemoryShort, Occupant, PlacesShort, Slots
 from engine.scheduler.recovery import Recovery, Worker
 from engine.spec.devices import Device, MemoryReading, read_memory
 from engine.spec.settings import Settings
@@ -243,7 +243,7 @@ class Supervisor(Recovery):
         """Start queued runs in order, each where there is a place and memory for it."""
         if self.is_leaving or time.monotonic() < self._start_again_at:
             return
-        if not self.slots.any_free(worker.device for worker in self._running.values()):
+        if not self._any_free():
             return
         unfinished = self.reader.unfinished_runs()
         occupied: dict[str, list[Occupant]] = {}
@@ -256,10 +256,12 @@ class Supervisor(Recovery):
             if run.status is not RunStatus.QUEUED or run.held or not self.queue.starts(run.id):
                 continue
             choice = self.slots.choose(run, occupied, closed)
-            if isinstance(choice, MemoryShort):
+            if isinstance(choice, MemoryShort | PlacesShort):
                 # Else small runs from behind would take every place that it waits for.
                 closed |= set(choice.devices)
                 self._note_wait(run.id, str(choice))
+                if not self._any_free(closed):
+                    return
             elif choice is not None and (trouble := self.storage.trouble_for(run)) is not None:
                 self._start_again_at = time.monotonic() + START_RETRY_SECONDS
                 self.storage.trouble = trouble
@@ -268,6 +270,10 @@ class Supervisor(Recovery):
                 occupied.setdefault(choice.name, []).append(Occupant(run, is_growing=True))
             if time.monotonic() < self._start_again_at:
                 return
+
+    def _any_free(self, closed: frozenset[str] = frozenset()) -> bool:
+        """Whether a device that is not closed takes one more worker."""
+        return self.slots.any_free(((worker.device, worker.model) for worker in self._running.values()), closed)
 
     def _note_wait(self, run: str, text: str) -> None:
         """Say once what a run waits for, where `depthscope show` tells it."""
@@ -294,7 +300,7 @@ class Supervisor(Recovery):
             # In the run directory too: a worker says where it is only after seconds, and an engine may be gone by
             # then, and its index.
             self.labelling.write_one(run.id)
-            self._launcher.start(self.directory(run.id), device, self.slots.num_threads(device))
+            self._launcher.start(self.directory(run.id), device, self.slots.num_threads(device, run.spec.model))
         except WorkerHolds:
             # Somebody started one by hand; what it writes is read like any other's.
             log.warning("%s: adopted a worker that this engine did not start", run.id)
@@ -312,7 +318,7 @@ class Supervisor(Recovery):
                     self.store.add_event(run.id, "notice", f"could not be started, tried again soon: {error}")
             self._note_trouble(run.id, error)
             return False
-        self._running[run.id] = Worker(device.name, run.step, began=began)
+        self._running[run.id] = Worker(device.name, run.spec.model, run.step, began=began)
         return True
 
     def needs_ticks(self) -> bool:

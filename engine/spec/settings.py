@@ -12,6 +12,8 @@ from engine.base.paths import Home
 from engine.spec.run import is_cuda_name
 
 MAX_SLOTS = 64
+AUTO_SLOTS = "auto"
+"""For the CPU: as many workers as its networks call for."""
 MAX_HOOK_SECONDS = 600.0
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 FACTS = ("run_id", "run_name", "experiment", "outcome", "test_error")
@@ -42,13 +44,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The engine's part of config.toml."""
 
     slots: dict[str, int] = {}
-    """Most workers at a time by device, `cpu` or `cuda:N`; a device that is not named takes one."""
+    """Most workers at a time by device, `cpu` or `cuda:N`; `places` says what a device takes that is not named."""
     hook: Hook | None = None
     """What is started for every run that has ended; None is nothing."""
-
-    def num_slots(self, device: str) -> int:
-        """Most workers at a time on a device."""
-        return self.slots.get(device, 1)
 
 
 def read_settings(home: Home) -> Settings:
@@ -76,7 +74,7 @@ def hook_of(home: Home, found: dict[str, Any]) -> Hook | None:
 
 
 def slots_of(home: Home, found: dict[str, Any]) -> dict[str, int]:
-    """The table of slots in what config.toml says.
+    """The table of slots in what config.toml says, without a CPU's `auto`, which is the default.
 
     Raises:
         UsageError: it is no table, names what is no device, or holds what is no sensible number.
@@ -89,9 +87,14 @@ def slots_of(home: Home, found: dict[str, Any]) -> dict[str, int]:
             raise UsageError(
                 f'{home.config}: slots.{device} is no device: there are cpu and GPUs in quotes, such as "cuda:0" = 3'
             )
+        if device == "cpu" and num == AUTO_SLOTS:
+            continue
         if type(num) is not int or not 1 <= num <= MAX_SLOTS:
-            raise UsageError(f"{home.config}: slots.{device} must be a whole number in 1..{MAX_SLOTS}, got {num!r}")
-    return table
+            or_auto = ", or auto" if device == "cpu" else ""
+            raise UsageError(
+                f"{home.config}: slots.{device} must be a whole number in 1..{MAX_SLOTS}{or_auto}, got {num!r}"
+            )
+    return {device: num for device, num in table.items() if num != AUTO_SLOTS}
 
 
 def read_file(home: Home) -> dict[str, Any]:

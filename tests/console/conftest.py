@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from syrupy.assertion import SnapshotAssertion
+from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
+from textual.pilot import Pilot
 
 import console.app
 import console.planning.estimates
@@ -90,3 +93,26 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     requests: list[Any] = []
     monkeypatch.setattr(console.app, "ask_for", lambda _home, request: requests.append(request))
     return requests
+
+
+class TextSnapshot(SingleFileSnapshotExtension):
+    """The characters of a screen, a line each."""
+
+    _write_mode = WriteMode.TEXT
+    file_extension = "txt"
+
+
+@pytest.fixture
+def text_compare(snapshot: SnapshotAssertion) -> Callable[..., Awaitable[bool]]:
+    """Compares the characters of a screen with those that somebody has found right."""
+    expected = snapshot.use_extension(TextSnapshot)
+
+    async def compare(
+        app: ConsoleApp, *, terminal_size: tuple[int, int], run_before: Callable[[Pilot[Any]], Awaitable[None]]
+    ) -> bool:
+        async with app.run_test(size=terminal_size) as pilot:
+            await run_before(pilot)
+            strips = app.screen._compositor.render_strips()
+        return bool(expected == "".join(f"{strip.text.rstrip()}\n" for strip in strips))
+
+    return compare

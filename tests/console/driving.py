@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from console.app import ConsoleApp
 from console.screens.home import HomeScreen
+from console.screens.new_experiment import NewExperimentScreen
 from console.tui.status import EngineState
 from console.widgets.run_table import RunTable
 from engine.base.paths import Home
@@ -49,6 +51,25 @@ async def settle(pilot: Pilot[Any]) -> None:
         await pilot.pause(0.01)
     await pilot.pause()
     await pilot.pause()
+
+
+def keys(*names: str) -> Callable[[Pilot[Any]], Awaitable[None]]:
+    """Press these, after the screen has settled and before it is looked at."""
+
+    async def press(pilot: Pilot[Any]) -> None:
+        await settle(pilot)
+        for name in names:
+            await pilot.press(name)
+            await pilot.pause()
+        for field in pilot.app.screen.query(Input):
+            field.cursor_blink = False
+        screen = pilot.app.screen
+        if isinstance(screen, NewExperimentScreen):
+            # It plans when the hand rests.
+            await until(pilot, lambda: screen._waiting is not None and screen._waiting._task.done())
+        await settle(pilot)
+
+    return press
 
 
 async def press(pilot: Pilot[Any], *keys: str) -> None:

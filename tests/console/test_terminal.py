@@ -82,7 +82,7 @@ def tmux(home: Any, tmp_path: Path) -> Iterator[Tmux]:
 
 
 @needs_tmux
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["LANG=C.UTF-8", "NO_COLOR=1 LANG=C.UTF-8", "LANG=C"])
 def test_a_session_from_the_form_to_the_comparison(words: str, home: Any, tmux: Tmux):
     """Start an experiment from the form, watch it grow, mark, stop, compare, quit, and come back to the same."""

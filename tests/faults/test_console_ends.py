@@ -155,7 +155,7 @@ def test_a_console_ended_at_any_moment_leaves_the_terminal_as_it_was(
     goes_on(home, training, wait_until)
 
 
-@pytest.mark.faults
+@pytest.mark.soak
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("how", "share"), [("Ctrl-C", 5), *((how, 20) for how in WAYS if how != "Ctrl-C")])
 def test_a_console_ended_at_every_moment_leaves_the_terminal_as_it_was(

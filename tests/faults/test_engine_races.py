@@ -125,7 +125,7 @@ def test_eight_engines_at_once_are_one_and_touch_nobody(
     assert bystander.end() == ""
 
 
-@pytest.mark.faults
+@pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_eight_engines_at_once_a_hundred_times(
     home: TestHome, bystander: Bystander, wait_until: Callable[..., Any], figure: Callable[[str], None]

@@ -86,7 +86,7 @@ def train_by_plan(
     return undisturbed, run
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_workers_killed_at_every_point_end_with_the_weights_of_one_never_killed(home: Any):
     """Once at each: while it starts and loads, in a step, an evaluation, a line, and in every part of a checkpoint."""
@@ -98,7 +98,7 @@ def test_workers_killed_at_every_point_end_with_the_weights_of_one_never_killed(
     assert points_fallen(home, run) == Counter(ONCE + OFTEN)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_workers_killed_at_random_instants_end_with_the_weights_of_one_never_killed(home: Any):
     """From outside, and nothing of the product replaced."""
@@ -124,7 +124,7 @@ def test_with_a_safeguard_taken_out_of_the_worker_a_kill_is_seen(
     assert points_fallen(home, run) == {plan.split("|")[0]: 1}
 
 
-@pytest.mark.faults
+@pytest.mark.soak
 @pytest.mark.parametrize("left_out", [None, *CONTROLS])
 def test_a_safeguard_taken_out_is_not_seen_without_a_kill_nor_a_kill_without_that(
     home: Any, left_out: str | None, undisturbed_run: Path
@@ -141,7 +141,7 @@ def test_a_safeguard_taken_out_is_not_seen_without_a_kill_nor_a_kill_without_tha
     check_nothing_lost(home, undisturbed, run, epochs=epochs, num_kills=len(plan))
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_engines_killed_at_random_instants_leave_training_alone_and_lose_no_row(bare_home: Any):
     """The next one adopts both workers, which never noticed; some die while they start."""

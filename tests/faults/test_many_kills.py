@@ -1,4 +1,4 @@
-"""The full form of the kill tests: `uv run pytest -m faults --kills 1000 tests/faults/test_many_kills.py`."""
+"""The full form of the kill tests: `uv run pytest -m soak --kills 1000 tests/faults/test_many_kills.py`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.faults.killing import (
     train_planned,
 )
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(4 * 3600)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(4 * 3600)]
 
 KILLS_A_RUN = 20
 VARIANTS = ((), ("--precision", "fp32"), ("--schedule", "one-cycle"), ("--batch-size", "32"))

@@ -118,7 +118,7 @@ def test_a_worker_that_dies_three_times_of_something_has_failed_and_the_queue_go
     fail_three_times(home, ("illegal memory access", "illegal memory access", "segmentation fault"))
 
 
-@pytest.mark.faults
+@pytest.mark.soak
 def test_a_worker_that_dies_three_times_of_the_same_has_failed(home: Any):
     """The full form: of each alone."""
     fail_three_times(home, ("segmentation fault",) * 3, ("illegal memory access",) * 3)
@@ -201,7 +201,7 @@ def test_numbers_that_are_none_end_a_run_as_diverged_with_its_last_good_checkpoi
     diverge(home, NOT_FINITE[:1] + NOT_FINITE[-3:])
 
 
-@pytest.mark.faults
+@pytest.mark.soak
 def test_all_numbers_that_are_none_end_a_run_as_diverged(home: Any):
     """The full form: each number at each place."""
     sabotaged(home)

@@ -208,7 +208,7 @@ def test_two_consoles_that_race_agree_with_one_order_of_all_requests(bare_home: 
     race(bare_home, 400, figure)
 
 
-@pytest.mark.faults
+@pytest.mark.soak
 def test_ten_thousand_racing_requests(bare_home: Any, figure: Callable[[str], None]):
     """The same, longer."""
     race(bare_home, FULL_NUM_REQUESTS, figure)

@@ -94,7 +94,7 @@ def test_an_engine_that_hangs_is_told_and_does_nothing_twice(
     check_stopped(bare_home, 1.0, wait_until, figure)
 
 
-@pytest.mark.faults
+@pytest.mark.soak
 def test_an_engine_that_hangs_for_ten_seconds(
     bare_home: Any, wait_until: Callable[..., Any], figure: Callable[[str], None]
 ):

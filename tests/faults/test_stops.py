@@ -131,7 +131,7 @@ def test_a_worker_that_is_halted_is_stalled_and_never_dead_and_goes_on(home: Any
     halt_a_worker(home, wait_until)
 
 
-@pytest.mark.faults
+@pytest.mark.soak
 def test_a_worker_that_is_halted_for_a_minute_is_stalled(home: Any, wait_until: Callable[..., Any]):
     """With the product's own patience."""
     halt_a_worker(home, wait_until)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -236,18 +238,21 @@ def test_without_its_caps_a_flooded_log_would_be_seen(
             check_cut(inside.supervisor.directory(run).log.read_bytes())
 
 
-def test_a_worker_that_floods_its_log_is_cut_while_it_lives(home: Any, wait_until: Callable[..., Any]):
+def test_a_worker_that_floods_its_log_is_cut_while_it_lives(home: Any, training: str, wait_until: Callable[..., Any]):
     """By the engine, which looks at it anyway; its follower goes on behind the cut, the viewer too."""
-    run = home.train("--epochs", "2000")
-    wait_until(lambda: home.json("show", run)["run"]["step"] > 0)
-    directory: RunDirectory = home.directory(run)
-    with directory.log.open("ab") as file:
-        file.writelines(b"warning %d\n" % number for number in range(500_000))
-    wait_until(lambda: directory.log.stat().st_size < 2 * MIB)
-    # Whoever held it open goes on appending.
-    with directory.log.open("ab") as file:
+    directory: RunDirectory = home.directory(training)
+    engine = home.engine_pid()
+    with directory.log.open("ab", buffering=0) as file:
+        # The engine cuts a log that is still being written, and again only when what follows is too long once more:
+        # all of it has to be there when it looks, and nothing may be written in the instant of the cut.
+        os.kill(engine, signal.SIGSTOP)
+        file.write(b"".join(b"warning %d\n" % number for number in range(500_000)))
+        os.kill(engine, signal.SIGCONT)
+        wait_until(lambda: 0 < directory.log.stat().st_size < 2 * MIB)
+        # Whoever held it open goes on appending.
         file.write(b"and on\n")
 
-    shown = home.cli("logs", run)
+    shown = home.cli("logs", training)
     assert "bytes before this were dropped]" in shown
     assert shown.rstrip().endswith("and on")
+    assert home.worker_pid(training) is not None

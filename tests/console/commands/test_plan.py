@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Callable
@@ -168,6 +169,19 @@ def test_until_says_so_in_words(home: Any, hours: None):
     assert page.count(" -e night ") == 2
     words = re.findall(r"^he-\S+ .* (yes|perhaps|no)$", page, re.MULTILINE)
     assert words == ["yes"] * 5 + ["perhaps"] * 2 + ["no"] * 5
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+def test_narrow_networks_are_expected_side_by_side(home: Any, monkeypatch: pytest.MonkeyPatch):
+    """On two cores two runs end together, and the third follows."""
+    home.env["OMP_NUM_THREADS"] = "2"
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    keep(home.home, [pace("he-plain", 8, step=1, augment=False)])
+    until = home.json("plan", "-a", "he-plain", "-d", "8", *NIGHT, "--epochs", "100", "--until", "+30h")["until"]
+    first, second, third = (run["expected_at"] - until["until"] + 30 * 3600 for run in until["runs"])
+
+    assert first == second
+    assert third == pytest.approx(2 * first, rel=0.01)
 
 
 def test_a_plan_waits_for_what_is_queued_already(home: Any):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -127,6 +128,7 @@ def test_drain_finishes_what_runs_and_release_opens_the_queue_again(home: Any, w
 def test_slots_train_several_runs_at_a_time_and_divide_the_threads(home: Any, wait_until: Callable[..., Any]):
     """Two of three at once; a run that goes on keeps the number of threads that it began with."""
     home.env["OMP_NUM_THREADS"] = "2"
+    home.home.config.write_text("[slots]\ncpu = 1\n")
     alone = home.train(*LONG)
     wait_until(lambda: step_of(home, alone) > 0)
     home.home.config.write_text("[slots]\ncpu = 2\n")
@@ -153,6 +155,7 @@ def test_a_run_that_is_resumed_beside_others_ends_with_the_same_weights(home: An
     """To the last bit: sums depend on how they are split over threads, so the split stays."""
     # Passive: threads that spin for each other on cores that others use take a hundred times as long.
     home.env |= {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}
+    home.home.config.write_text("[slots]\ncpu = 1\n")
     words = ("--epochs", "16", "--seed", "3")
     whole = home.train(*words)
     home.cli("wait", whole)
@@ -175,9 +178,9 @@ def test_a_run_that_is_resumed_beside_others_ends_with_the_same_weights(home: An
     [
         ("slots = 2", "slots must be a table"),
         ("[slots]\ngpu = 2", "slots.gpu is no device"),
-        ("[slots]\ncpu = 0", "slots.cpu must be a whole number in 1..64, got 0"),
+        ("[slots]\ncpu = 0", "slots.cpu must be a whole number in 1..64, or auto, got 0"),
         ('[slots]\n"cuda:0" = 2.5', "slots.cuda:0 must be a whole number in 1..64, got 2.5"),
-        ("[slots]\ncpu = true", "slots.cpu must be a whole number in 1..64, got True"),
+        ("[slots]\ncpu = true", "slots.cpu must be a whole number in 1..64, or auto, got True"),
         ("[slots]\ncuda:0 = 2", "is not TOML"),
     ],
 )
@@ -204,10 +207,23 @@ def test_an_engine_is_not_replaced_by_one_that_could_not_start(home: Any):
     assert home.engine_pid() is None
 
 
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+def test_two_cores_train_two_narrow_networks_at_once(home: Any, wait_until: Callable[..., Any]):
+    """Without a setting, and with `auto` written out: a thread each."""
+    home.env["OMP_NUM_THREADS"] = "2"
+    home.home.config.write_text('[slots]\ncpu = "auto"\n')
+    runs = [home.train(*LONG, "--seed", str(seed)) for seed in (1, 2, 3)]
+    wait_until(lambda: all(told(home, run, Started) for run in runs[:2]))
+
+    assert [state_of(home, run) for run in runs] == ["running", "running", "queued"]
+    assert [told(home, run, Started) for run in runs[:2]] == [[1], [1]]
+    home.cli("stop", *runs)
+
+
 def test_config_show_names_the_slots_of_every_device(bare_home: Any):
     """Those of this machine, and those that the file names beside them."""
     bare_home.home.config.write_text('[slots]\n"cuda:7" = 3\n')
     rows = {row["name"]: row for row in json.loads(bare_home.cli("config", "show", "--json"))["settings"]}
 
     assert rows["slots.cuda:7"] == {"name": "slots.cuda:7", "value": "3", "source": "config.toml"}
-    assert rows["slots.cpu"] == {"name": "slots.cpu", "value": "1", "source": "default"}
+    assert rows["slots.cpu"] == {"name": "slots.cpu", "value": "auto", "source": "default"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 import console.planning.estimates
@@ -17,6 +18,7 @@ from engine.index.writer import Store
 from engine.runs.run import RunStatus
 from engine.spec.devices import CPU
 from engine.spec.precision import Precision
+from models.catalog import model_spec
 from tests.samples import add_sample, sample_spec
 
 
@@ -25,7 +27,7 @@ def pace_of(task: Task) -> Pace:
         workload=Workload.of(task.spec, Precision.FP32),
         device_name="a processor",
         torch=console.planning.estimates.probes.torch_version(),
-        num_threads=2,
+        num_threads=task.num_threads or 2,
         seconds_per_step=0.1,
         seconds_per_evaluated_image=0.0001,
         seconds_per_checkpoint=0.1,
@@ -116,6 +118,19 @@ def test_history_with_other_threads_does_not_count(home: Home, monkeypatch: pyte
     assert sources(gather(home), runs(20)) == [None]
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert sources(gather(home), runs(20)) == ["history"]
+
+
+def test_a_narrow_network_goes_by_what_one_thread_took(home: Home):
+    """What wide networks took on two says nothing of it; nor the other way round."""
+    narrow, wide = (
+        NewRun(name="a", spec=msgspec.structs.replace(runs(20)[0].spec, model=model_spec("he-plain", 20, width=width)))
+        for width in (8, 32)
+    )
+    assert sources(gather(home), [narrow, wide]) == [None, "scaled"]
+
+    found = probe(gather(home), [narrow], again=False, report=lambda _text: None)
+    assert sources(found, [narrow, wide]) == ["probe", "scaled"]
+    assert [pace.num_threads for pace in found.paces["cpu"].probes] == [1]
 
 
 def test_an_index_that_cannot_be_read_leaves_everything_unknown(home: Home):

@@ -11,7 +11,6 @@ import torch
 
 from console.programs.bench import LoopProcess, NetworkResult, bench_table
 from engine.control.messages import Loop, Task
-from engine.programs.textbook import TextbookLoop
 from engine.spec.devices import CPU
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
@@ -75,6 +74,9 @@ def test_a_loop_that_fails_is_told_beside_the_other():
 
 def test_the_textbook_loop_learns():
     """It is a measure only if it trains: a few images are learnt by heart."""
+    # Here: with torchvision, which it imports, it takes longer to load than all tests to be collected.
+    from engine.programs.textbook import TextbookLoop
+
     generator = np.random.default_rng(0)
     images = np.repeat(generator.integers(0, 256, (4, 1, 1, 3), dtype=np.uint8), 32, axis=1).repeat(32, axis=2)
     torch.manual_seed(0)

@@ -1,40 +1,24 @@
-"""What each screen looks like, at three sizes: pictures that are compared to the last character."""
+"""What each screen looks like: its text, and of a few its colours too, compared to the last character.
+
+At the smallest size, where places are scarce; larger ones are in test_larger_screens. `--snapshot-update` renews them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input
 
 from console.app import ConsoleApp
 from console.tui.feed import RunsChanged
 from console.tui.status import EngineState, Pulse
 from engine.control.queue_state import QueueState
-from tests.console.driving import hold_queue, hold_run, settle
+from tests.console.driving import hold_queue, hold_run, keys, settle
 from tests.samples import fill_depths
 
-SIZES = [(80, 24), (120, 36), (200, 50)]
-
-
-def keys(*names: str) -> Callable[[Pilot[Any]], Any]:
-    """Press these, after the screen has settled and before it is looked at."""
-
-    async def press(pilot: Pilot[Any]) -> None:
-        await settle(pilot)
-        for name in names:
-            await pilot.press(name)
-            await pilot.pause()
-        for field in pilot.app.screen.query(Input):
-            field.cursor_blink = False
-        # The form waits for the hand to rest before it plans.
-        await pilot.pause(0.3)
-        await settle(pilot)
-
-    return press
-
+SMALL = (80, 24)
 
 STATES = {
     "home": (),
@@ -60,26 +44,35 @@ STATES = {
 }
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+DEGRADATION = {"gap": "2", "by-depth": "3", "table": "4"}
+"""Views of a comparison of several depths, and their keys."""
+COLOURED = ("home", "home-marked", "new-planned", "run-gradients", "comparison-table")
+"""States whose colours say something that their text does not."""
+
+
 @pytest.mark.parametrize("state", STATES)
-def test_screen(state: str, size: tuple[int, int], make_app: Callable[..., ConsoleApp], snap_compare: Any):
+async def test_screen(state: str, make_app: Callable[..., ConsoleApp], text_compare: Callable[..., Awaitable[bool]]):
     """Every screen, as it was when somebody last looked at it and found it right."""
-    assert snap_compare(make_app(), terminal_size=size, run_before=keys(*STATES[state]))
+    assert await text_compare(make_app(), terminal_size=SMALL, run_before=keys(*STATES[state]))
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-@pytest.mark.parametrize(("name", "key"), [("gap", "2"), ("by-depth", "3"), ("table", "4")])
-def test_degradation(
-    name: str, key: str, size: tuple[int, int], make_app: Callable[..., ConsoleApp], snap_compare: Any
+@pytest.mark.parametrize("state", COLOURED)
+def test_colours(state: str, make_app: Callable[..., ConsoleApp], snap_compare: Any):
+    """What is marked, wrong, chosen or large, by its colour too."""
+    assert snap_compare(make_app(), terminal_size=SMALL, run_before=keys(*STATES[state]))
+
+
+@pytest.mark.parametrize("name", DEGRADATION)
+async def test_degradation(
+    name: str, make_app: Callable[..., ConsoleApp], text_compare: Callable[..., Awaitable[bool]]
 ):
     """Three depths and three seeds, one of them under way: the gap, errors with bars beside published ones, verdict."""
-    assert snap_compare(make_app(fill=fill_depths), terminal_size=size, run_before=keys("c", key))
+    assert await text_compare(make_app(fill=fill_depths), terminal_size=SMALL, run_before=keys("c", DEGRADATION[name]))
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-def test_nothing_yet(size: tuple[int, int], make_app: Callable[..., ConsoleApp], snap_compare: Any):
+async def test_nothing_yet(make_app: Callable[..., ConsoleApp], text_compare: Callable[..., Awaitable[bool]]):
     """A home without a run says what to do."""
-    assert snap_compare(make_app(fill=None), terminal_size=size, run_before=keys())
+    assert await text_compare(make_app(fill=None), terminal_size=SMALL, run_before=keys())
 
 
 @pytest.mark.parametrize("theme", ["depthscope-light", "high-contrast"])
@@ -93,7 +86,7 @@ def test_theme(theme: str, make_app: Callable[..., ConsoleApp], snap_compare: An
         pilot.app.screen.post_message(RunsChanged())
         await settle(pilot)
 
-    assert snap_compare(make_app(), terminal_size=(120, 36), run_before=choose)
+    assert snap_compare(make_app(), terminal_size=SMALL, run_before=choose)
 
 
 @pytest.mark.parametrize(
@@ -104,25 +97,32 @@ def test_theme(theme: str, make_app: Callable[..., ConsoleApp], snap_compare: An
     ],
     ids=["down", "silent"],
 )
-def test_engine_trouble(pulse: Pulse, make_app: Callable[..., ConsoleApp], pulses: dict[str, Any], snap_compare: Any):
+async def test_engine_trouble(
+    pulse: Pulse,
+    make_app: Callable[..., ConsoleApp],
+    pulses: dict[str, Any],
+    text_compare: Callable[..., Awaitable[bool]],
+):
     """A banner says what is wrong, and the runs stay where they are."""
     pulses["now"] = pulse
 
-    assert snap_compare(make_app(), terminal_size=(80, 24), run_before=keys())
+    assert await text_compare(make_app(), terminal_size=SMALL, run_before=keys())
 
 
-def test_held_queue(make_app: Callable[..., ConsoleApp], pulses: dict[str, Any], snap_compare: Any):
+async def test_held_queue(
+    make_app: Callable[..., ConsoleApp], pulses: dict[str, Any], text_compare: Callable[..., Awaitable[bool]]
+):
     """A queue that starts nothing, and a run in it that is held by itself."""
     hold_queue(pulses, QueueState.HELD)
     app = make_app()
     hold_run(app.home)
 
-    assert snap_compare(app, terminal_size=(80, 24), run_before=keys("slash", *"status:held"))
+    assert await text_compare(app, terminal_size=SMALL, run_before=keys("slash", *"status:held"))
 
 
-def test_too_small(make_app: Callable[..., ConsoleApp], snap_compare: Any):
+async def test_too_small(make_app: Callable[..., ConsoleApp], text_compare: Callable[..., Awaitable[bool]]):
     """A terminal that cannot hold the screen says how large it has to be."""
-    assert snap_compare(make_app(), terminal_size=(50, 12), run_before=keys())
+    assert await text_compare(make_app(), terminal_size=(50, 12), run_before=keys())
 
 
 @pytest.mark.parametrize("state", ["home", "new-planned", "run-gradients", "comparison-table"])
@@ -133,4 +133,4 @@ def test_ascii_without_colour(
     monkeypatch.setenv("LANG", "C")
     monkeypatch.setenv("NO_COLOR", "1")
 
-    assert snap_compare(make_app(), terminal_size=(80, 24), run_before=keys(*STATES[state]))
+    assert snap_compare(make_app(), terminal_size=SMALL, run_before=keys(*STATES[state]))

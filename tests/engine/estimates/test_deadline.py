@@ -41,6 +41,13 @@ def test_a_device_with_two_places_trains_two_at_once():
     assert ends([job(10), job(10), job(10)], {"cpu": [0.0, 0.0]}) == [10, 10, 20]
 
 
+def test_a_run_that_fills_a_device_waits_for_all_its_places_and_lets_none_pass():
+    """A wide network among narrow ones on the two cores of a CPU."""
+    wide = Job(seconds=10, devices=("cpu",), fills=("cpu",))
+
+    assert ends([job(4), wide, job(1), job(1)], {"cpu": [0.0, 0.0]}) == [4, 14, 15, 15]
+
+
 def test_a_run_without_a_device_never_ends():
     """Its GPU is gone."""
     assert ends([job(1, "cuda:7"), job(1)], ONE) == [None, 1]

@@ -14,11 +14,13 @@ from engine.runs.directory import ExitReason, RunDirectory
 from engine.runs.journal import Started, Step
 from engine.runs.launcher import WorkerHolds
 from engine.scheduler import placement
+from engine.spec import places
 from engine.spec.devices import CPU, Device, MemoryReading
 from engine.spec.precision import Precision
 from engine.spec.recipes import recipe
 from engine.spec.run import DataSpec
 from engine.spec.settings import Settings
+from models.catalog import model_spec
 from tests.engine.scripted import GPUS, Scene, scene, spec_of
 
 THREE_ON_THE_FIRST = Settings(slots={"cuda:0": 3})
@@ -165,21 +167,86 @@ def test_threads_are_divided_among_the_slots(
     home: Home, monkeypatch: pytest.MonkeyPatch, num_slots: int, cores: int, expected: int | None
 ):
     """A worker that has its device for itself takes what torch takes."""
-    monkeypatch.setattr(placement, "num_cores", lambda: cores)
+    monkeypatch.setattr(places, "num_cores", lambda: cores)
     here = scene(home, (CPU,), Settings(slots={"cpu": num_slots}))
     (run,) = here.submit(None)
 
     assert here.launcher.num_threads[run] == expected
 
 
+def submit_of_width(here: Scene, *widths: int) -> list[str]:
+    """Queue a run of each width for any device."""
+    runs = tuple(
+        NewRun(
+            name=f"run{index}-w{width}",
+            spec=msgspec.structs.replace(spec_of(index, None), model=model_spec("he-plain", 8, width=width)),
+        )
+        for index, width in enumerate(widths)
+    )
+    return list(here.ask(Submit(runs=runs)).runs)
+
+
+@pytest.fixture
+def three_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "num_cores", lambda: 3)
+
+
+def test_each_core_trains_a_narrow_network_where_no_number_is_set(home: Home, three_cores: None):
+    """On one thread each, also where it is alone: its numbers do not depend on what else is queued."""
+    here = scene(home, (CPU,))
+    runs = submit_of_width(here, 8, 4, 15, 8)
+
+    assert [run for run, _ in here.started] == runs[:3]
+    assert set(here.launcher.num_threads.values()) == {1}
+    here.end(runs[1], ExitReason.SUCCEEDED)
+    assert [run for run, _ in here.started] == runs
+
+
+def test_a_wide_network_takes_all_cores(home: Home, three_cores: None):
+    """It waits until the narrow ones have left, is not passed by others, and nothing starts beside it."""
+    here = scene(home, (CPU,))
+    narrow, wide, behind = submit_of_width(here, 8, 16, 8)
+    assert [run for run, _ in here.started] == [narrow]
+    notices = [event.text for event in here.supervisor.reader.events(wide) if event.kind == "notice"]
+    assert notices == ["waits for all cores of cpu: narrow networks train there"]
+
+    here.end(narrow, ExitReason.SUCCEEDED)
+    assert [run for run, _ in here.started] == [narrow, wide]
+    assert here.launcher.num_threads[wide] is None
+    assert not here.supervisor.reader.run(behind).device
+
+    here.end(wide, ExitReason.SUCCEEDED)
+    assert [run for run, _ in here.started] == [narrow, wide, behind]
+
+
+def test_a_successor_starts_nothing_beside_a_wide_network(home: Home, three_cores: None):
+    """The worker that it takes over still fills the CPU."""
+    here = scene(home, (CPU,))
+    wide, _ = submit_of_width(here, 16, 8)
+
+    assert here.successor().started == [(wide, "cpu")]
+
+
+@pytest.mark.parametrize(("num_slots", "threads"), [(1, None), (2, 1)])
+def test_a_number_that_is_set_wins_over_the_networks(
+    home: Home, three_cores: None, num_slots: int, threads: int | None
+):
+    """Narrow and wide networks share the CPU as the user says."""
+    here = scene(home, (CPU,), Settings(slots={"cpu": num_slots}))
+    runs = submit_of_width(here, 8, 16, 8)
+
+    assert [run for run, _ in here.started] == runs[:num_slots]
+    assert set(here.launcher.num_threads.values()) == {threads}
+
+
 def test_fewer_threads_than_cores_where_the_environment_says_so(monkeypatch: pytest.MonkeyPatch):
     """Whoever sets OMP_NUM_THREADS shares the machine with others."""
-    monkeypatch.setattr(placement.os, "sched_getaffinity", lambda _pid: set(range(16)), raising=False)
-    monkeypatch.setattr(placement.psutil, "cpu_count", lambda logical: 8)
+    monkeypatch.setattr(places.os, "sched_getaffinity", lambda _pid: set(range(16)), raising=False)
+    monkeypatch.setattr(places.psutil, "cpu_count", lambda logical: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert placement.num_cores() == 8
+    assert places.num_cores() == 8
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert placement.num_cores() == 3
+    assert places.num_cores() == 3
 
 
 @pytest.mark.parametrize("index_lost", [False, True])

@@ -6,8 +6,6 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision import transforms
-from torchvision.transforms.v2 import functional
 
 from engine.training.augmentation import EpochDraws, crop_and_flip, normalise
 
@@ -21,6 +19,9 @@ def random_images(num: int) -> Tensor:
 
 def test_crops_and_flips_equal_torchvision_at_every_offset():
     """All 81 crops, mirrored and not: pad with zeros, crop, then flip, in this order."""
+    # Here: with torch's compiler, which it imports, it takes longer to load than all tests to be collected.
+    from torchvision.transforms.v2 import functional
+
     offsets = torch.tensor(ALL_OFFSETS * 2)
     flips = torch.arange(2 * len(ALL_OFFSETS)) >= len(ALL_OFFSETS)
     images = random_images(len(flips))
@@ -51,6 +52,8 @@ def test_an_empty_batch_stays_one():
 
 def test_normalised_images_equal_totensor_and_normalize():
     """Every byte in every channel, in float32, as the textbook loop feeds them."""
+    from torchvision import transforms
+
     images = torch.arange(256, dtype=torch.uint8).repeat(12).view(1, 32, 32, 3)
     images = torch.cat([images, images.roll(1, 3), images.roll(2, 3), random_images(5)])
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])

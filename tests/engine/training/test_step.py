@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 import torch
-import torchvision.transforms.functional as TF
 from torch import Tensor, nn
 
 from engine.spec.recipes import recipe
@@ -63,6 +62,9 @@ class Textbook:
     dtype: torch.dtype
 
     def image(self, index: int, offset: Tensor, flip: bool) -> Tensor:
+        # Here: with torch's compiler, which it imports, it takes longer to load than all tests to be collected.
+        import torchvision.transforms.functional as TF
+
         image = self.data.train_images[index].permute(2, 0, 1)
         image = TF.crop(TF.pad(image, [4, 4, 4, 4]), int(offset[0]), int(offset[1]), 32, 32)
         image = TF.hflip(image) if flip else image
@@ -190,6 +192,8 @@ def test_the_last_partial_batch_is_trained_on():
 
 def test_without_augmentation_the_images_are_as_they_are():
     """The recipe's augment turns crop and flip off, and nothing else."""
+    import torchvision.transforms.functional as TF
+
     spec, data = (
         a_spec("he-resnet", 8, recipe=recipe("reference", augment=False, batch_size=4, precision="fp32")),
         random_data(),
