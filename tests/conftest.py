@@ -8,14 +8,18 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from unittest import mock
 
 import numpy as np
 import pytest
 
+from console import cli
 from engine.base.locks import read_pid
 from engine.base.paths import Home
 from engine.control import launch
@@ -27,6 +31,13 @@ PATIENCE_SECONDS = 120.0
 NUM_KILLS = 1000
 FIGURE = "figure"
 TINY_CLASSES = ("down", "up", "left", "right")
+# One thread, here and in what is started: on few cores, small networks lose more to waiting for each other than they
+# gain, a hundredfold where other tests run beside them. torch reads it when it is loaded.
+os.environ["OMP_NUM_THREADS"] = "1"
+ENVIRONMENT = dict(os.environ)
+"""What this process was started with."""
+READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_")
+"""Beginnings of the names that a Python process reads only while it starts."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -82,6 +93,60 @@ def tiny_images(num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
+def needs_process(env: dict[str, str]) -> bool:
+    """Whether a command in this environment has to start a process of its own to show what it does."""
+    return threading.current_thread() is not threading.main_thread() or any(
+        env.get(name) != ENVIRONMENT.get(name)
+        for name in env.keys() | ENVIRONMENT.keys()
+        if name.startswith(READ_AT_START) and name != "PYTHONDONTWRITEBYTECODE"
+    )
+
+
+def run_here(words: Sequence[str], env: dict[str, str], patience_seconds: float) -> tuple[int, str, str]:
+    """Run a command in this process, which saves starting one; returns its exit status, stdout and stderr.
+
+    An exception that the command lets through fails the test, with its traceback.
+    """
+
+    def give_up(*_: Any) -> NoReturn:
+        raise TimeoutError(f"{words} did not end within {patience_seconds:g} s")
+
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as out,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as err,
+        Path(os.devnull).open() as nothing,
+    ):
+        streams = {"stdin": nothing, "stdout": out, "stderr": err}
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGALRM, signal.SIGINT)}
+        try:
+            with (
+                mock.patch.dict(os.environ, env, clear=True),
+                mock.patch.multiple(sys, argv=["depthscope", *words], **streams),
+                mock.patch.multiple(sys, **{f"__{name}__": stream for name, stream in streams.items()}),
+            ):
+                signal.signal(signal.SIGALRM, give_up)
+                signal.setitimer(signal.ITIMER_REAL, patience_seconds)
+                cli.main()
+            status: Any = 0
+        except SystemExit as end:
+            status = end.code or 0
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read())
+    return status, *texts  # type: ignore[return-value]
+
+
+def read_end(words: Sequence[str], status: int | None, returned: int, stdout: str, stderr: str) -> str:
+    """What a command that has ended printed: stdout alone where it was to succeed; fails where it ended otherwise."""
+    assert status in (None, returned), f"{words}: status {returned}\n{stdout}\n{stderr}"
+    return stdout if status == 0 else stdout + stderr
+
+
 class TestHome:
     """A home with a tiny dataset in it, and the command line over it."""
 
@@ -89,7 +154,6 @@ class TestHome:
 
     def __init__(self, root: Path) -> None:
         self.home = Home(root).create()
-        # One thread: on few cores, small networks lose more to waiting for each other than they gain.
         self.env = {**os.environ, "DEPTHSCOPE_HOME": str(root), "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
         # A worker starts in two seconds rather than five where torch need not be compiled again each time.
         self.env.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -107,7 +171,16 @@ class TestHome:
         return [sys.executable, "-P", "-m", "console.cli", *words]
 
     def cli(self, *words: str, status: int | None = 0, patience_seconds: float = PATIENCE_SECONDS) -> str:
-        """Run a command to its end and return what it printed; fails unless it ends with the status, None being any."""
+        """Run a command to its end and return what it printed; fails unless it ends with the status, None being any.
+
+        It runs in this process where that shows the same.
+        """
+        if needs_process(self.env):
+            return self.cli_apart(*words, status=status, patience_seconds=patience_seconds)
+        return read_end(words, status, *run_here(words, self.env, patience_seconds))
+
+    def cli_apart(self, *words: str, status: int | None = 0, patience_seconds: float = PATIENCE_SECONDS) -> str:
+        """The same, always in a process of its own, as a shell would start it."""
         done = subprocess.run(
             self.command(*words),
             env=self.env,
@@ -116,8 +189,7 @@ class TestHome:
             timeout=patience_seconds,
             stdin=subprocess.DEVNULL,
         )
-        assert status in (None, done.returncode), f"{words}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout if status == 0 else done.stdout + done.stderr
+        return read_end(words, status, done.returncode, done.stdout, done.stderr)
 
     def json(self, *words: str) -> Any:
         """What a command prints with --json."""

@@ -40,6 +40,9 @@ class BoundHome(TestHome):
     def command(self, *words: str) -> list[str]:
         return unprivileged(super().command(*words))
 
+    def cli(self, *words: str, **options: Any) -> str:
+        return self.cli_apart(*words, **options)
+
     def without(self, safeguard: str) -> None:
         """Take a safeguard out of all that is started from now on."""
         changed = self.home.root.with_name("changed")

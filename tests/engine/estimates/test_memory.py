@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 import pytest
 import torch
@@ -17,16 +15,6 @@ from models.activations import saved_bytes
 from models.catalog import ModelSpec, label, model_spec
 from models.cost import num_parameters
 from tests.memory_trace import LiveStorages, saved_by_autograd, unlearnt_data, without_drawing
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small convolutions on a shared machine wait for the slowest thread, a hundredfold longer than they work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
 
 SIZES = {"num_train": 50_000, "num_test": 10_000}
 BATCH = 32
