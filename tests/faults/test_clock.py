@@ -58,6 +58,7 @@ def run_of(home: TestHome, run: str) -> Run:
         return reader.run(run)
 
 
+@pytest.mark.slow
 def test_a_clock_set_by_a_day_changes_no_duration_no_order_and_no_state(
     home: TestHome, clock: Clock, wait_until: Callable[..., Any], figure: Callable[[str], None]
 ):
@@ -112,6 +113,7 @@ def greet(home: TestHome) -> Any:
         return connection.ask(Hello())
 
 
+@pytest.mark.slow
 def test_what_a_run_takes_beside_its_epochs_goes_by_no_wall_clock(home: TestHome, clock: Clock):
     """It is what plans go by: a day too much would put every end off by a day."""
     began = time.monotonic()
@@ -143,6 +145,7 @@ def test_a_repeated_request_is_known_whatever_the_clock_says(home: TestHome, clo
         assert len(reader.runs()) == 1
 
 
+@pytest.mark.slow
 def test_a_worker_is_stalled_by_the_monotonic_clock_alone(home: TestHome, wait_until: Callable[..., Any]):
     """A run from which nothing has come for a minute is stalled, one that was heard this instant is not; whatever the
     time of day of its last line."""

@@ -143,6 +143,7 @@ def check(endings: Sequence[Ending]) -> None:
     assert not bad, bad
 
 
+@pytest.mark.slow
 def test_a_console_ended_at_any_moment_leaves_the_terminal_as_it_was(
     home: Any, training: str, wait_until: Callable[..., Any], figure: Callable[[str], None]
 ):
@@ -188,6 +189,7 @@ def test_a_console_ended_while_a_screen_opens_leaves_no_traceback(seconds: float
         assert b"Traceback" not in terminal.output
 
 
+@pytest.mark.slow
 def test_a_console_that_cannot_restore_its_terminal_would_be_seen(bare_home: Any):
     """The control: killed by SIGKILL with its screen up, it leaves everything behind, and the check says so."""
     first_frame, _ = one_life(bare_home)
@@ -208,6 +210,7 @@ def test_a_console_that_cannot_restore_its_terminal_would_be_seen(bare_home: Any
     }
 
 
+@pytest.mark.slow
 def test_a_traceback_of_a_console_that_is_loaded_without_safeguard_would_be_seen(bare_home: Any):
     """The control: without what the entry point does against Ctrl-C, loading it is interrupted with a traceback."""
 

@@ -114,6 +114,7 @@ def count_wrong(home: TestHome, bystander: Bystander, num_rounds: int, wait_unti
     return wrong
 
 
+@pytest.mark.slow
 def test_eight_engines_at_once_are_one_and_touch_nobody(
     home: TestHome, bystander: Bystander, wait_until: Callable[..., Any], figure: Callable[[str], None]
 ):

@@ -97,6 +97,7 @@ def is_waiting(home: TestHome, run: str) -> bool:
     return found is not None and found.waits_for_disk
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left_bytes", [0, LEFT_FOR_LINES_BYTES])
 def test_a_run_whose_disk_is_full_rests_and_goes_on_by_itself(
     small_home: TestHome, small_disk: Path, wait_until: Callable[..., Any], left_bytes: int
@@ -148,6 +149,7 @@ def test_a_run_whose_disk_is_full_rests_and_goes_on_by_itself(
         assert same_weights(home, undisturbed, run)
 
 
+@pytest.mark.slow
 def test_without_the_word_for_it_a_full_disk_would_not_let_the_run_rest(
     small_home: TestHome, small_disk: Path, tmp_path: Path, wait_until: Callable[..., Any]
 ):

@@ -111,6 +111,7 @@ def test_workers_killed_at_random_instants_end_with_the_weights_of_one_never_kil
     check_nothing_lost(home, undisturbed, run, epochs=25, num_kills=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("left_out", "plan"), CONTROLS.items())
 def test_with_a_safeguard_taken_out_of_the_worker_a_kill_is_seen(
     home: Any, left_out: str, plan: str, undisturbed_run: Path

@@ -14,6 +14,7 @@ from engine.control.launch import EXIT_LOCKED, ensure_engine, is_serving
 from engine.runs.launcher import signal_holder
 
 
+@pytest.mark.slow
 def test_fifty_engines_started_at_once_are_one(bare_home: Any):
     """Fifty commands that each start an engine where there is none."""
     started = [bare_home.start("engine", "start") for _ in range(50)]

@@ -83,6 +83,7 @@ def test_a_worker_that_dies_of_something_is_resumed_and_its_cause_is_named(home:
     strike_once(home, CAUSES, figure)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("memory_cgroup")
 def test_a_worker_that_the_kernel_ends_for_want_of_memory_is_resumed_and_its_cause_is_named(
     home: Any, figure: Callable[[str], None]
@@ -113,6 +114,7 @@ def fail_three_times(home: Any, *misfortunes: tuple[str, str, str]) -> None:
         assert all(places[misfortune] in logged for misfortune in three)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_three_times_of_something_has_failed_and_the_queue_goes_on(home: Any):
     """Three times without a checkpoint in between, whatever of; the last line of the error says of what at last."""
     fail_three_times(home, ("illegal memory access", "illegal memory access", "segmentation fault"))
@@ -124,6 +126,7 @@ def test_a_worker_that_dies_three_times_of_the_same_has_failed(home: Any):
     fail_three_times(home, ("segmentation fault",) * 3, ("illegal memory access",) * 3)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_no_worker_lived_to_tell_of_is_progress(home: Any):
     """Each of three workers dies between its first checkpoint and the line that tells of it: the run gets on."""
     sabotaged(home)
@@ -133,6 +136,7 @@ def test_a_checkpoint_that_no_worker_lived_to_tell_of_is_progress(home: Any):
     assert len(events(home, run, "crashed")) == MAX_CRASHES
 
 
+@pytest.mark.slow
 def test_runs_out_of_memory_have_failed_with_what_would_fit(
     home: Any, wait_until: Callable[..., Any], figure: Callable[[str], None]
 ):
@@ -195,6 +199,7 @@ def diverge(home: Any, cases: list[tuple[str, int, str, int]]) -> None:
         assert not home.directory(run).weights.exists()
 
 
+@pytest.mark.slow
 def test_numbers_that_are_none_end_a_run_as_diverged_with_its_last_good_checkpoint(home: Any):
     """Before and behind an update, NaN and infinity, in a weight and in an image; the last checkpoint stays."""
     sabotaged(home)
@@ -208,6 +213,7 @@ def test_all_numbers_that_are_none_end_a_run_as_diverged(home: Any):
     diverge(home, NOT_FINITE)
 
 
+@pytest.mark.slow
 def test_numbers_that_are_none_would_be_seen_in_a_checkpoint(home: Any):
     """The control: with nobody looking at losses and weights, the check of them fails."""
     sabotaged(home, "watch over numbers")

@@ -114,6 +114,7 @@ def test_a_home_that_may_not_be_written_is_said_in_one_line(bound: BoundHome, wo
     check_said(bound, words, fault)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "fault"), [(("engine", "start"), "read-only"), (("ls",), "foreign")])
 def test_a_home_that_may_not_be_written_would_be_a_traceback_without_a_look_at_it(
     bound: BoundHome, words: tuple[str, ...], fault: str
@@ -129,6 +130,7 @@ def state(bound: BoundHome, run: str) -> Any:
         return reader.run(run)
 
 
+@pytest.mark.slow
 def test_a_home_that_becomes_read_only_under_a_training_engine_is_waited_for(
     bound: BoundHome, wait_until: Callable[..., Any]
 ):
@@ -149,6 +151,7 @@ def test_a_home_that_becomes_read_only_under_a_training_engine_is_waited_for(
     assert [row["epoch"] for row in bound.json("show", run)["epochs"]] == list(range(1, 21))
 
 
+@pytest.mark.slow
 def test_without_the_word_for_it_a_read_only_home_would_not_let_the_run_rest(
     bound: BoundHome, wait_until: Callable[..., Any]
 ):

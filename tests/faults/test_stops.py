@@ -70,6 +70,7 @@ def test_runs_return_to_the_queue_when_the_machine_is_started_anew(home: Any, wa
         assert metrics(home, undisturbed) == metrics(home, run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_restarted", [True, False], ids=["reboots", "crashes"])
 def test_a_machine_that_goes_down_again_and_again_is_no_fault_of_a_run(
     home: Any, wait_until: Callable[..., Any], is_restarted: bool
@@ -125,6 +126,7 @@ def halt_a_worker(home: Any, wait_until: Callable[..., Any]) -> None:
         check_rows(home, run, reader.run(run).epoch)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_halted_is_stalled_and_never_dead_and_goes_on(home: Any, wait_until: Callable[..., Any]):
     """With commands that lose patience after two seconds."""
     home.env |= {"PYTHONPATH": str(SABOTAGE), "DEPTHSCOPE_STALL_SECONDS": "2"}
