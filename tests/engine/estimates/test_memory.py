@@ -17,7 +17,7 @@ from models.cost import num_parameters
 from tests.memory_trace import LiveStorages, saved_by_autograd, unlearnt_data, without_drawing
 
 SIZES = {"num_train": 50_000, "num_test": 10_000}
-BATCH = 32
+BATCH = 16
 NETWORKS = [
     model_spec("resnet", None, blocks=(2, 1, 1, 1), width=16),
     model_spec("resnet", None, blocks=(1, 2, 2, 1), block="bottleneck", width=8),
