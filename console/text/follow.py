@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from console.text.formatting import UNKNOWN, clean, duration, percent, progress_bar, table
+from console.text.formatting import UNKNOWN, clean, duration, percent, progress_bar, supports_unicode, table
 from console.text.output import narrate, narrate_behind_ctrl_c
 from console.text.status import last_line, left, loss, queue_sentence, rate, state
 from engine.base.errors import EngineUnreachable
@@ -18,6 +18,7 @@ from engine.base.paths import Home
 from engine.client import read
 from engine.control import launch
 from engine.control.queue_state import read_queue
+from engine.estimates.duration import macs
 from engine.index.database import IndexLocked
 from engine.index.queries import Reader, RunUnknown
 from engine.index.reader import Version
@@ -27,9 +28,12 @@ SECONDS_BETWEEN_LOOKS = 0.25
 SECONDS_BETWEEN_ENGINE_CHECKS = 2.0
 EXIT_NOT_SUCCEEDED = 4
 EXIT_INTERRUPTED = 130
+LEAST_SHARE_FOR_ETA = 0.02
 
 
-def follow_until_done(home: Home, runs: Sequence[str], *, name: str, quiet: bool = False) -> None:
+def follow_until_done(
+    home: Home, runs: Sequence[str], *, name: str, quiet: bool = False, in_one_bar: bool = False
+) -> None:
     """Return when every run is finished or rests; the engine is started again if it is gone.
 
     Args:
@@ -37,6 +41,7 @@ def follow_until_done(home: Home, runs: Sequence[str], *, name: str, quiet: bool
         runs: Whole ids.
         name: What to call them when the user leaves.
         quiet: Say nothing on the way.
+        in_one_bar: On a terminal, show one bar for all runs together in place of a table.
 
     Raises:
         RunUnknown: one of them is no longer among the runs of the home.
@@ -49,6 +54,8 @@ def follow_until_done(home: Home, runs: Sequence[str], *, name: str, quiet: bool
         with read(home) as reader:
             if quiet:
                 wait_for(home, reader, runs)
+            elif is_live and in_one_bar:
+                show_bar(home, reader, runs)
             elif is_live:
                 show_live(home, reader, runs)
             else:
@@ -221,3 +228,50 @@ def live_table(runs: Sequence[Run], *, width: int) -> str:
     ]
     header = ["run", "status", "", "epoch", "train loss", "test error", "images/s", "left"]
     return table(header, rows, align="<<<>>>>>", max_width=width)
+
+
+def show_bar(home: Home, reader: Reader, runs: Sequence[str]) -> None:
+    """One bar on stderr for all runs together, at most redrawn every look, and gone when they are done."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    watch, began = Watch(home, reader, runs), time.monotonic()
+    found: list[Run] = []
+    shown = ""
+    # Asked before, for meanwhile standard error is the bar's.
+    unicode = supports_unicode(sys.stderr)
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+        while not found or not all(map(is_done, found)):
+            found = watch.look() or found
+            line = bar_line(found, time.monotonic() - began, width=live.console.width, unicode=unicode)
+            if line != shown:
+                shown = line
+                live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+            watch.pause()
+
+
+def bar_line(runs: Sequence[Run], elapsed_seconds: float, *, width: int, unicode: bool) -> str:
+    """Progress of some runs in a line: a bar, how many are done, what trains now, and the time that is left.
+
+    Args:
+        runs: As they stand; empty before that is known.
+        elapsed_seconds: Since they were queued.
+        width: Columns of the terminal.
+        unicode: Whether the terminal shows more than ASCII.
+    """
+    share = fraction_of_work(runs)
+    num_done = sum(map(is_done, runs))
+    # Before that, starting the workers is most of what has been measured.
+    eta = f"ETA {duration(elapsed_seconds * (1 - share) / share)}" if share >= LEAST_SHARE_FOR_ETA else "ETA -"
+    epochs = [
+        f"{clean(run.name)} {run.epoch}/{run.spec.recipe.epochs}" for run in runs if run.status is RunStatus.RUNNING
+    ]
+    bar = progress_bar(share, min(30, max(10, width - 70)), unicode)
+    return f"{bar} {math.floor(100 * share):3d} %  {num_done}/{len(runs)} runs  {eta}  {', '.join(epochs)}"
+
+
+def fraction_of_work(runs: Sequence[Run]) -> float:
+    """How much of the training of some runs is done, each counted by its multiply-accumulates; 0 of none."""
+    work = [(macs(run.spec.model) * run.spec.recipe.epochs, 1.0 if is_done(run) else run.fraction_done) for run in runs]
+    return sum(size * done for size, done in work) / (sum(size for size, _ in work) or 1)

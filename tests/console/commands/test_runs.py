@@ -8,8 +8,13 @@ from typing import Any
 
 import pytest
 
+from console.commands.quickstart import quickstart
+from engine.base.errors import UsageError
+from engine.base.paths import Home
+from engine.control.protocol import NewRun
 from engine.index.database import Database
 from engine.runs.journal import Epoch, read_journal
+from tests.terminal import Terminal, terminal_env
 
 BASE = ("--data", "tiny", "--width", "4", "--batch-size", "20", "--epochs", "2")
 
@@ -181,15 +186,50 @@ def test_without_a_command_the_help_is_shown(bare_home: Any):
     assert "quickstart" in bare_home.cli(status=2)
 
 
-def test_quickstart_trains_draws_compares_and_says_what_depth_did(home: Any):
-    """The first thing that the README asks for, on a dataset small enough for a test."""
-    text = home.cli("quickstart", "--data", "tiny", "--epochs", "1")
+def test_quickstart_shows_progress_then_curves_table_verdict_and_what_comes_next(home: Any):
+    """The first thing that the README asks for, on a dataset small enough for a test, and with one seed."""
+    words = ("quickstart", "--data", "tiny", "--epochs", "1", "--seed", "0", "--precision", "fp32")
+    with Terminal(home.command(*words), terminal_env(home)) as terminal:
+        assert terminal.wait(patience_seconds=120) == 0
+        terminal.read(1.0)
+    text = terminal.output.decode().replace("\r", "")
 
-    assert "Training loss" in text
-    assert "Test error %" in text
-    for network in ("he-plain8", "he-resnet8", "he-plain44", "he-resnet44"):
-        assert re.search(rf"^{network}-w8-c4 .* \d+\.\d\d \(n=1\)", text, re.MULTILINE)
-    assert re.search(r"^no claim from one seed: he-plain44-w8-c4 trains .* than he-plain8-w8-c4", text, re.MULTILINE)
+    networks = ("he-plain8", "he-resnet8", "he-plain44", "he-resnet44")
+    shown = (
+        r"[▇▁]{10,} +\d+ %  \d/4 runs  ETA ",
+        r"Training error % +▼",
+        r"Test error % +▼",
+        *(rf"^{network}-w8-c4 .* \d+\.\d\d \(n=1\)" for network in sorted(networks)),
+        r"^no claim from one seed: he-plain44-w8-c4 trains .* than he-plain8-w8-c4",
+        r"^  depthscope report exp\S+ -o report ",
+    )
+    found = [re.search(pattern, text, re.MULTILINE) for pattern in shown]
+    missing = [pattern for pattern, match in zip(shown, found, strict=True) if match is None]
+    assert not missing, text
+    first = [match.start() for match in (found[0], found[1], found[2], found[-2], found[-1]) if match]
+    assert first == sorted(first)
+
+
+def test_quickstart_trains_three_seeds_of_four_networks_the_longest_first(home: Any, monkeypatch: pytest.MonkeyPatch):
+    """As many training images as there are, where a dataset has fewer."""
+    from engine import client
+
+    submitted: list[NewRun] = []
+
+    def submit(_home: Home, planned: list[NewRun], experiment: str | None) -> None:
+        submitted.extend(planned)
+        raise UsageError("nothing is trained here")
+
+    monkeypatch.setenv("DEPTHSCOPE_HOME", str(home.home.root))
+    monkeypatch.setattr(client, "submit", submit)
+    with pytest.raises(UsageError, match="nothing is trained here"):
+        quickstart("tiny")
+
+    assert [run.spec.model.depth for run in submitted] == [44] * 6 + [8] * 6
+    assert {(run.spec.model.architecture, run.spec.seed) for run in submitted} == {
+        (architecture, seed) for architecture in ("he-plain", "he-resnet") for seed in (0, 1, 2)
+    }
+    assert {run.spec.data.train_images for run in submitted} == {200}
 
 
 def test_quickstart_takes_an_imported_copy_of_cifar_and_else_synthetic_images_and_says_which(

@@ -7,6 +7,11 @@ import shutil
 import signal
 from typing import Any
 
+import msgspec
+
+from console.text.follow import bar_line, fraction_of_work
+from console.text.formatting import duration
+from engine.runs.run import RunStatus
 from tests.terminal import Terminal, terminal_env
 
 LEFT = "stopped following; training goes on: `depthscope follow {run}` watches it again"
@@ -59,3 +64,22 @@ def test_who_is_interrupted_in_a_pipe_says_so_in_one_line(home: Any):
 
     assert "queued" in lines[1]
     assert (follower.returncode, said) == (130, f"{LEFT.format(run=run)}\n")
+
+
+def test_the_bar_counts_runs_by_their_work_and_tells_the_time_left(home: Any):
+    """A deep run weighs as much as several shallow ones; nothing is said of the time before something was measured."""
+    home.cli("queue", "hold")
+    words = ("-a", "he-resnet", "-d", "8,32", "--width", "4", "--data", "tiny", "--batch-size", "20", "--epochs", "4")
+    ids = [run["id"] for run in home.json("train", *words, "--detach")["runs"]]
+    with home.reader() as reader:
+        shallow, deep = (reader.run(run) for run in ids)
+    done, all_done = (msgspec.structs.replace(run, status=RunStatus.FINISHED) for run in (shallow, deep))
+    half = msgspec.structs.replace(deep, status=RunStatus.RUNNING, epoch=2, step=20, total_steps=40)
+    share = fraction_of_work([done, half])
+
+    assert 0.5 < share < 0.65
+    assert bar_line([shallow, deep], 3.0, width=80, unicode=False) == f"{'.' * 10}   0 %  0/2 runs  ETA -  "
+    line = bar_line([done, half], 60.0, width=100, unicode=True)
+    assert line.startswith("▇" * int(30 * share) + "▁")
+    assert f" {int(100 * share)} %  1/2 runs  ETA {duration(60 / share - 60)}  {deep.name} 2/4" in line
+    assert "100 %  2/2 runs  ETA" in bar_line([done, all_done], 90.0, width=100, unicode=True)
