@@ -23,7 +23,7 @@ from engine.base.errors import DepthscopeError, UsageError
 from engine.base.locks import hold
 from engine.base.logs import CappedLog
 from engine.base.paths import Home, open_private
-from engine.base.system import most_clients, peer_uid, raise_descriptor_limit
+from engine.base.system import max_clients, peer_uid, raise_descriptor_limit
 from engine.base.version import PROTOCOL, VERSION
 from engine.control.launch import EXIT_LOCKED
 from engine.control.protocol import (
@@ -81,7 +81,7 @@ class Engine:
         self._submitting = asyncio.Lock()
         self._clients: dict[asyncio.StreamWriter, None] = {}
         """In the order in which they were heard last."""
-        self._most_clients = most_clients()
+        self._max_clients = max_clients()
         self._rebuilt_at = -math.inf
 
     async def serve(self, ready: int | None) -> None:
@@ -177,7 +177,7 @@ class Engine:
         A client holds a descriptor for as long as it likes, and without descriptors nothing works here.
         """
         self._clients[writer] = None
-        if len(self._clients) > self._most_clients:
+        if len(self._clients) > self._max_clients:
             silent = next(iter(self._clients))
             del self._clients[silent]
             silent.transport.abort()

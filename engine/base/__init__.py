@@ -1,1 +1,1 @@
-"""What every other room stands on: paths, locks, logs, units, errors. Imports nothing of ours."""
+"""Paths, locks, logs, units and errors, used by every other package; imports none of them."""

@@ -1,29 +1,29 @@
-"""What a user can meet when something is wrong, each with the exit code it ends a command with."""
+"""Errors shown to users, each with the exit code of the command that raises it."""
 
 from __future__ import annotations
 
 
 class DepthscopeError(Exception):
-    """An error that a user can act on; its text is one line that names the value and the remedy."""
+    """An error a user can act on; its text is one line with the value and the remedy."""
 
     exit_code = 1
 
 
 class UsageError(DepthscopeError):
-    """What was asked for cannot be done as asked; nothing was written."""
+    """Invalid request; nothing was written."""
 
     exit_code = 2
 
 
 class EngineUnreachable(DepthscopeError):
-    """No engine answers, and none could be started."""
+    """The engine does not respond and could not be started."""
 
     exit_code = 3
 
 
 class DatasetError(UsageError):
-    """A dataset is unknown, incomplete or damaged."""
+    """Unknown, incomplete or damaged dataset."""
 
 
 class CheckpointDamaged(DepthscopeError):
-    """A checkpoint does not match its own checksum, or is of another run."""
+    """Checkpoint that fails its checksum or belongs to another run."""

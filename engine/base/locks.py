@@ -1,4 +1,7 @@
-"""Lock files: who holds one lives. They are never unlinked, so that all who lock one lock the same file."""
+"""Lock files: a held lock means its process is alive.
+
+They are never unlinked, so that every process locks the same inode.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ SECONDS_BETWEEN_TRIES = 0.02
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds a lock file; one that does not exist is not held."""
+    """Return whether a process holds a lock file; False if the file does not exist."""
     try:
-        # To ask, it need not be writable, and who made a home read-only has not ended what lives there.
+        # Read-only: a home that was made read-only may still have a live engine.
         descriptor = open_private(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
@@ -31,15 +34,15 @@ def is_held(path: Path) -> bool:
 
 
 def hold(descriptor: int, *, patience_seconds: float, for_child: bool = False) -> bool:
-    """Lock an open lock file for as long as the descriptor stays open, here or in a child that inherits it.
+    """Lock an open lock file until the descriptor is closed, here and in any child that inherits it.
 
     Args:
-        descriptor: Of the lock file.
-        patience_seconds: How long to wait for another holder; whoever asks `is_held` is one for an instant.
-        for_child: Whether a child is to inherit it, so that our own pid must not stand in the file.
+        descriptor: Open lock file.
+        patience_seconds: How long to wait for another holder; `is_held` itself holds the lock for an instant.
+        for_child: Leave our pid out of the file, because a child will inherit the lock.
 
     Returns:
-        Whether it is ours; our pid stands in it then, for display.
+        Whether we hold the lock. If so, the file contains our pid, for display.
     """
     deadline = time.monotonic() + patience_seconds
     while True:
@@ -56,15 +59,15 @@ def hold(descriptor: int, *, patience_seconds: float, for_child: bool = False) -
 
 
 def write_pid(descriptor: int, pid: int) -> None:
-    """Note whose a lock is; only who holds it may write here."""
+    """Record the holder's pid in a lock file; only the holder may call this."""
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{pid}\n".encode(), 0)
 
 
 def read_pid(path: Path) -> int | None:
-    """The pid in a lock file: of whoever holds it now or held it last; None where there is none."""
+    """Return the pid of a lock's current or last holder; None if the file has none."""
     try:
-        word = path.read_text().strip()
+        content = path.read_text().strip()
     except FileNotFoundError:
         return None
-    return int(word) if word.isascii() and word.isdigit() else None
+    return int(content) if content.isascii() and content.isdigit() else None

@@ -1,4 +1,4 @@
-"""Logs that cannot grow without end: of one that is too long the end is kept, and how much was dropped is said."""
+"""Logs of limited size: one that grows too long keeps its end and notes how much was dropped."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ KEPT_LOG_BYTES = 1 << 20
 
 
 def cap_log(path: Path, *, max_bytes: int = MAX_LOG_BYTES, kept_bytes: int = KEPT_LOG_BYTES) -> bool:
-    """Drop the beginning of a log that has grown too long; whoever appends to it goes on doing so.
+    """Drop the beginning of a log that has grown too long.
 
-    It is shortened in place, since its writer, which knows nothing of this, holds it open. What is written in the very
-    instant may be lost.
+    Truncates in place, because the writer keeps the file open. Lines written at that very moment may be lost.
 
     Args:
-        path: Of the log; one that does not exist is short enough.
-        max_bytes: Above this it is too long.
-        kept_bytes: Most that is left of its end, in whole lines where it has lines.
+        path: Log file; it need not exist.
+        max_bytes: Size above which the log is cut.
+        kept_bytes: Upper limit on what is kept from the end, in whole lines if there are any.
 
     Returns:
-        Whether something was dropped.
+        Whether anything was dropped.
 
     Raises:
-        OSError: it cannot be read or written.
+        OSError: the log cannot be read or written.
     """
     try:
         descriptor = open_private(path, os.O_RDWR | os.O_APPEND)
@@ -49,10 +48,10 @@ def cap_log(path: Path, *, max_bytes: int = MAX_LOG_BYTES, kept_bytes: int = KEP
 
 
 class CappedLog(logging.StreamHandler[TextIO]):
-    """Standard error as a log that stays short where it is a file of ours.
+    """Handler for stderr that caps the engine's own log file.
 
     Args:
-        path: The file that standard error may be; a terminal or a service's journal is left alone.
+        path: The engine's log. Nothing is capped when stderr is another file, a terminal or a service's journal.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,5 +65,5 @@ class CappedLog(logging.StreamHandler[TextIO]):
             if (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino):
                 cap_log(self._path)
         except OSError:
-            # No file, or no room for a shorter one: a log is no reason to stop.
+            # A log that cannot be capped must not stop the engine.
             return

@@ -1,23 +1,25 @@
-"""Which of the names that there are a mistyped or unfinished one may have meant."""
+"""Suggestions for mistyped or incomplete names."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
 
-MOST_BEGINNINGS = 4
-"""Names that are shown of those that begin with what was typed."""
+MAX_COMPLETIONS = 4
+"""Limit on suggested names that begin with what was typed."""
 
 
 def hint(word: str, known: Sequence[str]) -> str:
-    """A question for the end of an error: what begins with the word, or else what is nearest; empty where nothing is.
+    """Return "; did you mean ...?" for the end of an error: names that begin with the word, or else the closest one.
+
+    Empty if no name is close.
 
     Args:
-        word: That is none of the names.
-        known: The names, each once.
+        word: What was typed; not one of the names.
+        known: Valid names, without duplicates.
     """
     found = [name for name in known if word and name.startswith(word)]
-    near = found[:MOST_BEGINNINGS] or difflib.get_close_matches(word, known, n=1)
+    near = found[:MAX_COMPLETIONS] or difflib.get_close_matches(word, known, n=1)
     if not near:
         return ""
     more = f" or {len(found) - len(near)} more" if len(found) > len(near) else ""

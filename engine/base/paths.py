@@ -1,4 +1,4 @@
-"""Where things live: one home, everything in it readable by its owner alone."""
+"""Paths inside the home directory, and files and directories only their owner can read."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import platformdirs
 
 from engine.base.errors import UsageError
 
-# sun_path holds 108 bytes on Linux and 104 on macOS, the terminating zero included.
+# sun_path holds 108 bytes on Linux and 104 on macOS, including the terminating zero.
 MAX_SOCKET_PATH_BYTES = 100
 
 
 class LinkRefused(UsageError, OSError):
-    """A link stands where a file of ours should: whoever made it could make us write elsewhere."""
+    """A symbolic link in place of one of our files; following it could write anywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +46,27 @@ class Home:
 
     @property
     def view(self) -> Path:
-        """How the console was left."""
+        """The console's saved view."""
         return self.root / "console.json"
 
     @property
     def queue(self) -> Path:
-        """Whether the queue as a whole is held or drains."""
+        """Whether the queue is held or draining."""
         return self.root / "queue.json"
 
     @property
     def saved_charts(self) -> Path:
-        """Where the console writes charts and logs that a user saves."""
+        """Charts and logs saved from the console."""
         return self.root / "saved"
 
     @property
     def probes(self) -> Path:
-        """How fast networks were when `depthscope plan` tried them."""
+        """Speeds measured by `depthscope plan`."""
         return self.root / "probes.json"
 
     @property
     def incoming(self) -> Path:
-        """Where runs of another machine lie until the engine takes them."""
+        """Staging area for runs imported from another machine."""
         return self.root / "incoming"
 
     @property
@@ -83,12 +83,12 @@ class Home:
 
     @property
     def engine_stopped(self) -> Path:
-        """A mark that somebody has ended the engine, so that only a command starts it again."""
+        """Marker that the engine was stopped on purpose; only a command starts it again."""
         return self.root / "engine.stopped"
 
     @property
     def engine_socket(self) -> Path:
-        """The socket's path; a short one under the runtime directory where the home's own is too long to bind."""
+        """Path of the socket; a short one in the runtime directory if the home's path is too long to bind."""
         path = self.root / "engine.sock"
         if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
             return path
@@ -96,21 +96,21 @@ class Home:
         return short_runtime_directory() / f"{key}.sock"
 
     def create(self) -> Home:
-        """Make the home and its directories, mode 0700, and check that they are ours to write.
+        """Create the home and its directories, mode 0700, and check that they are writable.
 
         Raises:
-            UsageError: the home is a link or a file, belongs to someone else, or cannot be written.
+            UsageError: the home is a link or a file, belongs to another user, or is not writable.
         """
         create_private_directory(self.root)
         if not os.access(self.root, os.W_OK | os.X_OK):
-            raise UsageError(f"{self.root} cannot be written: give yourself write permission, or set DEPTHSCOPE_HOME")
+            raise UsageError(f"{self.root} is not writable: change its permissions, or set DEPTHSCOPE_HOME")
         create_private_directory(self.runs)
         create_private_directory(self.data)
         return self
 
 
 def find_home() -> Home:
-    """DEPTHSCOPE_HOME, or the platform's data directory for a user; not created yet."""
+    """Return DEPTHSCOPE_HOME or the platform's user data directory, without creating it."""
     chosen = os.environ.get("DEPTHSCOPE_HOME")
     if chosen:
         return Home(Path(chosen).expanduser().absolute())
@@ -118,18 +118,17 @@ def find_home() -> Home:
 
 
 def short_runtime_directory() -> Path:
-    """A directory of ours with a short path, for sockets whose natural place has too long a name."""
+    """Create and return a private directory with a short path, for sockets whose usual path is too long."""
     directory = Path(tempfile.gettempdir()) / f"depthscope-{os.getuid()}"
     create_private_directory(directory)
     return directory
 
 
 def create_private_directory(path: Path) -> None:
-    """Make a directory with mode 0700 and its parents as they come; accept an existing one only if it is ours.
+    """Create a directory with mode 0700; accept an existing one only if it is ours. Parents get default modes.
 
     Raises:
-        UsageError: the path is a link or no directory, belongs to another user, is open to others and cannot be
-            closed, or cannot be made.
+        UsageError: the path is a link or not a directory, belongs to another user, or cannot be created.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +136,7 @@ def create_private_directory(path: Path) -> None:
         found = path.lstat()
     except OSError as error:
         raise UsageError(
-            f"{path} cannot be made ({error.strerror}): choose another home with DEPTHSCOPE_HOME"
+            f"cannot create {path} ({error.strerror}): choose another home with DEPTHSCOPE_HOME"
         ) from error
     if not stat.S_ISDIR(found.st_mode):
         raise UsageError(f"{path} is not a directory: choose another home with DEPTHSCOPE_HOME")
@@ -148,22 +147,22 @@ def create_private_directory(path: Path) -> None:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open a file that only its owner may read; returns the descriptor.
+    """Open a file, creating it with mode 0600 if the flags say so, and return its descriptor.
 
     Raises:
-        LinkRefused: it is a link.
-        OSError: it cannot be opened.
+        LinkRefused: the path is a symbolic link.
+        OSError: the file cannot be opened.
     """
     try:
         return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
-        raise LinkRefused(f"{path} is a link, which is not followed: take it away") from error
+        raise LinkRefused(f"{path} is a symbolic link, which depthscope does not follow: remove it") from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file's content so that a reader, or a machine that stops, sees the old or the new, never a part."""
+    """Replace a file's content; a reader, even after a crash, sees either the old content or the new."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     descriptor = open_private(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
@@ -179,7 +178,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make a rename inside a directory survive a power cut."""
+    """Flush a directory, so that a rename inside it survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""What the operating system tells: this boot, who is at the other end of a socket, how many files may be open."""
+"""Facts from the operating system: boot id, owner of a socket's peer, limit on open files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def boot_id() -> str | None:
-    """What Linux calls this start of the machine; None where the kernel does not tell."""
+    """Return Linux's id of the current boot; None on other systems."""
     try:
         return BOOT_ID.read_text().strip() or None
     except OSError:
@@ -21,17 +21,17 @@ def boot_id() -> str | None:
 
 
 def is_another_boot(boot: str | None) -> bool:
-    """Whether something that noted a boot id belongs to another start of the machine than this one."""
+    """Return whether a recorded boot id is from an earlier boot; False if either id is unknown."""
     now = boot_id()
     return boot is not None and now is not None and boot != now
 
 
 LOCAL_PEERCRED = 1
-"""macOS, sys/un.h; the structure begins with a version and the effective uid, four bytes each."""
+"""From macOS's sys/un.h; the structure begins with a version and the effective uid, four bytes each."""
 
 
 def peer_uid(connection: socket.socket) -> int:
-    """The effective uid of the process that connected, as the kernel knows it."""
+    """Return the effective uid of the process at the other end of a Unix socket."""
     if sys.platform == "darwin":
         credentials = connection.getsockopt(0, LOCAL_PEERCRED, 76)
         _version, uid = struct.unpack_from("2I", credentials)
@@ -43,18 +43,18 @@ def peer_uid(connection: socket.socket) -> int:
 
 WANTED_DESCRIPTORS = 8192
 OWN_DESCRIPTORS = 512
-"""Of these, or half where there are fewer: for the index, journals, locks, logs, and the pipes of what is started."""
+"""Reserved, at most half of the limit, for the index, journals, locks, logs and pipes of child processes."""
 
 
-def most_clients() -> int:
-    """Clients that this process may have at a time and still open what it works with."""
+def max_clients() -> int:
+    """Return how many clients may connect at a time without exhausting the descriptors the engine itself needs."""
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     num = WANTED_DESCRIPTORS if soft == resource.RLIM_INFINITY else min(soft, WANTED_DESCRIPTORS)
     return num - min(OWN_DESCRIPTORS, num // 2)
 
 
 def raise_descriptor_limit() -> None:
-    """Allow as many descriptors as clients need, where the system lets us."""
+    """Raise the limit on open files towards WANTED_DESCRIPTORS, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, WANTED_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,4 +1,4 @@
-"""Durations and amounts of memory as people write and read them. Imports nothing heavy."""
+"""Durations and sizes in readable form. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 
 def duration(seconds: float | None) -> str:
-    """A span of time in at most two units: 3.2 s, 41 s, 12m05, 2h13, 3 d 4 h."""
+    """Format a duration in at most two units: 3.2 s, 41 s, 12m05, 2h13, 3 d 4 h."""
     if seconds is None or not math.isfinite(seconds):
         return UNKNOWN
     if seconds < 0:
@@ -28,7 +28,7 @@ def duration(seconds: float | None) -> str:
 
 
 UNKNOWN = "-"
-"""What stands for an amount that is not known."""
+"""Placeholder for an unknown amount."""
 UNITS: dict[str, int] = {
     "": 1,
     "b": 1,
@@ -40,14 +40,14 @@ SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([a-z]*)", re.IGNORECASE)
 
 
 def parse_size(text: str, what: str) -> int:
-    """Bytes of a size such as `6GiB`, `6144 MiB`, `6.5GB` or `6442450944`.
+    """Parse a size such as `6GiB`, `6144 MiB`, `6.5GB` or `6442450944` into bytes.
 
     Args:
-        text: As typed; letters of either case.
-        what: Its name, for the message.
+        text: As typed; case does not matter.
+        what: Name of the value in the error.
 
     Raises:
-        ValueError: it is no size, or none at all; the text names the value and what is expected.
+        ValueError: the text is not a size, or is less than 1 byte.
     """
     found = SIZE.fullmatch(text.strip())
     if found is None or found[2].lower() not in UNITS:
@@ -59,7 +59,7 @@ def parse_size(text: str, what: str) -> int:
 
 
 def size_as_typed(size: int) -> str:
-    """A size as `parse_size` reads it back to the byte: `6GiB`, `6144MiB`, else the number."""
+    """Format a size so that `parse_size` gives it back exactly: `6GiB`, `6144MiB`, or the number of bytes."""
     for unit in ("GiB", "MiB"):
         if size % UNITS[unit.lower()] == 0:
             return f"{size // UNITS[unit.lower()]}{unit}"
@@ -67,7 +67,7 @@ def size_as_typed(size: int) -> str:
 
 
 def byte_size(num_bytes: float | None) -> str:
-    """Memory in three digits, in powers of 1024: 512 B, 1.50 GiB, 139 GiB."""
+    """Format bytes with three digits in powers of 1024: 512 B, 1.50 GiB, 139 GiB."""
     if num_bytes is None or not math.isfinite(num_bytes):
         return UNKNOWN
     if abs(num_bytes) < 1024:
@@ -76,7 +76,7 @@ def byte_size(num_bytes: float | None) -> str:
 
 
 def in_three_digits(value: float, base: int, units: tuple[str, ...]) -> str:
-    """A value in the largest unit of which there is at least one, as it reads after rounding."""
+    """Format a value with three digits in the largest unit that keeps it at 1 or above after rounding."""
     unit = 0
     # 999.5 of a unit would read 1000.
     while abs(value) >= min(base, 999.5) and unit < len(units) - 1:

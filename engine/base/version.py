@@ -1,6 +1,6 @@
-"""The one place that holds the version; console and engine compare it when they meet."""
+"""Versions of depthscope and its protocol; console and engine compare them on connecting."""
 
 VERSION = "0.1.0"
 
 PROTOCOL = 2
-"""Changes when a request or a reply changes its meaning."""
+"""Increased when a request or reply changes its meaning."""
