@@ -1,1 +1,1 @@
-"""What is asked for, on which device, under which settings."""
+"""Run specifications, devices and the engine's settings."""

@@ -1,4 +1,4 @@
-"""What there is to train on: GPUs as NVML tells of them, without torch, or else the CPU."""
+"""Devices to train on: GPUs as listed by NVML, without torch, and the CPU."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from engine.spec.run import RunSpec
 
 
 class Device(msgspec.Struct, frozen=True):
-    """One place where a worker may train."""
+    """A device that a worker can train on."""
 
     name: str
-    """`cuda:N`, numbered as the engine may use them, or `cpu`."""
+    """`cuda:N`, counting only GPUs the engine may use, or `cpu`."""
     visible: str
-    """What CUDA_VISIBLE_DEVICES must be for a worker there; empty hides every GPU."""
+    """Value of CUDA_VISIBLE_DEVICES for a worker on this device; empty hides every GPU."""
     capability: tuple[int, int] | None = None
-    """CUDA compute capability; None of the CPU, or where the driver does not tell."""
+    """CUDA compute capability; None for the CPU or if the driver does not report it."""
     memory_bytes: int | None = None
-    """All that the GPU has; None of the CPU, or where the driver does not tell."""
+    """Total GPU memory; None for the CPU or if the driver does not report it."""
 
     @property
     def native(self) -> tuple[Precision, ...]:
-        """Precisions that it does natively, the preferred first; of a GPU that does not tell, any may be tried."""
+        """Native precisions, preferred first; all of them for a GPU of unknown capability."""
         if not self.visible:
             return of_cpu()
         return of_gpu(AMPERE if self.capability is None else self.capability)
@@ -41,7 +41,7 @@ CPU = Device("cpu", "")
 
 
 class GpuReading(msgspec.Struct, frozen=True, kw_only=True):
-    """What a GPU does just now; None where its driver does not tell."""
+    """Current state of a GPU; None for what its driver does not report."""
 
     name: str
     """`cuda:N`, as in `Device`."""
@@ -52,40 +52,40 @@ class GpuReading(msgspec.Struct, frozen=True, kw_only=True):
     power_watts: float | None
     temperature_celsius: int | None
     foreign_pids: tuple[int, ...] = ()
-    """Processes of other users that compute on it."""
+    """Other users' compute processes on this GPU."""
 
 
 class MemoryReading(msgspec.Struct, frozen=True, kw_only=True):
-    """The memory of a device just now; None where its driver does not tell."""
+    """Current memory of a device; None for what its driver does not report."""
 
     free_bytes: int | None
     total_bytes: int | None
 
 
 class HostReading(msgspec.Struct, frozen=True, kw_only=True):
-    """What the processor and its memory do just now."""
+    """Current load and memory of the host."""
 
     cpu_percent: float
-    """Of all cores together, since the reading before."""
+    """Load over all cores since the previous reading."""
     used_bytes: int
     total_bytes: int
 
 
 def find_devices() -> tuple[Device, ...]:
-    """All GPUs that the environment allows, and the CPU last: it takes runs that ask for it, or all if it is alone."""
+    """List the GPUs allowed by the environment, then the CPU, used on request or when there is no GPU."""
     return (*find_gpus(), CPU)
 
 
 def find_gpus() -> tuple[Device, ...]:
-    """GPUs by their UUIDs, which mean the same to every process whatever the order; none where there is no driver."""
+    """List the allowed GPUs by UUID, which is the same in every process; empty without a driver."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
         return ()
     try:
-        handles = [told(pynvml.nvmlDeviceGetHandleByIndex, index) for index in range(pynvml.nvmlDeviceGetCount())]
-        # A card that has fallen off the bus answers nothing, and takes no other with it.
-        found = {told(pynvml.nvmlDeviceGetUUID, handle): handle for handle in handles if handle is not None}
+        handles = [query_nvml(pynvml.nvmlDeviceGetHandleByIndex, index) for index in range(pynvml.nvmlDeviceGetCount())]
+        # A GPU that has fallen off the bus must not hide the others.
+        found = {query_nvml(pynvml.nvmlDeviceGetUUID, handle): handle for handle in handles if handle is not None}
         handle_of = {text(uuid): handle for uuid, handle in found.items() if uuid is not None}
         return tuple(gpu(f"cuda:{index}", uuid, handle_of[uuid]) for index, uuid in enumerate(allowed(list(handle_of))))
     finally:
@@ -93,19 +93,19 @@ def find_gpus() -> tuple[Device, ...]:
 
 
 def gpu(name: str, uuid: str, handle: Any) -> Device:
-    """One GPU with what its driver tells of it, between nvmlInit and nvmlShutdown."""
-    capability = told(pynvml.nvmlDeviceGetCudaComputeCapability, handle)
-    memory = told(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    """Describe one GPU; call between nvmlInit and nvmlShutdown."""
+    capability = query_nvml(pynvml.nvmlDeviceGetCudaComputeCapability, handle)
+    memory = query_nvml(pynvml.nvmlDeviceGetMemoryInfo, handle)
     return Device(
         name, uuid, None if capability is None else tuple(capability), None if memory is None else memory.total
     )
 
 
 def candidates(asked: str | None, devices: Sequence[Device]) -> tuple[Device, ...]:
-    """The devices that a run may go to: the one it asks for, else every GPU, else the CPU where there is none.
+    """Return the devices a run may use: the one it names, else all GPUs, else the CPU.
 
     Raises:
-        UsageError: it asks for one that is not there.
+        UsageError: the named device does not exist.
     """
     if asked is not None:
         if found := tuple(device for device in devices if device.name == asked):
@@ -115,10 +115,10 @@ def candidates(asked: str | None, devices: Sequence[Device]) -> tuple[Device, ..
 
 
 def check_device(spec: RunSpec, devices: Sequence[Device]) -> None:
-    """Refuse a run for which there is no device here.
+    """Check that a run has a device to train on.
 
     Raises:
-        UsageError: the device that it asks for is not there, or none that it may go to does its precision natively.
+        UsageError: the named device does not exist, or no allowed device supports the precision natively.
     """
     possible = candidates(spec.device, devices)
     if not any(can_compute(device, spec.recipe.precision) for device in possible):
@@ -130,12 +130,12 @@ def check_device(spec: RunSpec, devices: Sequence[Device]) -> None:
 
 
 def can_compute(device: Device, precision: Precision) -> bool:
-    """Whether a device does a precision natively."""
+    """Return whether a device supports a precision natively."""
     return precision is Precision.AUTO or precision in device.native
 
 
 def allowed(uuids: list[str]) -> list[str]:
-    """Those that CUDA_VISIBLE_DEVICES lets us use, in its order; all where it is not set."""
+    """Filter and order UUIDs by CUDA_VISIBLE_DEVICES; all of them if it is not set."""
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
         return uuids
@@ -144,14 +144,14 @@ def allowed(uuids: list[str]) -> list[str]:
         matches = [uuids[int(word)]] if word.isdigit() and int(word) < len(uuids) else []
         matches = matches or ([uuid for uuid in uuids if word and uuid.startswith(word)])
         if len(matches) != 1:
-            # CUDA itself stops at the first entry that it does not know.
+            # CUDA itself stops at the first unknown entry.
             break
         found.append(matches[0])
     return found
 
 
 def device_name(device: Device) -> str:
-    """What a device calls itself, as its driver tells without torch; the same words as a worker's journal has."""
+    """Return a device's model name, as in a worker's journal, without torch."""
     if not device.visible:
         return cpu_name()
     try:
@@ -159,22 +159,22 @@ def device_name(device: Device) -> str:
     except pynvml.NVMLError:
         return device.name
     try:
-        handle = told(pynvml.nvmlDeviceGetHandleByUUID, device.visible)
-        name = None if handle is None else told(pynvml.nvmlDeviceGetName, handle)
+        handle = query_nvml(pynvml.nvmlDeviceGetHandleByUUID, device.visible)
+        name = None if handle is None else query_nvml(pynvml.nvmlDeviceGetName, handle)
         return device.name if name is None else text(name)
     finally:
         pynvml.nvmlShutdown()
 
 
 def busy_percent(device: Device, *, over_seconds: float = 0.5) -> float | None:
-    """How much of a device others use just now; None where its driver does not tell."""
+    """Measure the current load of a device in percent; None if the driver does not report it."""
     if not device.visible:
         return psutil.cpu_percent(interval=over_seconds)
     return next((gpu.util_percent for gpu in read_gpus() if gpu.name == device.name), None)
 
 
 def cpu_name() -> str:
-    """The processor's model; of several kinds all."""
+    """Return the CPU's model name; several models are joined with a slash."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -184,12 +184,12 @@ def cpu_name() -> str:
 
 
 def text(value: str | bytes) -> str:
-    """NVML's bindings return bytes in some versions and str in others."""
+    """Decode a string from NVML, whose bindings return bytes in some versions."""
     return value.decode() if isinstance(value, bytes) else value
 
 
 def read_host() -> HostReading:
-    """The host's load, by psutil."""
+    """Read the host's load and memory with psutil."""
     memory = psutil.virtual_memory()
     return HostReading(
         cpu_percent=psutil.cpu_percent(), used_bytes=memory.total - memory.available, total_bytes=memory.total
@@ -197,7 +197,7 @@ def read_host() -> HostReading:
 
 
 def read_memory(device: Device) -> MemoryReading:
-    """How much memory a device has free and in all: a GPU by NVML, the CPU by psutil."""
+    """Read a device's free and total memory, from NVML for a GPU and psutil for the CPU."""
     if not device.visible:
         host = psutil.virtual_memory()
         return MemoryReading(free_bytes=host.available, total_bytes=host.total)
@@ -206,8 +206,8 @@ def read_memory(device: Device) -> MemoryReading:
     except pynvml.NVMLError:
         return MemoryReading(free_bytes=None, total_bytes=device.memory_bytes)
     try:
-        handle = told(pynvml.nvmlDeviceGetHandleByUUID, device.visible)
-        memory = None if handle is None else told(pynvml.nvmlDeviceGetMemoryInfo, handle)
+        handle = query_nvml(pynvml.nvmlDeviceGetHandleByUUID, device.visible)
+        memory = None if handle is None else query_nvml(pynvml.nvmlDeviceGetMemoryInfo, handle)
     finally:
         pynvml.nvmlShutdown()
     free = None if memory is None else memory.free
@@ -215,7 +215,7 @@ def read_memory(device: Device) -> MemoryReading:
 
 
 def read_gpus() -> tuple[GpuReading, ...]:
-    """Every GPU that we may use, in the order of `find_gpus`; none where there is no driver."""
+    """Read every allowed GPU, in the order of `find_gpus`; empty without a driver."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
@@ -228,36 +228,36 @@ def read_gpus() -> tuple[GpuReading, ...]:
 
 
 def read_gpu(device: Device) -> GpuReading | None:
-    """One GPU by its UUID, between nvmlInit and nvmlShutdown; some cards and containers hide a part of it."""
-    handle = told(pynvml.nvmlDeviceGetHandleByUUID, device.visible)
+    """Read one GPU; call between nvmlInit and nvmlShutdown. Some cards and containers hide some values."""
+    handle = query_nvml(pynvml.nvmlDeviceGetHandleByUUID, device.visible)
     if handle is None:
         return None
-    memory = told(pynvml.nvmlDeviceGetMemoryInfo, handle)
-    rates = told(pynvml.nvmlDeviceGetUtilizationRates, handle)
-    power = told(pynvml.nvmlDeviceGetPowerUsage, handle)
-    processes = told(pynvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
+    memory = query_nvml(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    rates = query_nvml(pynvml.nvmlDeviceGetUtilizationRates, handle)
+    power = query_nvml(pynvml.nvmlDeviceGetPowerUsage, handle)
+    processes = query_nvml(pynvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
     return GpuReading(
         name=device.name,
-        model=text(told(pynvml.nvmlDeviceGetName, handle) or "GPU"),
+        model=text(query_nvml(pynvml.nvmlDeviceGetName, handle) or "GPU"),
         util_percent=None if rates is None else rates.gpu,
         used_bytes=None if memory is None else memory.used,
         total_bytes=None if memory is None else memory.total,
         power_watts=None if power is None else power / 1000,
-        temperature_celsius=told(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+        temperature_celsius=query_nvml(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
         foreign_pids=of_other_users(process.pid for process in processes),
     )
 
 
-def told(ask: Any, *arguments: Any) -> Any:
-    """What NVML answers, or None where the card or the container keeps it back."""
+def query_nvml(function: Any, *arguments: Any) -> Any:
+    """Call an NVML function; None if the card or the container does not support it."""
     try:
-        return ask(*arguments)
+        return function(*arguments)
     except pynvml.NVMLError:
         return None
 
 
 def of_other_users(pids: Iterable[int]) -> tuple[int, ...]:
-    """Those processes that are another user's; one that cannot be looked at is in another container, or gone."""
+    """Return other users' processes; skip those we cannot inspect, which have ended or run in another container."""
     found = []
     for pid in pids:
         try:

@@ -1,4 +1,4 @@
-"""What a run is expected to take, and where that is known from."""
+"""Expected duration of a run, with its error and its source."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import msgspec
 
 
 class Source(StrEnum):
-    """Where an estimate is from."""
+    """Basis of an estimate."""
 
     HISTORY = "history"
-    """Past runs of the same network, trained in the same way."""
+    """Past runs of the same network, trained the same way."""
     PROBE = "probe"
-    """A few steps of the network itself."""
+    """A few measured steps of the network itself."""
     SCALED = "scaled"
-    """Past runs of the network with the most similar number of multiply-accumulates, in proportion to them."""
+    """Past runs of the network closest in multiply-accumulates, scaled in proportion to them."""
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is expected to take."""
+    """Expected duration of a run."""
 
     seconds_per_epoch: float
-    """Training, evaluation and checkpoints."""
+    """Time for training, evaluation and checkpoints."""
     total_seconds: float
     error_percent: float
-    """Four of five such estimates are off by less, of the truth."""
+    """Bound on the error, in percent of the true duration, that four of five estimates meet."""
     source: Source
     num_runs: int = 0
-    """Past runs that it is from; 0 of a probe."""
+    """Past runs the estimate is based on; 0 for a probe."""
     network: str | None = None
-    """Whose pace was scaled; None where it is the run's own."""
+    """Network whose speed was scaled; None if it is the run's own network."""

@@ -1,4 +1,4 @@
-"""Which words may be said about a run: names of runs and experiments, tags, notes."""
+"""Rules for labels: names of runs and experiments, tags, notes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MAX_TAG_CHARACTERS = 40
 MAX_TAGS = 20
 MAX_NOTE_CHARACTERS = 2000
 NOT_IN_A_TAG = re.compile(r"""[\s,:"'()*]""")
-"""What separates words and values in a filter, or stands for others there."""
+"""Characters with a meaning in filters."""
 
 
 def check_label(name: str, what: str) -> None:
-    """Refuse what could not be shown in a table or typed in a shell.
+    """Check that a name can be shown in a table and typed in a shell.
 
     Raises:
-        UsageError: the name is empty, too long, or has white space at an end or control characters anywhere.
+        UsageError: the name is empty or too long, begins or ends with whitespace, or has control characters.
     """
     if not name or name != name.strip() or re.search(r"[\x00-\x1f\x7f-\x9f]", name):
         raise UsageError(f"{what} must be printable and not empty, got {name!r}")
@@ -29,23 +29,25 @@ def check_label(name: str, what: str) -> None:
 
 
 def check_tag(tag: str) -> None:
-    """Refuse what a filter could not look for.
+    """Check that a filter can search for a tag.
 
     Raises:
-        UsageError: the tag is no single printable word, or begins as the sign that adds or takes away.
+        UsageError: the tag is not a single printable word, or begins with + - or !.
     """
     check_label(tag, "a tag")
     if NOT_IN_A_TAG.search(tag) or tag[0] in "+-!":
-        raise UsageError(f"a tag must be one word without , : * quotes and brackets, not begun by + - !, got {tag!r}")
+        raise UsageError(
+            f"a tag must be one word without , : * quotes or brackets, not starting with + - !, got {tag!r}"
+        )
     if len(tag) > MAX_TAG_CHARACTERS:
         raise UsageError(f"a tag must have at most {MAX_TAG_CHARACTERS} characters, got {len(tag)}")
 
 
 def changed_tags(tags: Iterable[str], add: Iterable[str], remove: Iterable[str]) -> tuple[str, ...]:
-    """A run's tags after some were taken away and some added, sorted; upper and lower case are one tag.
+    """Return a run's tags, sorted, after removing and adding some; case is ignored when matching.
 
     Raises:
-        UsageError: there would be too many.
+        UsageError: the run would have too many tags.
     """
     gone = {tag.casefold() for tag in (*remove, *add)}
     added = {tag.casefold(): tag for tag in add}
@@ -56,10 +58,10 @@ def changed_tags(tags: Iterable[str], add: Iterable[str], remove: Iterable[str])
 
 
 def cleaned_note(text: str) -> str:
-    """A note in one line without control characters; what would move a cursor or hide text is gone.
+    """Return a note on one line, without control characters.
 
     Raises:
-        UsageError: it is too long.
+        UsageError: the note is too long.
     """
     spaced = " ".join(text.split())
     note = "".join(character for character in spaced if unicodedata.category(character)[0] != "C")

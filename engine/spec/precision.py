@@ -1,4 +1,4 @@
-"""In which numbers a network is computed, and which of them a device does natively. Imports no torch."""
+"""Numeric precisions, and which of them a device supports natively. Does not import torch."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from models.catalog import THREE_STAGE, ModelSpec
 
 
 class Precision(StrEnum):
-    """Numbers of the forward and backward passes; weights, momentum, normalisation statistics and loss stay float32."""
+    """Precision of forward and backward passes; weights, momentum, batch-norm statistics and loss stay float32."""
 
     AUTO = "auto"
-    """The fastest that the device does natively and that trains to the same error: bf16, else fp16, else fp32."""
+    """Fastest native precision that trains to the same error: bf16, else fp16, else fp32."""
     FP32 = "fp32"
-    """What the sources compute."""
+    """Precision of the published results."""
     TF32 = "tf32"
-    """float32 whose factors are rounded to 10 bits of mantissa inside matrix products; NVIDIA, capability 8 and up."""
+    """float32 with factors of matrix products rounded to 10 mantissa bits; NVIDIA, capability 8 and up."""
     BF16 = "bf16"
-    """bfloat16 convolutions and products by torch's autocast."""
+    """bfloat16 convolutions and matrix products through torch's autocast."""
     FP16 = "fp16"
-    """float16 by torch's autocast, the loss scaled so that small gradients do not vanish; NVIDIA alone."""
+    """float16 through torch's autocast, with loss scaling so that small gradients do not vanish; NVIDIA only."""
 
 
 BYTES_OF_ACTIVATION = {Precision.FP32: 4, Precision.TF32: 4, Precision.BF16: 2, Precision.FP16: 2}
@@ -36,7 +36,7 @@ VOLTA = (7, 0)
 
 
 def of_gpu(capability: tuple[int, int]) -> tuple[Precision, ...]:
-    """What a GPU of a CUDA compute capability does natively, the preferred first."""
+    """Return the native precisions of a GPU with a CUDA compute capability, preferred first."""
     if capability >= AMPERE:
         return (Precision.BF16, Precision.FP16, Precision.TF32, Precision.FP32)
     if capability >= VOLTA:
@@ -46,24 +46,24 @@ def of_gpu(capability: tuple[int, int]) -> tuple[Precision, ...]:
 
 @functools.cache
 def of_cpu() -> tuple[Precision, ...]:
-    """What this machine's processor does natively, the preferred first."""
+    """Return the native precisions of this machine's CPU, preferred first."""
     return CPU_WITH_BF16 if cpu_flags() & NATIVE_BF16_FLAGS else (Precision.FP32,)
 
 
 SAFE_CHANNELS = 16
-"""Input channels from which oneDNN's channels-last backward of a strided 1×1 convolution is sound (torch 2.15)."""
+"""Fewest input channels for which oneDNN's channels-last backward of a strided 1×1 convolution is safe (torch 2.15)."""
 
 
 def native_for(model: ModelSpec, native: Sequence[Precision]) -> tuple[Precision, ...]:
-    """What a device computes a network in, the preferred first.
+    """Return the precisions a device supports for a network, preferred first.
 
-    On a CPU, the channels-last backward of a narrow strided 1×1 convolution corrupts the heap where the number of
-    threads does not divide the batch size. Four-stage networks that narrow therefore prefer float32, whose layout is
-    contiguous; three-stage networks have no such convolution.
+    On a CPU, the channels-last backward of a narrow strided 1×1 convolution corrupts the heap if the number of threads
+    does not divide the batch size. Narrow four-stage networks therefore prefer float32, whose layout is contiguous;
+    three-stage networks have no such convolution.
 
     Args:
         model: The network.
-        native: What the device does natively, the preferred first.
+        native: The device's native precisions, preferred first.
     """
     on_cpu = tuple(native) == CPU_WITH_BF16
     if on_cpu and model.architecture not in THREE_STAGE and model.width < SAFE_CHANNELS:
@@ -75,7 +75,7 @@ NATIVE_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16", "FEAT_BF16"})
 
 
 def cpu_flags() -> frozenset[str]:
-    """Features of the processor as the kernel names them; none where it does not tell."""
+    """Return the CPU's feature flags as named by the kernel; empty if it does not report them."""
     if platform.system() == "Darwin":
         asked = subprocess.run(["sysctl", "-n", "hw.optional.arm.FEAT_BF16"], capture_output=True, text=True)
         return frozenset({"FEAT_BF16"} if asked.stdout.strip() == "1" else ())
@@ -89,15 +89,15 @@ def cpu_flags() -> frozenset[str]:
 
 
 def resolve(asked: Precision, native: Sequence[Precision], device: str) -> Precision:
-    """The precision that a run is computed in.
+    """Resolve a requested precision to the one a run uses.
 
     Args:
-        asked: Of the recipe.
-        native: What the device does natively, the preferred first.
-        device: Its name, for the message.
+        asked: Precision in the recipe.
+        native: The device's native precisions, preferred first.
+        device: Name of the device, for the error.
 
     Raises:
-        ValueError: the device does not do it natively; the text says what it does.
+        ValueError: the device does not support it natively.
     """
     if asked is Precision.AUTO:
         return native[0]

@@ -1,4 +1,4 @@
-"""How to train: named recipes, every field of which a user may override."""
+"""Training recipes, named; users may override every field."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import msgspec
 from engine.spec.precision import Precision
 
 MAX_COUNT = 10**9
-"""No run has more epochs, nor a batch more images; their product is a number that a database holds."""
+"""Limit on epochs and on batch size; their product still fits SQLite's integers."""
 
 
 class Schedule(StrEnum):
-    """How the learning rate moves over a run."""
+    """Learning-rate schedule of a run."""
 
     STEP = "step"
     CONSTANT = "constant"
@@ -24,37 +24,36 @@ class Schedule(StrEnum):
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How one network is trained; the defaults are those of He et al. 2015, section 4.2."""
+    """Hyperparameters of a run; the defaults are those of He et al. 2015, section 4.2."""
 
     name: str = "reference"
-    """The recipe it started from, or `custom`."""
+    """Name of the recipe it is based on, or `custom`."""
     epochs: int = 164
     """Passes over the training set."""
     batch_size: int = 128
-    """Images an update; the last batch of an epoch may be smaller and is trained on."""
+    """Images per update; the last batch of an epoch may be smaller."""
     learning_rate: float = 0.1
     """Base rate; the peak of a one-cycle schedule."""
     schedule: Schedule = Schedule.STEP
-    """How the rate moves."""
+    """Shape of the learning rate over the run."""
     drops: tuple[float, ...] = (0.5, 0.75)
     """Fractions of the run at which a step schedule falls to a tenth."""
     warmup_rate: float | None = None
-    """Constant rate of the first `warmup_steps` updates; None starts on the schedule (the paper's 110 layers: 0.01)."""
+    """Constant rate of the first `warmup_steps` updates; None for no warm-up (0.01 for the paper's 110 layers)."""
     warmup_steps: int = 400
-    """Updates at the warm-up rate; without effect where there is none."""
+    """Updates at the warm-up rate; ignored without one."""
     momentum: float = 0.9
-    """Of stochastic gradient descent, without Nesterov's correction."""
+    """SGD momentum, without Nesterov's correction."""
     weight_decay: float = 1e-4
-    """On every parameter, as in the sources."""
+    """L2 penalty on every parameter, as in the papers."""
     augment: bool = True
     """Random crop with 4 pixels of zero padding, and horizontal flip."""
     precision: Precision = Precision.AUTO
-    """`fp32` computes what the sources compute; `auto` is the fastest that the device does natively."""
+    """`fp32` reproduces the papers; `auto` is the device's fastest native precision."""
     deterministic: bool = False
-    """Whether a GPU has to repeat itself to the last bit, at some cost; the CPU always does."""
+    """Whether results on a GPU must be bit-identical between runs, at some cost; on the CPU they always are."""
     checkpoint_activations: bool = False
-    """Whether a block's activations are computed again in the backward pass rather than kept: less memory, more time,
-    the same numbers."""
+    """Whether to recompute each block's activations in the backward pass: less memory, more time, same results."""
 
     def __post_init__(self) -> None:
         for name, smallest in (("epochs", 1), ("batch_size", 1), ("warmup_steps", 0)):
@@ -80,14 +79,14 @@ RECIPES: dict[str, Recipe] = {
     "constant": Recipe(name="constant", schedule=Schedule.CONSTANT),
     "quick": Recipe(name="quick", epochs=30, schedule=Schedule.ONE_CYCLE),
 }
-"""`reference` is the paper's; `constant` the report's command line (one rate, no schedule); `quick` a first look."""
+"""`reference` follows the paper, `constant` the report (one learning rate), `quick` gives a first impression."""
 
 
 def recipe(name: str, **overrides: Any) -> Recipe:
-    """A named recipe with some of its fields replaced; an override of None leaves the field as it is.
+    """Return a named recipe with some fields replaced; None keeps a field as it is.
 
     Raises:
-        ValueError: there is no such recipe, or a value makes no sense; the text names the value and the remedy.
+        ValueError: the recipe is unknown or a value is invalid.
     """
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, n=1)

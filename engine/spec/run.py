@@ -1,4 +1,4 @@
-"""What was asked: one run as a frozen value that cannot hold nonsense and goes through JSON unchanged."""
+"""Specification of a run: an immutable, validated value that survives a JSON round trip unchanged."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ MAX_SEED = 2**63 - 1
 
 
 class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which images a run trains on and is measured on."""
+    """Images a run trains and is evaluated on."""
 
     name: str = "cifar10"
-    """A dataset that `depthscope data ls` shows."""
+    """Name of a dataset listed by `depthscope data ls`."""
     train_images: int | None = None
     """Size of a class-balanced training subset; None takes all."""
     test_images: int | None = None
@@ -32,28 +32,28 @@ class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class StopRule(StrEnum):
-    """What a run may be asked to end by before its last epoch."""
+    """Criterion that ends a run before its last epoch."""
 
     NOT_LEARNING = "not-learning"
-    """A training loss that stays where guessing leaves it (`engine/diagnosis.py`)."""
+    """Training loss no better than guessing (see `engine/analysis/diagnosis.py`)."""
 
 
 class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One training of one network with one seed."""
+    """Specification of one network trained with one seed."""
 
     format: int = SPEC_FORMAT
-    """Version of the run directory, its journal included."""
+    """Version of the run directory and its journal."""
     model: ModelSpec
     data: DataSpec = DataSpec()
     recipe: Recipe = Recipe()
     seed: int = 0
-    """Keys initialisation, shuffling and augmentation."""
+    """Seed of initialisation, shuffling and augmentation."""
     device: str | None = None
-    """`cpu`, or a GPU such as `cuda:1`; None takes the first that is free."""
+    """`cpu`, or a GPU such as `cuda:1`; None takes the first free device."""
     memory_limit_bytes: int | None = None
-    """What it may take of its device's memory, to plan for a smaller card; None is all that there is."""
+    """Limit on device memory, to plan for a smaller card; None for no limit."""
     stop_when: StopRule | None = None
-    """What ends it before its last epoch; None lets it go on, hopeless or not."""
+    """Early-stopping rule; None trains every epoch."""
 
     def __post_init__(self) -> None:
         if self.format != SPEC_FORMAT:
@@ -68,26 +68,26 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             )
 
     def steps_per_epoch(self, num_train: int) -> int:
-        """Updates an epoch over `num_train` images, the last partial batch included."""
+        """Return the updates per epoch over `num_train` images, including a last partial batch."""
         return -(-num_train // self.recipe.batch_size)
 
 
 def is_cuda_name(device: str) -> bool:
-    """Whether a device name is `cuda:` and a number."""
+    """Return whether a device name is `cuda:` followed by a number."""
     kind, _, index = device.partition(":")
     return kind == "cuda" and index.isascii() and index.isdigit()
 
 
 def encode_spec(spec: RunSpec) -> bytes:
-    """The canonical JSON of a spec: equal specs give equal bytes."""
+    """Encode a spec as canonical JSON: equal specs give equal bytes."""
     return msgspec.json.encode(spec, order="deterministic")
 
 
 def decode_spec(content: bytes) -> RunSpec:
-    """Read a spec.
+    """Decode and validate a spec.
 
     Raises:
-        UsageError: the content is no spec; the text says where and why.
+        UsageError: the content is not a valid spec; the text says where and why.
     """
     try:
         return msgspec.json.decode(content, type=RunSpec)
@@ -96,17 +96,17 @@ def decode_spec(content: bytes) -> RunSpec:
 
 
 def check_fits_data(spec: RunSpec, *, num_train: int, num_test: int, num_classes: int) -> None:
-    """Refuse a run that its dataset cannot serve.
+    """Check that a run fits its dataset.
 
     Args:
-        spec: What was asked.
-        num_train: Training images that the dataset holds.
-        num_test: Test images that it holds.
-        num_classes: Classes that it holds.
+        spec: Specification of the run.
+        num_train: Training images in the dataset.
+        num_test: Test images in the dataset.
+        num_classes: Classes in the dataset.
 
     Raises:
         ValueError: a subset is larger than its set or smaller than the number of classes, the batch is larger than
-            what is trained on, or the network's head does not fit the classes.
+            the training set, or the network has another number of classes.
     """
     for name, wanted, held in (
         ("train_images", spec.data.train_images, num_train),

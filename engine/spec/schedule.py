@@ -17,15 +17,15 @@ def learning_rate_at(step: int, recipe: Recipe, *, total_steps: int) -> float:
 
     Args:
         step: Index of the update, 0 <= step < total_steps.
-        recipe: Names the schedule, its base rate, its drops and its warm-up.
+        recipe: Gives the schedule, base rate, drops and warm-up.
         total_steps: Updates in the whole run.
 
     Raises:
         ValueError: step lies outside the run.
 
-    Source: He et al. 2015, section 4.2 (drops to a tenth at 32k and 48k of 64k updates; for 110 layers 0.01 for
-    about 400 updates first). One-cycle: Smith and Topin 2018 (arXiv:1708.07120), with straight lines: up to the peak
-    over three tenths of the run, then down to zero; the paper's momentum cycle is left out.
+    Source: He et al. 2015, section 4.2 (drops to a tenth at 32k and 48k of 64k updates; with 110 layers, a warm-up of
+    about 400 updates at 0.01). One-cycle: Smith and Topin 2018 (arXiv:1708.07120), piecewise linear: up to the peak
+    over the first three tenths of the run, then down to zero, without the paper's momentum cycle.
     """
     if not 0 <= step < total_steps:
         raise ValueError(f"step must be in 0..{total_steps - 1}, got {step}")

@@ -1,4 +1,4 @@
-"""What config.toml says to the engine; the console's own settings stand in the same file and are no concern of it."""
+"""The engine's settings in config.toml. The console's settings, in the same file, are ignored here."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from engine.spec.run import is_cuda_name
 
 MAX_SLOTS = 64
 AUTO_SLOTS = "auto"
-"""For the CPU: as many workers as its networks call for."""
+"""CPU only: the number of workers depends on the networks."""
 MAX_HOOK_SECONDS = 600.0
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 FACTS = ("run_id", "run_name", "experiment", "outcome", "test_error")
-"""What a hook may be told of a run."""
+"""Facts about a run that a hook's command may contain."""
 
 
 class Hook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """The table [on-finish]: a command that is started for every run that has ended."""
+    """The table [on-finish]: a command to start whenever a run ends."""
 
     command: tuple[str, ...]
-    """A program and its arguments, in which {run_id}, {run_name}, {experiment}, {outcome} and {test_error} are filled
-    in; no shell reads it."""
+    """Program and arguments; {run_id}, {run_name}, {experiment}, {outcome} and {test_error} are filled in. It runs
+    without a shell."""
     timeout_seconds: float = 30.0
-    """How long it may take."""
+    """Time limit of the command."""
 
     def __post_init__(self) -> None:
         if not self.command or not self.command[0]:
@@ -44,26 +44,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The engine's part of config.toml."""
 
     slots: dict[str, int] = {}
-    """Most workers at a time by device, `cpu` or `cuda:N`; `places` says what a device takes that is not named."""
+    """Maximum number of workers by device, `cpu` or `cuda:N`; for devices not listed see `places`."""
     hook: Hook | None = None
-    """What is started for every run that has ended; None is nothing."""
+    """Command to start whenever a run ends; None for no command."""
 
 
 def read_settings(home: Home) -> Settings:
-    """The engine's settings; the defaults where there is no file.
+    """Read the engine's settings; defaults if there is no config.toml.
 
     Raises:
-        UsageError: the file is no TOML, or something in it makes no sense; the text names file, key and value.
+        UsageError: the file is not TOML or a value is invalid; the text names file, key and value.
     """
     found = read_file(home)
     return Settings(slots=slots_of(home, found), hook=hook_of(home, found))
 
 
 def hook_of(home: Home, found: dict[str, Any]) -> Hook | None:
-    """The table [on-finish] in what config.toml says; None where there is none.
+    """Convert the table [on-finish]; None if there is none.
 
     Raises:
-        UsageError: it makes no sense; the text says where and why.
+        UsageError: the table is invalid; the text says where and why.
     """
     if "on-finish" not in found:
         return None
@@ -74,10 +74,10 @@ def hook_of(home: Home, found: dict[str, Any]) -> Hook | None:
 
 
 def slots_of(home: Home, found: dict[str, Any]) -> dict[str, int]:
-    """The table of slots in what config.toml says, without a CPU's `auto`, which is the default.
+    """Convert the table [slots], leaving out `auto` for the CPU, which is the default.
 
     Raises:
-        UsageError: it is no table, names what is no device, or holds what is no sensible number.
+        UsageError: not a table, an unknown device, or a number out of range.
     """
     table = found.get("slots", {})
     if not isinstance(table, dict):
@@ -85,7 +85,7 @@ def slots_of(home: Home, found: dict[str, Any]) -> dict[str, int]:
     for device, num in table.items():
         if device != "cpu" and not is_cuda_name(device):
             raise UsageError(
-                f'{home.config}: slots.{device} is no device: there are cpu and GPUs in quotes, such as "cuda:0" = 3'
+                f'{home.config}: slots.{device} is not a device: use cpu, or a GPU in quotes such as "cuda:0" = 3'
             )
         if device == "cpu" and num == AUTO_SLOTS:
             continue
@@ -98,14 +98,14 @@ def slots_of(home: Home, found: dict[str, Any]) -> dict[str, int]:
 
 
 def read_file(home: Home) -> dict[str, Any]:
-    """config.toml as it stands; empty where there is none.
+    """Parse config.toml; empty if it does not exist.
 
     Raises:
-        UsageError: it is no TOML, or cannot be read.
+        UsageError: the file is not TOML or cannot be read.
     """
     if not home.config.exists():
         return {}
-    # Not at the top: most users have no such file, and the first frame does not wait for what it does not need.
+    # Imported here to keep start-up fast: most users have no such file.
     import tomllib
 
     try:

@@ -177,7 +177,7 @@ def test_a_run_that_is_resumed_beside_others_ends_with_the_same_weights(home: An
     ("text", "says"),
     [
         ("slots = 2", "slots must be a table"),
-        ("[slots]\ngpu = 2", "slots.gpu is no device"),
+        ("[slots]\ngpu = 2", "slots.gpu is not a device"),
         ("[slots]\ncpu = 0", "slots.cpu must be a whole number in 1..64, or auto, got 0"),
         ('[slots]\n"cuda:0" = 2.5', "slots.cuda:0 must be a whole number in 1..64, got 2.5"),
         ("[slots]\ncpu = true", "slots.cpu must be a whole number in 1..64, or auto, got True"),
