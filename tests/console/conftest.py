@@ -17,6 +17,7 @@ import console.planning.estimates
 import console.planning.planning
 import engine.estimates.fitting
 import engine.spec.devices
+import engine.spec.places
 from console.app import ConsoleApp
 from console.tui.config import Config
 from console.tui.status import EngineState, Pulse
@@ -63,7 +64,9 @@ def pulses(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.fixture
 def sample_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine on which the samples were trained, for estimates: 24 GiB, and a processor that does float32 alone."""
+    """The machine on which the samples were trained, for estimates: two cores that do float32 alone, and 24 GiB."""
+    for module in (console.planning.estimates, engine.spec.places):
+        monkeypatch.setattr(module, "num_cores", lambda: 2)
     for module in (console.planning.estimates, console.planning.planning):
         monkeypatch.setattr(module, "find_devices", lambda: (CPU,))
     monkeypatch.setattr(console.planning.estimates, "device_name", lambda _device: "a processor")
