@@ -1,4 +1,4 @@
-"""Archives from outside, read as a stream: nothing is extracted, nothing is believed about names or sizes."""
+"""Untrusted archives, read as streams: nothing is extracted, and names and sizes are checked."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class Member:
     """A file or folder in an archive."""
 
     parts: tuple[str, ...]
-    """Its path, without `.`; never absolute, never with `..`."""
+    """Relative path, without `.` or `..`."""
     content: bytes | None
-    """None for a folder, and for a file that was not wanted."""
+    """None for a folder or a file that was not requested."""
     is_folder: bool
 
 
 class StrictMember(tarfile.TarInfo):
-    """A tar header that is valid or an error: tarfile itself takes a damaged header for the end of the archive."""
+    """A tar header that raises if damaged; tarfile itself treats a damaged header as the end of the archive."""
 
     @classmethod
     def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
@@ -70,7 +70,7 @@ END_OF_ARCHIVE = tarfile.EOFHeaderError  # type: ignore[attr-defined]
 
 
 class LimitedStream(io.RawIOBase):
-    """A stream that refuses to give more than an honest archive holds, however well it was packed."""
+    """A stream that raises past MAX_TOTAL_BYTES, as a guard against decompression bombs."""
 
     def __init__(self, stream: IO[bytes], path: Path) -> None:
         self.stream = stream
@@ -91,22 +91,22 @@ class LimitedStream(io.RawIOBase):
 
 
 def shown(name: str) -> str:
-    """A name from outside as it may stand in a line of text."""
+    """Make an untrusted name printable, at most 200 characters."""
     text = "".join(character if character.isprintable() else "�" for character in name)
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def read_members(path: Path, file: BinaryIO, wanted: Callable[[tuple[str, ...]], bool]) -> Iterator[Member]:
-    """All members of a tar (plain, gz, bz2, xz) or zip archive, in its order, each once.
+    """Iterate over the members of a tar (plain, gz, bz2, xz) or zip archive, in archive order.
 
     Args:
-        path: What to call the archive in errors.
-        file: The archive, open at its beginning.
-        wanted: Which files to read; the others come without content.
+        path: Name of the archive in errors.
+        file: The archive, positioned at its beginning.
+        wanted: Selects files to read; the others come without content.
 
     Raises:
-        DatasetError: it is no archive, is cut short or damaged; a member is a link, a device, or leaves the archive's
-            folder; or it unpacks to more than an archive of small images would.
+        DatasetError: the file is not an archive, or is truncated or damaged; a member is a link, a device or outside
+            the archive's folder; or the archive unpacks to more than the limit.
     """
     magic = file.read(6)
     file.seek(0)
@@ -114,7 +114,7 @@ def read_members(path: Path, file: BinaryIO, wanted: Callable[[tuple[str, ...]],
         return read_zip(path, file, wanted)
     if magic.startswith(b"\x28\xb5\x2f\xfd"):
         raise DatasetError(
-            f"{shown(str(path))} is compressed with zstd, which is not read here: use .tar.xz or .tar.gz"
+            f"{shown(str(path))} is compressed with zstd, which is not supported: use .tar.xz or .tar.gz"
         )
     stream: IO[bytes] = file
     if magic.startswith(b"\x1f\x8b"):
@@ -153,7 +153,7 @@ def read_tar(path: Path, stream: IO[bytes], wanted: Callable[[tuple[str, ...]], 
                 yield Member(parts, content, is_folder=False)
                 # tarfile keeps every header it has seen, to find it again; a stream never does.
                 tar.members.clear()  # type: ignore[attr-defined]
-        # To the end of the compressed stream, where its own checksum stands.
+        # Read to the end of the compressed stream to verify its checksum.
         while limited.read(CHUNK_BYTES):
             pass
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, OSError, ValueError) as error:
@@ -179,7 +179,7 @@ def read_zip(path: Path, file: BinaryIO, wanted: Callable[[tuple[str, ...]], boo
                     total_bytes += entry.file_size
                     if total_bytes > MAX_TOTAL_BYTES:
                         raise DatasetError(f"{shown(str(path))} unpacks to more than {MAX_TOTAL_BYTES >> 30} GiB")
-                    # Gives at most file_size bytes, and checks the CRC at their end.
+                    # Reads at most file_size bytes and verifies the CRC.
                     content = archive.read(entry)
                 yield Member(parts, content, is_folder=False)
     except (zipfile.BadZipFile, EOFError, lzma.LZMAError, zlib.error, OSError, RuntimeError, ValueError) as error:
@@ -187,7 +187,7 @@ def read_zip(path: Path, file: BinaryIO, wanted: Callable[[tuple[str, ...]], boo
 
 
 def checked_parts(path: Path, name: str) -> tuple[str, ...]:
-    """The parts of a member's path.
+    """Split a member's path into parts.
 
     Raises:
         DatasetError: the path is absolute or climbs out of the archive.
@@ -214,5 +214,5 @@ def check_count(path: Path, num_members: int) -> None:
 
 def damaged(path: Path, error: BaseException) -> DatasetError:
     return DatasetError(
-        f"{shown(str(path))} is cut short, damaged or no tar or zip archive ({shown(str(error))}): get it again"
+        f"{shown(str(path))} is truncated, damaged or not a tar or zip archive ({shown(str(error))}): get it again"
     )

@@ -1,6 +1,6 @@
-"""Converted datasets on disk: arrays that are mapped into memory, never parsed, each with its checksum.
+"""Converted datasets on disk: memory-mapped arrays with checksums.
 
-A dataset appears whole, by a rename, or not at all. Whoever converts holds one lock; readers need none.
+A rename makes a complete dataset appear at once. Writers hold one lock; readers need none.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class ImageSets:
-    """What a source gives, in memory and not yet stored."""
+    """Images and labels read from a source, in memory and not yet stored."""
 
     source: str
-    """What it is and where it comes from, in words."""
+    """Description and origin."""
     classes: tuple[str, ...]
     train_images: Images
     """[N, 32, 32, 3]."""
@@ -55,11 +55,11 @@ class ImageSets:
     """[M]."""
     synthetic: bool = False
     normalisation: tuple[Channels, Channels] | None = None
-    """Mean and std to be used; None takes those of the train set."""
+    """Mean and standard deviation for normalisation; None computes those of the training set."""
 
 
 class ArrayFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a file must be found again."""
+    """Expected size and checksum of a file."""
 
     num_bytes: int
     sha256: str
@@ -71,37 +71,37 @@ class DatasetInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     format: int = FORMAT
     name: str
     source: str
-    """What it is and where it comes from, in words."""
+    """Description and origin."""
     synthetic: bool
-    """Whether it was drawn by a program; its errors say nothing about photographs."""
+    """Whether it was generated; its errors say nothing about photographs."""
     classes: tuple[str, ...]
     num_train: int
     num_test: int
     mean: Channels
-    """What each channel (red, green, blue; values in 0..1) is shifted by."""
+    """Mean subtracted from each channel (red, green, blue; values in 0..1)."""
     std: Channels
-    """What each channel is divided by after that."""
+    """Standard deviation each channel is then divided by."""
     files: dict[str, ArrayFile]
-    """By file name: the four arrays."""
+    """The four arrays by file name."""
     sha256: str | None = None
-    """Over all the rest of this; None in files of before there was one."""
+    """Checksum over all other fields; None in files written by older versions."""
 
     def own_digest(self) -> str:
-        """SHA-256 over all of this but the checksum itself: another digit of a mean is another normalisation."""
+        """Compute SHA-256 over all fields but `sha256`, which covers the normalisation too."""
         return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(self, sha256=None))).hexdigest()
 
     def digest(self) -> str:
-        """SHA-256 over the checksums of all arrays: equal for equal images and labels."""
+        """Compute SHA-256 over the arrays' checksums: equal for equal images and labels."""
         lines = "".join(f"{self.files[f'{array}.npy'].sha256}  {array}\n" for array in ARRAYS)
         return hashlib.sha256(lines.encode()).hexdigest()
 
 
 @contextmanager
 def conversion_lock(home: Home, report: Report) -> Iterator[None]:
-    """Be the only process that converts, and clear away what an interrupted one left.
+    """Hold the lock on conversions, and clean up after interrupted ones.
 
     Raises:
-        UsageError: the home cannot be made or written.
+        UsageError: the home cannot be created or is not writable.
     """
     home.create()
     descriptor = open_private(home.data / ".lock", os.O_RDWR | os.O_CREAT)
@@ -109,7 +109,7 @@ def conversion_lock(home: Home, report: Report) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            report("waiting for another conversion to end")
+            report("waiting for another conversion to finish")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         clear_leftovers(home)
         yield
@@ -118,7 +118,7 @@ def conversion_lock(home: Home, report: Report) -> Iterator[None]:
 
 
 def clear_leftovers(home: Home) -> None:
-    """Remove what interrupted conversions left; put back what one had moved aside and not replaced yet."""
+    """Remove leftovers of interrupted conversions, and restore a dataset that was moved aside but not replaced."""
     for leftover in home.data.glob(f".*{STAGING_SUFFIX}"):
         remove(leftover)
     for aside in home.data.glob(f".*{REPLACED_SUFFIX}"):
@@ -130,7 +130,7 @@ def clear_leftovers(home: Home) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a directory with all in it, or a link to one."""
+    """Remove a directory and its contents, or a link to one."""
     if path.is_symlink():
         path.unlink()
     else:
@@ -139,7 +139,7 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def staging_directory(home: Home, name: str) -> Iterator[Path]:
-    """A private directory beside the datasets that is gone afterwards, or at the latest when the next one is made."""
+    """Create a temporary directory beside the datasets; after a crash, the next conversion removes it."""
     path = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=STAGING_SUFFIX, dir=home.data))
     try:
         yield path
@@ -148,10 +148,10 @@ def staging_directory(home: Home, name: str) -> Iterator[Path]:
 
 
 def store(home: Home, name: str, sets: ImageSets) -> DatasetInfo:
-    """Write a dataset under its name, in place of one that is there; the caller holds the lock.
+    """Write a dataset, replacing an existing one; the caller holds the lock.
 
     Raises:
-        DatasetError: the disk is full or does not take it; what was there before still is.
+        DatasetError: the disk is full or the write failed; an existing dataset is left unchanged.
     """
     mean, std = sets.normalisation or channel_statistics(sets.train_images)
     try:
@@ -181,7 +181,7 @@ def store(home: Home, name: str, sets: ImageSets) -> DatasetInfo:
 
 
 def put_in_place(staging: Path, final: Path) -> None:
-    """Rename a complete dataset to where it is looked for; one that was there goes aside for the moment between."""
+    """Rename a complete dataset into place, moving an existing one aside until then."""
     aside = final.with_name(f".{final.name}{REPLACED_SUFFIX}")
     if final.exists():
         final.rename(aside)
@@ -192,11 +192,11 @@ def put_in_place(staging: Path, final: Path) -> None:
 
 
 def write_array(path: Path, array: npt.NDArray[Any]) -> ArrayFile:
-    """Save an array to a new private file and bring it to the disk."""
+    """Write an array to a new private file, flush it to disk, and return its size and checksum."""
     with os.fdopen(open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL), "wb+") as file:
         contiguous = np.ascontiguousarray(array)
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(contiguous))
-        # Not by np.save, which forgets why the disk took only a part.
+        # np.save loses the reason of a partial write.
         file.write(contiguous.data)
         file.flush()
         os.fsync(file.fileno())
@@ -206,9 +206,9 @@ def write_array(path: Path, array: npt.NDArray[Any]) -> ArrayFile:
 
 
 def channel_statistics(images: Images) -> tuple[Channels, Channels]:
-    """Mean and standard deviation of each channel, of values in 0..1; exact until the last division.
+    """Compute each channel's mean and standard deviation, of values in 0..1, in integers up to the last division.
 
-    A channel that never changes gets a deviation of 1, so that it normalises to zero.
+    A constant channel gets a standard deviation of 1, so that it normalises to zero.
     """
     histograms = np.zeros((3, 256), dtype=np.int64)
     for first in range(0, len(images), HISTOGRAM_CHUNK_IMAGES):
@@ -227,10 +227,10 @@ def channel_statistics(images: Images) -> tuple[Channels, Channels]:
 
 
 def read_info(home: Home, name: str) -> DatasetInfo | None:
-    """What is stored under a name, by its dataset.json alone; None where nothing is.
+    """Read a dataset's dataset.json; None if nothing is stored under the name.
 
     Raises:
-        DatasetError: dataset.json is damaged, or of another version of depthscope.
+        DatasetError: dataset.json is damaged or has an unknown format.
     """
     if not is_name(name):
         return None
@@ -249,17 +249,17 @@ def read_info(home: Home, name: str) -> DatasetInfo | None:
     if info.sha256 is not None and info.sha256 != info.own_digest():
         raise DatasetError(f"{name}: dataset.json does not match its checksum; {get_again(name)}")
     if info.format != FORMAT:
-        raise DatasetError(f"{name}: format {info.format} is not known, this is format {FORMAT}; {get_again(name)}")
+        raise DatasetError(f"{name}: format {info.format} is not supported (expected {FORMAT}); {get_again(name)}")
     if info.name != name or set(info.files) != {f"{array}.npy" for array in ARRAYS}:
-        raise DatasetError(f"{name}: dataset.json is that of another dataset ({info.name}); {get_again(name)}")
+        raise DatasetError(f"{name}: dataset.json belongs to another dataset ({info.name}); {get_again(name)}")
     return info
 
 
 def check_sizes(home: Home, info: DatasetInfo) -> None:
-    """Check that every array file is there at its full length.
+    """Check that every array file exists with its full size.
 
     Raises:
-        DatasetError: one is missing or cut short, named.
+        DatasetError: a file is missing or truncated; the text names it.
     """
     for file_name, expected in info.files.items():
         try:
@@ -270,15 +270,15 @@ def check_sizes(home: Home, info: DatasetInfo) -> None:
             ) from error
         if found != expected.num_bytes:
             raise DatasetError(
-                f"{info.name}: {file_name} has {found} bytes in place of {expected.num_bytes}; {get_again(info.name)}"
+                f"{info.name}: {file_name} has {found} bytes, expected {expected.num_bytes}; {get_again(info.name)}"
             )
 
 
 def check_content(home: Home, info: DatasetInfo) -> None:
-    """Check every array file against its checksum, about half a second for 60,000 images.
+    """Verify every array file's checksum, about half a second for 60,000 images.
 
     Raises:
-        DatasetError: one is missing, cut short or changed, named.
+        DatasetError: a file is missing, truncated or changed; the text names it.
     """
     check_sizes(home, info)
     for file_name, expected in info.files.items():
@@ -289,10 +289,10 @@ def check_content(home: Home, info: DatasetInfo) -> None:
 
 
 def map_array(home: Home, info: DatasetInfo, array: str) -> npt.NDArray[Any]:
-    """One array of a dataset, read-only and mapped.
+    """Memory-map one array of a dataset, read-only.
 
     Raises:
-        DatasetError: the file is not the array that dataset.json promises.
+        DatasetError: the file is not the array described by dataset.json.
     """
     is_train, is_images = array.startswith("train"), array.endswith("images")
     num = info.num_train if is_train else info.num_test
@@ -301,10 +301,10 @@ def map_array(home: Home, info: DatasetInfo, array: str) -> npt.NDArray[Any]:
     try:
         mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, SyntaxError, tokenize.TokenError) as error:
-        raise DatasetError(f"{info.name}: {path.name} is no array; {get_again(info.name)}") from error
+        raise DatasetError(f"{info.name}: {path.name} is not a NumPy array; {get_again(info.name)}") from error
     if mapped.shape != shape or mapped.dtype != dtype:
         raise DatasetError(
-            f"{info.name}: {path.name} holds {mapped.dtype} {mapped.shape} in place of {np.dtype(dtype)} {shape}; "
+            f"{info.name}: {path.name} holds {mapped.dtype} {mapped.shape}, expected {np.dtype(dtype)} {shape}; "
             f"{get_again(info.name)}"
         )
     return mapped

@@ -1,4 +1,4 @@
-"""The datasets that depthscope knows by name, before any of their data is here; light, and free of numpy."""
+"""Built-in datasets and rules for dataset names. Does not import NumPy."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class BuiltIn:
-    """A dataset that depthscope can get by itself."""
+    """A dataset that depthscope can fetch or generate."""
 
     num_train: int
     num_test: int
     num_classes: int
     source: str
-    """What it is, in words."""
+    """Description for listings."""
     synthetic: bool = False
 
 
@@ -33,15 +33,15 @@ BUILT_IN = {
 
 
 def is_name(name: str) -> bool:
-    """Whether a dataset could be called so; such a name is safe as a file name."""
+    """Return whether a string is a valid dataset name, and so a safe file name."""
     return NAME_PATTERN.fullmatch(name) is not None
 
 
 def check_new_name(name: str) -> None:
-    """Refuse a name that an imported dataset cannot have.
+    """Check the name of a dataset to import.
 
     Raises:
-        DatasetError: it is no plain name, or one of the built-in ones.
+        DatasetError: the name is invalid or that of a built-in dataset.
     """
     if not is_name(name):
         raise DatasetError(
@@ -54,7 +54,7 @@ def check_new_name(name: str) -> None:
 
 
 def unknown_dataset(name: str, known: Iterable[str]) -> DatasetError:
-    """The error for a name that nothing is called: it lists what there is, and the nearest."""
+    """Return the error for an unknown dataset; it lists the known names and the closest one."""
     names = list(known)
     nearest = difflib.get_close_matches(name, names, n=1)
     hint = f", the nearest is {nearest[0]}" if nearest else ""
@@ -65,7 +65,7 @@ def unknown_dataset(name: str, known: Iterable[str]) -> DatasetError:
 
 
 def get_again(name: str) -> str:
-    """What to do about a dataset that is missing or damaged on disk."""
+    """Return the remedy for a missing or damaged dataset, to end an error with."""
     if name in BUILT_IN:
         return f"fetch it again with `depthscope data fetch {name}`"
     return "import it again with `depthscope data import`"

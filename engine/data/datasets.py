@@ -1,4 +1,4 @@
-"""Any source becomes uint8 images [N, 32, 32, 3] and int64 labels [N]: checked, converted once, mapped from then on."""
+"""Datasets: uint8 images [N, 32, 32, 3] and int64 labels [N], converted and checked once, then memory-mapped."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A converted dataset; the arrays are read-only and mapped from its files."""
+    """A converted dataset; its arrays are read-only and memory-mapped."""
 
     info: DatasetInfo
     train_images: Images
@@ -62,30 +62,30 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class ListedDataset:
-    """A dataset as a list shows it."""
+    """Summary of a dataset for listings."""
 
     name: str
     built_in: bool
     cached: bool
-    """Whether it is converted and complete; a built-in one that is not is fetched when a run needs it."""
+    """Whether it is converted and complete; other built-in datasets are fetched when a run needs them."""
     source: str
     synthetic: bool
     num_train: int | None
-    """None where dataset.json cannot be read; so are the next two."""
+    """None, like the next two, if dataset.json cannot be read."""
     num_test: int | None
     num_classes: int | None
     num_bytes: int
-    """On disk; 0 where nothing is."""
+    """Size on disk."""
     problem: str | None = None
-    """What is wrong with what is on disk; None for nothing."""
+    """What is wrong with the files; None if nothing is."""
 
 
 def ignore(_text: str) -> None:
-    """Where nobody wants to be told."""
+    """Discard progress reports."""
 
 
 def dataset_info(home: Home, name: str) -> DatasetInfo | None:
-    """What is known of a converted dataset; None where it is not converted, or there is none of the name.
+    """Read a converted dataset's info; None if the dataset is unknown or not converted.
 
     Raises:
         DatasetError: its dataset.json is damaged.
@@ -94,7 +94,7 @@ def dataset_info(home: Home, name: str) -> DatasetInfo | None:
 
 
 def complete_info(home: Home, name: str) -> DatasetInfo | None:
-    """The info of a dataset all files of which are there at full length; None for any other."""
+    """Read the info of a dataset whose files all have their full size; None otherwise."""
     try:
         info = read_info(home, name)
         if info is not None:
@@ -105,13 +105,13 @@ def complete_info(home: Home, name: str) -> DatasetInfo | None:
 
 
 def list_datasets(home: Home) -> list[ListedDataset]:
-    """The built-in datasets, then the imported ones by name; reads no array and makes no directory."""
+    """List the built-in datasets, then the imported ones by name; reads no arrays, creates no directories."""
     imported = set(imported_names(home))
     return [listed(home, name) for name in [*BUILT_IN, *sorted(imported)]]
 
 
 def imported_names(home: Home) -> list[str]:
-    """Names of imported datasets, damaged ones included."""
+    """List the names of imported datasets, including damaged ones."""
     try:
         folders = [path.name for path in home.data.iterdir() if path.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
@@ -146,10 +146,10 @@ def listed(home: Home, name: str) -> ListedDataset:
 
 
 def describe(home: Home, name: str) -> tuple[int, int, int]:
-    """Training images, test images and classes of a dataset; built-in ones need not be here yet.
+    """Return the numbers of training images, test images and classes; a built-in dataset need not be converted yet.
 
     Raises:
-        DatasetError: there is no dataset of the name, or its dataset.json is damaged.
+        DatasetError: the dataset is unknown or its dataset.json is damaged.
     """
     known = BUILT_IN.get(name)
     if known is not None:
@@ -169,20 +169,20 @@ def prepare(
     limit_seconds: float = DOWNLOAD_LIMIT_SECONDS,
     report: Report | None = None,
 ) -> DatasetInfo:
-    """Have a dataset converted, doing what is missing for that; what is there already stays.
+    """Fetch and convert a dataset unless it is complete already.
 
     Args:
-        home: Where it is kept.
-        name: A built-in dataset, or an imported one.
-        source: A folder or archive with the published files of a built-in one; None downloads them (files that a
-            system package has installed are found first).
-        repair: Also compare what is there with its checksums, and convert it again where it is damaged.
-        limit_seconds: How long a download may take.
-        report: Told in words what is under way.
+        home: Home that stores the dataset.
+        name: A built-in or imported dataset.
+        source: Folder or archive with the published files of a built-in dataset; None looks for files installed by a
+            system package, then downloads.
+        repair: Also verify checksums and convert again if the dataset is damaged.
+        limit_seconds: Time limit of a download.
+        report: Called with a line of text for each stage.
 
     Raises:
-        DatasetError: there is no such dataset, its source is missing, wrong or cannot be reached, or the disk is full.
-        UsageError: the home cannot be written.
+        DatasetError: the dataset is unknown, its source is missing, wrong or unreachable, or the disk is full.
+        UsageError: the home is not writable.
     """
     say = report or ignore
     if name not in BUILT_IN and source is not None:
@@ -190,17 +190,17 @@ def prepare(
             f"{shown(name)} is not one of {', '.join(BUILT_IN)}: bring in other images with `depthscope data import`"
         )
     if name == "synthetic" and source is not None:
-        raise DatasetError("synthetic is drawn, not read: leave --from out")
+        raise DatasetError("synthetic is generated, not read from files: leave out --from")
     info = sound_info(home, name) if repair else complete_info(home, name)
     if info is not None:
         return info
     if name not in BUILT_IN:
-        # Raises unless it is an imported dataset that has a dataset.json.
+        # Raises unless an imported dataset has a dataset.json.
         describe(home, name)
     if source is not None and not source.exists():
         raise DatasetError(f"{shown(str(source))} does not exist: give the folder or archive with the files of {name}")
     with conversion_lock(home, say):
-        # Another process may have converted it while this one waited.
+        # Another process may have converted it while we waited for the lock.
         info = sound_info(home, name) if repair else complete_info(home, name)
         if info is not None:
             return info
@@ -210,7 +210,7 @@ def prepare(
 
 
 def sound_info(home: Home, name: str) -> DatasetInfo | None:
-    """The info of a dataset whose files all match their checksums; None for any other."""
+    """Read the info of a dataset whose files all match their checksums; None otherwise."""
     info = complete_info(home, name)
     try:
         if info is not None:
@@ -222,7 +222,7 @@ def sound_info(home: Home, name: str) -> DatasetInfo | None:
 
 def read_built_in(home: Home, name: str, source: Path | None, limit_seconds: float, report: Report) -> ImageSets:
     if name == "synthetic":
-        report("drawing synthetic")
+        report("generating synthetic")
         return synthetic.draw()
     source = source or installed_source(name)
     if source is not None:
@@ -244,20 +244,20 @@ def import_images(
     sha256: str | None = None,
     report: Report | None = None,
 ) -> DatasetInfo:
-    """Convert a folder of images, or an archive of one, to a dataset; nothing is written unless all of it is sound.
+    """Convert a folder or archive of images into a dataset; writes nothing unless every image is valid.
 
     Args:
-        home: Where it is kept.
-        path: A folder with train/<class>/ and test/<class>/, or a tar or zip archive of it, which is not extracted.
-        name: What it will be called.
-        replace: Whether it may take the place of a dataset of the same name; a damaged one it always may.
+        home: Home that stores the dataset.
+        path: A folder with train/<class>/ and test/<class>/, or a tar or zip archive of one, which is read as a stream.
+        name: Name of the new dataset.
+        replace: Allow replacing an existing dataset; a damaged one is always replaced.
         resize: Stretch images of other sizes to 32×32; otherwise they are refused.
-        sha256: What the archive's SHA-256 must be; None asks a SHA256SUMS beside it, if there is one.
-        report: Told in words what is under way.
+        sha256: Expected SHA-256 of the archive; None looks for a SHA256SUMS file beside it.
+        report: Called with a line of text for each stage.
 
     Raises:
-        DatasetError: the name cannot be used or is taken, or the images are not as they should be.
-        UsageError: the home cannot be written.
+        DatasetError: the name is invalid or taken, or the images are unusable.
+        UsageError: the home is not writable.
     """
     say = report or ignore
     check_new_name(name)
@@ -268,10 +268,10 @@ def import_images(
 
 
 def verify(home: Home, name: str) -> DatasetInfo:
-    """Compare a converted dataset with its checksums.
+    """Verify a converted dataset against its checksums.
 
     Raises:
-        DatasetError: it is unknown, not converted or damaged; a damaged file is named.
+        DatasetError: the dataset is unknown, not converted or damaged; the text names a damaged file.
     """
     info = read_info(home, name)
     if info is None:
@@ -282,15 +282,15 @@ def verify(home: Home, name: str) -> DatasetInfo:
 
 
 def load(home: Home, name: str, *, verify: bool = True) -> Dataset:
-    """Map a converted dataset.
+    """Memory-map a converted dataset.
 
     Args:
-        home: Where it is kept.
-        name: What it is called.
-        verify: Compare every file with its checksum first, about half a second for 60,000 images.
+        home: Home that stores the dataset.
+        name: Name of the dataset.
+        verify: Verify checksums first, about half a second for 60,000 images.
 
     Raises:
-        DatasetError: it is unknown, not converted or damaged; a damaged file is named.
+        DatasetError: the dataset is unknown, not converted or damaged; the text names a damaged file.
     """
     info = read_info(home, name)
     if info is None:
@@ -311,19 +311,19 @@ SUBSET_SEED = 1512
 
 
 def balanced_subset(labels: Labels, num: int, num_classes: int, *, what: str = "train_images") -> Labels:
-    """Indices of a subset with equally many images of every class, the same at every call and on every machine.
+    """Choose a class-balanced subset, the same on every call and every machine.
 
-    What does not divide goes to the first classes, and what a small class lacks to the others. A smaller subset with
-    as many of a class lies within a larger one.
+    A remainder goes to the first classes; what a small class lacks is taken from the others. For each class, a smaller
+    selection is contained in a larger one.
 
     Args:
         labels: int64, [N].
         num: Size of the subset.
-        num_classes: Labels are in 0..num_classes-1.
-        what: What the size is called in an error.
+        num_classes: Number of classes; labels are in 0..num_classes-1.
+        what: Name of the size in errors.
 
     Returns:
-        int64, [num], sorted.
+        Indices, int64, [num], sorted.
 
     Raises:
         DatasetError: num is not in 1..N.
@@ -340,7 +340,7 @@ def balanced_subset(labels: Labels, num: int, num_classes: int, *, what: str = "
         wanted = np.full(len(open_classes), share)
         wanted[:rest] += 1
         taken[open_classes] = np.minimum(held[open_classes], taken[open_classes] + wanted)
-    # Only the raw stream of a bit generator is promised never to change with numpy's version.
+    # NumPy guarantees only a bit generator's raw stream across versions.
     keys = np.random.PCG64(SUBSET_SEED).random_raw(len(labels))
     chosen = []
     for label, num_taken in enumerate(taken.tolist()):

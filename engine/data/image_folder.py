@@ -1,7 +1,7 @@
-"""Images in folders named for their classes, as torchvision's ImageFolder has them, from a tree or an archive.
+"""Image folders named after their classes, like torchvision's ImageFolder, from a directory or an archive.
 
-train/<class>/<image> and test/<class>/<image>, possibly under one top folder. Order and place in an archive do not
-matter: classes, and the images of a class, are sorted by name.
+Layout: train/<class>/<image> and test/<class>/<image>, optionally under one top folder. Classes and their images are
+sorted by name, so the order in an archive does not matter.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ SPLITS = ("train", "test")
 SIDE = 32
 MAX_PIXELS = 2**25
 MAX_IMAGES = 1_000_000
-# What Pillow turns into RGB without losing bits; 16-bit and float images it would clip.
+# Modes that Pillow converts to RGB without loss; it would clip 16-bit and float images.
 MODES = frozenset({"1", "CMYK", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "YCbCr"})
-# Pillow lets other threads run while it decodes, not while it opens: more threads gain nothing.
+# Pillow releases the GIL while decoding but not while opening, so more threads gain nothing.
 NUM_THREADS = 2
 BATCH_IMAGES = 256
 BATCH_BYTES = 2**23
@@ -45,11 +45,11 @@ MAX_BATCHES_UNDER_WAY = 8
 REPORT_EVERY_IMAGES = 20_000
 
 KNOWN_ARCHIVES = {"e82212b8f8580e3e79f41a32c7db0e6a5b8fb10188d1723b706e150379c98be9": "CIFAR-10 (JPEG)"}
-"""By SHA-256: what an archive is whose images have a name of their own."""
+"""Names of well-known archives by SHA-256."""
 
 
 class Place(NamedTuple):
-    """Where an image stands; `file` is empty for the folder of a class."""
+    """Position of an image in the layout; `file` is empty for a class folder."""
 
     top: str
     split: str
@@ -58,7 +58,7 @@ class Place(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """An image file as it was found, or the folder of a class (content None)."""
+    """An image file, or a class folder (content None)."""
 
     place: Place
     path: str
@@ -66,7 +66,7 @@ class Entry(NamedTuple):
 
 
 def place_of(parts: tuple[str, ...], *, is_folder: bool) -> Place | None:
-    """The place that a path means; None for anything that is neither an image nor the folder of a class."""
+    """Parse a path; None if it is neither an image nor a class folder."""
     first = 0 if parts and parts[0] in SPLITS else 1
     if len(parts) < first + 2 or parts[first] not in SPLITS:
         return None
@@ -81,17 +81,17 @@ def place_of(parts: tuple[str, ...], *, is_folder: bool) -> Place | None:
 
 
 def read_images(path: Path, *, resize: bool, sha256: str | None, report: Report) -> ImageSets:
-    """Read all images of a tree or an archive.
+    """Read all images of a directory or an archive.
 
     Args:
         path: A folder, or a tar or zip archive of one.
         resize: Stretch images of other sizes to 32×32; otherwise they are refused.
-        sha256: What the archive's SHA-256 must be, in hexadecimal; None asks a SHA256SUMS beside it, if there is one.
-        report: Told now and then how far it is.
+        sha256: Expected SHA-256 of the archive, in hexadecimal; None looks for a SHA256SUMS file beside it.
+        report: Called with a line of text on progress.
 
     Raises:
-        DatasetError: there is nothing such at the path, a checksum is wrong, the archive is damaged, an image cannot
-            be read or has another size, or the folders are not those of one set of classes.
+        DatasetError: the path does not exist, a checksum is wrong, the archive is damaged, an image is unreadable or of
+            another size, or train/ and test/ do not have the same classes.
     """
     if path.is_dir():
         if sha256 is not None:
@@ -132,7 +132,7 @@ def open_archive(path: Path) -> io.BufferedReader:
 
 
 def check_digest(path: Path, found: str, given: str | None) -> None:
-    """Compare an archive's SHA-256 with the one given, and with the one that a SHA256SUMS beside it lists."""
+    """Check an archive's SHA-256 against the given one and against a SHA256SUMS file beside it."""
     expected = {"--sha256": given.strip().lower()} if given is not None else {}
     try:
         lines = (path.parent / "SHA256SUMS").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -158,7 +158,7 @@ def archive_entries(path: Path, file: io.BufferedReader) -> Iterator[Entry]:
 
 
 def folder_entries(root: Path) -> Iterator[Entry]:
-    """Images of a tree; links to classes and to images are followed, links to folders further down are not."""
+    """Iterate over a directory's images, following links to classes and images but not to folders below classes."""
     try:
         for top in [root, *sorted(child for child in root.iterdir() if child.is_dir() and child.name not in SPLITS)]:
             for folder in sorted(top.glob("t*/*")):
@@ -185,7 +185,7 @@ def class_entries(root: Path, folder: Path) -> Iterator[Entry]:
 
 
 def collect(path: Path, entries: Iterable[Entry], *, resize: bool, report: Report) -> ImageSets:
-    """Decode entries in threads, as they come, and put them in order; `source` of the result is their format."""
+    """Decode entries in threads and sort them; the result's `source` is their format."""
     decoded: dict[Place, Images] = {}
     folders: set[Place] = set()
     under_way: deque[Future[dict[Place, Images]]] = deque()
@@ -228,10 +228,10 @@ def decode_batch(path: Path, batch: list[Entry], resize: bool) -> dict[Place, Im
 
 
 def decode(path: Path, entry: Entry, *, resize: bool) -> Images:
-    """One image as uint8 [32, 32, 3].
+    """Decode one image to uint8 [32, 32, 3].
 
     Raises:
-        DatasetError: it cannot be read, or has another size and must not be resized; its path is named.
+        DatasetError: the image is unreadable, or has another size and `resize` is off; the text names its path.
     """
     where = f"{shown(str(path))}: {shown(entry.path)}"
     try:
@@ -243,23 +243,21 @@ def decode(path: Path, entry: Entry, *, resize: bool) -> Images:
                 raise DatasetError(f"{where} must have at most {MAX_PIXELS} pixels, has {width}×{height}")
             if image.mode not in MODES:
                 raise DatasetError(f"{where} has pixels of type {image.mode}: convert it to 8 bits a channel")
-            # Pillow warns of a palette's transparency, which has no meaning here.
+            # Avoids Pillow's warning about palette transparency, which is irrelevant here.
             image.info.pop("transparency", None)
             colours = image.convert("RGB")
             if colours.size != (SIDE, SIDE):
                 colours = colours.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
             return np.asarray(colours)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise DatasetError(
-            f"{where} is no image that can be read ({shown(str(error))}): replace or remove it"
-        ) from error
+        raise DatasetError(f"{where} is not a readable image ({shown(str(error))}): replace or remove it") from error
 
 
 def check_layout(path: Path, folders: set[Place], images: Iterable[Place]) -> tuple[str, ...]:
-    """The classes, sorted, of a layout in which every class has images in both sets.
+    """Check that every class has images in both sets, and return the classes, sorted.
 
     Raises:
-        DatasetError: it is another layout.
+        DatasetError: the layout is different; the text says how.
     """
     here = shown(str(path))
     tops = sorted({place.top for place in folders})
@@ -290,7 +288,7 @@ def check_layout(path: Path, folders: set[Place], images: Iterable[Place]) -> tu
 
 
 def in_order(decoded: dict[Place, Images], split: str, classes: tuple[str, ...]) -> tuple[Images, Labels]:
-    """Images [N, 32, 32, 3] and labels [N] of one set, by class and then by file name."""
+    """Stack the images [N, 32, 32, 3] and labels [N] of one set, sorted by class, then by file name."""
     places = sorted(place for place in decoded if place.split == split)
     index = {name: label for label, name in enumerate(classes)}
     images = np.empty((len(places), SIDE, SIDE, 3), dtype=np.uint8)

@@ -1,6 +1,6 @@
-"""CIFAR-10, CIFAR-100 and Fashion-MNIST from the files that their authors publish.
+"""CIFAR-10, CIFAR-100 and Fashion-MNIST, read from the files their authors publish.
 
-Every file is compared with its published checksum before a byte of it is interpreted.
+Every file is verified against its published checksum before it is parsed.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ DOWNLOAD_LIMIT_SECONDS = 3600.0
 MAX_FILE_BYTES = 256 * 2**20
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
-# The report's figures, not the exact ones: results are to be comparable with it.
+# The report's rounded figures, for comparable results.
 CIFAR10_NORMALISATION = ((0.4914, 0.4824, 0.4467), (0.2471, 0.2435, 0.2616))
 
 
 @dataclass(frozen=True, slots=True)
 class CifarFiles:
-    """What a CIFAR archive holds; checksums are those that its authors, and torchvision, publish."""
+    """Files of a CIFAR archive, with the checksums published by its authors and torchvision."""
 
     folder: str
     archive: str
@@ -89,7 +89,7 @@ FASHION_MNIST_SHA256 = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
-"""Of the files without their compression, which differs between distributors."""
+"""Checksums of the uncompressed files; compression differs between distributors."""
 
 FASHION_MNIST_CLASSES = (
     "T-shirt/top",
@@ -110,24 +110,24 @@ def read_published(name: str, source: Path) -> ImageSets:
 
     Args:
         name: cifar10, cifar100 or fashion-mnist.
-        source: The folder with the files, the root folder that torchvision keeps it in, or CIFAR's .tar.gz archive.
+        source: The folder with the files, torchvision's root folder, or CIFAR's .tar.gz archive.
 
     Raises:
-        DatasetError: files are missing there, or are not the published ones.
+        DatasetError: files are missing or differ from the published ones.
     """
     return read_cifar(name, source) if name in CIFAR else read_fashion_mnist(source)
 
 
 def installed_source(name: str) -> Path | None:
-    """Where the system's packages have installed a dataset; None where they have not."""
+    """Return where a system package installed a dataset; None if none did."""
     return DEBIAN_FASHION_MNIST if name == "fashion-mnist" and DEBIAN_FASHION_MNIST.is_dir() else None
 
 
 def download(name: str, folder: Path, limit_seconds: float, report: Report) -> None:
-    """Fetch the published files into a folder, through torchvision in a process of its own.
+    """Download the published files into a folder, with torchvision in a separate process.
 
     Raises:
-        DatasetError: the server cannot be reached or sends something else; the text says what to do without it.
+        DatasetError: the server is unreachable or sent other files; the text names the alternatives.
     """
     report(f"downloading {name}")
     try:
@@ -142,7 +142,7 @@ def download(name: str, folder: Path, limit_seconds: float, report: Report) -> N
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         reason = None if done.returncode == 0 else shown(lines[-1]) if lines else f"exit status {done.returncode}"
     except subprocess.TimeoutExpired:
-        reason = f"not done after {limit_seconds:.0f} s"
+        reason = f"timed out after {limit_seconds:.0f} s"
     if reason is not None:
         raise DatasetError(
             f"{name} cannot be downloaded ({reason}): copy its files here and use "
@@ -151,16 +151,16 @@ def download(name: str, folder: Path, limit_seconds: float, report: Report) -> N
 
 
 def read_cifar(name: str, source: Path) -> ImageSets:
-    """CIFAR-10 or CIFAR-100 from its batches."""
+    """Read CIFAR-10 or CIFAR-100 from its batches."""
     files = CIFAR[name]
     contents = cifar_contents(files, source)
     for file_name, expected in files.checksums.items():
-        # MD5 is what is published of the single files; it guards against damage, the unpickler below against malice.
+        # Only MD5 is published for single files. It detects damage; the restricted unpickler guards against malice.
         found = hashlib.md5(contents[file_name], usedforsecurity=False).hexdigest()
         if found != expected:
             raise DatasetError(
-                f"{name}: {file_name} in {shown(str(source))} is not the published file: its MD5 is {found} in place "
-                f"of {expected}; get it again"
+                f"{name}: {file_name} in {shown(str(source))} is not the published file: its MD5 is {found}, expected "
+                f"{expected}; get it again"
             )
     train_images, train_labels = cifar_arrays(name, files, [contents[batch] for batch in files.train])
     test_images, test_labels = cifar_arrays(name, files, [contents[batch] for batch in files.test])
@@ -177,7 +177,7 @@ def read_cifar(name: str, source: Path) -> ImageSets:
 
 
 def cifar_contents(files: CifarFiles, source: Path) -> dict[str, bytes]:
-    """The batches by name, from the folder or the archive that a path means."""
+    """Read the batches by name, from a folder or an archive."""
     places = [source, source / files.folder, source / files.archive]
     for place in places:
         if place.is_file():
@@ -195,7 +195,7 @@ def cifar_archive_contents(files: CifarFiles, archive: Path) -> dict[str, bytes]
         found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != files.archive_sha256:
             raise DatasetError(
-                f"{shown(str(archive))} is not the published {files.archive}: its SHA-256 is {found} in place of "
+                f"{shown(str(archive))} is not the published {files.archive}: its SHA-256 is {found}, expected "
                 f"{files.archive_sha256}; get it again"
             )
         file.seek(0)
@@ -209,27 +209,27 @@ def cifar_archive_contents(files: CifarFiles, archive: Path) -> dict[str, bytes]
 
 
 def cifar_arrays(name: str, files: CifarFiles, batches: list[bytes]) -> tuple[Images, Labels]:
-    """Images [N, 32, 32, 3] and labels [N] of one set."""
+    """Concatenate batches into images [N, 32, 32, 3] and labels [N]."""
     images, labels = [], []
     for batch in batches:
         content = unpickle(name, batch)
-        planes = content["data"]  # [N, 3072]: all of red, of green, of blue
+        planes = content["data"]  # [N, 3072]: red, green and blue planes
         if (
             not isinstance(planes, np.ndarray)
             or planes.dtype != np.uint8
             or planes.ndim != 2
             or planes.shape[1] != 3072
         ):
-            raise DatasetError(f"{name}: a batch holds no uint8 array of 3072 values an image; get it again")
+            raise DatasetError(f"{name}: a batch is not a uint8 array of 3072 values per image; get it again")
         images.append(planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
         labels.append(np.array(content[files.labels_key], dtype=np.int64))
     return np.concatenate(images), np.concatenate(labels)
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Restores dicts, lists, numbers, strings and numpy arrays, and nothing that runs code."""
+    """Unpickler restricted to dicts, lists, numbers, strings and NumPy arrays, so that nothing runs code."""
 
-    # The function that rebuilds an array has no public name; an array's own reduction gives it.
+    # NumPy's function for rebuilding arrays is private; an array's __reduce__ returns it.
     REBUILD = np.zeros(0).__reduce__()[0]
     PERMITTED: ClassVar[dict[tuple[str, str], Any]] = {
         ("numpy.core.multiarray", "_reconstruct"): REBUILD,
@@ -246,23 +246,23 @@ class ArrayUnpickler(pickle.Unpickler):
 
 
 def unpickle(name: str, content: bytes) -> dict[str, Any]:
-    """A CIFAR batch, which Python 2 pickled.
+    """Unpickle a CIFAR batch, written by Python 2.
 
     Raises:
-        DatasetError: it asks for anything but arrays, or is no pickled dict.
+        DatasetError: the batch contains anything but plain values and arrays, or is not a dict.
     """
     try:
-        # latin1, as torchvision: the arrays' bytes are strings of Python 2.
+        # latin1, as in torchvision: array bytes are Python 2 strings.
         batch = ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
     except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise DatasetError(f"{name}: a batch cannot be read ({shown(str(error))}); get it again") from error
     if not isinstance(batch, dict):
-        raise DatasetError(f"{name}: a batch holds no dict; get it again")
+        raise DatasetError(f"{name}: a batch is not a dict; get it again")
     return batch
 
 
 def read_fashion_mnist(source: Path) -> ImageSets:
-    """Fashion-MNIST from its four IDX files, compressed or not; 28×28 grey becomes 32×32 with a black frame."""
+    """Read Fashion-MNIST from its four IDX files, compressed or not; 28×28 grey becomes 32×32 with a black frame."""
     folders = [source, source / "raw", source / "FashionMNIST" / "raw"]
     first = next(iter(FASHION_MNIST_SHA256))
     found = [folder for folder in folders if (folder / first).is_file() or (folder / f"{first}.gz").is_file()]
@@ -283,7 +283,7 @@ def read_fashion_mnist(source: Path) -> ImageSets:
 
 
 def read_idx(folder: Path, name: str) -> npt.NDArray[np.uint8]:
-    """One IDX file of bytes, after its checksum."""
+    """Read one IDX file of bytes and verify its checksum."""
     plain = folder / name
     if plain.is_file():
         content = read_file(plain, lambda path: path.read_bytes())
@@ -292,10 +292,10 @@ def read_idx(folder: Path, name: str) -> npt.NDArray[np.uint8]:
     found = hashlib.sha256(content).hexdigest()
     if found != FASHION_MNIST_SHA256[name]:
         raise DatasetError(
-            f"fashion-mnist: {name} in {shown(str(folder))} is not the published file: its SHA-256 is {found} in "
-            f"place of {FASHION_MNIST_SHA256[name]}; get it again"
+            f"fashion-mnist: {name} in {shown(str(folder))} is not the published file: its SHA-256 is {found}, "
+            f"expected {FASHION_MNIST_SHA256[name]}; get it again"
         )
-    # Two zero bytes, 8 for bytes, the number of dimensions, and each of them as four bytes, big end first.
+    # Header: two zero bytes, 8 (uint8), the number of dimensions, then each dimension as a big-endian uint32.
     num_dimensions = content[3]
     start = 4 + 4 * num_dimensions
     shape = np.frombuffer(content[4:start], dtype=">u4").tolist()
@@ -308,7 +308,7 @@ def unpacked(path: Path) -> bytes:
 
 
 def framed(grey: npt.NDArray[np.uint8]) -> Images:
-    """Grey images [N, 28, 28] in the middle of black colour images [N, 32, 32, 3]."""
+    """Centre grey images [N, 28, 28] in black RGB images [N, 32, 32, 3]."""
     images = np.zeros((len(grey), 32, 32, 3), dtype=np.uint8)
     images[:, 2:30, 2:30] = grey[..., None]
     return images

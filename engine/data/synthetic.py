@@ -1,8 +1,8 @@
-"""A dataset drawn by arithmetic: ten kinds of shape that need no download and pretend to be nothing else.
+"""A generated dataset of ten kinds of shapes, which needs no download.
 
-The class is the outline (disc, ring, square, triangle, cross) and how it is filled (plain or striped). Place, size,
-angle, colours, stripes and noise vary, so that no pixel and no colour gives it away; mirroring an image or shifting it
-by a few pixels leaves its class as it is. Errors on it say how a network trains, nothing about photographs.
+A class is an outline (disc, ring, square, triangle, cross) with a fill (plain or striped). Position, size, angle,
+colours, stripes and noise vary, so no single pixel or colour reveals the class, and mirroring or shifting an image by a
+few pixels preserves it. Errors on this dataset show how a network trains; they say nothing about photographs.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ CLASSES = tuple(f"synthetic {fill} {outline}" for outline in OUTLINES for fill i
 SEED = 20151210
 CHUNK_IMAGES = 500
 NOISE = 0.35
-"""Largest deviation of a pixel, of the range 0..1; its distribution is triangular."""
+"""Maximum deviation of a pixel with values in 0..1; the distribution is triangular."""
 
 Floats = npt.NDArray[np.float64]
 
 
 def draw() -> ImageSets:
-    """The whole dataset, the same on every machine, in a few seconds."""
+    """Generate the whole dataset, identical on every machine, in a few seconds."""
     known = BUILT_IN["synthetic"]
-    # Only the raw stream of a bit generator is promised never to change with numpy's version.
+    # NumPy guarantees only a bit generator's raw stream across versions.
     bits = np.random.PCG64(SEED)
     train_images, train_labels = draw_set(bits, known.num_train)
     test_images, test_labels = draw_set(bits, known.num_test)
@@ -44,20 +44,20 @@ def draw() -> ImageSets:
 
 
 def draw_set(bits: np.random.PCG64, num: int) -> tuple[Images, Labels]:
-    """Images uint8 [N, 32, 32, 3] and labels int64 [N], every class as often as the others and in turn."""
+    """Draw images, uint8 [N, 32, 32, 3], and labels, int64 [N], cycling through the classes."""
     labels = np.arange(num, dtype=np.int64) % len(CLASSES)
     chunks = [draw_images(bits, labels[first : first + CHUNK_IMAGES]) for first in range(0, num, CHUNK_IMAGES)]
     return np.concatenate(chunks), labels
 
 
 def uniform(bits: np.random.PCG64, *shape: int) -> Floats:
-    """Numbers in 0..1, from 53 bits each."""
+    """Draw numbers in 0..1, from 53 bits each."""
     raw = bits.random_raw(int(np.prod(shape)))
     return (raw >> np.uint64(11)).astype(np.float64).reshape(shape) * 2.0**-53
 
 
 def draw_images(bits: np.random.PCG64, labels: Labels) -> Images:
-    """One image for each label, uint8 [B, 32, 32, 3]."""
+    """Draw one image per label, uint8 [B, 32, 32, 3]."""
     num = len(labels)
     outline, fill = labels // len(FILLS), labels % len(FILLS)
     rows, columns = np.mgrid[0:32, 0:32] - 15.5  # [32, 32] each
@@ -74,7 +74,7 @@ def draw_images(bits: np.random.PCG64, labels: Labels) -> Images:
 
     ground, figure, band = contrasting_colours(bits, num)
     drawn = np.where(stripe[..., None] > 0, band, figure)
-    # Light falls off across every image, so that brightness alone means little.
+    # A brightness gradient across every image keeps brightness alone from revealing the class.
     slope, _ = turned(x, y, 2 * np.pi * uniform(bits, num))
     light = slope[..., None] * 0.02 * uniform(bits, num)[:, None, None, None]
     noise = (uniform_bytes(bits, num) + uniform_bytes(bits, num) - 1) * NOISE
@@ -83,19 +83,19 @@ def draw_images(bits: np.random.PCG64, labels: Labels) -> Images:
 
 
 def uniform_bytes(bits: np.random.PCG64, num: int) -> Floats:
-    """Numbers in 0..1 for every value of every image, from 8 bits each: [B, 32, 32, 3]."""
+    """Draw numbers in 0..1, from 8 bits each, [B, 32, 32, 3]."""
     raw = bits.random_raw(num * 32 * 32 * 3 // 8).astype("<u8").view(np.uint8)
     return raw.reshape(num, 32, 32, 3) / 255
 
 
 def turned(x: Floats, y: Floats, angle: Floats) -> tuple[Floats, Floats]:
-    """Coordinates [B, 32, 32] in a frame turned by an angle [B] in radians."""
+    """Rotate coordinates [B, 32, 32] by an angle [B] in radians."""
     cosine, sine = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
     return cosine * x + sine * y, cosine * y - sine * x
 
 
 def signed_distance(u: Floats, v: Floats, outline: Labels, size: Floats) -> Floats:
-    """How far a pixel lies outside its image's outline, in pixels, negative inside: [B, 32, 32]."""
+    """Signed distance from each image's outline in pixels, negative inside: [B, 32, 32]."""
     radius = np.sqrt(u * u + v * v)
     across, down = np.abs(u), np.abs(v)
     half_root_3 = np.sqrt(0.75)
@@ -113,7 +113,7 @@ def signed_distance(u: Floats, v: Floats, outline: Labels, size: Floats) -> Floa
 
 
 def contrasting_colours(bits: np.random.PCG64, num: int) -> tuple[Floats, Floats, Floats]:
-    """Colours [B, 1, 1, 3] of ground, figure and stripes, a fifth of the circle of values apart or more."""
+    """Draw colours [B, 1, 1, 3] of background, shape and stripes, a fifth of the range apart or more."""
     ground = uniform(bits, num, 1, 1, 3)
     figure = (ground + 0.27 + 0.13 * uniform(bits, num, 1, 1, 3)) % 1
     band = (ground + 0.60 + 0.13 * uniform(bits, num, 1, 1, 3)) % 1

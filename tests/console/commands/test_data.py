@@ -152,7 +152,7 @@ def test_fetch_draws_the_synthetic_dataset_with_data_and_narration_apart(data_ho
     result = call("fetch", "synthetic", "--json")
 
     assert data_of(result)["dataset"]["synthetic"] is True
-    assert result.stderr == "drawing synthetic\n"
+    assert result.stderr == "generating synthetic\n"
 
 
 def test_fetch_reads_from_a_folder(data_home: Path, tmp_path: Path):

@@ -109,7 +109,7 @@ def test_a_file_cut_short_or_gone_is_refused_and_named(pets: Home, file_name: st
     """A full disk or a half copied home must not become a crash in a worker."""
     path = pets.data / "pets" / file_name
     os.truncate(path, path.stat().st_size - 1)
-    with pytest.raises(DatasetError, match=rf"pets: {file_name} has \d+ bytes in place of \d+; import it again"):
+    with pytest.raises(DatasetError, match=rf"pets: {file_name} has \d+ bytes, expected \d+; import it again"):
         datasets.load(pets, "pets")
 
     path.unlink()
@@ -133,7 +133,7 @@ def test_a_description_of_another_dataset_is_refused(pets: Home):
     """A folder that was renamed by hand would otherwise run under a wrong name."""
     (pets.data / "pets").rename(pets.data / "birds")
 
-    with pytest.raises(DatasetError, match=r"birds: dataset.json is that of another dataset \(pets\)"):
+    with pytest.raises(DatasetError, match=r"birds: dataset.json belongs to another dataset \(pets\)"):
         datasets.load(pets, "birds")
 
 
@@ -217,7 +217,7 @@ def test_a_source_is_only_for_what_is_read_from_one(pets: Home, tmp_path: Path):
     """--from with something else would be ignored in silence."""
     with pytest.raises(DatasetError, match="pets is not one of cifar10, cifar100"):
         datasets.prepare(pets, "pets", source=tmp_path)
-    with pytest.raises(DatasetError, match="synthetic is drawn, not read: leave --from out"):
+    with pytest.raises(DatasetError, match="synthetic is generated, not read from files: leave out --from"):
         datasets.prepare(pets, "synthetic", source=tmp_path)
     with pytest.raises(DatasetError, match="nowhere does not exist: give the folder or archive"):
         datasets.prepare(pets, "cifar10", source=tmp_path / "nowhere")
@@ -309,9 +309,9 @@ def test_two_processes_at_once_convert_once(home: Home):
     os.close(descriptor)
     said = [process.communicate(timeout=60)[0] for process in processes]
 
-    assert first_lines == ["waiting for another conversion to end\n"] * 2
+    assert first_lines == ["waiting for another conversion to finish\n"] * 2
     assert [process.returncode for process in processes] == [0, 0]
-    assert sorted(said) == ["", "drawing synthetic\n"]
+    assert sorted(said) == ["", "generating synthetic\n"]
     assert datasets.verify(home, "synthetic").num_train == 10_000
 
 
@@ -348,7 +348,7 @@ def test_synthetic_is_balanced_labelled_and_the_same_everywhere(home: Home):
     assert np.bincount(data.test_labels).tolist() == [200] * 10
     assert info.digest() == "a403cacc8216834ac46433179aa3b60b60dee715bdddb3ce417bdcd4761e156f"
     datasets.prepare(home, "synthetic", report=said.append)
-    assert said == ["drawing synthetic"]
+    assert said == ["generating synthetic"]
 
 
 def two_images() -> ImageSets:

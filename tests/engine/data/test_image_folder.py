@@ -149,7 +149,7 @@ def test_an_unreadable_image_is_named(home: Home, tmp_path: Path, files: Files, 
     files["train/dog/bad.png"] = content
 
     text = refused(home, write_folder(tmp_path / "tree", files))
-    assert "tree: train/dog/bad.png is no image that can be read (" in text
+    assert "tree: train/dog/bad.png is not a readable image (" in text
     assert any(word in text for word in words.split("|"))
 
 
@@ -164,7 +164,7 @@ def test_a_truncated_archive_is_refused(
     archive.write_bytes(content[: int(len(content) * fraction)])
     text = refused(home, archive)
 
-    assert "cut.tar is cut short, damaged or no tar or zip archive" in text
+    assert "cut.tar is truncated, damaged or not a tar or zip archive" in text
     assert text.endswith("get it again")
 
 
