@@ -33,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="What does depth do to training, and what does a shortcut do about it? Train, watch and compare.",
+    help="What does depth do to training, and what does a shortcut cure?",
 )
 
 
@@ -49,7 +49,7 @@ def common(
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and leave.")
     ] = False,
 ) -> None:
-    """What does depth do to training, and what does a shortcut do about it? Train, watch and compare."""
+    """What does depth do to training, and what does a shortcut cure?"""
 
 
 app.command()(quickstart.quickstart)

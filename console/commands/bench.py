@@ -12,20 +12,18 @@ Words = list[str]
 
 
 def bench(
-    architectures: Annotated[Words | None, typer.Option("-a", "--arch", help="he-resnet if left out.")] = None,
-    depths: Annotated[Words | None, typer.Option("-d", "--depth", help="20 if left out.")] = None,
+    architectures: Annotated[Words | None, typer.Option("-a", "--arch", help="Default: he-resnet.")] = None,
+    depths: Annotated[Words | None, typer.Option("-d", "--depth", help="Default: 20.")] = None,
     width: Annotated[int | None, typer.Option(help="Planes of the first stage (64; he-*: 16).")] = None,
     block: Annotated[str | None, typer.Option(help="basic or bottleneck; the depth decides where left out.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images an update (128).")] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="Of our loop: auto if left out; the textbook's is fp32.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, or a GPU such as cuda:1; the first GPU else.")] = None,
-    trials: Annotated[int, typer.Option(min=1, help="Turns of each loop.")] = 3,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Of a turn.")] = 8.0,
+    batch_size: Annotated[int | None, typer.Option(help="Batch size (128).")] = None,
+    precision: Annotated[str | None, typer.Option(help="Of depthscope's loop; default: auto (textbook: fp32).")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, or a GPU such as cuda:1; default: the first GPU.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Number of turns of each loop.")] = 3,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Length of a turn.")] = 8.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Time depthscope's loop and a textbook loop (DataLoader, float32, loss.item()) in turns, on random images."""
+    """Time depthscope's training loop against a textbook loop."""
     from console.planning import planning
     from console.programs import bench
     from console.text.output import narrate, print_json

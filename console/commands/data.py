@@ -48,7 +48,7 @@ def print_info(info: DatasetInfo, *, as_json: bool) -> None:
 
 @data_app.command("ls")
 def list_command(as_json: JsonOption = False) -> None:
-    """List the datasets that a run can train on."""
+    """List the datasets a run can train on."""
     from console.text.formatting import byte_size, table
     from console.text.output import narrate, print_json
     from engine.base.paths import find_home
@@ -88,13 +88,11 @@ def fetch_command(
     name: Annotated[str, typer.Argument(help="cifar10, cifar100, fashion-mnist or synthetic.")],
     source: Annotated[
         Path | None,
-        typer.Option(
-            "--from", metavar="DIR", help="Folder or archive with the published files, in place of a download."
-        ),
+        typer.Option("--from", metavar="DIR", help="Directory or archive with the published files."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Download (or read, or draw) a built-in dataset, and convert it; a damaged one is converted again."""
+    """Download and convert a built-in dataset, or repair a damaged one."""
     from console.text.output import narrate
     from engine.base.paths import find_home
     from engine.data.datasets import prepare
@@ -104,21 +102,17 @@ def fetch_command(
 
 @data_app.command("import")
 def import_command(
-    path: Annotated[
-        Path, typer.Argument(help="Folder with train/<class>/ and test/<class>/, or a tar or zip archive of it.")
-    ],
-    name: Annotated[str, typer.Option("--name", help="What to call the dataset.")],
-    replace: Annotated[bool, typer.Option("--replace", help="Take the place of a dataset of this name.")] = False,
-    resize: Annotated[bool, typer.Option("--resize", help="Stretch images of other sizes to 32×32.")] = False,
+    path: Annotated[Path, typer.Argument(help="train/<class>/ and test/<class>/, or a tar or zip of them.")],
+    name: Annotated[str, typer.Option("--name", help="Name of the new dataset.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an existing dataset of this name.")] = False,
+    resize: Annotated[bool, typer.Option("--resize", help="Resize images of other sizes to 32×32.")] = False,
     sha256: Annotated[
         str | None,
-        typer.Option(
-            "--sha256", metavar="HEX", help="What the archive must be; a SHA256SUMS beside it is asked anyway."
-        ),
+        typer.Option("--sha256", metavar="HEX", help="Expected checksum; SHA256SUMS beside it is always checked."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Convert your own images to a dataset; archives are read without being extracted."""
+    """Convert your own images to a dataset."""
     from console.text.output import narrate
     from engine.base.paths import find_home
     from engine.data.datasets import import_images
@@ -129,10 +123,10 @@ def import_command(
 
 @data_app.command("verify")
 def verify_command(
-    names: Annotated[list[str] | None, typer.Argument(help="Datasets; all that are here, if none is named.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Datasets; default: all converted ones.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare converted datasets with their checksums."""
+    """Check converted datasets against their checksums."""
     from console.text.output import narrate, print_json
     from engine.base.errors import DatasetError, DepthscopeError
     from engine.base.paths import find_home
@@ -163,14 +157,15 @@ def verify_command(
 
 def import_runs(
     directories: Annotated[
-        list[Path], typer.Argument(metavar="RUN_DIRECTORY...", help="As they lie under runs/ of the other home.")
+        list[Path],
+        typer.Argument(metavar="RUN_DIRECTORY...", help="Run directories, as under runs/ of the other home."),
     ],
     experiment: Annotated[
-        str | None, typer.Option("-e", "--experiment", help="Its name here; the one that they had else.")
+        str | None, typer.Option("-e", "--experiment", help="Experiment to put them in; default: the original.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy runs of another machine into this home; the originals stay, and what was on its way waits paused."""
+    """Copy runs of another machine into this home."""
     import secrets
 
     from console.text import documents

@@ -10,7 +10,7 @@ from console.commands.run_options import JsonOption
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Check Python, torch, GPU, terminal, home and datasets; status 1 if something has to be mended."""
+    """Check the installation; status 1 if something needs fixing."""
     from console.programs import checks
     from console.text.output import narrate, print_json
 
@@ -25,12 +25,12 @@ def doctor(as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-config_app = typer.Typer(no_args_is_help=True, help="Settings: what is set, and where from.")
+config_app = typer.Typer(no_args_is_help=True, help="Show settings and keys.")
 
 
 @config_app.command()
 def show(as_json: JsonOption = False) -> None:
-    """Show every setting with its value and where the value comes from."""
+    """Show every setting, its value and its source."""
     import os
 
     from console.text.formatting import table
@@ -47,7 +47,7 @@ def show(as_json: JsonOption = False) -> None:
 
 @config_app.command()
 def keys(as_json: JsonOption = False) -> None:
-    """Show every key of the console, and the id by which config.toml gives it another: [keys] with id = "key"."""
+    """List the console's keys and their ids in config.toml."""
     from console.keymap import all_keys, check_keys
     from console.text.formatting import table
     from console.text.output import print_json

@@ -8,12 +8,12 @@ import typer
 
 from console.commands.run_options import JsonOption
 
-engine_app = typer.Typer(no_args_is_help=True, help="The background engine: start, stop, status, and its index.")
+engine_app = typer.Typer(no_args_is_help=True, help="The background engine: start, stop, status, index.")
 
 
 @engine_app.command()
 def start() -> None:
-    """Start the engine, unless it serves already; every command that needs it does so too."""
+    """Start the engine unless it is running."""
     from engine import client
     from engine.control import launch
 
@@ -24,13 +24,11 @@ def start() -> None:
 @engine_app.command()
 def stop(
     keep_training: Annotated[
-        bool, typer.Option("--keep-training", help="Leave running workers alone; the next engine takes them over.")
+        bool, typer.Option("--keep-training", help="Leave workers running; the next engine adopts them.")
     ] = False,
-    drain: Annotated[
-        bool, typer.Option("--drain", help="Finish what runs first, however long that takes, and start nothing else.")
-    ] = False,
+    drain: Annotated[bool, typer.Option("--drain", help="Let running jobs finish first; start nothing else.")] = False,
 ) -> None:
-    """Let every run save a checkpoint, and end the engine; runs that were under way wait in the queue."""
+    """Stop the engine; running jobs save a checkpoint and are queued."""
     from console.text.drain import drain_and_stop, stop_with_words
     from engine.base.errors import UsageError
     from engine.base.paths import find_home
@@ -60,7 +58,7 @@ def stop(
 
 @engine_app.command()
 def restart() -> None:
-    """Replace the engine by one of this version that reads config.toml anew; training goes on meanwhile."""
+    """Restart the engine and reload config.toml; training continues."""
     from engine import client
     from engine.control import launch
 
@@ -70,7 +68,7 @@ def restart() -> None:
 
 @engine_app.command()
 def rebuild() -> None:
-    """Build the database anew from the run directories and keep the old one beside it; training goes on meanwhile."""
+    """Rebuild the database from the run directories."""
     from engine import client
 
     home = client.open_home()
@@ -81,7 +79,7 @@ def rebuild() -> None:
 
 @engine_app.command()
 def status(as_json: JsonOption = False) -> None:
-    """Say whether the engine serves, and what it has to do."""
+    """Show whether the engine is running, and its load."""
     import msgspec
 
     from console.text.formatting import duration
@@ -117,7 +115,7 @@ def status(as_json: JsonOption = False) -> None:
 
 @engine_app.command()
 def logs(
-    lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="How many of the last lines.")] = 50,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="Number of lines from the end.")] = 50,
 ) -> None:
     """Print the end of the engine's log."""
     from console.text.formatting import clean
@@ -134,12 +132,10 @@ def logs(
 
 @engine_app.command("install-service")
 def install_service(
-    show: Annotated[bool, typer.Option("--print", help="Show the unit, and write nothing.")] = False,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Where another unit is in the way, keep it beside as .old.")
-    ] = False,
+    show: Annotated[bool, typer.Option("--print", help="Print the unit without writing it.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace another unit, keeping it as .old.")] = False,
 ) -> None:
-    """Write a systemd user unit, by which the engine starts with the machine and outlives every login."""
+    """Install a systemd user service for the engine."""
     import shutil
 
     from console.text.output import narrate

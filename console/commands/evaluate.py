@@ -15,19 +15,17 @@ if TYPE_CHECKING:
 
 
 def weights(run: RunArgument) -> None:
-    """Print the path of a run's final weights, a state_dict that torch.load reads."""
+    """Print the path of a run's final weights, a PyTorch state_dict."""
     typer.echo(str(final_weights(found_run(run))))
 
 
 def evaluate(
-    run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A run whose final weights are measured again.")
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run; its final weights are evaluated.")] = None,
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="A state_dict file, instead of a run.")] = None,
+    architecture: Annotated[
+        str | None, typer.Option("-a", "--arch", help="Architecture of the weights, as for train.")
     ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A state_dict trained anywhere, instead of a run.")
-    ] = None,
-    architecture: Annotated[str | None, typer.Option("-a", "--arch", help="Of the weights, as for train.")] = None,
-    depth: Annotated[int | None, typer.Option("-d", "--depth", help="As for train.")] = None,
+    depth: Annotated[int | None, typer.Option("-d", "--depth", help="Depth of the network, as for train.")] = None,
     block: Annotated[str | None, typer.Option(help="basic or bottleneck; the depth decides where left out.")] = None,
     blocks: Annotated[str | None, typer.Option(help="Blocks per stage, such as 3,4,6,3, instead of a depth.")] = None,
     width: Annotated[int | None, typer.Option(help="Planes of the first stage (64; he-*: 16).")] = None,
@@ -35,16 +33,16 @@ def evaluate(
     norm: Annotated[str, typer.Option(help="batch or none.")] = "batch",
     dataset: Annotated[str | None, typer.Option("--data", help="A dataset of `depthscope data ls`.")] = None,
     test_images: Annotated[int | None, typer.Option(help="Size of a class-balanced test subset.")] = None,
-    mean: Annotated[str | None, typer.Option(help="R,G,B that inputs were shifted by; the dataset's else.")] = None,
-    std: Annotated[str | None, typer.Option(help="R,G,B that they were divided by; the dataset's else.")] = None,
+    mean: Annotated[str | None, typer.Option(help="R,G,B mean of the inputs; default: the dataset's.")] = None,
+    std: Annotated[str | None, typer.Option(help="R,G,B std of the inputs; default: the dataset's.")] = None,
     centred: Annotated[
-        bool, typer.Option("--centred-shortcuts", help="Of he-resnet: new channels on both sides, not behind.")
+        bool, typer.Option("--centred-shortcuts", help="he-resnet: pad new channels on both sides.")
     ] = False,
-    precision: Annotated[str | None, typer.Option(help="fp32 if left out; of a run: the one that it had.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, or a GPU such as cuda:1; the first GPU else.")] = None,
+    precision: Annotated[str | None, typer.Option(help="Default: fp32, or the run's own precision.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, or a GPU such as cuda:1; default: the first GPU.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure the test error of a run's weights, or of a network trained elsewhere; nothing in a file is executed."""
+    """Measure the test error of a run's weights or of a weights file."""
     from console.planning import planning
     from console.programs import evaluation
     from console.text.output import print_json

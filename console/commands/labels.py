@@ -15,11 +15,9 @@ if TYPE_CHECKING:
 
 def note(
     run: RunArgument,
-    text: Annotated[
-        str | None, typer.Argument(help='What to say about it; "" takes it away, left out prints it.')
-    ] = None,
+    text: Annotated[str | None, typer.Argument(help='The note; "" deletes it, leaving it out prints it.')] = None,
 ) -> None:
-    """Write a line about a run, or print the one that there is."""
+    """Write a note on a run, or print its note."""
     from console.text.formatting import clean
     from engine.control.protocol import Relabel
 
@@ -36,7 +34,7 @@ def tag(
         list[str], typer.Argument(metavar="RUN... [+TAG|-TAG]...", help="Runs, then +word to add and -word to remove.")
     ],
 ) -> None:
-    """Tag runs, as in `tag RUN +baseline -bad`; without a tag print those that they have."""
+    """Add or remove tags: `tag RUN +baseline -bad`; no tag lists them."""
     from console.text.formatting import clean
     from console.text.listing import parse_tags
     from engine.base.errors import UsageError
@@ -53,25 +51,25 @@ def tag(
 
 
 def star(runs: RunArguments) -> None:
-    """Give runs a star; `ls --where star:yes` lists them."""
+    """Star runs; `ls --where star:yes` lists them."""
     from engine.control.protocol import Relabel
 
     change(Relabel(runs=tuple(runs), starred=True), "starred")
 
 
 def unstar(runs: RunArguments) -> None:
-    """Take the star from runs."""
+    """Unstar runs."""
     from engine.control.protocol import Relabel
 
     change(Relabel(runs=tuple(runs), starred=False), "not starred")
 
 
 def rename(
-    run: Annotated[str, typer.Argument(metavar="RUN|EXPERIMENT", help="A run; with -e an experiment's name.")],
-    name: Annotated[str, typer.Argument(help="What it is to be called.")],
+    run: Annotated[str, typer.Argument(metavar="RUN|EXPERIMENT", help="A run, or an experiment with -e.")],
+    name: Annotated[str, typer.Argument(help="The new name.")],
     of_experiment: Annotated[bool, typer.Option("-e", "--experiment", help="Rename a whole experiment.")] = False,
 ) -> None:
-    """Give a run or an experiment another name; its id stays."""
+    """Rename a run or an experiment; ids do not change."""
     from console.text.formatting import clean
     from console.text.status import counted
     from engine import client

@@ -13,42 +13,42 @@ if TYPE_CHECKING:
 
 
 def stop(runs: RunArguments) -> None:
-    """End runs at their next step, with a checkpoint."""
+    """Stop runs after their next step, saving a checkpoint."""
     from engine.control.protocol import Stop
 
     change(Stop, runs, "stopped")
 
 
 def pause(runs: RunArguments) -> None:
-    """Let runs rest at their next step, with a checkpoint, until they are resumed."""
+    """Pause runs after their next step, saving a checkpoint."""
     from engine.control.protocol import Pause
 
     change(Pause, runs, "paused")
 
 
 def resume(runs: RunArguments) -> None:
-    """Go on with paused or stopped runs from their checkpoints."""
+    """Resume paused or stopped runs from their checkpoints."""
     from engine.control.protocol import Resume
 
     change(Resume, runs, "queued")
 
 
 def retry(runs: RunArguments) -> None:
-    """Try failed, diverged or lost runs again from their checkpoints."""
+    """Retry failed, diverged or lost runs from their checkpoints."""
     from engine.control.protocol import Retry
 
     change(Retry, runs, "queued")
 
 
 def remove(runs: RunArguments) -> None:
-    """Hide runs and cancel those that wait; `restore` shows them again."""
+    """Hide runs, cancelling queued ones; `restore` shows them again."""
     from engine.control.protocol import Remove
 
     change(Remove, runs, "removed")
 
 
 def restore(runs: RunArguments) -> None:
-    """Show removed runs again."""
+    """Show hidden runs again."""
     from engine.control.protocol import Restore
 
     change(Restore, runs, "restored")

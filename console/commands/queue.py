@@ -11,16 +11,16 @@ from console.commands.run_options import JsonOption, RunArguments
 if TYPE_CHECKING:
     from engine.control.queue_state import QueueState
 
-queue_app = typer.Typer(help="What waits and in which order: ls, move, hold, release, drain.")
+queue_app = typer.Typer(help="Show and change the queue: ls, move, hold, release, drain.")
 
 SomeRuns = Annotated[
-    list[str] | None, typer.Argument(metavar="[RUN]...", help="Ids or names; left out: the queue as a whole.")
+    list[str] | None, typer.Argument(metavar="[RUN]...", help="Ids or names; default: the whole queue.")
 ]
 
 
 @queue_app.callback(invoke_without_command=True)
 def queue(context: typer.Context, as_json: JsonOption = False) -> None:
-    """Show what runs and what waits, in the order in which it will be started."""
+    """List running and queued runs in the order they will start."""
     if context.invoked_subcommand is None:
         list_queue(as_json)
     elif as_json:
@@ -31,7 +31,7 @@ def queue(context: typer.Context, as_json: JsonOption = False) -> None:
 
 @queue_app.command("ls")
 def list_queue(as_json: JsonOption = False) -> None:
-    """Show what runs and what waits, in the order in which it will be started."""
+    """List running and queued runs in the order they will start."""
     from console.text import documents, listing
     from console.text.output import narrate, print_json
     from console.text.status import queue_sentence
@@ -56,11 +56,11 @@ def list_queue(as_json: JsonOption = False) -> None:
 @queue_app.command()
 def move(
     runs: RunArguments,
-    first: Annotated[bool, typer.Option("--first", help="Before all others.")] = False,
-    last: Annotated[bool, typer.Option("--last", help="Behind all others.")] = False,
-    before: Annotated[str | None, typer.Option("--before", metavar="RUN", help="Before this one.")] = None,
+    first: Annotated[bool, typer.Option("--first", help="To the front of the queue.")] = False,
+    last: Annotated[bool, typer.Option("--last", help="To the end of the queue.")] = False,
+    before: Annotated[str | None, typer.Option("--before", metavar="RUN", help="In front of this run.")] = None,
 ) -> None:
-    """Give queued runs another place, in the order in which they are named."""
+    """Move queued runs, in the order given."""
     from console.text.formatting import clean
     from engine import client
     from engine.base.errors import UsageError
@@ -82,7 +82,7 @@ def move(
 
 @queue_app.command()
 def hold(runs: SomeRuns = None) -> None:
-    """Start no more runs, or not these; they keep their places, and what runs goes on."""
+    """Hold the queue or single runs; running jobs continue."""
     from console.commands.manage import change
     from engine.control.protocol import Hold
     from engine.control.queue_state import QueueState
@@ -95,7 +95,7 @@ def hold(runs: SomeRuns = None) -> None:
 
 @queue_app.command()
 def release(runs: SomeRuns = None) -> None:
-    """Start runs again after hold or drain; runs that are held by name are released by name."""
+    """Release the queue, or single runs held by name."""
     from console.commands.manage import change
     from engine.control.protocol import Release
     from engine.control.queue_state import QueueState
@@ -108,7 +108,7 @@ def release(runs: SomeRuns = None) -> None:
 
 @queue_app.command()
 def drain() -> None:
-    """Finish what runs, through crashes and restarts too, and start nothing else until `queue release`."""
+    """Let running jobs finish and start nothing until `queue release`."""
     from engine.control.queue_state import QueueState
 
     set_queue(QueueState.DRAINING)

@@ -11,13 +11,13 @@ from console.commands.run_options import JsonOption
 
 
 def report(
-    experiment: Annotated[str | None, typer.Argument(help="Left out: the newest experiment.")] = None,
+    experiment: Annotated[str | None, typer.Argument(help="Default: the newest experiment.")] = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="A new directory, or that of an earlier report of it.")
+        Path, typer.Option("-o", "--output", metavar="DIR", help="A new directory, or one of an earlier report.")
     ] = Path("report"),
     as_json: JsonOption = False,
 ) -> None:
-    """Write the report of an experiment: Markdown, HTML, figures, and the specification to train it again."""
+    """Write a report: Markdown, HTML, figures, spec to train it again."""
     from console.report.facts import gather_facts, states
     from console.report.write import write_report
     from console.text.output import narrate, print_json
@@ -41,17 +41,17 @@ def report(
 
 def export(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Left out: the newest experiment.")
+        list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Default: the newest experiment.")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All runs that there are.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Export every run.")] = False,
     format_word: Annotated[str, typer.Option("--format", help="csv, jsonl, parquet or tensorboard.")] = "csv",
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="PATH", help="A file, or tensorboard's folder; standard output else."),
+        typer.Option("-o", "--output", metavar="PATH", help="File, or TensorBoard's directory; default: stdout."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Give every number of runs (epochs, steps, gradients) in the long format, a row each."""
+    """Export every number of runs in long format, one row each."""
     import sys
 
     from console.report import export_formats, export_rows

@@ -14,22 +14,19 @@ if TYPE_CHECKING:
 
 def plot(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Left out: the newest experiment.")
+        list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Default: the newest experiment.")
     ] = None,
     metric: Annotated[
         str,
-        typer.Option(
-            help="train-loss, train-error, test-loss, test-error, learning-rate or images-per-second;"
-            " by layer: gradients, weight-norms or update-ratios."
-        ),
+        typer.Option(help="Such as test-error, train-loss, learning-rate, gradients."),
     ] = "test-error",
     x_axis: Annotated[str, typer.Option("-x", "--x-axis", help="epoch, step or time (seconds).")] = "epoch",
-    log_y: Annotated[bool, typer.Option("--log-y", help="A logarithmic vertical axis.")] = False,
-    width: Annotated[int | None, typer.Option(min=20, help="Columns; the terminal's where left out.")] = None,
-    height: Annotated[int | None, typer.Option(min=6, help="Lines; most of the terminal's where left out.")] = None,
+    log_y: Annotated[bool, typer.Option("--log-y", help="Logarithmic y axis.")] = False,
+    width: Annotated[int | None, typer.Option(min=20, help="Columns; default: the terminal's.")] = None,
+    height: Annotated[int | None, typer.Option(min=6, help="Lines; default: most of the terminal's.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw a metric of runs over their epochs; one by layer as a map of one run, or of several as initialised."""
+    """Draw a metric over epochs, or a map of all layers."""
     from console.charts import metrics, overlay
     from console.charts.layer_grid import LAYER_METRICS
     from console.text import listing
@@ -74,10 +71,10 @@ def plot_layers(words: list[str], quantity: Quantity, *, width: int | None, heig
 
 
 def compare(
-    experiment: Annotated[str | None, typer.Argument(help="Left out: the newest experiment.")] = None,
+    experiment: Annotated[str | None, typer.Argument(help="Default: the newest experiment.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show final errors over seeds, and residual against plain networks of the same depth."""
+    """Compare final errors over seeds, residual against plain."""
     from console.comparison import description, tables
     from console.comparison.verdict import read_epochs, read_gradients
     from console.text.listing import find_experiment
@@ -95,10 +92,10 @@ def compare(
 
 
 def describe(
-    experiment: Annotated[str | None, typer.Argument(help="Left out: the newest experiment.")] = None,
+    experiment: Annotated[str | None, typer.Argument(help="Default: the newest experiment.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say in words what an experiment shows: every network, what is wrong with a run, and what depth did."""
+    """Describe an experiment in words: networks, diagnoses, verdict."""
     from console.comparison import description
     from console.comparison.verdict import read_epochs, read_gradients
     from console.text.listing import find_experiment

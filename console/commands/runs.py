@@ -14,17 +14,15 @@ MOST_LISTED = 1000
 
 def list_runs(
     experiment: Annotated[str | None, typer.Argument(help="Only the runs of this experiment.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Removed runs too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include hidden runs.")] = False,
     where: Annotated[
         str | None,
-        typer.Option(metavar="FILTER", help="Only runs that fit, as in 'arch:plain depth>=56 tag:good !star:yes'."),
+        typer.Option(metavar="FILTER", help="Only matching runs, e.g. 'arch:plain depth>=56 !star:yes'."),
     ] = None,
-    newest: Annotated[
-        int, typer.Option("-n", "--newest", min=1, help="Most that the table shows, of those that fit.")
-    ] = MOST_LISTED,
+    newest: Annotated[int, typer.Option("-n", "--newest", min=1, help="Show at most the newest N runs.")] = MOST_LISTED,
     as_json: JsonOption = False,
 ) -> None:
-    """List runs, oldest first; of very many the newest, unless as JSON."""
+    """List runs, oldest first."""
     import time
 
     from console.text import listing
@@ -60,7 +58,7 @@ def list_runs(
 
 
 def show(run: RunArgument, as_json: JsonOption = False) -> None:
-    """Show one run: what was asked, where it stands, what is wrong with it, and every epoch."""
+    """Show one run: spec, status, diagnoses and every epoch."""
     from console.text import documents, listing
     from console.text.output import print_json
     from engine import client
@@ -79,9 +77,9 @@ def show(run: RunArgument, as_json: JsonOption = False) -> None:
 
 def logs(
     run: RunArgument,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run is finished.")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Keep printing until the run finishes.")] = False,
 ) -> None:
-    """Print what a run's worker wrote, and what happened to the run."""
+    """Print a run's worker log and its events."""
     from console.text import listing
     from engine import client
     from engine.base.paths import find_home
@@ -94,21 +92,21 @@ def logs(
 
 def follow(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Left out: the newest experiment.")
+        list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Default: the newest experiment.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Watch runs until they are done; Ctrl-C leaves, and training goes on."""
+    """Watch runs until they finish; Ctrl-C leaves, training continues."""
     watch(words, quiet=False, as_json=as_json)
 
 
 def wait(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Left out: the newest experiment.")
+        list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Default: the newest experiment.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Wait, without a word, until runs are done; status 4 if one of them did not succeed."""
+    """Wait silently until runs finish; status 4 unless all succeed."""
     watch(words, quiet=True, as_json=as_json)
 
 
@@ -135,12 +133,12 @@ def digest(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="12h, 3d, 08:00, 2026-11-24 or '2026-11-24 08:00'; left out, when the console was last open.",
+            help="12h, 08:00 or '2026-11-24 08:00'; default: your last look.",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What ended and how, what stood idle, what is left; the console tells the same when it is opened."""
+    """Summarise what happened since you last looked."""
     import time
     from datetime import datetime
 
