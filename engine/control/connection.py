@@ -1,4 +1,4 @@
-"""One conversation with the engine over its socket."""
+"""Client side of the engine's socket."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from engine.base.system import peer_uid
 from engine.control.protocol import MAX_LINE_BYTES, AnyReply, AnyRequest, decode_reply, encode
 
 PATIENCE_SECONDS = 3.0
-"""An engine that has not answered by then is said not to respond."""
+"""Time after which the engine counts as not responding."""
 SECONDS_BETWEEN_TRIES = 0.02
 
 
 class NoEngine(EngineUnreachable):
-    """Nobody listens on the socket."""
+    """No process is listening on the socket."""
 
 
 class Connection:
@@ -29,10 +29,10 @@ class Connection:
 
     Args:
         path: The engine's socket.
-        patience_seconds: How long a reply may take.
+        patience_seconds: How long to wait for a reply.
 
     Raises:
-        NoEngine: nobody listens.
+        NoEngine: no process is listening.
     """
 
     def __init__(self, path: Path, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
@@ -45,14 +45,14 @@ class Connection:
                 raise PermissionError(errno.EPERM, f"uid {uid} listens on it")
         except (FileNotFoundError, ConnectionRefusedError) as error:
             self._socket.close()
-            raise NoEngine(f"no engine listens on {path}") from error
+            raise NoEngine(f"no engine is listening on {path}") from error
         except OSError as error:
             self._socket.close()
             raise EngineUnreachable(f"the engine's socket {path} cannot be used: {error}") from error
         self._replies = self._socket.makefile("rb")
 
     def _connect(self, path: Path) -> None:
-        """Connect, and wait where so many others wait that there is no room to."""
+        """Connect, retrying while the socket's backlog is full."""
         deadline = time.monotonic() + self._patience_seconds
         while True:
             try:
@@ -75,25 +75,25 @@ class Connection:
         """Send one request and wait for its reply.
 
         Raises:
-            UsageError: the request is longer than the engine takes.
-            EngineUnreachable: the engine is gone or does not answer; whether it did what was asked is not known, and
-                asking again with the same id is safe.
+            UsageError: the request is too long.
+            EngineUnreachable: the engine is gone or does not respond. The request may or may not have been carried
+                out; sending it again with the same id is safe.
         """
         line = encode(request)
         if len(line) > MAX_LINE_BYTES:
             raise UsageError(
-                f"that is too much to ask for at once: {len(line)} bytes, of {MAX_LINE_BYTES} at most; ask in parts"
+                f"request too long: {len(line)} bytes, at most {MAX_LINE_BYTES} allowed; split it into several commands"
             )
         try:
             self._socket.sendall(line + b"\n")
             line = self._replies.readline()
         except TimeoutError as error:
             raise EngineUnreachable(
-                f"the engine does not respond ({self._patience_seconds:g} s): `depthscope engine status` tells more"
+                f"the engine does not respond (waited {self._patience_seconds:g} s): check `depthscope engine status`"
             ) from error
         except OSError as error:
-            raise EngineUnreachable(f"the engine went away: {error.strerror}") from error
+            raise EngineUnreachable(f"lost the connection to the engine: {error.strerror}") from error
         if not line:
-            raise EngineUnreachable("the engine went away before it answered: the same command again is safe")
+            raise EngineUnreachable("the engine closed the connection before replying: run the command again")
         reply: AnyReply = decode_reply(line)
         return reply

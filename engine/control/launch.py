@@ -1,4 +1,4 @@
-"""Start the engine of a home where none serves, find out whether one does, and end it."""
+"""Start, find, restart and stop the engine of a home."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from engine.control.protocol import Greeting, Hello, Shutdown
 from engine.spec.settings import read_settings
 
 EXIT_LOCKED = 75
-"""Of an engine that finds another one serving its home (EX_TEMPFAIL of sysexits.h)."""
+"""Exit status of an engine whose home another engine serves (EX_TEMPFAIL in sysexits.h)."""
 START_PATIENCE_SECONDS = 30.0
-"""Without a sign of progress; an index of ten thousand runs takes longer to be built again."""
+"""Time to wait without a sign of progress; rebuilding an index of ten thousand runs takes longer in all."""
 STOP_PATIENCE_SECONDS = 180.0
-"""For every worker to finish its step and write a checkpoint."""
+"""Time for every worker to finish its step and write a checkpoint."""
 
 
 def greet(home: Home, *, patience_seconds: float = PATIENCE_SECONDS) -> Greeting | None:
-    """Who serves a home; None where nobody does.
+    """Greet the engine of a home; None if none is running.
 
     Raises:
-        EngineUnreachable: somebody does, but does not answer.
+        EngineUnreachable: the engine does not respond.
     """
     try:
         with Connection(home.engine_socket, patience_seconds=patience_seconds) as connection:
@@ -44,16 +44,16 @@ def greet(home: Home, *, patience_seconds: float = PATIENCE_SECONDS) -> Greeting
 
 
 def ensure_engine(home: Home) -> Greeting:
-    """The engine of a home, started where there is none; many may call this at once, and one engine serves them.
+    """Greet the engine of a home, starting it if necessary; concurrent callers share one engine.
 
     Raises:
-        EngineUnreachable: it could not be started, or does not answer.
-        UsageError: one of another version serves, or config.toml makes no sense; the text says what to do.
+        EngineUnreachable: the engine could not be started or does not respond.
+        UsageError: an engine of another version is running, or config.toml is invalid.
     """
     greeting = greet(home)
     if greeting is None:
         home.create()
-        # Refused here, where somebody reads it: an engine has to live with what it finds.
+        # Report errors in config.toml here, to the user; an engine only logs them and carries on.
         read_settings(home)
         with launch_lock(home):
             greeting = greet(home) or start(home)
@@ -62,10 +62,10 @@ def ensure_engine(home: Home) -> Greeting:
 
 
 def check_version(greeting: Greeting) -> None:
-    """Refuse to talk to an engine of another version.
+    """Check that an engine has our version.
 
     Raises:
-        UsageError: it is one; training goes on while it is replaced.
+        UsageError: the version or protocol differs.
     """
     if greeting.version != VERSION or greeting.protocol != PROTOCOL:
         theirs, ours = greeting.version, VERSION
@@ -73,13 +73,13 @@ def check_version(greeting: Greeting) -> None:
             theirs, ours = f"{theirs} (protocol {greeting.protocol})", f"{ours} (protocol {PROTOCOL})"
         raise UsageError(
             f"the engine (pid {greeting.pid}) is version {theirs}, this is {ours}:"
-            " `depthscope engine restart` replaces it, and training goes on"
+            " replace it with `depthscope engine restart`; training continues"
         )
 
 
 @contextmanager
 def launch_lock(home: Home) -> Iterator[None]:
-    """One console at a time may start an engine; the others wait, and then find it."""
+    """Let one process at a time start an engine; the others wait and then find it running."""
     descriptor = open_private(home.root / "launch.lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -89,25 +89,25 @@ def launch_lock(home: Home) -> Iterator[None]:
 
 
 def is_serving(home: Home) -> bool:
-    """Whether an engine holds the home's lock, be it able to answer or not."""
+    """Return whether an engine holds the home's lock, even if it does not respond."""
     return is_held(home.engine_lock)
 
 
 def absence(home: Home) -> str:
-    """What brings an engine back to a home that none serves."""
+    """Say how to get an engine running again."""
     if home.engine_stopped.exists():
         return (
-            "it was stopped: `depthscope engine start` goes on with the runs, the console and whatever changes runs"
+            "it was stopped: `depthscope engine start` continues the runs; the console and commands that change runs"
             " start it too, `follow` and `wait` do not"
         )
     return "the next command that needs one starts it"
 
 
 def start(home: Home) -> Greeting:
-    """Start an engine in a session of its own and wait until it answers; the caller holds the launch lock.
+    """Start an engine in a new session and wait until it responds; the caller holds the launch lock.
 
     Raises:
-        EngineUnreachable: it ended, or did not answer in time; the text has the end of its log.
+        EngineUnreachable: it exited or did not respond in time; the text has the end of its log.
     """
     reading, writing = os.pipe()
     log = open_private(home.engine_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -122,54 +122,54 @@ def start(home: Home) -> Greeting:
             start_new_session=True,
         )
         os.close(writing)
-        said = said_in_time(reading)
+        failure = read_failure(reading)
     finally:
         os.close(log)
         os.close(reading)
-    if said:
-        raise EngineUnreachable(f"the engine cannot serve: {said}")
-    greeting = None if said is None else greet(home)
+    if failure:
+        raise EngineUnreachable(f"the engine could not start: {failure}")
+    greeting = None if failure is None else greet(home)
     if greeting is None:
         status = child.poll()
-        how = "ended at once" if status is None else f"ended with status {status}"
-        how = "did not answer in time" if said is None else how
+        how = "exited at once" if status is None else f"exited with status {status}"
+        how = "did not respond in time" if failure is None else how
         raise EngineUnreachable(f"the engine {how}: {log_tail(home.engine_log) or 'its log is empty'}")
     return greeting
 
 
-def said_in_time(descriptor: int) -> str | None:
-    """Wait until the engine closes its pipe or ends, for as long as it says something now and then.
+def read_failure(descriptor: int) -> str | None:
+    """Wait until a starting engine closes its pipe, as long as it keeps reporting progress.
 
     Returns:
-        Why it cannot serve, in a line, which is empty where it can or could not say; None where it went silent.
+        Why it cannot serve, in one line; empty if it can, or exited without a reason; None if it went silent.
     """
-    said = b""
+    received = b""
     while select.select([descriptor], [], [], START_PATIENCE_SECONDS)[0]:
         piece = os.read(descriptor, 1 << 16)
         if not piece:
-            return said.decode(errors="replace").strip(".\n").removeprefix("ready")
-        # A dot each while it is getting somewhere.
-        said = (said + piece).lstrip(b".")
+            return received.decode(errors="replace").strip(".\n").removeprefix("ready")
+        # Dots report progress.
+        received = (received + piece).lstrip(b".")
     return None
 
 
 def keep_engine(home: Home) -> None:
-    """Start the engine again where it has gone by itself, for somebody who follows runs.
+    """Start the engine again if it died, on behalf of a command that follows runs.
 
     Raises:
-        EngineUnreachable: somebody has stopped it, or it cannot be started.
+        EngineUnreachable: the user stopped it, or it cannot be started.
     """
     if is_serving(home):
         return
     if home.engine_stopped.exists():
         raise EngineUnreachable(
-            "the engine was stopped: `depthscope engine start` goes on with the runs, and they can be followed again"
+            "the engine was stopped: `depthscope engine start` continues the runs; then follow them again"
         )
     ensure_engine(home)
 
 
 def log_tail(path: Path, num_lines: int = 3) -> str:
-    """The last lines of the engine's log, in one."""
+    """Join the last lines of the engine's log."""
     try:
         return " | ".join(path.read_text(errors="replace").splitlines()[-num_lines:])
     except FileNotFoundError:
@@ -177,13 +177,13 @@ def log_tail(path: Path, num_lines: int = 3) -> str:
 
 
 def restart(home: Home) -> Greeting:
-    """Replace the engine of a home, whatever its version, by one of ours; workers go on, and it takes them over.
+    """Replace the engine of a home, whatever its version, with one of ours, which adopts the running workers.
 
     Raises:
-        EngineUnreachable: the old one does not answer or does not end, or none could be started.
-        UsageError: config.toml makes no sense; the old one serves on.
+        EngineUnreachable: the old engine does not respond or does not exit, or the new one could not be started.
+        UsageError: config.toml is invalid; the old engine keeps running.
     """
-    # Before the one that serves is ended: the next could not be started.
+    # Checked before the old engine is stopped, because a new one would not start.
     read_settings(home)
     stop(home, keep_training=True, for_good=False)
     return ensure_engine(home)
@@ -192,34 +192,34 @@ def restart(home: Home) -> Greeting:
 def stop(
     home: Home, *, keep_training: bool = False, for_good: bool = True, opens_queue: bool = False
 ) -> Greeting | None:
-    """End the engine of a home and wait until it is gone; None where none served.
+    """Stop the engine of a home and wait until it has exited; None if none was running.
 
     Args:
-        home: Whose engine.
-        keep_training: Leave the workers alone, for the next engine to adopt; else they save a checkpoint and leave,
-            and their runs wait in the queue.
-        for_good: Whether the user wants none until a command needs one; those who follow runs start none then.
-        opens_queue: Leave a queue that drained open, for the next engine to start what waits in it.
+        home: Home of the engine.
+        keep_training: Leave workers running for the next engine to adopt; otherwise they save a checkpoint and exit,
+            and their runs go back to the queue.
+        for_good: Do not let commands that follow runs start it again.
+        opens_queue: Open a draining queue, so that the next engine starts the waiting runs.
 
     Raises:
-        EngineUnreachable: it does not answer, or does not end.
+        EngineUnreachable: the engine does not respond or does not exit.
     """
     greeting = greet(home)
     if greeting is None:
         if is_serving(home):
             pid = read_pid(home.engine_lock)
             raise EngineUnreachable(
-                f"an engine (pid {pid}) holds {home.engine_lock} and does not listen: is it starting?"
+                f"the engine (pid {pid}) holds {home.engine_lock} but is not listening: is it starting?"
             )
         return None
     if for_good:
-        # Before it is gone: whoever follows a run may look at any time.
+        # Written before it exits, because a command that follows runs may check at any time.
         os.close(open_private(home.engine_stopped, os.O_WRONLY | os.O_CREAT))
     with Connection(home.engine_socket, patience_seconds=STOP_PATIENCE_SECONDS) as connection:
         connection.ask(Shutdown(keep_training=keep_training, opens_queue=opens_queue))
     deadline = time.monotonic() + START_PATIENCE_SECONDS
     while is_serving(home):
         if time.monotonic() > deadline:
-            raise EngineUnreachable(f"the engine (pid {greeting.pid}) said that it ends, and has not")
+            raise EngineUnreachable(f"the engine (pid {greeting.pid}) accepted the shutdown but has not exited")
         select.select([], [], [], 0.02)
     return greeting

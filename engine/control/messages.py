@@ -1,4 +1,4 @@
-"""What commands and the programs they start say to each other: one JSON object a line."""
+"""Messages between commands and the programs they start: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ from engine.spec.run import RunSpec
 
 
 class Loop(StrEnum):
-    """What is timed; each in a process of its own, so that neither lends the other its settings or memory."""
+    """Loop to time; each runs in a separate process, so that they share neither settings nor memory."""
 
     DEPTHSCOPE = "depthscope"
     TEXTBOOK = "textbook"
     MATMUL = "matmul"
-    """Products of large matrices alone: what the device can do at the best."""
+    """Products of large matrices: an upper bound on what the device can do."""
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """The first line to a loop."""
+    """First message to a loop."""
 
     loop: Loop
     spec: RunSpec
     num_images: int
-    """Random images to train on."""
+    """Number of random images to train on."""
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The first line from a loop, behind its first step."""
+    """First message from a loop, sent after its first step."""
 
     device_name: str
     precision: Precision
-    """What it computes in."""
+    """Precision in use."""
     torch: str
     torchvision: str
     cuda: str | None
-    """The CUDA version that torch was built for; None of a CPU build."""
+    """CUDA version of the torch build; None for a CPU build."""
     num_threads: int
     seconds_to_first_step: float
-    """From the start of the process."""
+    """Time from the start of the process to the end of the first step."""
     notices: tuple[str, ...] = ()
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The answer to each further line, which says for how many seconds to go on."""
+    """Reply to each further line, which gives the number of seconds to run."""
 
     amount: float
-    """Images trained on, or multiply-accumulates of a product of matrices."""
+    """Images trained on, or multiply-accumulates done."""
     seconds: float
     peak_memory_bytes: int
-    """Of the GPU, as its allocator counts it; of the process where the device is the CPU, its loader's left out."""
+    """Peak of the GPU's allocator; on the CPU, of the process, less what it had before training."""
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The answer where it cannot go on."""
+    """Reply of a loop that cannot continue."""
 
     error: str
 
@@ -67,30 +67,30 @@ Channels = tuple[float, float, float]
 
 
 class EvaluationTask(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose error is measured on what."""
+    """Weights to evaluate, and the data to evaluate them on."""
 
     home: str
     weights: str
-    """A file of torch.save."""
+    """Path of a file written by torch.save."""
     spec: RunSpec
-    """Its network, its dataset and its precision; the rest of it is no concern of an evaluation."""
+    """Gives network, dataset and precision; its other fields are ignored."""
     mean: Channels | None = None
-    """What each channel is shifted by, of values in 0..1; None takes the dataset's."""
+    """Mean of each channel for normalisation, of values in 0..1; None for the dataset's."""
     std: Channels | None = None
     centred: bool = False
-    """Whether shortcuts without parameters put new channels on both sides of the old ones, rather than behind them."""
+    """Whether parameter-free shortcuts pad new channels on both sides of the old ones instead of after them."""
 
 
 class Evaluated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """What was measured, and under which conditions."""
+    """Result of an evaluation and its conditions."""
 
     test_loss: float | None
-    """None where it is not finite."""
+    """Mean cross entropy; None if not finite."""
     test_error_percent: float
     num_images: int
     num_tensors: int
     by_name: bool
-    """Whether tensors were found by their names, rather than by their positions."""
+    """Whether tensors were matched by name instead of by position."""
     mean: Channels
     std: Channels
     data_sha256: str
@@ -99,15 +99,15 @@ class Evaluated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     device_name: str
     torch: str
     seconds: float
-    """Of the evaluation alone."""
+    """Duration of the evaluation alone."""
 
 
 class NotEvaluated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Why nothing was measured."""
+    """Reason why the evaluation failed."""
 
     text: str
     usage: bool
-    """Whether what was asked for is wrong, rather than the machine unable."""
+    """True if the request was invalid, False if the machine was unable to carry it out."""
 
 
 EvaluationAnswer = Evaluated | NotEvaluated

@@ -1,7 +1,7 @@
-"""What a console may ask of the engine: one JSON object a line, each answered by one line.
+"""Requests to the engine and their replies: one JSON object per line, one reply line per request.
 
-A request carries an id that the client makes. An engine that has answered an id answers it again with the same words
-and does nothing, so that a client which lost the reply can send the request once more.
+Requests are idempotent: each carries an id chosen by the client, and the engine answers a repeated id with the same
+reply without doing anything, so that a client that lost a reply can send the request again.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from engine.spec.estimate import Estimate
 from engine.spec.run import RunSpec
 
 MAX_LINE_BYTES = 8 << 20
-"""Longer requests are refused; a thousand runs fit in a tenth of it."""
+"""Limit on a request's length; a thousand runs take a tenth of it."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="request"):
-    """Every request: its id, and the protocol that its sender speaks."""
+    """Base of all requests: id and protocol version of the sender."""
 
     id: str = msgspec.field(default_factory=lambda: secrets.token_hex(16))
     protocol: int = PROTOCOL
 
 
 class Hello(Request, frozen=True, tag="hello"):
-    """Who are you? Answered in every version."""
+    """Ask which engine is serving; understood by every version."""
 
 
 class NewRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One run to be queued."""
+    """A run to queue."""
 
     name: str
     spec: RunSpec
     estimate: Estimate | None = None
-    """What it is expected to take, to be held against the truth; None where there is nothing to go by."""
+    """Expected duration, compared later with the actual one; None if unknown."""
 
 
 class Submit(Request, frozen=True, tag="submit"):
@@ -44,35 +44,35 @@ class Submit(Request, frozen=True, tag="submit"):
 
     runs: tuple[NewRun, ...]
     experiment: str | None = None
-    """None takes the next exp1, exp2, …; one that exists gets the runs added."""
+    """None for the next of exp1, exp2, …; an existing experiment gets the runs added."""
 
 
 class Stop(Request, frozen=True, tag="stop"):
-    """End runs for good, at the next step and with a checkpoint: outcome cancelled."""
+    """Cancel runs: they stop at the next step with a checkpoint."""
 
     runs: tuple[str, ...]
 
 
 class Pause(Request, frozen=True, tag="pause"):
-    """Let runs rest, at the next step and with a checkpoint, until they are resumed."""
+    """Pause runs: they stop at the next step with a checkpoint, until resumed."""
 
     runs: tuple[str, ...]
 
 
 class Resume(Request, frozen=True, tag="resume"):
-    """Queue paused or cancelled runs again, to go on from their checkpoints."""
+    """Queue paused or cancelled runs again, to continue from their checkpoints."""
 
     runs: tuple[str, ...]
 
 
 class Retry(Request, frozen=True, tag="retry"):
-    """Queue failed, diverged, lost or cancelled runs again, to go on from their checkpoints."""
+    """Queue failed, diverged, lost or cancelled runs again, to continue from their checkpoints."""
 
     runs: tuple[str, ...]
 
 
 class Remove(Request, frozen=True, tag="remove"):
-    """Hide finished or waiting runs; nothing of them is deleted from disk."""
+    """Hide finished or waiting runs; their files stay on disk."""
 
     runs: tuple[str, ...]
 
@@ -84,94 +84,94 @@ class Restore(Request, frozen=True, tag="restore"):
 
 
 class Hold(Request, frozen=True, tag="hold"):
-    """Do not start queued runs until they are released; they keep their places."""
+    """Hold queued runs: they keep their places but do not start until released."""
 
     runs: tuple[str, ...]
 
 
 class Release(Request, frozen=True, tag="release"):
-    """Let held runs be started again."""
+    """Release held runs."""
 
     runs: tuple[str, ...]
 
 
 class Move(Request, frozen=True, tag="move"):
-    """Give queued runs other places, in the order in which they are named."""
+    """Move queued runs, keeping the order in which they are listed."""
 
     runs: tuple[str, ...]
     before: str | None = None
-    """The queued run that they go before; None moves them to an end."""
+    """Queued run to move them in front of; None moves them to one end."""
     last: bool = False
-    """Whether that end is the last place rather than the first."""
+    """With `before` None: move to the end of the queue instead of the front."""
 
 
 class Relabel(Request, frozen=True, tag="relabel"):
-    """Change what is said about runs, and nothing of how they are trained; what is None stays as it is."""
+    """Change the labels of runs; None leaves a label unchanged."""
 
     runs: tuple[str, ...]
     name: str | None = None
-    """Of one run alone."""
+    """New name; allowed for a single run only."""
     note: str | None = None
-    """Empty takes it away."""
+    """New note; empty removes it."""
     add_tags: tuple[str, ...] = ()
     remove_tags: tuple[str, ...] = ()
     starred: bool | None = None
 
 
 class RenameExperiment(Request, frozen=True, tag="rename-experiment"):
-    """Give an experiment another name."""
+    """Rename an experiment."""
 
     experiment: str
     name: str
 
 
 class Import(Request, frozen=True, tag="import"):
-    """Take runs of another machine in, which lie under incoming/ by their ids; those that were on their way rest."""
+    """Import runs from another machine, staged under incoming/ by id; unfinished ones become paused."""
 
     token: str
-    """The directory under incoming/."""
+    """Name of the directory under incoming/."""
     runs: tuple[str, ...]
     experiment: str | None = None
-    """What they belong to here; None is what they belonged to there, if nothing here is called so."""
+    """Experiment to add them to; None keeps their own, unless the name is taken here."""
 
 
 class SetQueue(Request, frozen=True, tag="queue"):
-    """Hold the whole queue, let it drain, or open it again."""
+    """Hold, drain or open the whole queue."""
 
     state: QueueState
 
 
 class Rebuild(Request, frozen=True, tag="rebuild"):
-    """Put the database aside and build it anew from the run directories."""
+    """Set the database aside and rebuild it from the run directories."""
 
     only_if_damaged: bool = False
-    """Whether that is done only where a reading of all of it finds it damaged."""
+    """Rebuild only if a full check finds damage."""
 
 
 class Shutdown(Request, frozen=True, tag="shutdown", omit_defaults=True):
-    """End the engine. Understood in every version, so that what only some know is said only where it is wanted."""
+    """Stop the engine. Defaults are omitted, so that every version understands the plain request."""
 
     keep_training: bool = False
-    """True leaves the workers alone; False lets them save a checkpoint and puts their runs back into the queue."""
+    """Leave workers running; otherwise they save a checkpoint and their runs go back to the queue."""
     opens_queue: bool = False
-    """Whether a queue that drains is left open, for the next engine to start what waits in it."""
+    """Open a draining queue, so that the next engine starts the waiting runs."""
 
 
 RunRequest = Stop | Pause | Resume | Retry | Remove | Restore | Hold | Release
-"""What is asked of runs alone."""
+"""Requests whose only argument is a list of runs."""
 ChangeRequest = Submit | RunRequest | Move | SetQueue | Relabel | RenameExperiment | Import | Rebuild
-"""What is answered by Done."""
+"""Requests answered by Done."""
 AnyRequest = Hello | ChangeRequest | Shutdown
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, tag_field="reply"):
-    """Every reply: the id of its request."""
+    """Base of all replies: id of the request."""
 
     id: str
 
 
 class Greeting(Reply, frozen=True, tag="greeting"):
-    """Who the engine is."""
+    """Identity and state of the engine."""
 
     pid: int
     version: str = VERSION
@@ -182,26 +182,26 @@ class Greeting(Reply, frozen=True, tag="greeting"):
     num_queued: int = 0
     devices: tuple[str, ...] = ()
     slots: tuple[int, ...] = ()
-    """Most workers at a time on each of the devices."""
+    """Maximum number of workers on each device."""
     queue: QueueState = QueueState.OPEN
     trouble: str | None = None
-    """What keeps runs from going on that are to; None where nothing does."""
+    """Problem that keeps runs from starting or continuing; None if there is none."""
 
 
 class Done(Reply, frozen=True, tag="done"):
-    """What was asked stands in the database."""
+    """The request is carried out and recorded in the database."""
 
     runs: tuple[str, ...] = ()
-    """Ids of the runs that it concerned."""
+    """Ids of the affected runs."""
     experiment: str | None = None
 
 
 class Refused(Reply, frozen=True, tag="refused"):
-    """Nothing was done, and why."""
+    """The request was refused; nothing was done."""
 
     text: str
     usage: bool = True
-    """Whether the request itself was wrong, rather than the engine unable."""
+    """True if the request was invalid, False if the engine was unable to carry it out."""
 
 
 AnyReply = Greeting | Done | Refused
@@ -212,7 +212,7 @@ encode = msgspec.json.Encoder().encode
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be read of any request, known or not, so that it can be answered by its id."""
+    """Fields common to all requests, so that unknown ones can be answered too."""
 
     id: str = ""
     protocol: int = 0

@@ -1,7 +1,7 @@
-"""The queue as a whole: whether it starts anything, kept in a small file of the home; and where a moved run goes.
+"""State of the whole queue, kept in queue.json, and positions for moved runs.
 
-Where each run stands, and whether it is held, is in its labels.json. Order is by a real number, so that a run moves
-between two others without a change of theirs.
+A run's own position and hold are in its labels.json. Positions are real numbers, so that a run can move between two
+others without changing theirs.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ log = logging.getLogger(__name__)
 
 
 class QueueState(StrEnum):
-    """Whether runs are started."""
+    """Whether the queue starts runs."""
 
     OPEN = "open"
     HELD = "held"
-    """Nothing is started, a crashed run neither."""
+    """Nothing starts, not even a crashed run."""
     DRAINING = "draining"
-    """What was under way when it was asked for is finished, through crashes and restarts; nothing else is started."""
+    """Runs that were running when draining began will finish, through crashes and restarts; nothing new starts."""
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of queue.json; written by the engine alone."""
+    """Content of queue.json; only the engine writes it."""
 
     state: QueueState = QueueState.OPEN
     to_finish: tuple[str, ...] = ()
-    """Of a queue that drains: the runs that are carried to their ends all the same."""
+    """Runs that a draining queue still finishes."""
 
     def starts(self, run: str) -> bool:
-        """Whether a run, as far as the whole queue goes, may be started."""
+        """Return whether the queue as a whole allows a run to start."""
         match self.state:
             case QueueState.OPEN:
                 return True
@@ -48,34 +48,34 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_queue(home: Home) -> Queue:
-    """How the queue was left; open where nobody has ever held it."""
+    """Read the queue's state; open if queue.json does not exist."""
     try:
         return msgspec.json.decode(home.queue.read_bytes(), type=Queue)
     except FileNotFoundError:
         return Queue()
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        # Whoever held it had a reason; whoever did not is told, and releases it.
+        # Held is the safe choice: the user may have held it, and otherwise sees the warning and releases it.
         log.warning("%s is damaged (%s): the queue is held until `depthscope queue release`", home.queue, error)
         return Queue(state=QueueState.HELD)
 
 
 def write_queue(home: Home, queue: Queue) -> None:
-    """Keep how the queue is, for the next engine too."""
+    """Save the queue's state for the next engine."""
     write_atomically(home.queue, msgspec.json.encode(queue))
 
 
 def new_places(places: Sequence[float], index: int, num_moved: int, *, last: float) -> list[float] | None:
-    """Where moved runs go, as numbers in order.
+    """Compute positions for moved runs.
 
     Args:
-        places: Of all other runs of the queue, in order.
-        index: Of the one that the moved runs go before; len(places) puts them at the end.
-        num_moved: How many move.
-        last: A place behind every run there ever was, so that what is queued later comes later.
+        places: Positions of all other queued runs, ascending.
+        index: Index of the run to move in front of; len(places) for the end.
+        num_moved: Number of runs to move.
+        last: A position after every run so far, so that later submissions come later.
 
     Returns:
-        A place for each; None where two neighbours are too near for a number between them, so that all are numbered
-        anew.
+        A position for each moved run; None if two neighbours are too close to fit any between, so that all must be
+        renumbered.
     """
     if index == len(places):
         return [last + number for number in range(num_moved)]

@@ -1,4 +1,4 @@
-"""The user service that keeps the engine running, and what a logout would end."""
+"""The systemd user service of the engine, and whether a logout would end it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIGNATURE = "# Written by `depthscope engine install-service`."
 
 
 class Installed(StrEnum):
-    """What became of the unit's file."""
+    """Result of installing the unit."""
 
     WRITTEN = "written"
     UNCHANGED = "is there already"
@@ -31,28 +31,28 @@ class Installed(StrEnum):
 
 
 def unit_path() -> Path:
-    """Where the user manager looks for units of this user."""
+    """Return the path of the unit in the user's configuration."""
     configuration = os.environ.get("XDG_CONFIG_HOME")
     root = Path(configuration) if configuration and Path(configuration).is_absolute() else Path.home() / ".config"
     return root / "systemd" / "user" / UNIT
 
 
 def unit_text(home: Home) -> str:
-    """The unit of a home's engine.
+    """Return the text of the unit for a home's engine.
 
     Args:
-        home: Absolute; as every path in it, systemd's special characters are escaped.
+        home: Home with an absolute path; systemd's special characters are escaped.
 
     Raises:
-        UsageError: the home's path has a line break, which no unit can hold.
+        UsageError: the home's path has a line break, which a unit cannot contain.
     """
     environment = {"DEPTHSCOPE_HOME": str(home.root)}
     if home.engine_socket.parent != home.root:
-        # The socket is found under it by consoles that have it set.
+        # The socket lies in TMPDIR; consoles must find it there.
         environment["TMPDIR"] = tempfile.gettempdir()
     paths = [sys.executable, str(home.root), *environment.values()]
     if any(character in path for path in paths for character in "\n\r"):
-        raise UsageError(f"{home.root!s} has a line break in its name: no systemd unit can hold it")
+        raise UsageError(f"{home.root!s} has a line break in its name: a systemd unit cannot contain that")
     log = escaped(str(home.engine_log))
     command = f"{quoted_argument(sys.executable)} -P -m engine.daemon {quoted_argument(str(home.root))}"
     return "\n".join(
@@ -85,31 +85,31 @@ def unit_text(home: Home) -> str:
 
 
 def escaped(text: str) -> str:
-    """A path in a unit, where a percent sign would begin a specifier."""
+    """Escape percent signs, which begin a specifier in a unit."""
     return text.replace("%", "%%")
 
 
 def quoted(text: str) -> str:
-    """A word in a unit that may have spaces and quotation marks in it."""
+    """Quote a word for a unit."""
     inside = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped(inside)}"'
 
 
 def quoted_argument(text: str) -> str:
-    """A word of a command, where a dollar sign would begin a variable."""
+    """Quote a word of a command; a dollar sign would begin a variable."""
     return quoted(text).replace("$", "$$")
 
 
 def install(home: Home, *, replaces: bool) -> Installed:
-    """Write the unit, durably and whole.
+    """Write the unit atomically.
 
     Args:
-        home: Whose engine.
-        replaces: Whether a unit that somebody else wrote, or that is another home's, makes room; it is kept as
+        home: Home of the engine.
+        replaces: Replace a unit not written by depthscope or belonging to another home; the old one is kept as
             `depthscope.service.old`.
 
     Raises:
-        UsageError: such a unit is there and is not to be replaced, or the file cannot be written.
+        UsageError: such a unit exists and must not be replaced, or the file cannot be written.
     """
     path, text = unit_path(), unit_text(home)
     try:
@@ -118,10 +118,10 @@ def install(home: Home, *, replaces: bool) -> Installed:
             return Installed.UNCHANGED
         is_ours = before is not None and before.startswith(SIGNATURE) and home_line(before) == home_line(text)
         if before is not None and not is_ours and not replaces:
-            whose = "is another home's" if before.startswith(SIGNATURE) else "was not written by depthscope"
+            whose = "belongs to another home" if before.startswith(SIGNATURE) else "was not written by depthscope"
             raise UsageError(
-                f"{path} is there and {whose}: --print shows what would be written,"
-                f" --replace writes it and keeps the old one as {path.name}.old"
+                f"{path} exists and {whose}: --print shows the new unit,"
+                f" --replace installs it and keeps the old one as {path.name}.old"
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         if before is not None and not is_ours:
@@ -135,36 +135,36 @@ def install(home: Home, *, replaces: bool) -> Installed:
 
 
 def home_line(text: str) -> str:
-    """The line of a unit that says whose engine it starts."""
+    """Return the line of a unit that identifies its home."""
     return next((line for line in text.splitlines() if line.startswith("WorkingDirectory=")), "")
 
 
 CONFIGURATION_ROOTS = ("usr/lib/systemd", "usr/local/lib/systemd", "run/systemd", "etc/systemd")
-"""In rising order of precedence."""
+"""Configuration directories, lowest precedence first."""
 LINGER = "`loginctl enable-linger`"
 SERVICE = "`depthscope engine install-service`"
 
 
 @dataclass(frozen=True, slots=True)
 class LogoutRisk:
-    """Why a process would not outlive the user's logout."""
+    """Reason why a process would not survive the user's logout, and the remedy."""
 
     text: str
     remedy: str
 
 
 def systemd_runs(root: Path = Path("/")) -> bool:
-    """Whether systemd is this machine's init, which in most containers it is not; as in sd_booted(3)."""
+    """Return whether systemd is the init system, as in sd_booted(3); in most containers it is not."""
     return (root / "run/systemd/system").is_dir()
 
 
 def logout_risk(pid: int | None = None, *, root: Path = Path("/"), user: str | None = None) -> LogoutRisk | None:
-    """What would end a process when its user logs out; None where nothing would, or no systemd runs.
+    """Find what would end a process when its user logs out; None if nothing would or systemd is not running.
 
     Args:
-        pid: Of the process, such as an engine that serves; None is this one, whose children share its fate.
-        root: Where the file system begins.
-        user: Its name; None is the one that this process runs as.
+        pid: Process to check, such as a running engine; None for this process and its children.
+        root: Root of the file system.
+        user: Name of the user; None for the current one.
     """
     if not systemd_runs(root):
         return None
@@ -174,21 +174,21 @@ def logout_risk(pid: int | None = None, *, root: Path = Path("/"), user: str | N
     if "/user@" in group:
         if lingers:
             return None
-        text = f"the user manager that it runs under ends with your last session: {user} does not linger"
+        text = f"its user manager ends with your last session, because lingering is off for {user}"
         return LogoutRisk(text, LINGER)
     if re.search(r"/session-[^/]*\.scope", group) and (kills := kills_sessions(root, user)) is not None:
         remedy = SERVICE if lingers else f"{SERVICE} and {LINGER}"
-        return LogoutRisk(f"logind ends what a session has started with it ({kills})", remedy)
+        return LogoutRisk(f"logind kills a session's processes when it ends ({kills})", remedy)
     return None
 
 
 def risk_of_home(home: Home, *, root: Path = Path("/")) -> LogoutRisk | None:
-    """What would end the engine of a home, or one that is started from here where none serves."""
+    """Find what would end the home's engine, or one started from this process, at logout."""
     return logout_risk(read_pid(home.engine_lock) if is_held(home.engine_lock) else None, root=root)
 
 
 def user_name() -> str:
-    """The name of the user that this process runs as; the number where there is none, as in some containers."""
+    """Return the current user's name, or the uid where it has none, as in some containers."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -196,7 +196,7 @@ def user_name() -> str:
 
 
 def control_group(path: Path) -> str:
-    """The control group that systemd has put a process in; empty where that cannot be known."""
+    """Return the control group systemd put a process in; empty if unknown."""
     try:
         lines = path.read_text().splitlines()
     except OSError:
@@ -206,12 +206,12 @@ def control_group(path: Path) -> str:
 
 
 def kills_sessions(root: Path, user: str) -> str | None:
-    """The setting by which a user's session ends its processes, and where it stands; None where there is none."""
+    """Return the setting, with its file, that kills a user's processes at logout; None if there is none."""
     kills, where, only, excluded = False, "", list[str](), ["root"]
     for path, key, value, is_comment in settings(root):
         match key:
             case "KillUserProcesses" if not is_comment or not where:
-                # What the shipped file has as a comment is what this systemd was built with.
+                # A commented-out value in the shipped file is systemd's built-in default.
                 kills, where = value.lower() in ("1", "yes", "y", "true", "t", "on"), f"KillUserProcesses in {path}"
             case "KillOnlyUsers" if not is_comment:
                 only = [*only, *value.split()] if value else []
@@ -221,16 +221,16 @@ def kills_sessions(root: Path, user: str) -> str | None:
 
 
 def settings(root: Path) -> Iterator[tuple[Path, str, str, bool]]:
-    """The assignments of logind's configuration, a later one overriding an earlier one.
+    """Iterate over logind's settings; later ones override earlier ones.
 
     Yields:
-        File, key, value, and whether it is a comment, which tells what holds where nothing is assigned.
+        File, key, value, and whether it is commented out, which documents the default.
     """
     mains = [root / folder / "logind.conf" for folder in CONFIGURATION_ROOTS]
     main = next((path for path in reversed(mains) if path.exists()), None)
     drop_ins: dict[str, Path] = {}
     for folder in CONFIGURATION_ROOTS:
-        # One of the same name elsewhere is masked.
+        # A drop-in masks those of the same name in directories of lower precedence.
         drop_ins.update({path.name: path for path in (root / folder / "logind.conf.d").glob("*.conf")})
     for path in [*([main] if main is not None else []), *(drop_ins[name] for name in sorted(drop_ins))]:
         try:

@@ -173,7 +173,7 @@ def test_engine_status_says_what_it_has_to_do(home: Any):
     assert f"pid {status['engine']['pid']}" in home.cli("engine", "status")
     home.cli("engine", "stop")
     assert home.json("engine", "status")["serves"] is False
-    stopped = "; it was stopped: `depthscope engine start` goes on with the runs, "
+    stopped = "; it was stopped: `depthscope engine start` continues the runs; "
     assert stopped in home.cli("engine", "status")
     (finding,) = [one for one in home.json("doctor")["findings"] if one["subject"] == "engine"]
     assert stopped in finding["text"]

@@ -87,7 +87,7 @@ def test_users_can_be_spared(line: str, is_spared: bool, tmp_path: Path):
 def test_under_the_user_manager_it_takes_lingering(tmp_path: Path):
     """It ends with the last session of a user who does not linger, whatever KillUserProcesses says."""
     said = text_of(machine(tmp_path / "one", USER_MANAGER))
-    assert "does not linger" in said
+    assert "lingering is off for" in said
     assert said.endswith("`loginctl enable-linger`")
 
     assert text_of(machine(tmp_path / "two", USER_MANAGER, lingers=True)) == ""
