@@ -9,8 +9,7 @@ from console.charts.metrics import MARKERS
 from console.charts.plot import Range, Series, smooth
 from console.comparison.groups import Group, Pair, families
 from console.comparison.published import PUBLISHED, Published, published
-from console.comparison.tables import gap_by_epoch
-from console.comparison.verdict import Epochs
+from console.comparison.verdict import Epochs, gap_by_epoch
 from models import catalog
 from models.catalog import Architecture
 

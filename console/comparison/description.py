@@ -8,24 +8,14 @@ from typing import Any
 
 import msgspec
 
+from console.comparison.claim_text import conclusion_line, finding_lines, pair_sentence, verdict_line
 from console.comparison.groups import Group, Pair, group_runs, pair_groups
 from console.comparison.published import differences, published, published_notes
-from console.comparison.tables import STOPPED_NOTE, data_words, gap, gap_by_epoch, gap_words, unfinished_words
-from console.comparison.verdict import (
-    Epochs,
-    Gradients,
-    Verdict,
-    beginnings,
-    degradation_words,
-    diagnosis_lines,
-    so_far,
-    verdict_line,
-    verdicts,
-)
+from console.comparison.tables import STOPPED_NOTE, data_words, diagnosis_lines, unfinished_words
+from console.comparison.verdict import Difference, Epochs, Gradients, Verdict, conclude, gap, gap_by_epoch, stem_ratios
 from console.text.formatting import clean, count, mean_std
 from console.text.status import counted
 from engine.analysis.diagnosis import diagnose, sentence
-from engine.analysis.paired_test import Contrast
 from engine.runs.run import Run
 from models import cost
 
@@ -49,9 +39,12 @@ def description(experiment: str, runs: Sequence[Run], epochs: Epochs, gradients:
     for run in runs:
         if wrong := sentence(diagnose(run, epochs.get(run.id, ()), gradients.get(run.id, ()))):
             lines.append(f"{clean(run.name)}: {wrong}.")
-    lines += [f"{words}." for words in degradation_words(verdicts(groups, epochs), gradients)]
-    lines += [pair_words(pair, epochs) for pair in pair_groups(groups)]
-    if (line := verdict_line(groups, epochs)) is not None:
+    conclusion = conclude(groups, epochs)
+    lines += [f"{line}." for line in finding_lines(conclusion, gradients)]
+    for pair in pair_groups(groups):
+        training, test = (gap(pair, epochs, metric) for metric in ("train_error_percent", "test_error_percent"))
+        lines.append(pair_sentence(pair, training, test))
+    if (line := conclusion_line(conclusion)) is not None:
         lines.append(f"{line}.")
     return [*lines, *(f"{words}." for words in [data_words(runs), *published_notes(runs)])]
 
@@ -71,17 +64,6 @@ def network_words(group: Group) -> str:
     return f"{group.label} ({size}): {'; '.join(parts)}."
 
 
-def pair_words(pair: Pair, epochs: Epochs) -> str:
-    """What the shortcut did at a depth, in a sentence."""
-    train, test = (gap(pair, epochs, metric) for metric in ("train_error_percent", "test_error_percent"))
-    if train is None or test is None:
-        return f"Depth {pair.depth}: nothing to hold against each other yet."
-    return (
-        f"Depth {pair.depth}, plain minus residual: {gap_words(train)} points of training error,"
-        f" {gap_words(test)} of test error{so_far(train, pair.plain)}."
-    )
-
-
 def comparison_document(experiment: str, runs: Sequence[Run], epochs: Epochs, gradients: Gradients) -> dict[str, Any]:
     """The whole comparison for programs.
 
@@ -92,7 +74,7 @@ def comparison_document(experiment: str, runs: Sequence[Run], epochs: Epochs, gr
         gradients: Of their layers, by id.
     """
     groups = group_runs(runs)
-    found = verdicts(groups, epochs)
+    conclusion = conclude(groups, epochs)
     return {
         "experiment": experiment,
         "networks": [network_document(group) for group in groups],
@@ -102,8 +84,8 @@ def comparison_document(experiment: str, runs: Sequence[Run], epochs: Epochs, gr
             for run in runs
         },
         "diagnoses": diagnosis_lines(groups, epochs, gradients),
-        "verdict": verdict_line(groups, epochs),
-        "verdicts": [verdict_document(one, gradients) for one in found],
+        "verdict": conclusion_line(conclusion),
+        "verdicts": [verdict_document(one, gradients) for one in conclusion.verdicts],
         "data": data_words(runs),
         "synthetic": any(run.synthetic for run in runs),
     }
@@ -155,8 +137,8 @@ def pair_document(pair: Pair, epochs: Epochs) -> dict[str, Any]:
         "depth": pair.depth,
         "residual": pair.residual.label,
         "plain": pair.plain.label,
-        **{name: None if one is None else one.mean for name, one in found.items()},
-        "over_seeds": {name: contrast_document(one) for name, one in found.items()},
+        **{name: None if one is None else one.contrast.mean for name, one in found.items()},
+        "over_seeds": {name: difference_document(one) for name, one in found.items()},
         "by_epoch": {
             name: [{"epoch": one.epoch, **summary(one.differences)} for one in gap_by_epoch(pair, epochs, metric)]
             for name, metric in metrics.items()
@@ -168,24 +150,26 @@ def verdict_document(verdict: Verdict, gradients: Gradients) -> dict[str, Any]:
     """A verdict with its evidence."""
     return {
         "claim": verdict.claim.value,
-        "line": verdict.line,
+        "line": verdict_line(verdict),
         "shallow": verdict.shallow.label,
         "deep": verdict.deep.label,
-        "train_error_difference": contrast_document(verdict.training),
-        "test_error_difference": contrast_document(verdict.test),
-        "with_shortcuts": contrast_document(verdict.shortcuts),
+        "train_error_difference": difference_document(verdict.training),
+        "test_error_difference": difference_document(verdict.test),
+        "with_shortcuts": difference_document(verdict.shortcuts),
         "stem_over_head_gradient_at_initialisation": {
-            group.label: summary(beginnings(group, gradients))
-            for group in (verdict.deep, *(verdict.counterparts or ())[:1])
+            group.label: summary(stem_ratios(group, gradients))
+            for group in (verdict.deep, verdict.residual)
+            if group is not None
         },
         "broken": [group.label for group in verdict.broken],
     }
 
 
-def contrast_document(contrast: Contrast | None) -> dict[str, Any] | None:
+def difference_document(difference: Difference | None) -> dict[str, Any] | None:
     """A difference over seeds, and what may be claimed of it."""
-    if contrast is None:
+    if difference is None:
         return None
+    contrast = difference.contrast
     return {
         **summary(contrast.differences),
         "sign": contrast.sign.value,

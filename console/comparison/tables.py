@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 
-from console.comparison.groups import Group, Pair, group_runs, measured, pair_groups
+from console.comparison.claim_text import NO_VERDICT, conclusion_line, signed, so_far
+from console.comparison.groups import Group, Pair, group_runs, pair_groups
 from console.comparison.published import published, published_notes
-from console.comparison.verdict import Epochs, Gradients, diagnosis_lines, so_far, verdict_line
+from console.comparison.verdict import Epochs, Gradients, conclude, gap, gap_by_epoch
 from console.text.formatting import UNKNOWN, clean, count, duration, mean_std, percent, table
-from engine.analysis.paired_test import Contrast, contrast, contrasts_by_epoch
+from engine.analysis.diagnosis import Symptom, diagnose
 from engine.runs.run import Run
 from models import catalog, cost
 
@@ -20,7 +22,6 @@ STOPPED_NOTE = (
     " against each other at one epoch, to which all of their seeds have come, and count it"
 )
 """What is said wherever a run that was stopped early is."""
-NO_VERDICT = "no verdict: there are no two depths of a plain network to compare yet"
 TIME_A_RUN = "time a run"
 """Over `time_words`."""
 
@@ -86,23 +87,13 @@ def pairs_table(pairs: Sequence[Pair], epochs: Epochs) -> str:
                 pair.plain.label,
                 mean_std(pair.residual.finals("test_error_percent")),
                 mean_std(pair.plain.finals("test_error_percent")),
-                gap_words(test),
-                gap_words(train),
-                "" if train is None else so_far(train, pair.plain).strip(),
+                signed(test),
+                signed(train),
+                so_far(train).strip(),
             ]
         )
     header = ["depth", "residual", "plain", "residual test %", "plain test %", "test gap", "train gap", ""]
     return table(header, rows, align="><<>>>><").rstrip()
-
-
-def gap(pair: Pair, epochs: Epochs, metric: str) -> Contrast | None:
-    """How much more of an error the plain network of a pair makes; None where no seed of both has shown any."""
-    return contrast(measured(pair.plain, epochs), measured(pair.residual, epochs), metric)
-
-
-def gap_words(gap: Contrast | None) -> str:
-    """A gap with its sign, its spread over seeds and their number."""
-    return "" if gap is None else f"{'+' if gap.mean >= 0 else ''}{mean_std(gap.differences)}"
 
 
 def gap_table(pairs: Sequence[Pair], epochs: Epochs) -> str:
@@ -128,14 +119,6 @@ def gap_table(pairs: Sequence[Pair], epochs: Epochs) -> str:
     return table(header, rows, align="><" + ">" * len(shown))
 
 
-def gap_by_epoch(pair: Pair, epochs: Epochs, metric: str) -> list[Contrast]:
-    """The gap behind every epoch, over the seeds that both networks of a pair have there."""
-    plain, residual = (
-        {seed: one.epochs for seed, one in measured(group, epochs).items()} for group in (pair.plain, pair.residual)
-    )
-    return contrasts_by_epoch(plain, residual, metric)
-
-
 def data_words(runs: Sequence[Run]) -> str:
     """What the numbers were measured on, said beside them."""
     names = sorted({clean(run.spec.data.name) for run in runs})
@@ -152,6 +135,28 @@ def unpaired_words(groups: Sequence[Group]) -> str:
     kinds = dict.fromkeys(group.model.architecture for group in groups)
     partners = ", ".join(f"{kind}'s is {catalog.counterpart(kind)}" for kind in kinds if catalog.counterpart(kind))
     return f"no gap: no network of the same kind and depth, trained alike, is beside another as its partner: {partners}"
+
+
+def diagnosis_lines(groups: Sequence[Group], epochs: Epochs, gradients: Gradients) -> list[str]:
+    """A line for every network with diagnoses: how many of its runs have each, those that succeeded included.
+
+    Args:
+        groups: As `group_runs` makes them.
+        epochs: Of their runs, by id.
+        gradients: Of their layers, by id; where they are missing, gradients are not diagnosed.
+    """
+    lines = []
+    for group in groups:
+        counts = Counter(
+            finding.symptom
+            for run in group.runs
+            for finding in diagnose(run, epochs.get(run.id, ()), gradients.get(run.id, ()))
+        )
+        total = len(group.runs)
+        of = f"of {total} {'run' if total == 1 else 'runs'}"
+        if words := [f"{counts[symptom]} {of} {symptom}" for symptom in Symptom if counts[symptom]]:
+            lines.append(f"{group.label}: {', '.join(words)}")
+    return lines
 
 
 def comparison_text(runs: Sequence[Run], epochs: Epochs, gradients: Gradients) -> str:
@@ -174,6 +179,6 @@ def comparison_text(runs: Sequence[Run], epochs: Epochs, gradients: Gradients) -
             parts.append(gaps)
     else:
         parts.append(unpaired_words(groups))
-    parts.append(verdict_line(groups, epochs) or NO_VERDICT)
+    parts.append(conclusion_line(conclude(groups, epochs)) or NO_VERDICT)
     parts.append("\n".join([data_words(runs), *published_notes(runs)]))
     return "\n\n".join(parts)

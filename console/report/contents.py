@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+from console.comparison.claim_text import NO_VERDICT_SENTENCE, conclusion_line, finding_lines, signed, so_far
 from console.comparison.groups import Group
 from console.comparison.published import published_notes
-from console.comparison.tables import STOPPED_NOTE, TIME_A_RUN, gap, gap_words, time_words, unfinished_words
-from console.comparison.verdict import so_far
+from console.comparison.tables import STOPPED_NOTE, TIME_A_RUN, time_words, unfinished_words
+from console.comparison.verdict import conclude, gap
 from console.report.blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
 from console.report.facts import Facts, data_name, states
 from console.report.figures import Figured, published_of, unfinished
@@ -21,28 +22,20 @@ from engine.runs.run import Run
 from models import cost
 
 
-def contents(
-    facts: Facts,
-    figures: Sequence[Figured],
-    *,
-    verdict: str | None,
-    findings: dict[str, str],
-    degradations: Sequence[str],
-) -> list[Block]:
+def contents(facts: Facts, figures: Sequence[Figured], *, findings: dict[str, str]) -> list[Block]:
     """The whole report.
 
     Args:
         facts: The experiment.
         figures: Drawn from the same facts.
-        verdict: In one line; None where there are no two depths to compare.
         findings: A sentence by run, of those of which there is something to say.
-        degradations: What is to be said of networks that get worse with depth; empty where that is not claimed.
     """
+    conclusion = conclude(facts.groups, facts.epochs)
     return [
         Heading(1, f"Depth and shortcuts: {facts.experiment}"),
         *_opening(facts),
         Heading(2, "Verdict"),
-        Paragraph(verdict or "There are no two depths of a plain network to compare yet, so nothing is claimed."),
+        Paragraph(conclusion_line(conclusion) or NO_VERDICT_SENTENCE),
         Heading(2, "Results"),
         _final_table(facts),
         Paragraph(
@@ -57,7 +50,7 @@ def contents(
         *(Picture(figure.name, figure.title, figure.caption) for figure in figures),
         *_without_gradients(facts),
         Heading(2, "Diagnoses"),
-        *_diagnoses(facts, findings, degradations),
+        *_diagnoses(facts, findings, finding_lines(conclusion, facts.gradients)),
         Heading(2, "Runs"),
         _runs_table(facts),
         Heading(2, "Hardware, versions and data"),
@@ -152,9 +145,7 @@ def _pairs(facts: Facts) -> list[Block]:
     if not facts.pairs:
         return []
     gaps = [gap(pair, facts.epochs, "train_error_percent") for pair in facts.pairs]
-    epochs = [
-        "" if one is None else so_far(one, pair.plain).strip(" ()") for pair, one in zip(facts.pairs, gaps, strict=True)
-    ]
+    epochs = [so_far(one).strip(" ()") for one in gaps]
     header = [
         "depth", "residual", "plain", "residual test error %", "plain test error %", "test gap", "training gap",
         *["gaps so far"] * any(epochs),
@@ -166,8 +157,8 @@ def _pairs(facts: Facts) -> list[Block]:
             facts.label(pair.plain),
             mean_std(pair.residual.finals("test_error_percent")),
             mean_std(pair.plain.finals("test_error_percent")),
-            gap_words(gap(pair, facts.epochs, "test_error_percent")),
-            gap_words(training),
+            signed(gap(pair, facts.epochs, "test_error_percent")),
+            signed(training),
             *[epoch] * any(epochs),
         ]
         for pair, training, epoch in zip(facts.pairs, gaps, epochs, strict=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from console.comparison.verdict import degradation_words, verdict_line, verdicts
 from console.planning.spec_file import SPEC_LIST_NAME, ListedRun, SpecList, encode_spec_list
 from console.report.contents import contents
 from console.report.facts import Facts
@@ -37,13 +36,7 @@ def write_report(facts: Facts, path: Path) -> list[str]:
         findings = {
             run.id: sentence(diagnose(run, facts.epochs[run.id], facts.gradients[run.id])) for run in facts.runs
         }
-        blocks = contents(
-            facts,
-            figures,
-            verdict=verdict_line(facts.groups, facts.epochs),
-            findings=findings,
-            degradations=degradation_words(verdicts(facts.groups, facts.epochs), facts.gradients),
-        )
+        blocks = contents(facts, figures, findings=findings)
         (staging / FIGURES).mkdir()
         for figure in figures:
             (staging / FIGURES / f"{figure.name}.svg").write_bytes(figure.drawn.svg)

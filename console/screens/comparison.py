@@ -13,8 +13,9 @@ from textual.widgets import Static, TabbedContent, TabPane
 from console.charts.metrics import METRICS, Metric
 from console.charts.styles import MOST_CURVES, looks
 from console.comparison import tables
+from console.comparison.claim_text import conclusion_line
 from console.comparison.groups import group_runs, pair_groups
-from console.comparison.verdict import verdict_line
+from console.comparison.verdict import conclude
 from console.screens.base import ConsoleScreen
 from console.screens.chart_actions import ChartActions
 from console.screens.run import say
@@ -108,7 +109,7 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
         say(self.query_one("#run-title", Static), f"{clean(self._experiment)}: {len(runs)} runs, {depths}{left_out}")
         if runs:
             say(self.query_one("#comparison-table", Static), self.table_text())
-            line = verdict_line(group_runs(runs), self.epochs()) or tables.data_words(runs)
+            line = conclusion_line(conclude(group_runs(runs), self.epochs())) or tables.data_words(runs)
             say(self.query_one("#remark", Static), self.written(line))
 
     def show_curves(self) -> None:

@@ -1,19 +1,18 @@
 """What the numbers of a run say about it: each rule with its source and its threshold; torch-free, pure functions.
 
 A rule speaks of what was measured alone, so that a run reads the same while it is trained, when it is done, and from a
-copied run directory. `console/verdict.py` says what several networks show together.
+copied run directory. `console/comparison/verdict.py` says what several networks show together.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
 
-from engine.analysis.paired_test import Contrast, Measured, contrast
 from engine.runs.run import EpochRow, GradientRow, Run, RunOutcome
 
 GUESSING_SHARE = 0.01
@@ -231,20 +230,6 @@ def overfitting(epochs: Sequence[EpochRow]) -> Finding | None:
         f" {best.train_loss:.3g} to {train:.3g}"
     )
     return Finding(symptom=Symptom.OVERFITTING, evidence=words, epoch=rows[-1].epoch)
-
-
-def degradation(deep: Mapping[int, Measured], shallow: Mapping[int, Measured]) -> Contrast | None:
-    """How much higher the *training* error of a deeper network is than a shallower one's at the same epoch.
-
-    It is degradation where its sign is Sign.HIGHER: more than the seeds differ by, which one seed cannot show.
-
-    Args:
-        deep: Of the deeper network, by seed.
-        shallow: Of the shallower one, trained alike, by seed.
-
-    Source: He et al. 2015, section 1: "adding more layers to a suitably deep model leads to higher training error".
-    """
-    return contrast(deep, shallow, "train_error_percent")
 
 
 def test_loss(row: EpochRow) -> float:

@@ -63,15 +63,24 @@ class Contrast:
         return statistics.stdev(self.differences) if len(self.differences) > 1 else None
 
     @property
+    def t(self) -> float | None:
+        """The mean over its standard error; infinite where all seeds differ by the same; None of one seed."""
+        if self.std is None:
+            return None
+        if self.std == 0:
+            return math.copysign(math.inf, self.mean) if self.mean else 0.0
+        return self.mean / (self.std / math.sqrt(self.num_seeds))
+
+    @property
     def sign(self) -> Sign:
         """What may be claimed, by a paired one-sided t-test in the direction that was found.
 
         Source: Student 1908, "The probable error of a mean", with the differences of pairs as the sample.
         """
-        if self.std is None:
+        if self.t is None:
             return Sign.ONE_SEED
         quantile = T_QUANTILES[min(self.num_seeds - 1, len(T_QUANTILES)) - 1]
-        if abs(self.mean) <= quantile * self.std / math.sqrt(self.num_seeds):
+        if abs(self.t) <= quantile:
             return Sign.UNDECIDED
         return Sign.HIGHER if self.mean > 0 else Sign.LOWER
 

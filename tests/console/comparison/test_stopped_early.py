@@ -10,9 +10,10 @@ from typing import Any
 from textual.widgets import Static
 
 from console.app import ConsoleApp
+from console.comparison.claim_text import verdict_line
 from console.comparison.groups import group_runs
 from console.comparison.tables import STOPPED_NOTE
-from console.comparison.verdict import read_epochs, verdicts
+from console.comparison.verdict import conclude, read_epochs
 from console.screens.comparison import ComparisonScreen
 from console.text.listing import event_line
 from console.widgets.chart import Chart
@@ -47,10 +48,11 @@ def test_report_compare_and_describe_agree(bare_home: Any, tmp_path: Path):
     fill(bare_home.home)
     with Reader(bare_home.home.database) as reader:
         runs = reader.runs()
-        (verdict,) = verdicts(group_runs(runs), read_epochs(reader, runs))
-    assert (verdict.training.epoch, verdict.training.num_seeds, verdict.training.is_final) == (5, 2, True)
-    assert " at epoch 12" in verdict.line, "the residual networks went on, and are compared at their own last epoch"
-    assert verdict.line.endswith(" (at epoch 5 of 12, where a run was stopped early)")
+        (verdict,) = conclude(group_runs(runs), read_epochs(reader, runs)).verdicts
+    training, line = verdict.training.contrast, verdict_line(verdict)
+    assert (training.epoch, training.num_seeds, training.is_final) == (5, 2, True)
+    assert " at epoch 12" in line, "the residual networks went on, and are compared at their own last epoch"
+    assert line.endswith(" (at epoch 5 of 12, where a run was stopped early)")
 
     compared = bare_home.cli("compare")
     row = next(line for line in compared.splitlines() if line.startswith("he-plain56 "))
@@ -60,13 +62,13 @@ def test_report_compare_and_describe_agree(bare_home: Any, tmp_path: Path):
     assert gap.count("(n=2)") == 3, "both gaps, and the residual network's final error"
     assert gap.endswith("(at epoch 5 of 12, where a run was stopped early)")
     assert STOPPED_NOTE in compared
-    assert verdict.line in compared
+    assert line in compared
 
     document = bare_home.json("describe")
     plain = next(network for network in document["networks"] if network["network"] == "he-plain56")
     assert (plain["num_seeds"], plain["unfinished"]) == (1, [])
     assert [(one["run"], one["seed"], one["epoch"]) for one in plain["stopped_early"]] == [("0000000007", 0, 5)]
-    assert document["verdict"] == verdict.line
+    assert document["verdict"] == line
     assert document["pairs"][1]["over_seeds"]["train_error_gap"]["epoch"] == 5
     assert STOPPED_NOTE in bare_home.cli("describe")
 
@@ -77,7 +79,7 @@ def test_report_compare_and_describe_agree(bare_home: Any, tmp_path: Path):
     assert "| at epoch 5 of 12, where a run was stopped early |" in text
     assert "1 stopped early drawn thin" in text
     assert "1 stopped early not drawn" in text, "it has no point among the final errors"
-    assert verdict.line in text
+    assert line in text
 
 
 def test_an_experiment_of_nothing_else_has_a_report(bare_home: Any, tmp_path: Path):

@@ -8,10 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from console.comparison.claim_text import DOUBTS, conclusion_line, verdict_line
 from console.comparison.description import comparison_document, description
 from console.comparison.groups import group_runs
 from console.comparison.tables import comparison_text, final_table
-from console.comparison.verdict import Claim, read_epochs, read_gradients, undecided_words, verdict_line, verdicts
+from console.comparison.verdict import Claim, Difference, conclude, read_epochs, read_gradients
 from console.text.formatting import UNKNOWN, duration
 from engine.analysis.paired_test import Contrast, Sign
 from engine.base.paths import Home
@@ -32,10 +33,10 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 def test_nothing_is_claimed_from_one_seed(reader: Reader):
     """The recorded quickstart: 32 points between plain-44 and plain-8, and still one seed shows no spread."""
     runs = reader.runs()
-    (verdict,) = verdicts(group_runs(runs), read_epochs(reader, runs))
+    (verdict,) = conclude(group_runs(runs), read_epochs(reader, runs)).verdicts
 
     assert verdict.claim is Claim.ONE_SEED
-    assert verdict.line == (
+    assert verdict_line(verdict) == (
         "no claim from one seed: he-plain44-w8 trains 32.4 points worse than he-plain8-w8;"
         " with shortcuts he-resnet44-w8 against he-resnet8-w8: 11.1 points better"
     )
@@ -69,7 +70,7 @@ def test_what_has_not_begun_is_no_evidence(reader: Reader):
     """A comparison of runs without an epoch says nothing, and does not fail."""
     runs: list[Run] = reader.runs()
 
-    assert verdict_line(group_runs(runs), {}) is None
+    assert conclusion_line(conclude(group_runs(runs), {})) is None
     assert "he-plain44-w8" in comparison_text(runs, {}, {})
 
 
@@ -78,15 +79,15 @@ def test_degradation_is_claimed_from_three_seeds(tmp_path: Path):
     with Reader(recorded_home(tmp_path / "home", "depths").database) as reader:
         runs = reader.runs()
         groups, epochs = group_runs(runs), read_epochs(reader, runs)
-        (verdict,) = verdicts(groups, epochs)
+        (verdict,) = conclude(groups, epochs).verdicts
 
         assert verdict.claim is Claim.DEGRADATION
-        assert verdict.line == (
+        assert verdict_line(verdict) == (
             "degradation: he-plain44-w4 trains 12.9 ± 1.9 points worse than he-plain8-w4, n=3;"
             " with shortcuts he-resnet44-w4 against he-resnet8-w4: 6.8 points worse, n=1"
         )
         without_the_shallow = [run for run in runs if run.spec.model.depth == 44]
-        line = verdict_line(group_runs(without_the_shallow), epochs)
+        line = conclusion_line(conclude(group_runs(without_the_shallow), epochs))
         assert line == "no claim from one seed: he-plain44-w4 trains 2.2 points worse than he-resnet44-w4"
 
 
@@ -105,12 +106,12 @@ def test_a_shortcut_that_has_not_cured_it_says_so(tmp_path: Path):
     store.close()
     with Reader(home.database) as reader:
         runs = reader.runs()
-        (verdict,) = verdicts(group_runs(runs), read_epochs(reader, runs))
+        (verdict,) = conclude(group_runs(runs), read_epochs(reader, runs)).verdicts
     updates = f"{4 * samples.STEPS_PER_EPOCH:,}"
 
     assert verdict.is_uncured
-    assert "; with shortcuts he-resnet56 against he-resnet20: " in verdict.line
-    assert verdict.line.endswith(f" points worse: the shortcut has not cured it here after {updates} updates")
+    assert "; with shortcuts he-resnet56 against he-resnet20: " in verdict_line(verdict)
+    assert verdict_line(verdict).endswith(f" points worse: the shortcut has not cured it here after {updates} updates")
 
 
 def test_description_says_what_the_numbers_say(tmp_path: Path):
@@ -149,11 +150,12 @@ def test_description_says_what_the_numbers_say(tmp_path: Path):
     )
 
 
-def test_an_undecided_difference_says_why():
+def test_an_undecided_difference_says_why(reader: Reader):
     """7 points over a spread of 4 are more than the seeds differ by: it is their number that decides nothing."""
     few = Contrast(seeds=(0, 1), differences=(4.6, 10.0), epoch=1, is_final=True)
     wide = Contrast(seeds=(0, 1, 2), differences=(1.0, -1.0, 4.0), epoch=1, is_final=True)
 
     assert (few.sign, wide.sign) == (Sign.UNDECIDED, Sign.UNDECIDED)
-    assert undecided_words(few) == "too few seeds to tell"
-    assert undecided_words(wide) == "within the spread of the seeds"
+    network, baseline, *_ = group_runs(reader.runs())
+    doubts = [Difference(network, baseline, one).doubt for one in (few, wide)]
+    assert [DOUBTS[doubt] for doubt in doubts if doubt] == ["too few seeds to tell", "within the spread of the seeds"]

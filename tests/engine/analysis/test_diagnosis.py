@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 from msgspec.structs import replace
 
 from engine.analysis.diagnosis import (
     Finding,
     Symptom,
-    degradation,
     diverged,
     flat_epochs,
     gradient_flow,
@@ -17,7 +15,6 @@ from engine.analysis.diagnosis import (
     plateau,
     sentence,
 )
-from engine.analysis.paired_test import Measured, Sign
 from tests.recorded_runs import first_epochs, recorded_gradients, recorded_runs
 
 
@@ -138,23 +135,6 @@ def test_stem_without_any_gradient_is_told():
 
     assert found is not None
     assert found.evidence == "stem gradient 0"
-
-
-def test_degradation_of_recorded_runs():
-    """Plain-44 against plain-8 over three seeds, as He et al. mean it: a higher training error at the same epoch."""
-    runs = recorded_runs("depths")
-    deep, shallow = (
-        {seed: Measured(runs[f"{name}-w4-s{seed}"], is_done=True) for seed in range(3)}
-        for name in ("he-plain44", "he-plain8")
-    )
-    found = degradation(deep, shallow)
-
-    assert found is not None
-    assert found.differences == pytest.approx((11.0, 14.8, 12.8))
-    assert found.sign is Sign.HIGHER
-    alone = degradation({0: deep[0]}, shallow)
-    assert alone is not None
-    assert alone.sign is Sign.ONE_SEED
 
 
 def test_findings_read_as_one_sentence():

@@ -9,6 +9,7 @@ import pytest
 
 from engine.analysis.paired_test import Measured, Sign, contrast, contrasts_by_epoch
 from engine.runs.run import EpochRow
+from tests.recorded_runs import recorded_runs
 
 
 def rows(errors: Sequence[float | None]) -> list[EpochRow]:
@@ -106,3 +107,21 @@ def test_gap_by_epoch_has_the_seeds_of_each_epoch():
 
     assert [(one.epoch, one.mean, one.num_seeds) for one in found] == [(1, 12.0, 2), (2, 20.0, 1)]
     assert found[0].std == pytest.approx(math.sqrt(8))
+
+
+def test_degradation_of_recorded_runs():
+    """Plain-44 against plain-8 over three seeds, as He et al. mean it: a higher training error at the same epoch."""
+    runs = recorded_runs("depths")
+    deep, shallow = (
+        {seed: Measured(runs[f"{name}-w4-s{seed}"], is_done=True) for seed in range(3)}
+        for name in ("he-plain44", "he-plain8")
+    )
+    found = contrast(deep, shallow, "train_error_percent")
+
+    assert found is not None
+    assert found.differences == pytest.approx((11.0, 14.8, 12.8))
+    assert found.t == pytest.approx(11.7, abs=0.05)
+    assert found.sign is Sign.HIGHER
+    alone = contrast({0: deep[0]}, shallow, "train_error_percent")
+    assert alone is not None
+    assert (alone.t, alone.sign) == (None, Sign.ONE_SEED)
