@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -277,6 +279,51 @@ def home(bare_home: TestHome) -> TestHome:
     """A home with the tiny dataset in it."""
     bare_home.add_tiny()
     return bare_home
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, fill: Callable[[TestHome], None]) -> Path:
+    """A home that is filled once in a session, whatever number of processes share its tests; to be copied, not used."""
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    root = shared / name
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / "whole").exists():
+            shutil.rmtree(root, ignore_errors=True)
+            home = TestHome(root / "home")
+            try:
+                home.add_tiny()
+                fill(home)
+                home.cli("engine", "stop")
+            finally:
+                home.end_everything()
+            (root / "whole").touch()
+    return root / "home"
+
+
+@pytest.fixture
+def copied_home(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Iterator[Callable[..., TestHome]]:
+    """Copies a home that some function fills, by training say, which it does once for all tests."""
+    homes = []
+
+    def copy(name: str, fill: Callable[[TestHome], None]) -> TestHome:
+        homes.append(TestHome(shutil.copytree(made_once(tmp_path_factory, name, fill), tmp_path / "home")))
+        return homes[-1]
+
+    yield copy
+    for home in homes:
+        home.end_everything()
+
+
+def train_one_epoch(home: TestHome) -> None:
+    home.cli("wait", home.train("--epochs", "1"))
+
+
+@pytest.fixture
+def finished(copied_home: Callable[..., TestHome]) -> TestHome:
+    """A home whose one run has been trained to its end, and that no engine serves."""
+    return copied_home("finished", train_one_epoch)
 
 
 @pytest.fixture(name="wait_until")

@@ -144,10 +144,10 @@ def test_changes_that_make_no_sense_are_refused_and_change_nothing(home: Any):
     assert [listed["id"] for listed in home.json("ls")["runs"]] == [run]
 
 
-def test_removed_runs_are_hidden_and_come_back(home: Any):
+def test_removed_runs_are_hidden_and_come_back(finished: Any):
     """rm deletes nothing from disk."""
-    run = home.train("--epochs", "1")
-    home.cli("wait", run)
+    home = finished
+    (run,) = (path.name for path in home.home.runs.iterdir())
     home.cli("rm", run)
 
     assert home.json("ls")["runs"] == []
@@ -215,11 +215,10 @@ def test_a_lost_database_is_built_again_from_the_run_directories(home: Any, wait
 
 
 @pytest.mark.parametrize("damage", ["schema", "garbage"])
-def test_a_database_that_cannot_be_used_is_kept_and_built_anew(home: Any, damage: str):
+def test_a_database_that_cannot_be_used_is_kept_and_built_anew(finished: Any, damage: str):
     """An old schema or a damaged file costs no run."""
-    run = home.train("--epochs", "1")
-    home.cli("wait", run)
-    home.cli("engine", "stop")
+    home = finished
+    (run,) = (path.name for path in home.home.runs.iterdir())
     if damage == "schema":
         import apsw
 

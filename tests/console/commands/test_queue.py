@@ -98,10 +98,10 @@ def test_what_makes_no_sense_is_refused_in_a_line(home: Any):
     assert order(home) == [run]
 
 
-def test_a_finished_run_is_neither_held_nor_moved(home: Any):
+def test_a_finished_run_is_neither_held_nor_moved(finished: Any):
     """The message says how it stands."""
-    run = home.train("--epochs", "1")
-    home.cli("wait", run)
+    home = finished
+    (run,) = (path.name for path in home.home.runs.iterdir())
 
     assert "is succeeded: only queued runs can be held" in home.cli("queue", "hold", run, status=2)
     assert "is succeeded: only queued runs can be moved" in home.cli("queue", "move", run, "--first", status=2)

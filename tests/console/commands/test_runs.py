@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,17 +25,22 @@ def epochs_of(home: Any, run: str) -> list[Epoch]:
     return [event for event in read_journal(home.directory(run).journal).events if isinstance(event, Epoch)]
 
 
-@pytest.fixture
-def experiment(home: Any) -> dict[str, Any]:
+def train_pairs(home: Any) -> None:
     """Two architectures, two depths, and two seeds of one of them, trained by `train` itself."""
     trained = home.json("train", "-a", "he-plain,he-resnet", "-d", "8,14", *BASE, "-e", "pairs")
+    (home.home.root / "trained.json").write_text(json.dumps(trained))
     home.json("train", "-a", "he-resnet", "-d", "8", "--seed", "1", *BASE, "-e", "pairs")
-    return dict(trained)
 
 
-def test_train_ls_show_plot_and_compare_agree_with_the_journal(home: Any, experiment: dict[str, Any]):
+@pytest.fixture
+def pairs(copied_home: Callable[..., Any]) -> Any:
+    return copied_home("pairs", train_pairs)
+
+
+def test_train_ls_show_plot_and_compare_agree_with_the_journal(pairs: Any):
     """Every number on the way from the worker to the screen is the one that was measured."""
-    for run in experiment["runs"]:
+    home = pairs
+    for run in json.loads((home.home.root / "trained.json").read_text())["runs"]:
         measured = epochs_of(home, run["id"])
         assert run["outcome"] == "succeeded"
         assert run["test_error_percent"] == measured[-1].test_error_percent
@@ -59,9 +66,9 @@ def test_train_ls_show_plot_and_compare_agree_with_the_journal(home: Any, experi
     assert [pair["depth"] for pair in compared["pairs"]] == [8, 14]
 
 
-def test_the_comparison_for_people_shows_the_same_numbers(home: Any, experiment: dict[str, Any]):
+def test_the_comparison_for_people_shows_the_same_numbers(pairs: Any):
     """The table of the report, the pairs, the verdict, and what the numbers were measured on."""
-    text = home.cli("compare", "pairs")
+    text = pairs.cli("compare", "pairs")
 
     assert re.search(r"he-resnet8-w4-c4 .* \d+\.\d+ ± \d+\.\d+ \(n=2\)", text)
     claim = r"no claim from one seed: he-plain14-w4-c4 trains \d+\.\d points (worse|better) than he-plain8-w4-c4"
@@ -69,10 +76,10 @@ def test_the_comparison_for_people_shows_the_same_numbers(home: Any, experiment:
     assert "synthetic images: no number here says anything of CIFAR" in text
 
 
-def test_a_plot_fits_the_width_that_it_is_given_and_is_ascii_where_that_is_all(home: Any, experiment: dict[str, Any]):
+def test_a_plot_fits_the_width_that_it_is_given_and_is_ascii_where_that_is_all(pairs: Any):
     """Over a line that knows no UTF-8, and in a narrow window."""
-    home.env.update(LC_ALL="C", LANG="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
-    text = home.cli("plot", "pairs", "--width", "60", "--height", "12")
+    pairs.env.update(LC_ALL="C", LANG="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    text = pairs.cli("plot", "pairs", "--width", "60", "--height", "12")
 
     assert text.isascii()
     assert max(map(len, text.splitlines())) <= 60
