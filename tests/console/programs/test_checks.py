@@ -35,7 +35,7 @@ def kinds(home: Any, run: str) -> list[str]:
 
 def test_a_drained_engine_finishes_what_runs_and_starts_nothing_else(home: Any, wait_until: Callable[..., Any]):
     """What waits is there for the next engine, whose queue is open; Ctrl-C leaves it draining, and says so."""
-    first, second = home.train("--epochs", "200"), home.train("--epochs", "1")
+    first, second = home.train("--epochs", "100"), home.train("--epochs", "1")
     wait_until(lambda: home.json("show", first)["run"]["status"] == "running")
     interrupted = home.start("engine", "stop", "--drain")
     wait_until(lambda: home.json("engine", "status")["engine"]["queue"] == "draining")
