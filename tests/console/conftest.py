@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from engine.control.protocol import Greeting
 from engine.spec.devices import CPU, HostReading
 from engine.spec.precision import Precision
 from tests import samples
+from tests.console.driving import text_of
 
 UP = Pulse(
     EngineState.UP,
@@ -65,26 +67,42 @@ def pulses(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 @pytest.fixture
 def sample_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine on which the samples were trained, for estimates: two cores that do float32 alone, and 24 GiB."""
-    for module in (console.planning.estimates, engine.spec.places):
-        monkeypatch.setattr(module, "num_cores", lambda: 2)
     for module in (console.planning.estimates, console.planning.planning):
         monkeypatch.setattr(module, "find_devices", lambda: (CPU,))
     monkeypatch.setattr(console.planning.estimates, "device_name", lambda _device: "a processor")
+    for module in (console.planning.estimates, engine.spec.places):
+        monkeypatch.setattr(module, "num_cores", lambda: 2)
     monkeypatch.setattr(engine.estimates.fitting, "machine_bytes", lambda: 24 << 30)
     monkeypatch.setattr(engine.spec.devices, "of_cpu", lambda: (Precision.FP32,))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
+@pytest.fixture(scope="session")
+def filled_homes() -> dict[Callable[[Home], None], Path]:
+    """Homes as functions have filled them, each filled once and copied."""
+    return {}
+
+
 @pytest.fixture
 def make_app(
-    tmp_path: Path, still_time: None, terminal_words: None, pulses: dict[str, Any], sample_machine: None
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    filled_homes: dict[Callable[[Home], None], Path],
+    still_time: None,
+    terminal_words: None,
+    pulses: dict[str, Any],
+    sample_machine: None,
 ) -> Callable[..., ConsoleApp]:
     """Makes the app over the small sample, or over what `fill` puts into the home."""
 
     def make(fill: Callable[[Home], None] | None = samples.fill_small, config: Config | None = None) -> ConsoleApp:
         home = Home(tmp_path / "home").create()
         if fill is not None and not home.database.exists():
-            fill(home)
+            if fill not in filled_homes:
+                filled = Home(tmp_path_factory.mktemp("filled") / "home").create()
+                fill(filled)
+                filled_homes[fill] = filled.root
+            shutil.copytree(filled_homes[fill], home.root, dirs_exist_ok=True)
         return ConsoleApp(home, config or Config(), starts_engine=False)
 
     return make
@@ -115,7 +133,7 @@ def text_compare(snapshot: SnapshotAssertion) -> Callable[..., Awaitable[bool]]:
     ) -> bool:
         async with app.run_test(size=terminal_size) as pilot:
             await run_before(pilot)
-            strips = app.screen._compositor.render_strips()
-        return bool(expected == "".join(f"{strip.text.rstrip()}\n" for strip in strips))
+            text = text_of(app)
+        return bool(expected == text)
 
     return compare

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -57,6 +58,7 @@ def keys(*names: str) -> Callable[[Pilot[Any]], Awaitable[None]]:
     """Press these, after the screen has settled and before it is looked at."""
 
     async def press(pilot: Pilot[Any]) -> None:
+        pilot.app.animation_level = "none"
         await settle(pilot)
         for name in names:
             await pilot.press(name)
@@ -68,8 +70,18 @@ def keys(*names: str) -> Callable[[Pilot[Any]], Awaitable[None]]:
             # It plans when the hand rests.
             await until(pilot, lambda: screen._waiting is not None and screen._waiting._task.done())
         await settle(pilot)
+        # What a key has changed may be laid out and drawn again behind that.
+        before = None
+        while (now := text_of(pilot.app)) != before:
+            before = now
+            await pilot.pause(0.05)
 
     return press
+
+
+def text_of(app: App[Any]) -> str:
+    """The characters on the screen, a line each."""
+    return "".join(f"{strip.text.rstrip()}\n" for strip in app.screen._compositor.render_strips())
 
 
 async def press(pilot: Pilot[Any], *keys: str) -> None:
