@@ -55,7 +55,7 @@ def test_a_finished_run_is_here_whole_private_and_after_a_lost_index_too(copied:
 
     for index_lost in (False, True):
         engine = engine.successor(index_lost=index_lost)
-        run = engine.scheduler.supervisor.reader.run(RUN)
+        run = engine.supervisor.reader.run(RUN)
         assert (run.name, run.experiment, run.outcome, run.epoch) == ("he-plain44-w8-s0", "exp1", "succeeded", 6)
         assert run.test_error_percent == pytest.approx(87.2)
     here = engine.home.runs / RUN
@@ -74,7 +74,7 @@ def test_a_run_on_its_way_rests_until_its_user_says_otherwise(copied: Path, tmp_
     engine = of_home(tmp_path)
     taken_in(engine, copied)
 
-    assert engine.scheduler.supervisor.reader.run(RUN).status is RunStatus.PAUSED
+    assert engine.supervisor.reader.run(RUN).status is RunStatus.PAUSED
     assert engine.started == []
 
 
@@ -158,7 +158,7 @@ def test_runs_do_not_slip_into_an_experiment_that_is_here(copied: Path, tmp_path
         taken_in(engine, other, copied)
     assert not (engine.home.runs / other.name).exists()
     taken_in(engine, other, copied, experiment="exp1")
-    assert {run.experiment for run in engine.scheduler.supervisor.reader.runs()} == {"exp1"}
+    assert {run.experiment for run in engine.supervisor.reader.runs()} == {"exp1"}
 
 
 def test_what_a_killed_import_left_is_swept_away(copied: Path, tmp_path: Path):
@@ -169,7 +169,7 @@ def test_what_a_killed_import_left_is_swept_away(copied: Path, tmp_path: Path):
     shutil.copytree(copied, engine.home.runs / RUN)
 
     engine = engine.successor()
-    assert engine.scheduler.supervisor.reader.run(RUN).succeeded
+    assert engine.supervisor.reader.run(RUN).succeeded
     other = copied.with_name("151f002271")
     shutil.copytree(RECORDED / other.name, other)
     taken_in(engine, other, experiment="new")

@@ -36,7 +36,7 @@ def writing(path: Path, *words: str) -> Hook:
 
 
 def announcer(engine: Scene, hook: Hook | None) -> Announcer:
-    return Announcer(hook, engine.scheduler.supervisor.store, engine.scheduler.supervisor.reader)
+    return Announcer(hook, engine.supervisor.store, engine.supervisor.reader)
 
 
 async def test_every_end_is_announced_once_across_engines(tmp_path: Path):
@@ -85,7 +85,7 @@ async def test_a_command_is_killed_behind_its_limit_with_what_it_started(
     """A hook that hangs holds up neither the engine nor the next one; its output so far is in the log."""
     engine = of_home(tmp_path)
     (run,) = engine.submit(None)
-    found = engine.scheduler.supervisor.reader.run(run)
+    found = engine.supervisor.reader.run(run)
     code = "import subprocess, sys; c = subprocess.Popen(['sleep', '600']); print('child', c.pid, '\\x1b[31m', flush=True); c.wait()"  # noqa: E501
     hook = Hook(command=(sys.executable, "-c", code), timeout_seconds=3.0)
     caplog.set_level(logging.INFO)
@@ -113,7 +113,7 @@ async def test_what_cannot_be_started_or_fails_is_told_in_the_log(tmp_path: Path
     """With its status and no more output than a log should hold, and nothing of the environment."""
     engine = of_home(tmp_path)
     (run,) = engine.submit(None)
-    found = engine.scheduler.supervisor.reader.run(run)
+    found = engine.supervisor.reader.run(run)
     odd = msgspec.structs.replace(found, name="a\0b")
     caplog.set_level(logging.INFO)
 

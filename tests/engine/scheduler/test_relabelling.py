@@ -30,13 +30,13 @@ def test_labels_stand_in_run_directory_and_index_and_outlast_both_engines(engine
     engine.ask(Relabel(runs=(second,), remove_tags=("GOOD",), starred=False, name="other"))
 
     engine = engine.successor(index_lost=True)
-    runs = engine.scheduler.supervisor.reader.runs()
+    runs = engine.supervisor.reader.runs()
     assert [(run.name, run.tags, run.starred, run.notes) for run in runs] == [
         ("run0", ("Baseline", "good"), True, "two words"),
         ("other", ("Baseline",), False, "two words"),
     ]
-    engine.scheduler.supervisor.reader.close()
-    engine.scheduler.supervisor.store.close()
+    engine.supervisor.reader.close()
+    engine.supervisor.store.close()
 
 
 @pytest.mark.parametrize(
@@ -53,14 +53,14 @@ def test_labels_stand_in_run_directory_and_index_and_outlast_both_engines(engine
 def test_a_label_that_cannot_be_changes_nothing(engine: Scene, change: dict[str, object], text: str):
     """Neither of this run nor of the others that the request names."""
     runs = tuple(engine.submit(None, None))
-    before = engine.scheduler.supervisor.reader.runs()
+    before = engine.supervisor.reader.runs()
 
     with pytest.raises(UsageError, match=text):
-        handle(Relabel(runs=runs, starred=True, **change), engine.scheduler.supervisor, started_at=0.0)  # type: ignore[arg-type]
+        handle(Relabel(runs=runs, starred=True, **change), engine.supervisor, started_at=0.0)  # type: ignore[arg-type]
 
-    assert [run.starred for run in engine.scheduler.supervisor.reader.runs()] == [False, False]
-    assert engine.scheduler.supervisor.reader.runs()[1:] == before[1:]
-    assert not any(engine.scheduler.supervisor.directory(run).read_labels().starred for run in runs)
+    assert [run.starred for run in engine.supervisor.reader.runs()] == [False, False]
+    assert engine.supervisor.reader.runs()[1:] == before[1:]
+    assert not any(engine.supervisor.directory(run).read_labels().starred for run in runs)
 
 
 def test_a_removed_run_refuses_the_others_too(engine: Scene):
@@ -70,7 +70,7 @@ def test_a_removed_run_refuses_the_others_too(engine: Scene):
 
     with pytest.raises(UsageError, match="is removed"):
         engine.ask(Relabel(runs=(first, second), starred=True))
-    assert not engine.scheduler.supervisor.reader.run(first).starred
+    assert not engine.supervisor.reader.run(first).starred
 
 
 def test_two_runs_of_an_experiment_are_never_called_alike(engine: Scene):
@@ -90,7 +90,7 @@ def test_an_experiment_is_renamed_as_a_whole_and_never_into_another(engine: Scen
     engine.ask(Remove(runs=(second,)))
     engine.ask(RenameExperiment(experiment="exp1", name="depths"))
 
-    assert {run.id: run.experiment for run in engine.scheduler.supervisor.reader.runs(with_deleted=True)} == {
+    assert {run.id: run.experiment for run in engine.supervisor.reader.runs(with_deleted=True)} == {
         first: "depths",
         second: "depths",
         third: "exp2",
