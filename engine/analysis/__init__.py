@@ -1,1 +1,1 @@
-"""Pure functions over the epochs of runs."""
+"""Analysis of finished and running runs: pure functions over their epochs."""

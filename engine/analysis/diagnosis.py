@@ -1,7 +1,7 @@
-"""What the numbers of a run say about it: each rule with its source and its threshold; torch-free, pure functions.
+"""Diagnosis of a single run from its metrics: each rule with its threshold and source. Pure functions, no torch.
 
-A rule speaks of what was measured alone, so that a run reads the same while it is trained, when it is done, and from a
-copied run directory. `console/comparison/verdict.py` says what several networks show together.
+Rules depend on measured values only, so that a run gets the same diagnosis while training, when finished, and from a
+copied run directory. `console/comparison/verdict.py` compares several networks.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ import msgspec
 from engine.runs.run import EpochRow, GradientRow, Run, RunOutcome
 
 GUESSING_SHARE = 0.01
-"""A training loss less than this share below ln(classes) is what guessing costs: the network knows no class."""
+"""A training loss less than this fraction below ln(classes) counts as no better than guessing."""
 NOT_LEARNING_EPOCHS = 5
-"""In a row. Deep networks need some before they start: He et al. 2015, section 4.2, footnote 5, saw their 110 layers
-"start converging (<90 % error) after several epochs" at a rate of 0.1."""
+"""Consecutive epochs no better than guessing. Deep networks may start late: He et al. 2015, section 4.2, footnote 5,
+saw their 110 layers "start converging (<90 % error) after several epochs" at a learning rate of 0.1."""
 STOPPING_EPOCHS = 2 * NOT_LEARNING_EPOCHS
-"""In a row, before a run is ended for it: what is stopped wrongly costs more than what is stopped late."""
+"""Consecutive epochs before a run is stopped: stopping wrongly costs more than stopping late."""
 VANISHING_RATIO = 1e-3
-"""Of the gradient norms of the first layer and the head. With batch normalisation and shortcuts they stay within a
-factor of about ten of each other; three powers of ten leave the layers learning at rates of different worlds."""
+"""Ratio of the first layer's gradient norm to the classifier's. With batch normalisation and shortcuts the two stay
+within a factor of about ten; at a factor of a thousand the layers effectively learn at incompatible rates."""
 EXPLODING_RATIO = 1e3
 PLATEAU_EPOCHS = 10
-"""The patience of PyTorch's and of Keras's ReduceLROnPlateau."""
+"""Default patience of ReduceLROnPlateau in PyTorch and Keras."""
 PLATEAU_SHARE = 0.01
-"""By which the training loss has to fall within that time; theirs is 1e-4, which noise alone exceeds."""
+"""Relative drop of the training loss that counts as progress; theirs is 1e-4, which noise alone exceeds."""
 PLATEAU_ERROR_PERCENT = 5.0
-"""Training error below which a standstill is the end of the work, not an obstacle."""
+"""Training error below which a plateau means training is done."""
 OVERFITTING_STRIP = 5
-"""Epochs that are looked at together; Prechelt's k."""
+"""Epochs per training strip; Prechelt's k."""
 OVERFITTING_RISE = 0.2
-"""Of the test loss above its lowest: Prechelt's GL, of which he tries 1 to 5 %. More here, since the test loss of a
-batch-normalised network at a high rate jumps by more from epoch to epoch."""
+"""Relative rise of the test loss above its minimum, Prechelt's GL. He tries 1 to 5 %; with batch normalisation and a
+high learning rate, the test loss varies by more than that between epochs."""
 
 
 class Symptom(StrEnum):
-    """What can be wrong with a run, the gravest first."""
+    """Problems of a run, most severe first."""
 
     DIVERGED = "diverged"
     NOT_LEARNING = "not learning"
@@ -51,46 +51,46 @@ class Symptom(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One rule that applies to a run, with what it goes by."""
+    """A diagnosed problem with its evidence."""
 
     symptom: Symptom
     evidence: str
-    """In words, with the numbers."""
+    """One line of text with the numbers."""
     epoch: int
-    """At which it was seen; 0 is the initialisation."""
+    """Epoch at which it was seen; 0 for initialisation."""
 
 
 def diagnose(run: Run, epochs: Sequence[EpochRow], gradients: Sequence[GradientRow] = ()) -> list[Finding]:
-    """All that is wrong with a run, the gravest first; empty where nothing is.
+    """Diagnose a run; returns findings, most severe first.
 
     Args:
-        run: For its classes, and for how it ended.
-        epochs: Its epochs, oldest first.
-        gradients: Of its layers, of any epochs; where none were recorded, nothing is said of them.
+        run: Gives the number of classes and the outcome.
+        epochs: The run's epochs, oldest first.
+        gradients: Gradient norms of its layers, of any epochs; may be empty.
     """
     found: list[Finding | None]
     if run.outcome is RunOutcome.DIVERGED or (epochs and epochs[-1].train_loss is None):
         found = [diverged(epochs)]
     else:
         stuck = not_learning(epochs, run.spec.model.num_classes)
-        # Of a network that learns nothing, the other two would say the same again.
+        # For a network that learns nothing, the other two rules would only repeat this.
         found = [stuck] if stuck is not None else [plateau(epochs), overfitting(epochs)]
     found.append(gradient_flow(gradients))
     return sorted((one for one in found if one is not None), key=lambda one: list(Symptom).index(one.symptom))
 
 
 def sentence(findings: Sequence[Finding]) -> str:
-    """Findings in a line: what they are called, which a narrow line must not lose, then what was seen; else empty."""
+    """Join findings in one line: symptoms first, so that truncation keeps them, then the evidence."""
     if not findings:
         return ""
     return f"{', '.join(one.symptom for one in findings)}: {'; '.join(one.evidence for one in findings)}"
 
 
 def diverged(epochs: Sequence[EpochRow]) -> Finding:
-    """A loss that was not finite, in the last epoch that was measured or in the one behind it.
+    """Return the finding for a loss that was not finite, in the last measured epoch or the one after it.
 
     Args:
-        epochs: Of a run that is known to have diverged; a worker stops it before it measures the epoch.
+        epochs: Epochs of a diverged run; the worker stops before it measures the diverged epoch.
     """
     finite = [row.epoch for row in epochs if row.train_loss is not None]
     epoch = (finite[-1] if finite else 0) + 1
@@ -98,23 +98,23 @@ def diverged(epochs: Sequence[EpochRow]) -> Finding:
 
 
 def not_learning(epochs: Sequence[EpochRow], num_classes: int) -> Finding | None:
-    """A training loss that has stayed where guessing leaves it for NOT_LEARNING_EPOCHS."""
+    """Detect a training loss that was no better than guessing for NOT_LEARNING_EPOCHS."""
     flat = flat_epochs([row.train_loss for row in epochs], num_classes)
     if flat < NOT_LEARNING_EPOCHS:
         return None
     return Finding(
         symptom=Symptom.NOT_LEARNING,
-        evidence=flat_words([row.train_loss for row in epochs[-flat:]], num_classes),
+        evidence=describe_flat_loss(flat, num_classes),
         epoch=epochs[-1].epoch,
     )
 
 
 def flat_epochs(losses: Sequence[float | None], num_classes: int) -> int:
-    """How many of the newest epochs in a row cost what guessing costs, or more.
+    """Count the most recent consecutive epochs with a loss no better than guessing.
 
     Args:
-        losses: Training loss in nats per image, an epoch each, oldest first; None where it was not finite.
-        num_classes: Of which guessing finds one at a loss of ln(num_classes).
+        losses: Training loss of each epoch in nats per image, oldest first; None where it was not finite.
+        num_classes: Number of classes; guessing has a loss of ln(num_classes).
     """
     least = (1 - GUESSING_SHARE) * math.log(num_classes)
     count = 0
@@ -125,24 +125,21 @@ def flat_epochs(losses: Sequence[float | None], num_classes: int) -> int:
     return count
 
 
-def flat_words(losses: Sequence[float | None], num_classes: int) -> str:
-    """What is said of so many epochs without learning."""
-    chance = math.log(num_classes)
-    within = all(loss is not None and loss <= (1 + GUESSING_SHARE) * chance for loss in losses)
-    above = "" if within else " or above it"
-    share = f"{100 * GUESSING_SHARE:.0f} %"
-    return f"loss within {share} of guessing's{above}, ln {num_classes} = {chance:.3f}, for {len(losses)} epochs"
+def describe_flat_loss(num_epochs: int, num_classes: int) -> str:
+    """Describe a number of epochs without learning."""
+    chance = f"ln {num_classes} = {math.log(num_classes):.3f}"
+    return f"loss is no better than guessing ({chance}) for {num_epochs} epochs"
 
 
 def gradient_flow(gradients: Sequence[GradientRow]) -> Finding | None:
-    """A first layer whose gradient is thousands of times smaller or larger than the head's, now or at initialisation.
+    """Detect a first layer whose gradient is a thousand times smaller or larger than the classifier's.
 
-    What was measured last goes first. A network that began so has been pushed about by its first steps, and what is
-    measured later shows the wreck rather than the cause.
+    Checks the newest epoch, then initialisation: after a bad start, later gradients show the consequence, not the
+    cause.
 
-    Source: Glorot and Bengio 2010, section 4.2 (signals that shrink or grow from layer to layer on their way back);
-    that batch normalisation without shortcuts makes them grow with depth: Yang et al. 2019, "A mean field theory of
-    batch normalization". Two layers stand for all between them, and norms of whole layers for their signal.
+    Source: Glorot and Bengio 2010, section 4.2 (back-propagated gradients that shrink or grow from layer to layer);
+    Yang et al. 2019, "A mean field theory of batch normalization" (with batch normalisation but no shortcuts they grow
+    with depth). Simplification: two layers represent all, and the norm of a layer its gradient.
     """
     for epoch in sorted({0, max((row.epoch for row in gradients), default=0)}, reverse=True):
         ratio = stem_over_head(gradients, epoch)
@@ -152,7 +149,7 @@ def gradient_flow(gradients: Sequence[GradientRow]) -> Finding | None:
 
 
 def flow_finding(ratio: float, epoch: int) -> Finding | None:
-    """What the stem's gradient over the head's at an epoch is called; None where they are of one order."""
+    """Classify the ratio of the first layer's gradient to the classifier's; None if unremarkable."""
     when = " at initialisation" if epoch == 0 else ""
     if ratio < VANISHING_RATIO:
         words = f"stem gradient {power(ratio)} of the head's{when}" if ratio else f"stem gradient 0{when}"
@@ -164,11 +161,11 @@ def flow_finding(ratio: float, epoch: int) -> Finding | None:
 
 
 def stem_over_head(gradients: Sequence[GradientRow], epoch: int) -> float | None:
-    """The gradient norm of the first layer over the head's at an epoch; None where it was not recorded or not finite.
+    """Return the ratio of the first layer's gradient norm to the classifier's; None if unrecorded or not finite.
 
     Args:
-        gradients: Of a run's layers, of any epochs.
-        epoch: 0 is the initialisation.
+        gradients: Gradient norms of a run's layers, of any epochs.
+        epoch: Epoch to look at; 0 for initialisation.
     """
     layers = sorted((row for row in gradients if row.epoch == epoch), key=lambda row: row.position)
     if len(layers) < 2:
@@ -178,15 +175,15 @@ def stem_over_head(gradients: Sequence[GradientRow], epoch: int) -> float | None
 
 
 def power(ratio: float) -> str:
-    """A ratio in one digit: 3e-9, 2e4."""
+    """Format a ratio with one digit: 3e-9, 2e4."""
     digit, exponent = f"{ratio:.0e}".split("e")
     return f"{digit}e{int(exponent)}"
 
 
 def plateau(epochs: Sequence[EpochRow]) -> Finding | None:
-    """A training loss that has stopped falling while the training error is still high.
+    """Detect a training loss that stopped falling while the training error is still high.
 
-    Source: ReduceLROnPlateau of PyTorch, with PLATEAU_SHARE for its threshold.
+    Source: PyTorch's ReduceLROnPlateau, with PLATEAU_SHARE as threshold.
     """
     losses = [row.train_loss for row in epochs if row.train_loss is not None]
     error = epochs[-1].train_error_percent if epochs else None
@@ -208,13 +205,13 @@ def plateau(epochs: Sequence[EpochRow]) -> Finding | None:
 
 
 def overfitting(epochs: Sequence[EpochRow]) -> Finding | None:
-    """A test loss that has risen while the training loss went on falling.
+    """Detect a test loss that rose while the training loss kept falling.
 
-    Even the lowest test loss of the last strip has to lie OVERFITTING_RISE above the lowest of all, and the mean
-    training loss of that strip below half of what it was when the test loss was lowest.
+    Requires that the minimum test loss of the last strip exceeds the overall minimum by OVERFITTING_RISE, and that the
+    strip's mean training loss is below half of that at the overall minimum.
 
-    Source: Prechelt 1998, "Early stopping - but when?" (generalisation loss, training strips). What is called the
-    validation set there is the test set here: the finding describes a run and selects nothing.
+    Source: Prechelt 1998, "Early stopping - but when?" (generalisation loss, training strips). His validation set is
+    the test set here, which is fine for a description that selects nothing.
     """
     rows = [row for row in epochs if row.test_loss is not None and row.train_loss is not None]
     if len(rows) < 2 * OVERFITTING_STRIP:

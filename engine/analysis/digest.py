@@ -1,8 +1,8 @@
-"""What happened between two moments, from rows of the index: a pure function; imports no torch.
+"""Digest of what happened between two times, from rows of the index. Pure functions, no torch.
 
-Moments are of the wall clock, as the rows are: a clock that was set in between shifts what falls into the time, and
-durations go by what the rows say. Whether a run was trained is told by the events of its workers; a worker that was
-killed counts as alive until it was last heard of, however late an engine came to notice.
+Times are wall-clock times, as in the rows, so setting the clock shifts what falls into the interval. Training time is
+derived from workers' events; a killed worker counts as alive until its last sign of life, however late the engine
+noticed.
 """
 
 from __future__ import annotations
@@ -18,50 +18,50 @@ Span = tuple[float, float]
 """Seconds since 1970, start and end."""
 
 BEGINS = frozenset({"started", "resumed"})
-"""Kinds of events by which a worker says that it trains."""
+"""Kinds of events at which a worker begins to train."""
 ENDS = frozenset({"crashed", "paused", "queued", "finished"})
-"""Kinds of events that follow the end of a worker."""
+"""Kinds of events that follow a worker's end."""
 IMPORTED = "imported"
-"""Kind of the event with which a run of another machine came here; what was before is no time of ours."""
+"""Kind of the event that marks a run imported from another machine; earlier times do not count here."""
 TELLING = (*sorted(BEGINS), *sorted(ENDS), IMPORTED)
 
 
 class Idle(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a device trained nothing."""
+    """Idle time of a device."""
 
     device: str
     seconds: float
     of_seconds: float
-    """The whole time, from the first run there ever was."""
+    """Length of the interval, starting at the first run ever."""
     while_runs_waited_seconds: float
-    """The part of it in which a run that may go there was queued; held ones are not told apart."""
+    """Part of the idle time in which a run for this device was queued, including held runs."""
 
 
 class Best(msgspec.Struct, frozen=True, kw_only=True):
-    """A final test error below all before it on the same data."""
+    """A new lowest final test error on a dataset."""
 
     run: Run
     before: Run | None
-    """The one that it beats; None where it is the first result on that data."""
+    """Previous best; None for the first result on that data."""
 
 
 class Digest(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened."""
+    """Summary of an interval."""
 
     since: float
     until: float
     finished: tuple[Run, ...] = ()
-    """With whatever outcome, in the order of their ends."""
+    """Runs that ended, with any outcome, in order of their ends."""
     crashed: dict[str, int] = {}
-    """How often a worker crashed, by run id."""
+    """Number of crashes by run id."""
     bests: tuple[Best, ...] = ()
     idle: tuple[Idle, ...] = ()
     num_queued: int = 0
-    """Runs that were queued in the time for the first time."""
+    """Number of newly submitted runs."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing happened that a person would want to know."""
+        """Whether there is nothing to report."""
         return not (self.finished or self.crashed or self.num_queued)
 
 
@@ -74,15 +74,15 @@ def digest(
     devices: Sequence[str],
     alive: Collection[str] | None = None,
 ) -> Digest:
-    """What happened to runs and devices.
+    """Summarise what happened to runs and devices.
 
     Args:
-        runs: All that there are, removed ones left out.
-        events: Of the kinds TELLING, oldest first, by run id; of runs that ended before, none are needed.
-        since: Seconds since 1970.
-        until: Seconds since 1970, usually now; before `since` where the clock was set back: nothing happened.
-        devices: Names of those that there are; the CPU is left out beside a GPU, unless a run was trained on it.
-        alive: Ids of runs that a worker trains now; None goes by the rows, which know no better than the last engine.
+        runs: All runs that are not removed.
+        events: Events of the kinds TELLING, oldest first, by run id; not needed for runs that ended before `since`.
+        since: Start, seconds since 1970.
+        until: End, seconds since 1970, usually now; may lie before `since` if the clock was set back.
+        devices: Names of all devices; the CPU is left out beside a GPU, unless a run trained on it.
+        alive: Ids of runs with a live worker; None relies on the rows, as left by the last engine.
     """
     within = [run for run in runs if run.finished_at is not None and since < run.finished_at <= until]
     finished = tuple(sorted((run for run in within if run.is_finished), key=lambda run: run.finished_at or 0.0))
@@ -102,7 +102,7 @@ def digest(
 
 
 def new_bests(runs: Iterable[Run], *, since: float, until: float) -> list[Best]:
-    """The lowest final test error of each dataset, where it was reached in the time."""
+    """Find the datasets whose lowest final test error was reached in the interval."""
     groups: dict[object, list[Run]] = {}
     for run in runs:
         if run.outcome is RunOutcome.SUCCEEDED and run.test_error_percent is not None and run.finished_at is not None:
@@ -120,8 +120,8 @@ def new_bests(runs: Iterable[Run], *, since: float, until: float) -> list[Best]:
 
 
 def error_of(run: Run) -> float:
-    """The final test error of a run that has one."""
-    assert run.test_error_percent is not None, "asked of runs that have one"
+    """Return the final test error of a run that has one."""
+    assert run.test_error_percent is not None, "the run has no test error"
     return run.test_error_percent
 
 
@@ -134,7 +134,7 @@ def idle_times(
     devices: Sequence[str],
     alive: Collection[str] | None = None,
 ) -> list[Idle]:
-    """How long each device trained nothing; nothing is said of the time before the first run."""
+    """Compute each device's idle time, starting at the first run ever."""
     begin = max(since, min((run.created_at for run in runs), default=until))
     if begin >= until:
         return []
@@ -164,7 +164,7 @@ def idle_times(
 
 
 def spans_of(run: Run, events: Sequence[EventRow], until: float, *, is_alive: bool) -> tuple[list[Span], list[Span]]:
-    """When a run was trained, and when it waited in the queue, or without a worker for an engine to notice."""
+    """Return when a run was training, and when it was waiting in the queue or for an engine to notice a crash."""
     trained: list[Span] = []
     waited: list[Span] = []
     worker: EventRow | None = None
@@ -185,7 +185,7 @@ def spans_of(run: Run, events: Sequence[EventRow], until: float, *, is_alive: bo
                 trained.append((worker.at, end))
             if queued is not None and event.kind != "queued":
                 waited.append((queued, event.at))
-            # It went without a worker for as long as no engine noticed.
+            # Until an engine noticed, the run was waiting without a worker.
             waited += [(end, event.at)] if event.kind in ("crashed", "queued") else []
             queued = (queued or event.at) if event.kind == "queued" else None
             worker = None
@@ -200,36 +200,36 @@ def spans_of(run: Run, events: Sequence[EventRow], until: float, *, is_alive: bo
 
 
 def end_of_worker(run: Run, worker: EventRow, ended: EventRow | None, until: float) -> float:
-    """When a worker ended, which an engine that was away notices late.
+    """Return when a worker ended, which an engine that was down notices late.
 
     Args:
-        run: Whose worker.
-        worker: The event with which it began.
-        ended: The event of its end; None where no engine has noticed it.
-        until: Seconds since 1970, by when it has ended.
+        run: The worker's run.
+        worker: Event of the worker's start.
+        ended: Event of the worker's end; None if no engine has noticed it.
+        until: Latest possible end, seconds since 1970.
     """
     noticed = until if ended is None else ended.at
     if run.finished_at is not None:
         noticed = min(noticed, run.finished_at)
     if ended is not None and ended.kind == "finished" and run.outcome is not RunOutcome.LOST:
-        # What it left behind says when it was done, which is later than its last line.
+        # The exit record has the time, which is later than the last line of the journal.
         return noticed
     return last_heard(worker, noticed)
 
 
 def last_heard(worker: EventRow, noticed: float) -> float:
-    """When a worker was last heard of, at the latest when its end was noticed."""
+    """Return a worker's last sign of life, at the latest when its end was noticed."""
     return noticed if worker.heard_at is None else min(worker.heard_at, noticed)
 
 
 def clipped(spans: Iterable[Span], begin: float, end: float) -> list[Span]:
-    """The parts of spans between two moments."""
+    """Clip spans to an interval."""
     parts = [(max(first, begin), min(last, end)) for first, last in spans]
     return [(first, last) for first, last in parts if first < last]
 
 
 def united(spans: Iterable[Span]) -> list[Span]:
-    """The same time in spans that do not overlap, in order."""
+    """Merge spans into ordered ones that do not overlap."""
     found: list[Span] = []
     for first, last in sorted(spans):
         if found and first <= found[-1][1]:
@@ -240,11 +240,11 @@ def united(spans: Iterable[Span]) -> list[Span]:
 
 
 def without(spans: Sequence[Span], begin: float, end: float) -> list[Span]:
-    """The gaps that ordered spans leave between two moments."""
+    """Return the gaps that ordered spans leave in an interval."""
     edges = [begin, *(edge for span in spans for edge in span), end]
     return [(first, last) for first, last in zip(edges[::2], edges[1::2], strict=True) if first < last]
 
 
 def length(spans: Iterable[Span]) -> float:
-    """Seconds of spans that do not overlap."""
+    """Sum the seconds of spans that do not overlap."""
     return sum(last - first for first, last in spans)

@@ -1,7 +1,7 @@
-"""When a run that leads nowhere ends early, by the rule that it was asked to end by; torch-free.
+"""Early stopping of hopeless runs by the rule in their specification. Does not import torch.
 
-What it goes by is the journal, so that a worker which goes on from a checkpoint decides as the one before it would
-have. A run that was ended and is taken up again gets the same patience anew: its user has seen the numbers.
+Decisions are based on the journal, so that a worker resuming from a checkpoint decides as its predecessor would have.
+A stopped run that the user resumes gets its full patience again.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from engine.analysis.diagnosis import STOPPING_EPOCHS, Symptom, flat_epochs, flat_words
+from engine.analysis.diagnosis import STOPPING_EPOCHS, Symptom, describe_flat_loss, flat_epochs
 from engine.base.units import duration
 from engine.runs.journal import Epoch, StoppedEarly, read_journal
 from engine.spec.run import RunSpec, StopRule
 
 
 def epochs_to_judge(journal: Path, epochs_done: int) -> dict[int, Epoch]:
-    """The epochs by which a run is judged: those done, behind the last one after which it was ended already.
+    """Read the epochs to judge a run by: completed ones after the last early stop.
 
     Args:
-        journal: Of the run.
-        epochs_done: As the checkpoint has it from which the run goes on; what the journal says beyond is trained again.
+        journal: The run's journal.
+        epochs_done: Epochs in the checkpoint to resume from; later ones in the journal will be trained again.
     """
     rows: dict[int, Epoch] = {}
     offset = 0
@@ -36,11 +36,11 @@ def epochs_to_judge(journal: Path, epochs_done: int) -> dict[int, Epoch]:
 
 
 def reason_to_stop(spec: RunSpec, rows: Mapping[int, Epoch]) -> StoppedEarly | None:
-    """Why a run should end behind its newest epoch; None where it should not, or was not asked to.
+    """Return why a run should stop after its newest epoch; None if it should go on.
 
     Args:
-        spec: With the rule.
-        rows: Its epochs as `epochs_to_judge` gives them, and those since then.
+        spec: Specification with the stopping rule.
+        rows: Epochs from `epochs_to_judge` and those completed since.
     """
     match spec.stop_when:
         case None:
@@ -53,19 +53,19 @@ def reason_to_stop(spec: RunSpec, rows: Mapping[int, Epoch]) -> StoppedEarly | N
                 return None
             return StoppedEarly(
                 epoch=max(rows),
-                text=f"{Symptom.NOT_LEARNING}: {flat_words(losses[-flat:], num_classes)}",
+                text=f"{Symptom.NOT_LEARNING}: {describe_flat_loss(flat, num_classes)}",
                 saved_epochs=spec.recipe.epochs - max(rows),
                 saved_seconds=seconds_saved(list(rows.values()), spec.recipe.epochs - max(rows)),
             )
 
 
 def seconds_saved(rows: Sequence[Epoch], num_epochs: int) -> float:
-    """What so many epochs would have taken, each as long as the median of those measured: an estimate."""
+    """Estimate the duration of the remaining epochs from the median of those measured."""
     return num_epochs * statistics.median(row.seconds for row in rows)
 
 
-def stopping_words(stopped: StoppedEarly, spec: RunSpec) -> str:
-    """Why a run ended early, and what that saves, in a line."""
+def describe_stop(stopped: StoppedEarly, spec: RunSpec) -> str:
+    """Describe in one line why a run was stopped and what that saves."""
     return (
         f"{stopped.text}; stopped at epoch {stopped.epoch} of {spec.recipe.epochs}, which saves"
         f" {stopped.saved_epochs} epochs (about {duration(stopped.saved_seconds)})"

@@ -1,4 +1,4 @@
-"""Two networks held against each other over the same seeds, at the same epoch; torch-free, pure functions."""
+"""Paired comparison of two networks over the same seeds at the same epoch. Pure functions, no torch."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ from enum import StrEnum
 from engine.runs.run import EpochRow
 
 SIGNIFICANCE = 0.05
-"""How often a difference that is none would be claimed."""
+"""Significance level: probability of claiming a difference that does not exist."""
 T_QUANTILES = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812)
-"""Of Student's t, one-sided at SIGNIFICANCE, by degrees of freedom from 1; beyond the last, the last, which claims
-less."""
+"""One-sided quantiles of Student's t at SIGNIFICANCE, for 1, 2, … degrees of freedom; beyond the table the last is
+used, which is conservative."""
 
 
 class Sign(StrEnum):
-    """What differences over seeds allow to be said."""
+    """Conclusion from differences over seeds."""
 
     HIGHER = "higher"
     LOWER = "lower"
     UNDECIDED = "undecided"
-    """The seeds are too few, or differ among themselves by too much, for the test to tell."""
+    """Too few seeds, or too much variation between them, for the test to decide."""
     ONE_SEED = "one seed"
-    """There is no spread to hold the difference against, so nothing is claimed."""
+    """With a single seed there is no spread to test against."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one seed of a network has shown."""
+    """Results of one seed of a network."""
 
     epochs: Sequence[EpochRow]
     is_done: bool
-    """Whether there will be no further epoch of which the result is to be waited for."""
+    """Whether the run will have no further epochs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """How much higher an error of one network is than that of another: differences of pairs with the same seed."""
+    """Differences in error between two networks, paired by seed."""
 
     seeds: tuple[int, ...]
     differences: tuple[float, ...]
-    """In percentage points, a seed each."""
+    """Percentage points, one per seed."""
     epoch: int
-    """At which both were measured."""
+    """Epoch at which both were measured."""
     is_final: bool
-    """Whether every run in it is done, and this is the last epoch that all of them have."""
+    """Whether all its runs are done and this is their last common epoch."""
 
     @property
     def num_seeds(self) -> int:
@@ -59,7 +59,7 @@ class Contrast:
 
     @property
     def std(self) -> float | None:
-        """Sample standard deviation over seeds; None of one seed."""
+        """Sample standard deviation over seeds; None for a single seed."""
         return statistics.stdev(self.differences) if len(self.differences) > 1 else None
 
     @property
@@ -73,9 +73,9 @@ class Contrast:
 
     @property
     def sign(self) -> Sign:
-        """What may be claimed, by a paired one-sided t-test in the direction that was found.
+        """Result of a paired one-sided t-test in the observed direction.
 
-        Source: Student 1908, "The probable error of a mean", with the differences of pairs as the sample.
+        Source: Student 1908, "The probable error of a mean", applied to the paired differences.
         """
         if self.t is None:
             return Sign.ONE_SEED
@@ -86,17 +86,17 @@ class Contrast:
 
 
 def contrast(higher: Mapping[int, Measured], lower: Mapping[int, Measured], metric: str) -> Contrast | None:
-    """What one network's error exceeds another's by, over the seeds that both have, all at one epoch.
+    """Compute the paired differences in error between two networks at their last common epoch.
 
-    Pairs of which both runs are done decide as soon as there is one; before, all pairs as far as the slowest has come.
+    Uses only pairs with both runs done if there are any, else all pairs up to the slowest run's epoch.
 
     Args:
-        higher: From whose error is subtracted, by seed.
-        lower: Whose error is subtracted, by seed.
+        higher: Runs whose error is the minuend, by seed.
+        lower: Runs whose error is subtracted, by seed.
         metric: A field of EpochRow, in percent.
 
     Returns:
-        None where no seed of both has an epoch in which the metric was finite.
+        The differences; None without a common seed that has a finite value for both.
     """
     pairs = {seed: (higher[seed], lower[seed]) for seed in sorted(higher.keys() & lower.keys())}
     pairs = {seed: pair for seed, pair in pairs.items() if all(one.epochs for one in pair)}
@@ -113,13 +113,13 @@ def contrast(higher: Mapping[int, Measured], lower: Mapping[int, Measured], metr
 
 
 def difference(first: Measured, second: Measured, epoch: int, metric: str) -> float | None:
-    """A metric of the first minus that of the second after an epoch; None where one of them was not finite."""
+    """Subtract the second's metric from the first's at an epoch; None if either is missing or not finite."""
     values = [at_epoch(one.epochs, epoch, metric) for one in (first, second)]
     return None if values[0] is None or values[1] is None else values[0] - values[1]
 
 
 def at_epoch(epochs: Sequence[EpochRow], epoch: int, metric: str) -> float | None:
-    """A metric of one epoch; None where it was not measured or not finite."""
+    """Return a metric at an epoch; None if missing or not finite."""
     value: float | None = next((getattr(row, metric) for row in reversed(epochs) if row.epoch == epoch), None)
     return value
 
@@ -127,11 +127,11 @@ def at_epoch(epochs: Sequence[EpochRow], epoch: int, metric: str) -> float | Non
 def contrasts_by_epoch(
     higher: Mapping[int, Sequence[EpochRow]], lower: Mapping[int, Sequence[EpochRow]], metric: str
 ) -> list[Contrast]:
-    """The same difference after every epoch that a pair of seeds has behind it, oldest first.
+    """Compute the paired differences at every epoch that both runs of a pair have, oldest first.
 
     Args:
-        higher: From whose error is subtracted, by seed.
-        lower: Whose error is subtracted, by seed.
+        higher: Runs whose error is the minuend, by seed.
+        lower: Runs whose error is subtracted, by seed.
         metric: A field of EpochRow, in percent.
     """
     by_epoch: dict[int, dict[int, float]] = {}

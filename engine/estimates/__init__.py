@@ -1,1 +1,1 @@
-"""Memory and time that a run will take, estimated without torch."""
+"""Estimates of a run's memory and duration, without torch."""

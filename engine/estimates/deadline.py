@@ -1,7 +1,7 @@
-"""Which runs will be done by a time, and which to leave out so that the others are: pure functions over expected times.
+"""Choose the runs that will finish by a deadline: pure functions over expected durations.
 
-The queue is followed as the engine works it off: in order, each run on the first free device that it may go to. Of a
-plan that does not fit, seeds go before depths: more of what a comparison is about stays, measured less often.
+Simulates the engine's queue: runs start in order, each on the first free device it may use. If a plan does not fit,
+seeds are dropped before depths, which keeps the comparison complete with fewer repetitions.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A run that waits for a device."""
+    """A run waiting for a device."""
 
     seconds: float
-    """What it is expected to take, from its start on a device to its end."""
+    """Expected duration, from start to end on a device."""
     devices: tuple[str, ...]
-    """Names of those that it may go to."""
+    """Names of the devices it may use."""
     fills: tuple[str, ...] = ()
-    """Those of them whose places it takes all; one place of each other."""
+    """Devices it takes completely; on the others it takes one place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """A planned run as far as leaving it out is concerned."""
+    """A planned run that may be left out."""
 
     job: Job
     depth: object
-    """Equal for runs that are left out together: those of one depth."""
+    """Depth; runs of equal depth are left out together."""
     seed: int
 
 
 def ends(jobs: Sequence[Job], free_in: Mapping[str, Sequence[float]]) -> list[float | None]:
-    """Seconds until each job has ended; None of one for which there is no device.
+    """Compute the seconds until each job ends; None for a job without a device.
 
     Args:
-        jobs: In queue order.
+        jobs: Jobs in queue order.
         free_in: For each device, the seconds until each of its places is free.
     """
     places = {device: list(seconds) for device, seconds in free_in.items()}
@@ -50,7 +50,7 @@ def ends(jobs: Sequence[Job], free_in: Mapping[str, Sequence[float]]) -> list[fl
         if not starts:
             found.append(None)
             continue
-        # Of devices that are free at the same time the first is taken, as the engine does.
+        # min takes the first of several devices that become free together, like the engine.
         device = min(starts, key=starts.__getitem__)
         end = starts[device] + job.seconds
         if device in job.fills:
@@ -64,17 +64,17 @@ def ends(jobs: Sequence[Job], free_in: Mapping[str, Sequence[float]]) -> list[fl
 def kept(
     wishes: Sequence[Wish], *, ahead: Sequence[Job], free_in: Mapping[str, Sequence[float]], within_seconds: float
 ) -> list[int]:
-    """Indices of the planned runs that can all be done in time, when the others are left out.
+    """Choose planned runs that all finish in time, and return their indices.
 
-    The highest seed goes first, at the depth that takes longest; every depth keeps a seed for as long as any depth has
-    two. Where a seed of each is still too much, the depth that takes longest goes, and the seeds are looked at anew.
-    All runs of a depth and a seed go together, so that what is compared at a depth stays paired.
+    Drops the highest seed first, at the slowest depth; every depth keeps one seed as long as any depth has two. If one
+    seed of each is still too much, drops the slowest depth and starts again with all seeds. All runs of a depth and
+    seed are dropped together, so that comparisons at a depth stay paired.
 
     Args:
-        wishes: In the order in which they would be queued.
-        ahead: What waits in the queue already.
-        free_in: For each device, the seconds until each of its places is free of what runs now.
-        within_seconds: The time there is.
+        wishes: Planned runs, in queue order.
+        ahead: Jobs already in the queue.
+        free_in: For each device, the seconds until each of its places is free.
+        within_seconds: Time until the deadline.
     """
     left = list(range(len(wishes)))
     while left:
@@ -91,12 +91,12 @@ def kept(
 def all_in_time(
     jobs: Sequence[Job], ahead: Sequence[Job], free_in: Mapping[str, Sequence[float]], within_seconds: float
 ) -> bool:
-    """Whether every job ends in time behind what is ahead of it."""
+    """Return whether every job ends in time, after the jobs ahead of it."""
     return all(end is not None and end <= within_seconds for end in ends([*ahead, *jobs], free_in)[len(ahead) :])
 
 
 def without_a_seed(wishes: Sequence[Wish], chosen: Sequence[int]) -> list[int] | None:
-    """The chosen runs without the seed that goes next; None where every depth has but one."""
+    """Drop the next seed from the chosen runs; None if every depth has only one."""
     seeds: dict[object, set[int]] = {}
     seconds: dict[tuple[int, object], float] = {}
     for wish in (wishes[index] for index in chosen):
@@ -110,5 +110,5 @@ def without_a_seed(wishes: Sequence[Wish], chosen: Sequence[int]) -> list[int] |
 
 
 def longest_depth(wishes: Sequence[Wish]) -> object:
-    """The depth whose longest run takes longest."""
+    """Return the depth of the longest run."""
     return max(wishes, key=lambda wish: wish.job.seconds).depth

@@ -1,7 +1,7 @@
-"""How long a run will take, from what was measured: past runs of this machine, and short probes. Imports no torch.
+"""Estimates of a run's duration, from past runs on this machine and short probes. Does not import torch.
 
-An epoch is its updates, one evaluation and its checkpoints; each has a pace of its own. The uncertainty of an estimate
-is what four of five such estimates stay within, as far as that is known, and a cautious guess before.
+An epoch consists of updates, one evaluation and checkpoints, each timed separately. The stated error of an estimate is
+the 80th percentile of past errors, or a cautious default until enough are known.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from models.catalog import ModelSpec, label
 from models.cost import forward_macs
 
 MAX_FACTOR_APART = 30.0
-"""A past run with so many times the work an image, or so little, says nothing of the pace of another."""
+"""Limit on the ratio of work per image between a past run and the run it is scaled to."""
 FEWEST_TRUTHS = 3
-"""Estimates whose truth must be known before their errors tell how far off the next one is."""
+"""Number of known outcomes needed before past errors are used."""
 
 ANOTHER_SIZE = 1.5
-"""Networks nearer in work, such as one with and without its shortcuts, tell nothing of how pace follows work."""
+"""Minimum ratio of work between networks for testing how well durations scale with work; a plain network and its
+residual counterpart are too close."""
 
 
 ERROR_BEFORE_ANY_TRUTH = {Source.HISTORY: 0.10, Source.PROBE: 0.15, Source.SCALED: 0.50}
@@ -36,19 +37,19 @@ LEAST_ERROR = 0.02
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides the pace on a device: equal workloads take equally long a step."""
+    """Everything that determines the time per step on a device."""
 
     model: ModelSpec
     batch_size: int
     precision: Precision
-    """What it is computed in: never AUTO."""
+    """Resolved precision, never AUTO."""
     augment: bool
     deterministic: bool
     checkpoint_activations: bool
 
     @classmethod
     def of(cls, spec: RunSpec, precision: Precision) -> Self:
-        """The workload of a run that is computed in a precision."""
+        """Build the workload of a run in a resolved precision."""
         recipe = spec.recipe
         return cls(
             model=spec.model,
@@ -61,40 +62,40 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True, tag_field="found", tag="pace"):
-    """How fast a workload went on a device: by one past run, or by one probe."""
+    """Measured speed of a workload on a device, from one past run or one probe."""
 
     workload: Workload
     device_name: str
-    """What the device calls itself."""
+    """Model name of the device."""
     torch: str
-    """Version of the torch that it was measured with."""
+    """Version of torch in use."""
     num_threads: int
     seconds_per_step: float
-    """Of one update by a whole batch."""
+    """Time of an update with a full batch."""
     seconds_per_evaluated_image: float
     seconds_per_checkpoint: float
     seconds_to_begin: float
-    """What the first update takes longer than the others."""
+    """Extra time of the first update."""
     spread: float
-    """How much single measurements differed, as a fraction of the whole; 0 where there was only one."""
+    """Relative spread of repeated measurements; 0 if there was only one."""
     at: float = 0.0
-    """When it was measured, seconds since 1970."""
+    """Time of the measurement, seconds since 1970."""
 
 
 @functools.lru_cache(maxsize=4096)
 def macs(model: ModelSpec) -> int:
-    """Multiply-accumulates of a forward pass, counted once for each network."""
+    """Return the multiply-accumulates of a forward pass, cached per network."""
     return forward_macs(model)
 
 
 def factor_apart(one: ModelSpec, other: ModelSpec) -> float:
-    """How many times the work of the one the other is, or the other way round; at least 1."""
+    """Return the ratio of two networks' work, at least 1."""
     ratio = macs(one) / macs(other)
     return max(ratio, 1 / ratio)
 
 
 def upper(errors: Iterable[float]) -> float:
-    """What four of five errors stay within; the largest of fewer than five.
+    """Return the bound that four of five errors meet; the largest if there are fewer than five.
 
     Raises:
         ValueError: there are none.
@@ -107,21 +108,21 @@ def upper(errors: Iterable[float]) -> float:
 
 @dataclass(frozen=True)
 class Paces:
-    """What was measured on one kind of device, ready to estimate from."""
+    """All measurements on one kind of device."""
 
     past: Sequence[Pace] = ()
-    """Of past runs, a run each."""
+    """Measurements from past runs, one each."""
     probes: Sequence[Pace] = ()
-    """Of probes with the torch and the threads of now."""
+    """Probes with the current torch and number of threads."""
     torch: str = ""
-    """The version that runs will be trained with."""
+    """Version of torch that new runs will use."""
     errors: Mapping[Source, Sequence[float]] = field(default_factory=dict)
-    """Of estimates whose truth is known: how far off each was, as a fraction of the truth."""
+    """Relative errors of past estimates with a known outcome."""
     _with_threads: dict[range, Paces] = field(default_factory=dict, repr=False, compare=False)
-    """What `with_threads` has found so far."""
+    """Cache of `with_threads`."""
 
     def with_threads(self, allowed: range) -> Paces:
-        """Those that were measured on one of these numbers of threads."""
+        """Select the measurements made with an allowed number of threads."""
         if allowed not in self._with_threads:
             past, probes = (
                 [pace for pace in paces if pace.num_threads in allowed] for paces in (self.past, self.probes)
@@ -130,16 +131,16 @@ class Paces:
         return self._with_threads[allowed]
 
     def estimate(self, spec: RunSpec, precision: Precision, *, num_train: int, num_test: int) -> Estimate | None:
-        """What a run will take; None where nothing that was measured is like it.
+        """Estimate a run's duration; None without a comparable measurement.
 
-        Past runs of the very same workload come first, for they measured whole epochs; then a probe; then past runs
-        of the network nearest in multiply-accumulates.
+        Prefers past runs of the same workload, which timed whole epochs; then a probe; then past runs of the network
+        closest in multiply-accumulates.
 
         Args:
-            spec: What is to be trained.
-            precision: What it is computed in: never AUTO.
-            num_train: Training images that its dataset holds.
-            num_test: Test images that it holds.
+            spec: Specification of the run.
+            precision: Resolved precision, never AUTO.
+            num_train: Training images in the dataset.
+            num_test: Test images in the dataset.
         """
         workload = Workload.of(spec, precision)
         network: str | None = None
@@ -165,12 +166,12 @@ class Paces:
         )
 
     def past_of(self, workload: Workload) -> list[Pace]:
-        """Past runs of a workload: with the torch of now, or with any where there are none such."""
+        """Select past runs of a workload, with the current torch if there are any."""
         found = [pace for pace in self.past if pace.workload == workload]
         return [pace for pace in found if pace.torch == self.torch] or found
 
     def error(self, source: Source, paces: Sequence[Pace]) -> float:
-        """How far off an estimate from some paces may be, as a fraction of the truth."""
+        """Return the expected relative error of an estimate from some measurements."""
         known = self.errors.get(source, ())
         if len(known) >= FEWEST_TRUTHS:
             expected = upper(known)
@@ -186,7 +187,7 @@ class Paces:
 
     @functools.cached_property
     def scaling_errors(self) -> list[float]:
-        """How far off each network's pace would have been, had it been scaled from the nearest one of another size."""
+        """Relative error of scaling to each known network from the closest one of another size."""
         found = []
         for workload in {pace.workload for pace in self.past}:
             others = [pace for pace in self.past if factor_apart(pace.workload.model, workload.model) >= ANOTHER_SIZE]
@@ -198,7 +199,7 @@ class Paces:
 
 
 def nearest(workload: Workload, past: Sequence[Pace]) -> list[Pace]:
-    """Past runs in the same precision of the network that is nearest in work; of several batch sizes the nearest."""
+    """Select past runs, in the same precision, of the network closest in work, then in batch size."""
     comparable = [
         pace
         for pace in past
@@ -222,7 +223,7 @@ def nearest(workload: Workload, past: Sequence[Pace]) -> list[Pace]:
 
 
 def scaled(pace: Pace, workload: Workload) -> Pace:
-    """A pace as another workload would have it, if every multiply-accumulate took equally long."""
+    """Scale a measurement to another workload in proportion to multiply-accumulates."""
     factor = macs(workload.model) / macs(pace.workload.model)
     return msgspec.structs.replace(
         pace,
@@ -233,12 +234,12 @@ def scaled(pace: Pace, workload: Workload) -> Pace:
 
 
 def epoch_seconds(pace: Pace, num_train: int, num_test: int) -> float:
-    """Seconds of an epoch at a pace: its updates, its evaluation, and the checkpoints that fall into it.
+    """Compute the duration of an epoch: updates, evaluation and checkpoints.
 
     Args:
-        pace: Of the run's own workload.
-        num_train: Images trained on; the last, smaller batch takes its share of a step.
-        num_test: Images evaluated.
+        pace: Measurement of the run's workload.
+        num_train: Training images; a smaller last batch counts proportionally.
+        num_test: Test images.
     """
     training = num_train / pace.workload.batch_size * pace.seconds_per_step
     num_checkpoints = 1 + int(training / SECONDS_BETWEEN_CHECKPOINTS)
@@ -246,7 +247,7 @@ def epoch_seconds(pace: Pace, num_train: int, num_test: int) -> float:
 
 
 class Truth(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that has ended, what had been expected of it, and what it took."""
+    """Estimated and actual duration of a finished run."""
 
     run: str
     estimate: Estimate
@@ -254,12 +255,12 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def error(self) -> float:
-        """How far off the estimate was, as a fraction of the truth."""
+        """Relative error of the estimate."""
         return abs(self.estimate.total_seconds / self.seconds - 1)
 
 
 def errors_by_source(truths: Iterable[Truth]) -> dict[Source, list[float]]:
-    """How far off the estimates of each source were."""
+    """Group relative errors of estimates by their source."""
     found: dict[Source, list[float]] = {}
     for truth in truths:
         found.setdefault(truth.estimate.source, []).append(truth.error)

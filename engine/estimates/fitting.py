@@ -1,4 +1,4 @@
-"""Whether a run fits on a device of this machine, and what would make it fit. Imports no torch."""
+"""Check whether a run fits in a device's memory, and what would make it fit. Does not import torch."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from engine.spec.run import RunSpec
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is estimated to need, and what there is for it."""
+    """Estimated memory of a run against the limit."""
 
     estimate: MemoryEstimate
     device: Device
-    """Where it fits, else where there is most room."""
+    """First device where it fits, else the one with the highest limit."""
     limit_bytes: int | None
-    """None where the driver keeps back what its card has, and no limit is given: then nothing is refused."""
+    """None if unknown, because the driver does not report it and the run sets none; then every run fits."""
 
     @property
     def fits(self) -> bool:
-        """Whether the estimate is within the limit."""
+        """Whether the estimate stays within the limit."""
         return self.limit_bytes is None or self.estimate.total_bytes <= self.limit_bytes
 
 
 def limit_bytes(spec: RunSpec, device: Device) -> int | None:
-    """What a run may take there: the memory of the card or of the machine, or its own limit where that is less."""
+    """Return the memory a run may use on a device: the device's total, or the run's own limit if that is lower."""
     there = device.memory_bytes if device.visible else machine_bytes()
     known = [size for size in (there, spec.memory_limit_bytes) if size is not None]
     return min(known, default=None)
 
 
 def machine_bytes() -> int:
-    """All the memory that this machine has, for what trains on the CPU."""
+    """Return the machine's total memory."""
     return psutil.virtual_memory().total
 
 
 def judge(spec: RunSpec, devices: Sequence[Device], *, num_train: int, num_test: int) -> Verdict:
-    """Whether a run fits on one of the devices that it may go to.
+    """Check a run's memory against the devices it may use.
 
     Args:
-        spec: What was asked.
-        devices: Those of this machine, as `find_devices` gives them.
-        num_train: Training images that the dataset holds.
-        num_test: Test images that it holds.
+        spec: Specification of the run.
+        devices: Devices of this machine, from `find_devices`.
+        num_train: Training images in the dataset.
+        num_test: Test images in the dataset.
 
     Raises:
-        UsageError: the device that it asks for is not there.
+        UsageError: the device it names does not exist.
     """
     possible = candidates(spec.device, devices)
     able = [device for device in possible if can_compute(device, spec.recipe.precision)] or possible[:1]
@@ -71,16 +71,16 @@ def judge(spec: RunSpec, devices: Sequence[Device], *, num_train: int, num_test:
 
 
 def refusal(name: str, spec: RunSpec, verdict: Verdict, *, num_train: int, num_test: int) -> str:
-    """The line for a run that does not fit: what it needs, what there is, and what would fit.
+    """Return the error for a run that does not fit: what it needs, the limit, and a remedy.
 
     Args:
-        name: Of the run.
-        spec: What was asked.
-        verdict: Of `judge`.
-        num_train: Training images that the dataset holds.
-        num_test: Test images that it holds.
+        name: Name of the run.
+        spec: Specification of the run.
+        verdict: Result of `judge`.
+        num_train: Training images in the dataset.
+        num_test: Test images in the dataset.
     """
-    assert verdict.limit_bytes is not None, "refused a run where nothing limits it"
+    assert verdict.limit_bytes is not None, "refused a run without a limit"
     device = verdict.device
     if verdict.limit_bytes == spec.memory_limit_bytes:
         whose = "--memory-limit"
@@ -99,10 +99,10 @@ def refusal(name: str, spec: RunSpec, verdict: Verdict, *, num_train: int, num_t
 
 
 def check_memory(name: str, spec: RunSpec, devices: Sequence[Device], *, num_train: int, num_test: int) -> None:
-    """Refuse a run that fits on none of the devices that it may go to.
+    """Check that a run fits on one of the devices it may use.
 
     Raises:
-        UsageError: it does not fit; the text says by how much, and what would.
+        UsageError: the run does not fit; the text names the limit and a remedy.
     """
     verdict = judge(spec, devices, num_train=num_train, num_test=num_test)
     if not verdict.fits:
@@ -112,18 +112,17 @@ def check_memory(name: str, spec: RunSpec, devices: Sequence[Device], *, num_tra
 def made_to_fit(
     spec: RunSpec, devices: Sequence[Device], *, may_change_batch: bool, num_train: int, num_test: int
 ) -> tuple[RunSpec, Remedy | None]:
-    """A run with the first remedy that makes it fit.
+    """Apply the first remedy that makes a run fit.
 
     Args:
-        spec: What was asked.
-        devices: Those of this machine.
-        may_change_batch: Whether the user has agreed to a smaller batch too.
-        num_train: Training images that the dataset holds.
-        num_test: Test images that it holds.
+        spec: Specification of the run.
+        devices: Devices of this machine.
+        may_change_batch: Whether a smaller batch is allowed too.
+        num_train: Training images in the dataset.
+        num_test: Test images in the dataset.
 
     Returns:
-        The run as it is to be trained, and the remedy; the run as it was and None where it fits already, or where
-        nothing that was agreed to makes it fit.
+        The changed specification and the remedy; the original and None if it fits already or no allowed remedy helps.
     """
     verdict = judge(spec, devices, num_train=num_train, num_test=num_test)
     if verdict.limit_bytes is None or verdict.fits:
@@ -142,7 +141,7 @@ def made_to_fit(
 
 
 class Remedy(msgspec.Struct, frozen=True, kw_only=True):
-    """What would make a run need less memory; None leaves a field of the recipe as it is."""
+    """Changes to a recipe that reduce memory; None leaves a field unchanged."""
 
     precision: Precision | None = None
     checkpoint_activations: bool | None = None
@@ -150,7 +149,7 @@ class Remedy(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def options(self) -> str:
-        """As typed on the command line."""
+        """Command-line options of the remedy."""
         words = []
         if self.precision is not None:
             words.append(f"--precision {self.precision}")
@@ -162,23 +161,24 @@ class Remedy(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def keeps_the_batch(self) -> bool:
-        """Whether it leaves the batch, and with it the course of the training, as it was asked for."""
+        """Whether the batch size, and so the course of training, is unchanged."""
         return self.batch_size is None
 
     def applied_to(self, spec: RunSpec) -> RunSpec:
-        """The run with the remedy."""
+        """Return the specification with the remedy applied."""
         changes = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
         return msgspec.structs.replace(spec, recipe=msgspec.structs.replace(spec.recipe, **changes))
 
 
 def remedies(spec: RunSpec, native: Sequence[Precision]) -> Iterator[Remedy]:
-    """What would make a run need less, in the order in which to try it; what it has already is left out.
+    """Iterate over possible remedies in the order to try them, leaving out what the run already does.
 
-    Precision, activation checkpointing, both; then, with all of these, halves of the batch in powers of two.
+    First lower precision, then activation checkpointing, then both; then both with ever smaller batches, in powers of
+    two.
 
     Args:
-        spec: What was asked.
-        native: Precisions that the device does natively, the preferred first.
+        spec: Specification of the run.
+        native: The device's native precisions, preferred first.
     """
     width = BYTES_OF_ACTIVATION[used_precision(spec, native)]
     narrower = next((one for one in native if BYTES_OF_ACTIVATION[one] < width), None)
@@ -197,18 +197,18 @@ def remedies(spec: RunSpec, native: Sequence[Precision]) -> Iterator[Remedy]:
 def first_fitting(
     spec: RunSpec, native: Sequence[Precision], limit_bytes: int, *, on_gpu: bool, num_train: int, num_test: int
 ) -> tuple[Remedy, MemoryEstimate, bool]:
-    """The first remedy with which a run fits, else the one that needs least.
+    """Find the first remedy that makes a run fit, else the one that needs the least memory.
 
     Args:
-        spec: What was asked.
-        native: Precisions that the device does natively, the preferred first.
-        limit_bytes: What there is.
+        spec: Specification of the run.
+        native: The device's native precisions, preferred first.
+        limit_bytes: Available memory.
         on_gpu: Whether the device is a GPU.
-        num_train: Training images that the dataset holds.
-        num_test: Test images that it holds.
+        num_train: Training images in the dataset.
+        num_test: Test images in the dataset.
 
     Returns:
-        The remedy (of no change, where there is none), what the run needs with it, and whether that fits.
+        The remedy (empty if there is none), the memory needed with it, and whether that fits.
     """
 
     def needs(changed: RunSpec) -> MemoryEstimate:
@@ -227,15 +227,15 @@ def first_fitting(
 def suggestion(
     spec: RunSpec, native: Sequence[Precision], limit_bytes: int, *, on_gpu: bool, num_train: int, num_test: int
 ) -> str:
-    """What would fit, in words: a part of a line that says that the run does not.
+    """Describe what would fit, to end the error about a run that does not.
 
     Args:
-        spec: What was asked, and does not fit.
-        native: Precisions that the device does natively, the preferred first.
-        limit_bytes: What there is.
+        spec: Specification of a run that does not fit.
+        native: The device's native precisions, preferred first.
+        limit_bytes: Available memory.
         on_gpu: Whether the device is a GPU.
-        num_train: Training images that the dataset holds.
-        num_test: Test images that it holds.
+        num_train: Training images in the dataset.
+        num_test: Test images in the dataset.
     """
     remedy, needed, fits = first_fitting(
         spec, native, limit_bytes, on_gpu=on_gpu, num_train=num_train, num_test=num_test
@@ -243,9 +243,9 @@ def suggestion(
     size = f"~{byte_size(needed.total_bytes)}"
     if not fits:
         if needed.process_bytes >= limit_bytes:
-            return f"at least {byte_size(needed.process_bytes)} is needed for the process itself: no network fits"
-        with_all = f"even {remedy.options} needs {size}" if remedy.options else f"it needs {size} and cannot need less"
-        return f"nothing fits, {with_all}: a smaller --width, fewer layers or a larger device is needed"
+            return f"the process alone needs at least {byte_size(needed.process_bytes)}: no network fits"
+        with_all = f"even {remedy.options} needs {size}" if remedy.options else f"it needs at least {size}"
+        return f"nothing fits, {with_all}: choose a smaller --width, fewer layers or a larger device"
     if remedy.keeps_the_batch:
         return f"{remedy.options} fits ({size})"
     return f"smaller batch: {remedy.options} fits ({size}), which changes the result"

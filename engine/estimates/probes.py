@@ -1,4 +1,4 @@
-"""Probes from the outside: in processes of their own, and kept for as long as they are true. Imports no torch."""
+"""Run speed probes in separate processes and cache their results. Does not import torch."""
 
 from __future__ import annotations
 
@@ -22,58 +22,58 @@ MAX_KEPT = 500
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of what a probe is asked."""
+    """Request to a probe, one line of JSON."""
 
     spec: RunSpec
     num_train: int
     num_test: int
     num_threads: int | None = None
-    """CPU threads to compute on; None leaves the choice to torch."""
+    """CPU threads; None leaves the choice to torch."""
 
 
 class NoPace(msgspec.Struct, frozen=True, kw_only=True, tag_field="found", tag="nothing"):
-    """Why a network could not be timed."""
+    """Reason why a network could not be timed."""
 
     reason: str
 
 
 class ProbeFailed(DepthscopeError):
-    """The process that probes ended before it had answered; the text has its last words."""
+    """The probe exited before answering; the text has its last line of output."""
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """A probe of an earlier command."""
+    """Cached result of a probe."""
 
     pace: Pace
     threads_asked: str | None
-    """OMP_NUM_THREADS as it was then, which decides how many threads torch takes; None where it was not set."""
+    """OMP_NUM_THREADS at the time, which sets torch's number of threads; None if unset."""
 
 
 _decode_answer = msgspec.json.Decoder(Pace | NoPace).decode
 
 
 def torch_version() -> str:
-    """The version of the torch that a worker will load, by its package's own description."""
+    """Return the installed version of torch from its package metadata."""
     return importlib.metadata.version("torch")
 
 
 def same_torch(one: str, other: str) -> bool:
-    """Whether two versions are the same release; packages leave out for what it was built."""
+    """Return whether two versions are the same release, ignoring the build suffix."""
     return one.partition("+")[0] == other.partition("+")[0]
 
 
 def threads_asked() -> str | None:
-    """How many threads the environment wants, in its own word."""
+    """Return OMP_NUM_THREADS as set in the environment."""
     return os.environ.get("OMP_NUM_THREADS")
 
 
 def run_probes(home: Home, device: Device, tasks: Sequence[Task]) -> Iterator[Pace | NoPace]:
-    """What a few steps of each task take on a device, in order, each as soon as it is known.
+    """Time a few steps of each task on a device; yields results in order as they arrive.
 
     Raises:
-        ProbeFailed: the process could not be started, or ended early.
+        ProbeFailed: the process could not be started or exited early.
     """
-    with tempfile.TemporaryFile() as questions, tempfile.TemporaryFile() as words:
+    with tempfile.TemporaryFile() as questions, tempfile.TemporaryFile() as errors:
         questions.write(b"".join(msgspec.json.encode(task) + b"\n" for task in tasks))
         questions.seek(0)
         try:
@@ -81,7 +81,7 @@ def run_probes(home: Home, device: Device, tasks: Sequence[Task]) -> Iterator[Pa
                 [sys.executable, "-P", "-m", "engine.programs.probe"],
                 stdin=questions,
                 stdout=subprocess.PIPE,
-                stderr=words,
+                stderr=errors,
                 env=training_environment(home.root, device),
             )
         except OSError as error:
@@ -98,28 +98,28 @@ def run_probes(home: Home, device: Device, tasks: Sequence[Task]) -> Iterator[Pa
             process.kill()
             process.wait()
         if num_answers < len(tasks):
-            words.seek(0)
-            last = words.read().decode("utf-8", "replace").strip().splitlines()[-1:]
-            raise ProbeFailed(f"the probe ended early: {last[0] if last else f'status {process.returncode}'}")
+            errors.seek(0)
+            last = errors.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+            raise ProbeFailed(f"the probe exited early: {last[0] if last else f'status {process.returncode}'}")
 
 
 def probe_all(
     home: Home, device: Device, tasks: Sequence[Task], report: Callable[[Task, Pace | NoPace], None]
 ) -> list[Pace]:
-    """The paces of all tasks that could be timed; a process for those that must repeat themselves, one for the others.
+    """Time all tasks, in one process for deterministic ones and one for the others, and return what was measured.
 
     Args:
-        home: Beside whose run directories a checkpoint is tried.
-        device: Where.
-        tasks: Each distinct workload once.
-        report: Is told of every answer as it comes.
+        home: Home; checkpoints are timed on its file system.
+        device: Device to probe.
+        tasks: Distinct workloads.
+        report: Called with every answer as it arrives.
 
     Raises:
-        ProbeFailed: a process ended early.
+        ProbeFailed: a process exited early.
     """
     found: list[Pace] = []
     for deterministic in (False, True):
-        # That setting holds for a process, and cannot be taken back.
+        # torch's deterministic mode is set per process and cannot be undone.
         asked = [task for task in tasks if task.spec.recipe.deterministic is deterministic]
         if not asked:
             continue
@@ -131,13 +131,13 @@ def probe_all(
 
 
 def read_kept(home: Home) -> list[Pace]:
-    """Probes of earlier commands with the torch and the threads of now; none where the file is missing or damaged."""
+    """Read cached probes made with the current torch and threads; empty if the file is missing or damaged."""
     version, threads = torch_version(), threads_asked()
     return [kept.pace for kept in _read(home) if same_torch(kept.pace.torch, version) and kept.threads_asked == threads]
 
 
 def keep(home: Home, paces: Sequence[Pace]) -> None:
-    """Keep probes for later commands, in place of earlier ones of the same workloads."""
+    """Cache probes for later commands, replacing earlier ones of the same workloads."""
     threads = threads_asked()
     fresh = [Kept(pace=pace, threads_asked=threads) for pace in paces]
     replaced = {(kept.pace.workload, kept.pace.device_name, kept.threads_asked) for kept in fresh}

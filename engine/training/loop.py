@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from engine.analysis.early_stopping import reason_to_stop, stopping_words
+from engine.analysis.early_stopping import describe_stop, reason_to_stop
 from engine.runs.directory import ExitReason
 from engine.runs.journal import SECONDS_BETWEEN_CHECKPOINTS, Epoch, Gradients, Notice
 from engine.spec.schedule import learning_rate_at
@@ -107,7 +107,7 @@ def end_early(session: Session) -> ExitReason | None:
     # The epoch that decided comes first in the journal.
     settle_save(session)
     session.journal.append(stopped)
-    session.ended_because = stopping_words(stopped, session.spec)
+    session.ended_because = describe_stop(stopped, session.spec)
     return ExitReason.STOPPED_EARLY
 
 

@@ -46,8 +46,8 @@ def refused(home: Any, *words: str) -> str:
         ((*TRAIN, "--device", "gpu"), "device must be cpu or cuda:N"),
         ((*TRAIN, "--memory-limit", "6Gig"), "--memory-limit must be a size such as 6GiB, 6144MiB, 6GB or a number of bytes, got '6Gig'"),  # noqa: E501
         ((*TRAIN, "--memory-limit", "0"), "--memory-limit must be at least 1 byte, or left out for none, got '0'"),
-        ((*TRAIN, "--memory-limit", "1MiB"), "at least 1.00 GiB is needed for the process itself: no network fits"),
-        ((*TRAIN, "--memory-limit", "1MiB", "--fit-batch"), "for the process itself: no network fits"),
+        ((*TRAIN, "--memory-limit", "1MiB"), "the process alone needs at least 1.00 GiB: no network fits"),
+        ((*TRAIN, "--memory-limit", "1MiB", "--fit-batch"), "the process alone needs"),
         (("train", "-a", "resnet", "-d", "20", "--data", "cifra10"), "cifra10"),
         (("plan", *TRAIN[1:], "--until", "25:99"), "--until must be a time such as 08:00, '2026-11-25 08:00' or +6h, got '25:99'"),  # noqa: E501
         (("plan", *TRAIN[1:], "--until", "2020-01-01 08:00"), "--until must lie ahead, got '2020-01-01 08:00'"),
@@ -130,7 +130,7 @@ def test_a_home_that_cannot_be_written_is_named(tmp_path: Path):
     )
 
     assert done.returncode == 2
-    assert done.stderr.startswith(f"depthscope: {target} cannot be made")
+    assert done.stderr.startswith(f"depthscope: cannot create {target} (")
     assert done.stderr.count("\n") == 1
 
 

@@ -38,7 +38,7 @@ def fill(home: Home, *, all_of_them: bool = False, all_of_deep_plain: bool = Fal
                     store, 2 * number + seed + 1, architecture, depth, experiment="given-up", floor=floor + seed,
                     seed=seed, total=12, epochs_done=5 if stopped else 12,
                     outcome=RunOutcome.STOPPED_EARLY if stopped else RunOutcome.SUCCEEDED,
-                    error="not learning: loss within 1 % of guessing's for 5 epochs" if stopped else None,
+                    error="not learning: loss is no better than guessing for 5 epochs" if stopped else None,
                 )  # fmt: skip
     store.close()
 

@@ -76,7 +76,7 @@ def test_not_learning_of_a_recorded_run():
     assert not_learning(first_epochs(rows, 4), 10) is None
     found = not_learning(rows, 10)
     assert found is not None
-    assert found.evidence == "loss within 1 % of guessing's, ln 10 = 2.303, for 10 epochs"
+    assert found.evidence == "loss is no better than guessing (ln 10 = 2.303) for 10 epochs"
     assert flat_epochs([row.train_loss for row in rows], 100) == 0, "of a hundred classes it would know some"
 
 
@@ -86,7 +86,7 @@ def test_losses_above_guessing_are_no_learning_either():
     found = not_learning(rows, 10)
 
     assert found is not None
-    assert found.evidence == "loss within 1 % of guessing's or above it, ln 10 = 2.303, for 8 epochs"
+    assert found.evidence == "loss is no better than guessing (ln 10 = 2.303) for 8 epochs"
 
 
 def test_gradient_of_a_deep_plain_network_explodes_at_initialisation():
@@ -142,14 +142,14 @@ def test_findings_read_as_one_sentence():
     findings = [
         Finding(
             symptom=Symptom.NOT_LEARNING,
-            evidence="loss within 1 % of guessing's, ln 10 = 2.303, for 12 epochs",
+            evidence="loss is no better than guessing (ln 10 = 2.303) for 12 epochs",
             epoch=12,
         ),
         Finding(symptom=Symptom.VANISHING_GRADIENT, evidence="stem gradient 3e-9 of the head's", epoch=12),
     ]
 
     assert sentence(findings) == (
-        "not learning, vanishing gradient: loss within 1 % of guessing's, ln 10 = 2.303, for 12 epochs;"
+        "not learning, vanishing gradient: loss is no better than guessing (ln 10 = 2.303) for 12 epochs;"
         " stem gradient 3e-9 of the head's"
     )
     assert sentence([]) == ""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.analysis.diagnosis import STOPPING_EPOCHS
-from engine.analysis.early_stopping import epochs_to_judge, reason_to_stop, stopping_words
+from engine.analysis.early_stopping import describe_stop, epochs_to_judge, reason_to_stop
 from engine.runs.journal import AnyEvent, Epoch, JournalWriter
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec, StopRule
@@ -54,8 +54,8 @@ def test_ends_behind_the_tenth_epoch_without_learning():
     stopped = reason_to_stop(spec(), rows)
 
     assert stopped is not None
-    assert stopping_words(stopped, spec()) == (
-        "not learning: loss within 1 % of guessing's, ln 10 = 2.303, for 10 epochs; stopped at epoch 10 of 164,"
+    assert describe_stop(stopped, spec()) == (
+        "not learning: loss is no better than guessing (ln 10 = 2.303) for 10 epochs; stopped at epoch 10 of 164,"
         " which saves 154 epochs (about 2h34)"
     )
     del rows[1]

@@ -56,7 +56,7 @@ def test_a_probe_that_dies_says_its_last_words(bare: Home, monkeypatch: pytest.M
     """A torch that cannot be loaded, here a directory that Python cannot start with."""
     monkeypatch.setenv("PYTHONHOME", "/nonexistent")
 
-    with pytest.raises(ProbeFailed, match=r"the probe ended early: .*\w"):
+    with pytest.raises(ProbeFailed, match=r"the probe exited early: .*\w"):
         probe_all(bare, CPU, [task()], lambda _task, _answer: None)
 
 

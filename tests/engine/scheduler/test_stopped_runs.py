@@ -15,7 +15,7 @@ def test_hopeless_run_ends_early_says_what_it_saved_and_can_be_taken_up(home: Te
     said = home.cli("wait", run, status=4)
     shown = home.json("show", run)
 
-    assert "stopped-early: not learning: loss within 1 % of guessing's or above it, ln 4 = 1.386, for 10 epochs" in said
+    assert "stopped-early: not learning: loss is no better than guessing (ln 4 = 1.386) for 10 epochs" in said
     assert "; stopped at epoch 10 of 13, which saves 3 epochs (about" in said
     assert (shown["run"]["outcome"], shown["run"]["epoch"]) == ("stopped-early", 10)
     assert [event["kind"] for event in shown["events"]][-2:] == ["stopped-early", "finished"]
