@@ -21,6 +21,7 @@ from models.catalog import model_spec
 SPEC = RunSpec(model=model_spec("he-resnet", 8, width=4), recipe=recipe("quick", batch_size=50))
 
 
+@pytest.mark.slow
 def test_bench_times_both_loops_and_prints_their_ratio(bare_home: Any):
     """The ratio is that of the medians, and the share that of the matrices' rate."""
     said = bare_home.json("bench", "-d", "8", "--width", "4", "--trials", "2", "--seconds", "0.2")
@@ -53,6 +54,7 @@ def test_bench_refuses_what_cannot_be_timed(bare_home: Any, words: tuple[str, ..
     assert message in bare_home.cli("bench", *words, status=2)
 
 
+@pytest.mark.slow
 def test_a_loop_that_fails_is_told_beside_the_other():
     """Here a precision that the processor does not do."""
     spec = msgspec.structs.replace(SPEC, recipe=recipe("quick", precision="tf32"))
