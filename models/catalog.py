@@ -42,9 +42,6 @@ class Norm(StrEnum):
     """No normalisation layers at all."""
 
 
-THREE_STAGE = frozenset({Architecture.HE_RESNET, Architecture.HE_PLAIN})
-RESIDUAL = frozenset({Architecture.RESNET, Architecture.PREACT, Architecture.HE_RESNET})
-
 CONVOLUTIONS = {Block.BASIC: 2, Block.BOTTLENECK: 3}
 """Weighted layers on the main path of one block."""
 EXPANSION = {Block.BASIC: 1, Block.BOTTLENECK: 4}
@@ -64,6 +61,70 @@ FOUR_STAGE_BLOCKS: dict[int, dict[Block, tuple[int, ...]]] = {
 
 PAPER_DEPTHS = (20, 32, 44, 56, 110, 1202)
 """Depths of he-resnet that the paper reports; any 6n+2 can be asked for."""
+
+
+class Design(msgspec.Struct, frozen=True, kw_only=True):
+    """What tells an architecture from the others."""
+
+    num_stages: int
+    """At the start of each but the first, the image halves and the planes double."""
+    width: int
+    """Planes of the first stage where the user names none."""
+    depths: tuple[int, ...]
+    """Depths to offer, ascending."""
+    is_residual: bool = False
+    """Whether its blocks have shortcuts."""
+    has_projections: bool = False
+    """Whether a shortcut between different shapes has a convolution; parameter-free where not."""
+    is_preact: bool = False
+    """Whether its blocks normalise and activate before each convolution."""
+    counterpart: Architecture | None
+    """The architecture to hold it against, to see what the shortcut does."""
+
+
+ARCHITECTURES = {
+    Architecture.RESNET: Design(
+        num_stages=4,
+        width=64,
+        depths=tuple(FOUR_STAGE_BLOCKS),
+        is_residual=True,
+        has_projections=True,
+        counterpart=Architecture.PLAIN,
+    ),
+    Architecture.PLAIN: Design(
+        num_stages=4,
+        width=64,
+        depths=tuple(FOUR_STAGE_BLOCKS),
+        counterpart=Architecture.RESNET,
+    ),
+    # The order of normalisation and convolution differs from plain's as well, but there is no nearer counterpart.
+    Architecture.PREACT: Design(
+        num_stages=4,
+        width=64,
+        depths=tuple(FOUR_STAGE_BLOCKS),
+        is_residual=True,
+        has_projections=True,
+        is_preact=True,
+        counterpart=Architecture.PLAIN,
+    ),
+    Architecture.HE_RESNET: Design(
+        num_stages=3,
+        width=16,
+        depths=PAPER_DEPTHS,
+        is_residual=True,
+        counterpart=Architecture.HE_PLAIN,
+    ),
+    Architecture.HE_PLAIN: Design(
+        num_stages=3,
+        width=16,
+        depths=PAPER_DEPTHS,
+        counterpart=Architecture.HE_RESNET,
+    ),
+}
+"""Every architecture; `models/build.py` says which module builds it."""
+
+THREE_STAGE = frozenset(name for name, design in ARCHITECTURES.items() if design.num_stages == 3)
+"""Depth 6n+2 gives n basic blocks to each stage; four stages take theirs from FOUR_STAGE_BLOCKS."""
 
 MAX_BLOCKS = 5000
 MAX_WIDTH = 2048
@@ -116,12 +177,12 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 def num_stages(architecture: Architecture) -> int:
     """Stages of an architecture: at the start of each but the first, the image halves and the planes double."""
-    return 3 if architecture in THREE_STAGE else 4
+    return ARCHITECTURES[architecture].num_stages
 
 
 def default_width(architecture: Architecture) -> int:
     """Planes of the first stage where the user names none."""
-    return 16 if architecture in THREE_STAGE else 64
+    return ARCHITECTURES[architecture].width
 
 
 def depth_of(block: Block, blocks: Sequence[int]) -> int:
@@ -131,12 +192,12 @@ def depth_of(block: Block, blocks: Sequence[int]) -> int:
 
 def known_depths(architecture: Architecture) -> tuple[int, ...]:
     """Depths to offer for an architecture, ascending; he-* exist at every 6n+2, these are the paper's."""
-    return PAPER_DEPTHS if architecture in THREE_STAGE else tuple(FOUR_STAGE_BLOCKS)
+    return ARCHITECTURES[architecture].depths
 
 
 def is_residual(architecture: Architecture) -> bool:
     """Whether its blocks have shortcuts."""
-    return architecture in RESIDUAL
+    return ARCHITECTURES[architecture].is_residual
 
 
 def counterpart(architecture: Architecture) -> Architecture | None:
@@ -146,14 +207,7 @@ def counterpart(architecture: Architecture) -> Architecture | None:
     against plain for want of a nearer one: the two differ in the order of normalisation and convolution as well.
     plain's own counterpart is resnet.
     """
-    pairs = {
-        Architecture.RESNET: Architecture.PLAIN,
-        Architecture.PLAIN: Architecture.RESNET,
-        Architecture.PREACT: Architecture.PLAIN,
-        Architecture.HE_RESNET: Architecture.HE_PLAIN,
-        Architecture.HE_PLAIN: Architecture.HE_RESNET,
-    }
-    return pairs.get(architecture)
+    return ARCHITECTURES[architecture].counterpart
 
 
 def parse_architecture(word: str) -> Architecture:

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
-from models.catalog import EXPANSION, Architecture, Block, ModelSpec, Norm
+from models.catalog import ARCHITECTURES, EXPANSION, Block, ModelSpec, Norm
 
 IMAGE_CHANNELS = 3
 IMAGE_SIZE = 32
@@ -60,8 +60,9 @@ def forward_macs(spec: ModelSpec) -> int:
 
 def _network(spec: ModelSpec) -> Iterator[Layer]:
     channels, size = spec.width, IMAGE_SIZE
+    is_preact = ARCHITECTURES[spec.architecture].is_preact
     yield _convolution("stem", IMAGE_CHANNELS, channels, kernel=3, size=size, stride=1, bias=False)
-    if spec.architecture != Architecture.PREACT:
+    if not is_preact:
         yield from _normalisation("stem_norm", channels, size, spec.norm)
     for stage, num_blocks in enumerate(spec.blocks):
         planes = spec.width * 2**stage
@@ -69,14 +70,14 @@ def _network(spec: ModelSpec) -> Iterator[Layer]:
             stride = 2 if stage > 0 and index == 0 else 1
             yield from _block(spec, f"stages.{stage}.{index}", channels, planes, stride, size)
             channels, size = planes * EXPANSION[spec.block], _strided(size, stride)
-    if spec.architecture == Architecture.PREACT:
+    if is_preact:
         yield from _normalisation("final_norm", channels, size, spec.norm)
     yield _linear("head", channels, spec.num_classes)
 
 
 def _block(spec: ModelSpec, name: str, in_channels: int, planes: int, stride: int, size: int) -> Iterator[Layer]:
     """Layers of one block whose input has `size` rows and columns."""
-    preact = spec.architecture == Architecture.PREACT
+    design = ARCHITECTURES[spec.architecture]
     out_channels = planes * EXPANSION[spec.block]
     # Kernel, output channels and stride of each convolution.
     convolutions: tuple[tuple[int, int, int], ...]
@@ -90,7 +91,7 @@ def _block(spec: ModelSpec, name: str, in_channels: int, planes: int, stride: in
         convolution = _convolution(
             f"{name}.conv{number}", before, after, kernel, size_before, step, bias=spec.conv_bias
         )
-        if preact:
+        if design.is_preact:
             yield from _normalisation(f"{name}.norm{number}", before, size_before, spec.norm)
             yield convolution
         else:
@@ -98,12 +99,11 @@ def _block(spec: ModelSpec, name: str, in_channels: int, planes: int, stride: in
             yield from _normalisation(f"{name}.norm{number}", after, size_after, spec.norm)
         before, size_before = after, size_after
 
-    projects = spec.architecture in (Architecture.RESNET, Architecture.PREACT)
-    if projects and (stride != 1 or in_channels != out_channels):
+    if design.has_projections and (stride != 1 or in_channels != out_channels):
         yield _convolution(
             f"{name}.shortcut.conv", in_channels, out_channels, 1, size, stride, bias=False, on_shortcut=True
         )
-        if not preact:
+        if not design.is_preact:
             size_after = _strided(size, stride)
             yield from _normalisation(f"{name}.shortcut.norm", out_channels, size_after, spec.norm, on_shortcut=True)
 
