@@ -55,35 +55,27 @@ def export(
     import sys
 
     from console.report import export_formats, export_rows
-    from console.report.export_formats import Format
-    from console.report.output_directory import fill_directory
+    from console.report.export_formats import FORMATS
     from console.text import listing
     from console.text.output import narrate
     from engine import client
     from engine.base.errors import UsageError
     from engine.base.paths import find_home
 
-    if format_word not in list(Format):
-        raise UsageError(f"the format must be one of {', '.join(Format)}, got {format_word!r}")
+    if format_word not in FORMATS:
+        raise UsageError(f"the format must be one of {', '.join(FORMATS)}, got {format_word!r}")
     if everything and words:
         raise UsageError("--all takes every run: leave out the names, or --all")
-    wanted = Format(format_word)
-    if output is None and not wanted.is_text:
-        raise UsageError(f"--format {wanted} needs -o PATH: it is no text")
+    wanted = FORMATS[format_word]
+    if output is None and wanted.write_text is None:
+        raise UsageError(f"--format {wanted.name} needs -o PATH: it is no text")
     export_formats.check_importable(wanted)
     with client.read_fresh(find_home()) as reader:
         runs = reader.runs() if everything else listing.find_all(reader, words or [])
         rows = export_rows.rows(reader, runs)
-        if output is None:
-            (export_formats.write_csv if wanted is Format.CSV else export_formats.write_jsonl)(sys.stdout, rows)
-            return
-        if wanted is Format.TENSORBOARD:
-            fill_directory(
-                output,
-                kind="TensorBoard export",
-                of=export_formats.selection(runs),
-                write=lambda staging: export_formats.write_events(staging, rows),
-            )
-        else:
-            export_formats.write_file(output, wanted, rows, force=force)
-    narrate(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} in {output}")
+        if output is not None:
+            export_formats.write_export(output, wanted, rows, of=export_formats.selection(runs), force=force)
+        elif wanted.write_text is not None:
+            wanted.write_text(sys.stdout, rows)
+    if output is not None:
+        narrate(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} in {output}")

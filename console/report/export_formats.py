@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import itertools
 import os
 import re
-from collections.abc import Iterable, Sequence
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
 from console.report.export_rows import COLUMNS, Kind, Row
+from console.report.output_directory import fill_directory
 from console.text.formatting import clean
 from engine.base.errors import DepthscopeError, UsageError
 from engine.runs.run import Run
@@ -22,37 +24,6 @@ ROWS_AT_A_TIME = 50_000
 SAFE = re.compile(r"[^A-Za-z0-9._-]+")
 MOST_OF_A_NAME = 100
 """Characters; file systems take 255 bytes, and more than a name has to fit."""
-
-
-class Format(StrEnum):
-    """What numbers can be exported as."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
-    PARQUET = "parquet"
-    TENSORBOARD = "tensorboard"
-
-    @property
-    def is_text(self) -> bool:
-        return self in (Format.CSV, Format.JSONL)
-
-
-def check_importable(wanted: Format) -> None:
-    """Refuse a format whose library is not here.
-
-    Raises:
-        UsageError: it is not; the text names the extra that brings it.
-    """
-    try:
-        if wanted is Format.PARQUET:
-            import pyarrow.parquet  # noqa: F401
-        elif wanted is Format.TENSORBOARD:
-            import tensorboard.summary.writer.event_file_writer  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            f"--format {wanted} needs the extra {wanted!s}: `uv sync --extra {wanted}` in a clone,"
-            f" or install depthscope[{wanted}]"
-        ) from error
 
 
 def write_csv(file: IO[str], rows: Iterable[Row]) -> None:
@@ -87,7 +58,7 @@ def write_parquet(path: Path, rows: Iterable[Row]) -> None:
             writer.write_batch(pa.record_batch(arrays, schema=schema))
 
 
-def write_events(directory: Path, rows: Iterable[Row]) -> None:
+def write_tensorboard(directory: Path, rows: Iterable[Row]) -> None:
     """Event files of TensorBoard, a folder a run; what was not finite is left out, its charts have no gaps.
 
     Args:
@@ -119,12 +90,77 @@ def file_name(text: str) -> str:
     return SAFE.sub("_", text)[:MOST_OF_A_NAME].strip(".") or "_"
 
 
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One format; exactly one of the three writers is set."""
+
+    name: str
+    library: str | None = None
+    """Module that it needs, of the extra of the same name; None for the standard library alone."""
+    write_text: Callable[[IO[str], Iterable[Row]], None] | None = None
+    """To stdout or to a file."""
+    write_binary: Callable[[Path, Iterable[Row]], None] | None = None
+    """To a file."""
+    write_directory: Callable[[Path, Iterable[Row]], None] | None = None
+    """Into an empty directory."""
+
+
+FORMATS = {
+    one.name: one
+    for one in (
+        Format("csv", write_text=write_csv),
+        Format("jsonl", write_text=write_jsonl),
+        Format("parquet", "pyarrow.parquet", write_binary=write_parquet),
+        Format("tensorboard", "tensorboard.summary.writer.event_file_writer", write_directory=write_tensorboard),
+    )
+}
+"""What numbers can be exported as, by the word of `--format`."""
+
+
+def check_importable(wanted: Format) -> None:
+    """Refuse a format whose library is not installed.
+
+    Raises:
+        UsageError: it is not; the text names the extra that brings it.
+    """
+    if wanted.library is None:
+        return
+    try:
+        importlib.import_module(wanted.library)
+    except ImportError as error:
+        raise UsageError(
+            f"--format {wanted.name} needs the extra {wanted.name}: `uv sync --extra {wanted.name}` in a clone,"
+            f" or install depthscope[{wanted.name}]"
+        ) from error
+
+
+def write_export(path: Path, wanted: Format, rows: Iterable[Row], *, of: str, force: bool) -> None:
+    """Write an export, whole or not at all.
+
+    Args:
+        path: A file, or the directory of a format that needs one.
+        wanted: The format.
+        rows: What to write.
+        of: The runs in it; a directory is only replaced by an export of the same ones.
+        force: Whether an existing file may be replaced.
+
+    Raises:
+        UsageError: the path is taken, or nothing can be written there.
+        DepthscopeError: the disk is full.
+    """
+    write_directory = wanted.write_directory
+    if write_directory is None:
+        write_file(path, wanted, rows, force=force)
+    else:
+        fill_directory(path, kind="TensorBoard export", of=of, write=lambda staging: write_directory(staging, rows))
+
+
 def write_file(path: Path, wanted: Format, rows: Iterable[Row], *, force: bool) -> None:
     """Write one file, whole or not at all.
 
     Args:
         path: The file.
-        wanted: Anything but TensorBoard's.
+        wanted: A format that is one file.
         rows: What to write.
         force: Whether a file that is there may be replaced.
 
@@ -139,11 +175,11 @@ def write_file(path: Path, wanted: Format, rows: Iterable[Row], *, force: bool) 
         raise UsageError(f"{shown} is there already: name another file, or replace it with --force")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        if wanted is Format.PARQUET:
-            write_parquet(temporary, rows)
-        else:
+        if wanted.write_binary is not None:
+            wanted.write_binary(temporary, rows)
+        elif wanted.write_text is not None:
             with temporary.open("w", encoding="utf-8", newline="") as file:
-                (write_csv if wanted is Format.CSV else write_jsonl)(file, rows)
+                wanted.write_text(file, rows)
         temporary.rename(path)
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         raise UsageError(f"{shown} cannot be written ({error.strerror}): name another file") from error
