@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
@@ -60,25 +61,6 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """Epoch at which it was seen; 0 for initialisation."""
 
 
-def diagnose(run: Run, epochs: Sequence[EpochRow], gradients: Sequence[GradientRow] = ()) -> list[Finding]:
-    """Diagnose a run; returns findings, most severe first.
-
-    Args:
-        run: Gives the number of classes and the outcome.
-        epochs: The run's epochs, oldest first.
-        gradients: Gradient norms of its layers, of any epochs; may be empty.
-    """
-    found: list[Finding | None]
-    if run.outcome is RunOutcome.DIVERGED or (epochs and epochs[-1].train_loss is None):
-        found = [diverged(epochs)]
-    else:
-        stuck = not_learning(epochs, run.spec.model.num_classes)
-        # For a network that learns nothing, the other two rules would only repeat this.
-        found = [stuck] if stuck is not None else [plateau(epochs), overfitting(epochs)]
-    found.append(gradient_flow(gradients))
-    return sorted((one for one in found if one is not None), key=lambda one: list(Symptom).index(one.symptom))
-
-
 def sentence(findings: Sequence[Finding]) -> str:
     """Join findings in one line: symptoms first, so that truncation keeps them, then the evidence."""
     if not findings:
@@ -86,12 +68,15 @@ def sentence(findings: Sequence[Finding]) -> str:
     return f"{', '.join(one.symptom for one in findings)}: {'; '.join(one.evidence for one in findings)}"
 
 
-def diverged(epochs: Sequence[EpochRow]) -> Finding:
-    """Return the finding for a loss that was not finite, in the last measured epoch or the one after it.
+def diverged(outcome: RunOutcome | None, epochs: Sequence[EpochRow]) -> Finding | None:
+    """Return a finding for a loss that was not finite, in the last measured epoch or the one after it.
 
     Args:
-        epochs: Epochs of a diverged run; the worker stops before it measures the diverged epoch.
+        outcome: DIVERGED where the worker stopped before it measured that epoch.
+        epochs: The run's epochs, oldest first.
     """
+    if outcome is not RunOutcome.DIVERGED and not (epochs and epochs[-1].train_loss is None):
+        return None
     finite = [row.epoch for row in epochs if row.train_loss is not None]
     epoch = (finite[-1] if finite else 0) + 1
     return Finding(symptom=Symptom.DIVERGED, evidence=f"the loss was not finite in epoch {epoch}", epoch=epoch)
@@ -231,3 +216,41 @@ def overfitting(epochs: Sequence[EpochRow]) -> Finding | None:
 
 def test_loss(row: EpochRow) -> float:
     return math.inf if row.test_loss is None else row.test_loss
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One diagnosis."""
+
+    find: Callable[[Run, Sequence[EpochRow], Sequence[GradientRow]], Finding | None]
+    unless: frozenset[Symptom] = frozenset()
+    """Symptoms that this diagnosis would only repeat."""
+
+
+RULES = (
+    Rule(lambda run, epochs, _: diverged(run.outcome, epochs)),
+    Rule(
+        lambda run, epochs, _: not_learning(epochs, run.spec.model.num_classes),
+        unless=frozenset({Symptom.DIVERGED}),
+    ),
+    Rule(lambda _run, _epochs, gradients: gradient_flow(gradients)),
+    Rule(lambda _run, epochs, _: plateau(epochs), unless=frozenset({Symptom.DIVERGED, Symptom.NOT_LEARNING})),
+    Rule(lambda _run, epochs, _: overfitting(epochs), unless=frozenset({Symptom.DIVERGED, Symptom.NOT_LEARNING})),
+)
+"""Every diagnosis, most severe first."""
+
+
+def diagnose(run: Run, epochs: Sequence[EpochRow], gradients: Sequence[GradientRow] = ()) -> list[Finding]:
+    """Diagnose a run; returns findings, most severe first.
+
+    Args:
+        run: Gives the number of classes and the outcome.
+        epochs: The run's epochs, oldest first.
+        gradients: Gradient norms of its layers, of any epochs; may be empty.
+    """
+    found: list[Finding] = []
+    for rule in RULES:
+        if rule.unless.isdisjoint(one.symptom for one in found):
+            finding = rule.find(run, epochs, gradients)
+            found += [] if finding is None else [finding]
+    return found

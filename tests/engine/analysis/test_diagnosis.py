@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from msgspec.structs import replace
 
 from engine.analysis.diagnosis import (
     Finding,
     Symptom,
+    diagnose,
     diverged,
     flat_epochs,
     gradient_flow,
@@ -15,7 +18,9 @@ from engine.analysis.diagnosis import (
     plateau,
     sentence,
 )
-from tests.recorded_runs import first_epochs, recorded_gradients, recorded_runs
+from engine.index.queries import Reader
+from engine.runs.run import RunOutcome
+from tests.recorded_runs import first_epochs, recorded_gradients, recorded_home, recorded_runs
 
 
 def test_overfitting_of_a_recorded_run():
@@ -46,7 +51,23 @@ def test_diverged_run_says_in_which_epoch():
     """A worker stops before it measures the epoch, so that it is the one behind the last that stands there."""
     (rows,) = recorded_runs("diverged").values()
 
-    assert diverged(rows).evidence == "the loss was not finite in epoch 1"
+    found = diverged(RunOutcome.DIVERGED, rows)
+    assert found is not None
+    assert found.evidence == "the loss was not finite in epoch 1"
+    assert diverged(None, rows) is None
+
+
+def test_a_run_that_learns_nothing_is_not_called_a_plateau_too(tmp_path: Path):
+    """Its loss has stopped falling as well, but that adds nothing; a loss that is not finite says all of it."""
+    with Reader(recorded_home(tmp_path / "home", "depths").database) as reader:
+        run = next(run for run in reader.runs() if run.name == "he-plain44-w4-s2")
+        (*_, last) = reader.epochs(run.id)
+    flat = [replace(last, epoch=epoch, train_loss=2.31, train_error_percent=90.0) for epoch in range(1, 13)]
+
+    assert plateau(flat) is not None
+    assert [one.symptom for one in diagnose(run, flat)] == [Symptom.NOT_LEARNING]
+    broken = [*flat, replace(last, epoch=13, train_loss=None)]
+    assert [one.symptom for one in diagnose(run, broken)] == [Symptom.DIVERGED]
 
 
 def test_plateau_of_a_recorded_run():
