@@ -131,6 +131,24 @@ MAX_WIDTH = 2048
 MAX_CLASSES = 10_000
 
 
+class FieldError(ValueError):
+    """A value that one field cannot take.
+
+    Args:
+        text: What is wrong, the value and the remedy; usually begins with the field's name.
+        field: Name of the field.
+    """
+
+    def __init__(self, text: str, *, field: str) -> None:
+        super().__init__(text)
+        self.field = field
+
+    def naming(self, name: str) -> str:
+        """The text with another name for the field, such as the option that fills it."""
+        text = str(self)
+        return name + text.removeprefix(self.field) if text.startswith(f"{self.field} ") else text
+
+
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which network a run trains, written out in full; `model_spec` resolves a user's words into one."""
 
@@ -150,29 +168,36 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     def __post_init__(self) -> None:
         stages = num_stages(self.architecture)
         if len(self.blocks) != stages:
-            raise ValueError(
+            raise FieldError(
                 f"{self.architecture} has {stages} stages and takes {stages} numbers of blocks, "
-                f"got {len(self.blocks)} (blocks {_joined(self.blocks)})"
+                f"got {len(self.blocks)} (blocks {_joined(self.blocks)})",
+                field="blocks",
             )
         if min(self.blocks) < 1:
-            raise ValueError(f"every stage needs at least 1 block, got blocks {_joined(self.blocks)}")
+            raise FieldError(f"every stage needs at least 1 block, got blocks {_joined(self.blocks)}", field="blocks")
         if sum(self.blocks) > MAX_BLOCKS:
-            raise ValueError(
+            raise FieldError(
                 f"a network may have at most {MAX_BLOCKS} blocks, got {sum(self.blocks)} (depth {self.depth}): "
-                "ask for a smaller depth"
+                "ask for a smaller depth",
+                field="depth",
             )
         if self.architecture in THREE_STAGE and self.block != Block.BASIC:
-            raise ValueError(f"{self.architecture} is made of basic blocks only, got block {self.block}: use basic")
+            raise FieldError(
+                f"{self.architecture} is made of basic blocks only, got block {self.block}: use basic", field="block"
+            )
         depth = depth_of(self.block, self.blocks)
         if self.depth != depth:
-            raise ValueError(
+            raise FieldError(
                 f"depth must be {depth} for {self.block} blocks {_joined(self.blocks)}, got {self.depth}: "
-                "leave the depth out, or change the blocks"
+                "leave the depth out, or change the blocks",
+                field="depth",
             )
         if not 1 <= self.width <= MAX_WIDTH:
-            raise ValueError(f"width must be in 1..{MAX_WIDTH} (planes of the first stage), got {self.width}")
+            raise FieldError(
+                f"width must be in 1..{MAX_WIDTH} (planes of the first stage), got {self.width}", field="width"
+            )
         if not 2 <= self.num_classes <= MAX_CLASSES:
-            raise ValueError(f"num_classes must be in 2..{MAX_CLASSES}, got {self.num_classes}")
+            raise FieldError(f"num_classes must be in 2..{MAX_CLASSES}, got {self.num_classes}", field="num_classes")
 
 
 def num_stages(architecture: Architecture) -> int:
@@ -254,8 +279,9 @@ def model_spec(
         if depth is None:
             depth = depth_of(chosen, counts)
     elif depth is None:
-        raise ValueError(
-            f"{kind} needs a depth ({_enumerated(known_depths(kind), 'or')}) or explicit blocks per stage, got neither"
+        raise FieldError(
+            f"{kind} needs a depth ({_enumerated(known_depths(kind), 'or')}) or explicit blocks per stage, got neither",
+            field="depth",
         )
     elif kind in THREE_STAGE:
         chosen = wanted or Block.BASIC
@@ -307,11 +333,15 @@ def _block_giving(depth: int | None, blocks: Sequence[int]) -> Block:
 def _three_stage_blocks(architecture: Architecture, depth: int) -> tuple[int, ...]:
     n, remainder = divmod(depth - 2, 6)
     if n < 1:
-        raise ValueError(f"depth {depth} does not exist for {architecture}: depths are 6n+2, the smallest is 8")
+        raise FieldError(
+            f"depth {depth} does not exist for {architecture}: depths are 6n+2, the smallest is 8", field="depth"
+        )
     if remainder:
         below = 6 * n + 2
-        raise ValueError(
-            f"depth {depth} does not exist for {architecture}: depths are 6n+2, the nearest are {below} and {below + 6}"
+        raise FieldError(
+            f"depth {depth} does not exist for {architecture}: depths are 6n+2, "
+            f"the nearest are {below} and {below + 6}",
+            field="depth",
         )
     return (n, n, n)
 
@@ -321,16 +351,18 @@ def _four_stage_blocks(architecture: Architecture, depth: int, wanted: Block | N
     if catalogued is None:
         depths = known_depths(architecture)
         nearest = min(depths, key=lambda known: abs(known - depth))
-        raise ValueError(
+        raise FieldError(
             f"depth {depth} does not exist for {architecture}: depths are {_enumerated(depths, 'and')}, "
-            f"the nearest is {nearest}; any other needs explicit blocks per stage"
+            f"the nearest is {nearest}; any other needs explicit blocks per stage",
+            field="depth",
         )
     chosen = next(iter(catalogued)) if wanted is None else wanted
     if chosen not in catalogued:
         depths = tuple(known for known, kinds in FOUR_STAGE_BLOCKS.items() if chosen in kinds)
-        raise ValueError(
+        raise FieldError(
             f"depth {depth} does not exist for {architecture} with {chosen} blocks: depths are "
-            f"{_enumerated(depths, 'and')}; any other needs explicit blocks per stage"
+            f"{_enumerated(depths, 'and')}; any other needs explicit blocks per stage",
+            field="depth",
         )
     return chosen, catalogued[chosen]
 
@@ -342,7 +374,10 @@ def _parse(words: type[Word], word: str) -> Word:
         return words(name)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise ValueError(f"unknown {words.__name__.lower()} {word!r}: {hint}known are {_enumerated(known, 'and')}")
+    raise FieldError(
+        f"unknown {words.__name__.lower()} {word!r}: {hint}known are {_enumerated(known, 'and')}",
+        field=words.__name__.lower(),
+    )
 
 
 def _enumerated(items: Sequence[object], conjunction: str) -> str:

@@ -12,7 +12,7 @@ import msgspec
 import psutil
 import pynvml
 
-from engine.base.errors import UsageError
+from engine.spec.errors import InvalidField
 from engine.spec.precision import AMPERE, Precision, of_cpu, of_gpu, resolve
 from engine.spec.run import RunSpec
 
@@ -105,12 +105,13 @@ def candidates(asked: str | None, devices: Sequence[Device]) -> tuple[Device, ..
     """Return the devices a run may use: the one it names, else all GPUs, else the CPU.
 
     Raises:
-        UsageError: the named device does not exist.
+        InvalidField: the named device does not exist.
     """
     if asked is not None:
         if found := tuple(device for device in devices if device.name == asked):
             return found
-        raise UsageError(f"device must be one of {', '.join(device.name for device in devices)}, got {asked}")
+        names = ", ".join(device.name for device in devices)
+        raise InvalidField(f"device must be one of {names}, got {asked}", field="device")
     return tuple(device for device in devices if device != CPU) or (CPU,)
 
 
@@ -118,7 +119,7 @@ def check_device(spec: RunSpec, devices: Sequence[Device]) -> None:
     """Check that a run has a device to train on.
 
     Raises:
-        UsageError: the named device does not exist, or no allowed device supports the precision natively.
+        InvalidField: the named device does not exist, or no allowed device supports the precision natively.
     """
     possible = candidates(spec.device, devices)
     if not any(can_compute(device, spec.recipe.precision) for device in possible):
@@ -126,7 +127,7 @@ def check_device(spec: RunSpec, devices: Sequence[Device]) -> None:
         try:
             resolve(spec.recipe.precision, first.native, first.name)
         except ValueError as error:
-            raise UsageError(str(error)) from error
+            raise InvalidField(str(error), field="precision") from error
 
 
 def can_compute(device: Device, precision: Precision) -> bool:

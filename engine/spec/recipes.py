@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from engine.spec.errors import InvalidField
 from engine.spec.precision import Precision
 
 MAX_COUNT = 10**9
@@ -59,19 +60,24 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         for name, smallest in (("epochs", 1), ("batch_size", 1), ("warmup_steps", 0)):
             value = getattr(self, name)
             if value < smallest:
-                raise ValueError(f"{name} must be at least {smallest}, got {value}")
+                raise InvalidField(f"{name} must be at least {smallest}, got {value}", field=name)
             if value > MAX_COUNT:
-                raise ValueError(f"{name} must be at most {MAX_COUNT}, got {value}")
+                raise InvalidField(f"{name} must be at most {MAX_COUNT}, got {value}", field=name)
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise ValueError(f"learning_rate must be a positive number, got {self.learning_rate}")
+            raise InvalidField(
+                f"learning_rate must be a positive number, got {self.learning_rate}", field="learning_rate"
+            )
         if self.warmup_rate is not None and not (math.isfinite(self.warmup_rate) and self.warmup_rate > 0):
-            raise ValueError(f"warmup_rate must be a positive number, or left out for none, got {self.warmup_rate}")
+            raise InvalidField(
+                f"warmup_rate must be a positive number, or left out for none, got {self.warmup_rate}",
+                field="warmup_rate",
+            )
         if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must be at least 0 and below 1, got {self.momentum}")
+            raise InvalidField(f"momentum must be at least 0 and below 1, got {self.momentum}", field="momentum")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise ValueError(f"weight_decay must be at least 0, got {self.weight_decay}")
+            raise InvalidField(f"weight_decay must be at least 0, got {self.weight_decay}", field="weight_decay")
         if list(self.drops) != sorted(self.drops) or not all(0 < drop < 1 for drop in self.drops):
-            raise ValueError(f"drops must be rising fractions between 0 and 1, got {list(self.drops)}")
+            raise InvalidField(f"drops must be rising fractions between 0 and 1, got {list(self.drops)}", field="drops")
 
 
 RECIPES: dict[str, Recipe] = {
@@ -91,7 +97,7 @@ def recipe(name: str, **overrides: Any) -> Recipe:
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"recipe {name!r} is not known: there are {', '.join(RECIPES)}{hint}")
+        raise InvalidField(f"recipe {name!r} is not known: there are {', '.join(RECIPES)}{hint}", field="recipe")
     given = {field: value for field, value in overrides.items() if value is not None}
     words: type[StrEnum]
     for field, words in (("schedule", Schedule), ("precision", Precision)):
@@ -99,5 +105,7 @@ def recipe(name: str, **overrides: Any) -> Recipe:
             try:
                 given[field] = words(given[field])
             except ValueError:
-                raise ValueError(f"{field} must be one of {', '.join(words)}, got {given[field]!r}") from None
+                raise InvalidField(
+                    f"{field} must be one of {', '.join(words)}, got {given[field]!r}", field=field
+                ) from None
     return msgspec.structs.replace(RECIPES[name], **given)

@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from engine.base.errors import UsageError
+from engine.spec.errors import InvalidField
 from engine.spec.recipes import Recipe
 from models.catalog import ModelSpec
 
@@ -28,7 +29,7 @@ class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         for name in ("train_images", "test_images"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, or left out for all, got {value}")
+                raise InvalidField(f"{name} must be at least 1, or left out for all, got {value}", field=name)
 
 
 class StopRule(StrEnum):
@@ -59,12 +60,15 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         if self.format != SPEC_FORMAT:
             raise ValueError(f"spec format {self.format} is not known: this depthscope reads format {SPEC_FORMAT}")
         if not 0 <= self.seed <= MAX_SEED:
-            raise ValueError(f"seed must be in 0..{MAX_SEED}, got {self.seed}")
+            raise InvalidField(f"seed must be in 0..{MAX_SEED}, got {self.seed}", field="seed")
         if self.device is not None and self.device != "cpu" and not is_cuda_name(self.device):
-            raise ValueError(f"device must be cpu or cuda:N, or left out for any, got {self.device!r}")
+            raise InvalidField(
+                f"device must be cpu or cuda:N, or left out for any, got {self.device!r}", field="device"
+            )
         if self.memory_limit_bytes is not None and self.memory_limit_bytes < 1:
-            raise ValueError(
-                f"memory_limit_bytes must be at least 1, or left out for none, got {self.memory_limit_bytes}"
+            raise InvalidField(
+                f"memory_limit_bytes must be at least 1, or left out for none, got {self.memory_limit_bytes}",
+                field="memory_limit_bytes",
             )
 
     def steps_per_epoch(self, num_train: int) -> int:
@@ -105,7 +109,7 @@ def check_fits_data(spec: RunSpec, *, num_train: int, num_test: int, num_classes
         num_classes: Classes in the dataset.
 
     Raises:
-        ValueError: a subset is larger than its set or smaller than the number of classes, the batch is larger than
+        InvalidField: a subset is larger than its set or smaller than the number of classes, the batch is larger than
             the training set, or the network has another number of classes.
     """
     for name, wanted, held in (
@@ -113,11 +117,17 @@ def check_fits_data(spec: RunSpec, *, num_train: int, num_test: int, num_classes
         ("test_images", spec.data.test_images, num_test),
     ):
         if wanted is not None and not num_classes <= wanted <= held:
-            raise ValueError(f"{name} must be in {num_classes}..{held} for {spec.data.name}, got {wanted}")
+            raise InvalidField(
+                f"{name} must be in {num_classes}..{held} for {spec.data.name}, got {wanted}", field=name
+            )
     trained_on = spec.data.train_images or num_train
     if spec.recipe.batch_size > trained_on:
-        raise ValueError(f"batch_size must be at most {trained_on} (the training set), got {spec.recipe.batch_size}")
+        raise InvalidField(
+            f"batch_size must be at most {trained_on} (the training set), got {spec.recipe.batch_size}",
+            field="batch_size",
+        )
     if spec.model.num_classes != num_classes:
-        raise ValueError(
-            f"num_classes must be {num_classes} for {spec.data.name}, got {spec.model.num_classes}: leave it out"
+        raise InvalidField(
+            f"num_classes must be {num_classes} for {spec.data.name}, got {spec.model.num_classes}: leave it out",
+            field="num_classes",
         )
