@@ -25,6 +25,7 @@ def bench(
 ) -> None:
     """Time depthscope's training loop against a textbook loop."""
     from console.planning import planning
+    from console.planning.options import BY_NAME, Asked
     from console.programs import bench
     from console.text.output import narrate, print_json
     from engine.base.paths import find_home
@@ -33,13 +34,14 @@ def bench(
     from models import catalog
 
     home = find_home()
-    asked = planning.Asked(
-        architectures=planning.split_words(architectures or ["he-resnet"]),
-        depths=planning.whole_numbers(depths or ["20"], "depth"),
+    asked = Asked(
+        architectures=BY_NAME["architectures"].parse(",".join(architectures or ["he-resnet"])),
+        depths=BY_NAME["depths"].parse(",".join(depths or ["20"])),
         block=block,
         width=width,
         dataset="synthetic",
-        overrides={"batch_size": batch_size, "precision": precision},
+        batch_size=batch_size,
+        precision=precision,
         device=device,
     )
     planned = planning.plan_runs(home, asked)

@@ -44,6 +44,7 @@ def evaluate(
 ) -> None:
     """Measure the test error of a run's weights or of a weights file."""
     from console.planning import planning
+    from console.planning.options import BY_NAME, Asked
     from console.programs import evaluation
     from console.text.output import print_json
     from engine.base.errors import UsageError
@@ -64,17 +65,17 @@ def evaluate(
     else:
         if architecture is None:
             raise UsageError("the network of the weights is needed: -a resnet -d 20")
-        asked = planning.Asked(
+        asked = Asked(
             architectures=[architecture],
             depths=[] if depth is None else [depth],
             block=block,
-            blocks=None if blocks is None else planning.whole_numbers([blocks], "blocks"),
+            blocks=None if blocks is None else BY_NAME["blocks"].parse(blocks),
             width=width,
             conv_bias=conv_bias,
             norm=norm,
             dataset=dataset or "cifar10",
             test_images=test_images,
-            overrides={"precision": precision or Precision.FP32.value},
+            precision=precision or Precision.FP32.value,
             device=device,
         )
         spec = planning.plan_runs(home, asked)[0].spec

@@ -48,17 +48,18 @@ def quickstart(
     from console.comparison.verdict import read_epochs, read_gradients
     from console.planning import planning
     from console.planning.estimates import gather
+    from console.planning.options import BY_NAME, Asked
     from console.text import follow
     from console.text.output import narrate, print_json
     from engine import client
     from engine.data import datasets
 
     home = client.open_home()
-    seeds = planning.whole_numbers([seed], "seeds")
+    seeds = BY_NAME["seeds"].parse(seed)
     chosen = dataset or planning.quick_dataset(home, narrate)
     sizes = sizes_for(precision)
     num_train, num_test, _ = datasets.describe(home, chosen)
-    asked = planning.Asked(
+    asked = Asked(
         architectures=ARCHITECTURES,
         # The longest runs first, so that all cores have work until the end.
         depths=(DEEP, SHALLOW),
@@ -68,19 +69,17 @@ def quickstart(
         train_images=min(sizes.train_images, num_train),
         test_images=min(sizes.test_images, num_test),
         recipe="quick",
-        overrides={
-            "epochs": epochs,
-            "batch_size": sizes.batch_size,
-            "learning_rate": LEARNING_RATE,
-            "augment": False,
-            "precision": precision,
-        },
+        epochs=epochs,
+        batch_size=sizes.batch_size,
+        learning_rate=LEARNING_RATE,
+        augment=False,
+        precision=precision,
     )
     planned = sorted(planning.plan_runs(home, asked), key=lambda run: -run.spec.model.depth)
     planning.check_all_fit(home, planned)
     narrate(
         f"{len(planned)} runs: {', '.join(ARCHITECTURES)} with {SHALLOW} and {DEEP} layers, seeds"
-        f" {', '.join(map(str, seeds))}; {epochs} epochs of {asked.train_images} images of {chosen}."
+        f" {', '.join(map(str, seeds))}; {epochs} epochs of {asked['train_images']} images of {chosen}."
         " Ctrl-C leaves, and training goes on"
     )
     done = client.submit(home, gather(home).estimated(planned), experiment=None)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from console.commands.run_options import ExperimentOption, JsonOption, takes_runs
-
-if TYPE_CHECKING:
-    from console.planning.planning import Asked
+from console.planning.options import Asked
 
 
 @takes_runs
@@ -18,14 +16,17 @@ def train(
     asked: Asked | None,
     listed: Annotated[
         Path | None,
-        typer.Option("--from", metavar="PATH", help="Train the runs of a report (its spec.json), instead of -a, -d."),
+        typer.Option("--from", metavar="PATH", help="Train the runs of a report (its spec.json) again."),
     ] = None,
     experiment: ExperimentOption = None,
     detach: Annotated[bool, typer.Option("--detach", help="Queue the runs and return at once.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained, and train nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train networks in the background and follow them; Ctrl-C stops following, never training."""
+    """Train networks in the background and follow their progress.
+
+    Ctrl-C stops following, never training.
+    """
     from console.planning import planning, spec_file
     from console.planning.estimates import gather
     from console.text import documents, follow
@@ -78,16 +79,19 @@ def plan(
         bool | None,
         typer.Option(
             "--probe/--no-probe",
-            help="Time a few steps of every network, or of none; what is not known yet is timed if left out.",
+            help="Time each network, or none; by default those not timed yet.",
         ),
     ] = None,
     until: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Which runs will be done by 08:00, '2026-11-25 08:00' or in +6h."),
+        typer.Option(metavar="TIME", help="Which runs finish by 08:00, '2026-11-25 08:00' or +6h."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Parameters, memory and time of each run, from past runs and short probes, and how far off those have been."""
+    """Estimate the parameters, memory and time of each run.
+
+    Time comes from past runs and short probes; shows how far off such estimates have been.
+    """
     import sys
     from datetime import datetime
 

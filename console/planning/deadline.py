@@ -9,7 +9,7 @@ from typing import Any
 
 from console.planning.command_lines import train_commands
 from console.planning.estimates import Knowledge
-from console.planning.planning import Asked
+from console.planning.options import Asked
 from console.text.status import seconds_left
 from console.text.times import clock_words
 from engine.base.errors import UsageError

@@ -2,53 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
+from console.planning.options import Asked
 from console.text.formatting import count, table
 from engine.base.errors import DatasetError, UsageError
 from engine.base.paths import Home
-from engine.base.units import byte_size, parse_size
+from engine.base.units import byte_size
 from engine.control.protocol import NewRun
 from engine.data import datasets
 from engine.estimates.fitting import Verdict, check_memory, judge, made_to_fit
 from engine.spec.devices import check_device, find_devices
+from engine.spec.errors import InvalidField
 from engine.spec.recipes import recipe
 from engine.spec.run import DataSpec, RunSpec, StopRule, check_fits_data
 from models import catalog, cost
 
 QUICK_FETCH_SECONDS = 8.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What was asked for, as it was typed: lists are crossed with each other."""
-
-    architectures: Sequence[str]
-    depths: Sequence[int] = ()
-    seeds: Sequence[int] = (0,)
-    block: str | None = None
-    blocks: Sequence[int] | None = None
-    width: int | None = None
-    conv_bias: bool = False
-    norm: str = "batch"
-    dataset: str = "cifar10"
-    train_images: int | None = None
-    test_images: int | None = None
-    recipe: str = "reference"
-    overrides: dict[str, Any] = field(default_factory=dict)
-    """Fields of the recipe; None leaves one as it is."""
-    device: str | None = None
-    memory_limit: str | None = None
-    """A size such as `6GiB`."""
-    stop_when: str | None = None
-    """A StopRule; None lets every run go on to its end."""
-    fit: bool = False
-    """Whether a run that does not fit may be computed in another precision, or with its activations recomputed."""
-    fit_batch: bool = False
-    """Whether it may be trained with a smaller batch, too."""
 
 
 def plan_runs(home: Home, asked: Asked, report: Callable[[str], None] = lambda _text: None) -> list[NewRun]:
@@ -62,49 +32,35 @@ def plan_runs(home: Home, asked: Asked, report: Callable[[str], None] = lambda _
         report: Is told what was changed to make a run fit, where that was agreed to.
 
     Raises:
-        UsageError: something of it does not exist or makes no sense; the text names the value and the remedy.
+        UsageError: something of it does not exist or makes no sense; the text names the value and the remedy. Where
+            one field is wrong, it is an InvalidField.
     """
-    if not asked.depths and asked.blocks is None:
-        raise UsageError("a depth is needed: -d 20,56,110, or --blocks 3,4,6,3")
-    num_train, num_test, num_classes = datasets.describe(home, asked.dataset)
+    if not asked["depths"] and asked["blocks"] is None:
+        raise InvalidField("a depth is needed: -d 20,56,110, or --blocks 3,4,6,3", field="depths")
+    num_train, num_test, num_classes = datasets.describe(home, asked["dataset"])
     here = find_devices()
+    planned: list[NewRun] = []
     try:
-        chosen = recipe(asked.recipe, **asked.overrides)
-        data = DataSpec(name=asked.dataset, train_images=asked.train_images, test_images=asked.test_images)
-        limit = None if asked.memory_limit is None else parse_size(asked.memory_limit, "memory limit")
-        rule = None if asked.stop_when is None else stop_rule(asked.stop_when)
-        planned: list[NewRun] = []
-        depths: Sequence[int | None] = asked.depths or [None]
-        for architecture, depth, seed in itertools.product(asked.architectures, depths, asked.seeds):
+        chosen, data, rest = recipe(**asked.part("recipe")), DataSpec(**asked.part("data")), asked.part("run")
+        if "stop_when" in rest:
+            rest["stop_when"] = stop_rule(rest["stop_when"])
+        for one in asked.combinations():
             model = catalog.model_spec(
-                architecture,
-                depth,
-                block=asked.block,
-                blocks=asked.blocks,
-                width=asked.width,
-                conv_bias=asked.conv_bias,
-                norm=asked.norm,
-                num_classes=num_classes,
+                one["architectures"], one["depths"], **asked.part("model"), num_classes=num_classes
             )
-            run = RunSpec(
-                model=model,
-                data=data,
-                recipe=chosen,
-                seed=seed,
-                device=asked.device,
-                memory_limit_bytes=limit,
-                stop_when=rule,
-            )
+            run = RunSpec(model=model, data=data, recipe=chosen, seed=one["seeds"], **rest)
             check_fits_data(run, num_train=num_train, num_test=num_test, num_classes=num_classes)
             check_device(run, here)
-            name = f"{catalog.label(model)}-s{seed}"
-            if asked.fit or asked.fit_batch:
+            name = f"{catalog.label(model)}-s{run.seed}"
+            if asked["fit"] or asked["fit_batch"]:
                 run, remedy = made_to_fit(
-                    run, here, may_change_batch=asked.fit_batch, num_train=num_train, num_test=num_test
+                    run, here, may_change_batch=asked["fit_batch"], num_train=num_train, num_test=num_test
                 )
                 if remedy is not None:
                     report(f"{name}: {remedy.options}, so that it fits")
             planned.append(NewRun(name=name, spec=run))
+    except catalog.FieldError as error:
+        raise InvalidField(str(error), field=error.field) from error
     except ValueError as error:
         raise UsageError(str(error)) from error
     if len({run.name for run in planned}) < len(planned):
@@ -116,10 +72,11 @@ def stop_rule(word: str) -> StopRule:
     """The rule of a name.
 
     Raises:
-        ValueError: there is none; the text lists those there are.
+        InvalidField: there is none; the text lists those there are.
     """
     if word not in list(StopRule):
-        raise ValueError(f"stop-when must be one of {', '.join(StopRule)}, or left out for never, got {word!r}")
+        rules = ", ".join(StopRule)
+        raise InvalidField(f"stop_when must be one of {rules}, or left out for never, got {word!r}", field="stop_when")
     return StopRule(word)
 
 
@@ -202,51 +159,3 @@ def plan_table(planned: Sequence[NewRun], verdicts: Sequence[Verdict]) -> str:
     ]
     header = ["run", "parameters", "MACs", "data", "recipe", "epochs", "memory", "limit", "fits"]
     return table(header, rows, align="<>><<>>><")
-
-
-def split_words(words: Sequence[str]) -> list[str]:
-    """Words of comma lists and repetitions, in order."""
-    return [part.strip() for word in words for part in word.split(",") if part.strip()]
-
-
-def whole_numbers(words: Sequence[str], what: str) -> list[int]:
-    """Whole numbers of comma lists and repetitions.
-
-    Raises:
-        UsageError: a word is no whole number.
-    """
-    found = split_words(words)
-    for word in found:
-        if not word.isascii() or not word.isdigit():
-            raise UsageError(f"{what} must be whole numbers such as 20,56, got {word!r}")
-    return [int(word) for word in found]
-
-
-def seeds(listed: Sequence[str], how_many: Sequence[str]) -> list[int]:
-    """The seeds meant: those listed by `--seed`, or by `--seeds` a number of them from 0; seed 0 where neither is said.
-
-    Raises:
-        UsageError: a word is no whole number, none are asked for, or they are asked for in both ways.
-    """
-    if listed and how_many:
-        raise UsageError("--seed lists seeds and --seeds says how many: give one of them")
-    if not how_many:
-        return whole_numbers(listed, "seeds") or [0]
-    numbers = whole_numbers(how_many, "seeds")
-    if len(numbers) > 1:
-        return numbers
-    if numbers == [0]:
-        raise UsageError("seeds must be at least 1, got 0: --seed 0 takes seed 0 alone")
-    return list(range(numbers[0]))
-
-
-def fractions(word: str) -> tuple[float, ...]:
-    """Fractions of a comma list.
-
-    Raises:
-        UsageError: one of them is no number.
-    """
-    try:
-        return tuple(float(part) for part in split_words([word]))
-    except ValueError as error:
-        raise UsageError(f"drops must be fractions such as 0.5,0.75, got {word!r}") from error

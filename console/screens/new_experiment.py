@@ -12,43 +12,24 @@ from textual.timer import Timer
 from textual.widgets import Button, DataTable, Input, Label, Select, SelectionList, Static
 
 from console.planning.estimates import Knowledge, gather
-from console.planning.form import (
-    RECIPE_FIELDS,
-    Filled,
-    dataset_names,
-    filled_from,
-    offered_depths,
-    plan,
-    plan_rows,
-    words_of,
-)
-from console.planning.planning import check_all_fit, not_here_yet, split_words
+from console.planning.form import RECIPE_FIELDS, Filled, filled_from, offered_depths, plan, plan_rows
+from console.planning.options import BY_NAME, Option, in_form, of_field, split_words
+from console.planning.planning import check_all_fit, not_here_yet
 from console.screens.base import ConsoleScreen
 from console.widgets.fields import Choices, Field
 from engine.base.errors import DepthscopeError
 from engine.control.protocol import NewRun, Submit
+from engine.spec.errors import InvalidField
 from engine.spec.recipes import RECIPES
-from engine.spec.run import RunSpec, StopRule
+from engine.spec.run import RunSpec
 from models.catalog import Architecture
 
 SECONDS_AFTER_TYPING = 0.15
 """The table waits so long for the next key, so that none of them waits for the table."""
 PLAN_COLUMNS = ("run", "parameters", "MACs", "memory", "fits", "time")
-LAST_FIELDS = ("train_images", "test_images", "device", "memory_limit", "experiment")
-TEXT_FIELDS = ("depths", "seeds", "width", "blocks", *LAST_FIELDS)
-PLACEHOLDERS = {
-    "depths": "such as 20,56,110",
-    "seeds": "0; more with 0,1,2",
-    "train_images": "all",
-    "test_images": "all",
-    "width": "64; he-*: 16",
-    "blocks": "3,4,6,3 instead of depths",
-    "device": "the first that is free",
-    "memory_limit": "all; such as 6GiB",
-    "experiment": "exp1, exp2, ...",
-}
 MANY_RUNS = 200
-NEVER = "never"
+FIELDS = tuple(option for option in in_form() if option.name != "architectures")
+"""The fields in which something is typed or chosen; architectures have a list of their own."""
 
 
 class NewExperimentScreen(ConsoleScreen):
@@ -69,17 +50,16 @@ class NewExperimentScreen(ConsoleScreen):
 
     def __init__(self, spec: RunSpec | None = None) -> None:
         super().__init__()
-        self._filled = Filled(fields={}) if spec is None else filled_from(spec)
+        self._filled = Filled(texts={}) if spec is None else filled_from(spec)
         self.planned: list[NewRun] = []
+        self._wrong = ""
+        """Field that the error shown is about."""
         self._waiting: Timer | None = None
         self._offered: list[int] = []
         self._knowledge: Knowledge
 
     def compose_body(self) -> ComposeResult:
-        filled, home = self._filled, self.console_app.home
-        names = dataset_names(home)
-        if filled.dataset not in names:
-            names.append(filled.dataset)
+        filled = self._filled
         with Container(id="new-body"):
             with VerticalScroll(id="new-form", can_focus=False):
                 with Horizontal(classes="choices"):
@@ -94,36 +74,36 @@ class NewExperimentScreen(ConsoleScreen):
                     depths = Choices[int](id="known-depths", classes="panel", compact=True)
                     depths.border_title = "Depths"
                     yield depths
-                yield from self.text_field("depths", filled.depths)
-                yield from self.text_field("seeds", filled.seeds)
-                yield from self.choice("dataset", names, filled.dataset)
-                yield from self.choice("recipe", list(RECIPES), filled.recipe)
-                for name in RECIPE_FIELDS:
-                    yield from self.text_field(name, filled.fields.get(name, ""))
-                yield from self.text_field("width", filled.width)
-                yield from self.choice("block", ["by depth", "basic", "bottleneck"], filled.block or "by depth")
-                yield from self.text_field("blocks", filled.blocks)
-                yield from self.choice("norm", ["batch", "none"], filled.norm)
-                yield from self.choice("conv_bias", ["no", "yes"], "yes" if filled.conv_bias else "no")
-                for name in LAST_FIELDS:
-                    yield from self.text_field(name, getattr(filled, name))
-                yield from self.choice("stop_when", [NEVER, *StopRule], filled.stop_when or NEVER)
+                for option in FIELDS:
+                    yield from self.field(option, filled.texts.get(option.name, ""))
+                with Horizontal(classes="field"):
+                    yield Label("experiment")
+                    yield Field(placeholder="exp1, exp2, ...", id="experiment", compact=True)
             with Container(id="new-plan", classes="panel"):
                 yield Static("", id="new-trouble", markup=False)
                 yield DataTable[str](id="plan-table", cursor_type="none")
                 yield Button("Start training", id="start", variant="primary", compact=True)
 
-    def text_field(self, name: str, value: str) -> ComposeResult:
-        """A line of the form: a name and an input with the default in it."""
+    def field(self, option: Option, text: str) -> ComposeResult:
+        """A line of the form: a name, and an input with the text or one of several choices."""
         with Horizontal(classes="field"):
-            yield Label(name.replace("_", " "))
-            yield Field(value, placeholder=PLACEHOLDERS.get(name, ""), id=name, compact=True)
+            yield Label(option.label)
+            if option.choices is None:
+                yield Field(text, placeholder=option.placeholder, id=option.name, compact=True)
+                return
+            text = text or option.unset or option.text(option.default)
+            choices = [*([option.unset] if option.unset else []), *option.choices(self.console_app.home)]
+            if text not in choices:
+                choices.append(text)
+            yield Select(((one, one) for one in choices), value=text, allow_blank=False, id=option.name, compact=True)
 
-    def choice(self, name: str, options: list[str], value: str) -> ComposeResult:
-        """A line of the form: a name and one of several."""
-        with Horizontal(classes="field"):
-            yield Label(name.replace("_", " "))
-            yield Select(((one, one) for one in options), value=value, allow_blank=False, id=name, compact=True)
+    def text_of(self, option: Option) -> str:
+        """What stands in a field; empty where it is left out."""
+        widget = self.query_one(f"#{option.name}")
+        if isinstance(widget, Input):
+            return widget.value
+        assert isinstance(widget, Select)
+        return "" if widget.value == option.unset else str(widget.value)
 
     def on_mount(self) -> None:
         self._knowledge = gather(self.console_app.home)
@@ -137,26 +117,16 @@ class NewExperimentScreen(ConsoleScreen):
 
     def filled(self) -> Filled:
         """The form as it stands."""
-        texts = {name: self.query_one(f"#{name}", Input).value for name in TEXT_FIELDS}
-        block = str(self.query_one("#block", Select).value)
-        stop_when = str(self.query_one("#stop_when", Select).value)
         return Filled(
             architectures=list(self.query_one("#architectures", SelectionList).selected),
-            dataset=str(self.query_one("#dataset", Select).value),
-            recipe=str(self.query_one("#recipe", Select).value),
-            fields={name: self.query_one(f"#{name}", Input).value for name in RECIPE_FIELDS},
-            block="" if block == "by depth" else block,
-            norm=str(self.query_one("#norm", Select).value),
-            conv_bias=self.query_one("#conv_bias", Select).value == "yes",
-            stop_when="" if stop_when == NEVER else stop_when,
-            **texts,
+            texts={option.name: self.text_of(option) for option in FIELDS},
         )
 
     def show_placeholders(self) -> None:
         """The recipe's own values, where nothing is typed."""
         recipe = RECIPES[str(self.query_one("#recipe", Select).value)]
         for name in RECIPE_FIELDS:
-            self.query_one(f"#{name}", Input).placeholder = words_of(getattr(recipe, name)) or "none"
+            self.query_one(f"#{name}", Input).placeholder = BY_NAME[name].text(getattr(recipe, name)) or "none"
 
     def offer_depths(self) -> None:
         """Depths that all chosen architectures have; those that are typed stay chosen."""
@@ -205,18 +175,24 @@ class NewExperimentScreen(ConsoleScreen):
         trouble, filled = self.query_one("#new-trouble", Static), self.filled()
         table.clear()
         self.planned = []
+        self._wrong = ""
         try:
             planned = self._knowledge.estimated(plan(home, filled))
             table.add_rows(plan_rows(home, planned[:MANY_RUNS]))
             check_all_fit(home, planned)
         except DepthscopeError as error:
-            trouble.update(str(error))
+            text = str(error)
+            if isinstance(error, InvalidField):
+                text = error.naming(error.field.replace("_", " "))
+                option = of_field(error.field)
+                self._wrong = "" if option is None else option.name
+            trouble.update(text)
             trouble.set_class(bool(filled.architectures), "-wrong")
         else:
             self.planned = planned
             more = f", the first {MANY_RUNS} shown" if len(planned) > MANY_RUNS else ""
             runs = "1 run" if len(planned) == 1 else f"{len(planned)} runs"
-            missing = not_here_yet(home, filled.dataset)
+            missing = not_here_yet(home, filled.dataset())
             trouble.update(f"{runs}{more}; {missing or 'memory and time are estimates (~)'}")
             trouble.remove_class("-wrong")
         self.query_one("#start", Button).disabled = not self.planned
@@ -230,6 +206,8 @@ class NewExperimentScreen(ConsoleScreen):
         self.show_plan()
         if not self.planned:
             self.notify(str(self.query_one("#new-trouble", Static).content), severity="error", markup=False)
+            if self._wrong:
+                self.query_one(f"#{self._wrong}").focus()
             return
         name = self.query_one("#experiment", Input).value.strip() or None
         runs = "1 run" if len(self.planned) == 1 else f"{len(self.planned)} runs"

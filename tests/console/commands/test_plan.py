@@ -166,7 +166,7 @@ def test_until_says_so_in_words(home: Any, hours: None):
     assert re.search(r"6 of 12 will be done by [-\d: ]+, without seed 2 of depth 8; seed 1,2 of depth 14:\n", page)
     assert "  depthscope train -a he-resnet,he-plain -d 8 --seed 0,1 --width 4 --data tiny" in page
     assert "  depthscope train -a he-resnet,he-plain -d 14 --seed 0 --width 4 --data tiny" in page
-    assert page.count(" -e night ") == 2
+    assert page.count(" -e night\n") == 2
     words = re.findall(r"^he-\S+ .* (yes|perhaps|no)$", page, re.MULTILINE)
     assert words == ["yes"] * 5 + ["perhaps"] * 2 + ["no"] * 5
 

@@ -72,7 +72,7 @@ async def test_keys_typed_ahead_of_a_busy_form_all_count(make_app: Callable[...,
     [
         ("depths", "57", "depth 57 does not exist"),
         ("width", "0", "width must be in 1..2048"),
-        ("batch_size", "60000", "batch_size must be at most 50000"),
+        ("batch_size", "60000", "batch size must be at most 50000"),
         ("epochs", "many", "epochs must be a whole number, got 'many'"),
         ("device", "tpu", "device must be cpu or cuda:N"),
         ("memory_limit", "6Gig", "memory limit must be a size such as 6GiB"),
@@ -95,6 +95,8 @@ async def test_form_says_what_is_wrong_in_the_words_of_the_command_line(
 
         assert isinstance(app.screen, NewExperimentScreen)
         assert not asked
+        if value != "1MiB":  # That one may be mended in several fields.
+            assert app.focused is app.screen.query_one(f"#{field}")
 
 
 async def test_clone_fills_the_form_as_the_run_was_asked_for(make_app: Callable[..., ConsoleApp]):

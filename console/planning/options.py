@@ -1,0 +1,504 @@
+"""The options of a run: one table from which commands, the form and printed command lines are made.
+
+An option that fills a field of the specification needs a row here and nothing else. `--help` loads this module, so it
+imports nothing of weight at its top.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from engine.base.paths import Home
+    from engine.spec.errors import InvalidField
+
+Kind = Literal["text", "whole", "number", "yes/no", "size"]
+Group = Literal["runs", "training", "network", "limits", ""]
+GROUPS: tuple[Group, ...] = ("runs", "training", "network", "limits")
+"""In the form's order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One option of `train` and `plan`, which is a field of the form too."""
+
+    name: str
+    flags: tuple[str, ...] = ()
+    """As typed; `--no-x` after a slash turns off. Left out, it is made of the name."""
+    kind: Kind = "text"
+    many: bool = False
+    """Whether it takes a list: comma-separated, repeated, or both."""
+    crossed: bool = False
+    """Whether each value of the list makes runs of its own, crossed with the other lists."""
+    default: Any = None
+    help: str
+    """At most 60 characters."""
+    fills: str = ""
+    """Part and field of the specification, such as `recipe.epochs`."""
+    group: Group = ""
+    """Where it is in the form; empty for the command line alone."""
+    placeholder: str = ""
+    """What the form shows in an empty field; fields of the recipe show the recipe's value."""
+    choices: Callable[[Home], Sequence[str]] | None = None
+    """What the form offers, in place of a field to type in."""
+    unset: str = ""
+    """The form's choice for leaving it out."""
+    wanted: str = ""
+    """What a list holds, for errors."""
+
+    @property
+    def label(self) -> str:
+        """Name in the form."""
+        return self.name.replace("_", " ")
+
+    @property
+    def declared(self) -> tuple[str, ...]:
+        """The flags as Typer takes them."""
+        return self.flags or ("--" + self.name.replace("_", "-"),)
+
+    @property
+    def flag(self) -> str:
+        """The long flag, for errors."""
+        return self.declared[-1].split("/")[0]
+
+    @property
+    def part(self) -> str:
+        """Part of the specification: model, data, recipe or run."""
+        return self.fills.partition(".")[0]
+
+    @property
+    def field(self) -> str:
+        """Field of that part."""
+        return self.fills.partition(".")[2]
+
+    def parse(self, text: str) -> Any:
+        """The value of a text.
+
+        Raises:
+            InvalidField: the text does not give one.
+        """
+        if not self.many:
+            return self.parse_one(text.strip())
+        return tuple(self.parse_one(word) for word in split_words([text]))
+
+    def parse_one(self, word: str) -> Any:
+        """One value of a list, or the only one."""
+        from engine.base.units import parse_size
+        from engine.spec.errors import InvalidField
+
+        try:
+            match self.kind:
+                case "whole":
+                    if not word.isascii() or not word.isdigit():
+                        raise ValueError(f"{self.name} must be {self.wanted or 'a whole number'}, got {word!r}")
+                    return int(word)
+                case "number":
+                    try:
+                        return float(word)
+                    except ValueError:
+                        raise ValueError(f"{self.name} must be {self.wanted or 'a number'}, got {word!r}") from None
+                case "yes/no":
+                    if word not in ("yes", "no"):
+                        raise ValueError(f"{self.name} must be yes or no, got {word!r}")
+                    return word == "yes"
+                case "size":
+                    return parse_size(word, self.name)
+                case "text":
+                    return word
+        except ValueError as error:
+            raise InvalidField(str(error), field=self.name) from error
+
+    def text(self, value: Any) -> str:
+        """A value as text that `parse` takes; empty where there is none."""
+        from engine.base.units import size_as_typed
+
+        if value is None:
+            return ""
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        if self.many:
+            return ",".join(map(str, value))
+        return size_as_typed(value) if self.kind == "size" else str(value)
+
+    def words(self, value: Any) -> list[str]:
+        """A value as words of a command line."""
+        shown = self.declared[0] if len(self.declared[0]) == 2 else self.declared[-1]
+        if self.kind != "yes/no":
+            return [shown, self.text(value)]
+        on, _, off = shown.partition("/")
+        return [on] if value else [off] if off else []
+
+
+def recipes(_home: Home) -> Sequence[str]:
+    from engine.spec.recipes import RECIPES
+
+    return list(RECIPES)
+
+
+def blocks(_home: Home) -> Sequence[str]:
+    from models.catalog import Block
+
+    return list(Block)
+
+
+def norms(_home: Home) -> Sequence[str]:
+    from models.catalog import Norm
+
+    return list(Norm)
+
+
+def stop_rules(_home: Home) -> Sequence[str]:
+    from engine.spec.run import StopRule
+
+    return list(StopRule)
+
+
+def dataset_names(home: Home) -> Sequence[str]:
+    """Datasets that can be chosen, those that are cached first."""
+    from engine.base.errors import DepthscopeError
+    from engine.data import datasets
+
+    try:
+        listed = datasets.list_datasets(home)
+    except DepthscopeError:
+        return ["cifar10", "synthetic"]
+    return [entry.name for entry in sorted(listed, key=lambda entry: not entry.cached)]
+
+
+def architectures(_home: Home) -> Sequence[str]:
+    from models.catalog import Architecture
+
+    return list(Architecture)
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        name="architectures",
+        flags=("-a", "--arch"),
+        many=True,
+        crossed=True,
+        default=(),
+        help="resnet, plain, preact, he-resnet, he-plain; or a list.",
+        fills="model.architecture",
+        group="runs",
+        choices=architectures,
+    ),
+    Option(
+        name="depths",
+        flags=("-d", "--depth"),
+        kind="whole",
+        many=True,
+        crossed=True,
+        default=(),
+        help="Depths, such as 20,56,110; he-*: any 6n+2.",
+        fills="model.depth",
+        group="runs",
+        placeholder="such as 20,56,110",
+        wanted="whole numbers such as 20,56",
+    ),
+    Option(
+        name="seeds",
+        flags=("--seed",),
+        kind="whole",
+        many=True,
+        crossed=True,
+        default=(),
+        help="Seeds, such as 4,7.",
+        fills="run.seed",
+        group="runs",
+        placeholder="0; more with 0,1,2",
+        wanted="whole numbers such as 20,56",
+    ),
+    Option(
+        name="num_seeds",
+        flags=("--seeds",),
+        kind="whole",
+        many=True,
+        help="How many: 3 takes seeds 0, 1 and 2.",
+        wanted="whole numbers such as 20,56",
+    ),
+    Option(
+        name="width",
+        kind="whole",
+        help="Channels of the first stage (64; he-*: 16).",
+        fills="model.width",
+        group="network",
+        placeholder="64; he-*: 16",
+    ),
+    Option(
+        name="block",
+        help="basic or bottleneck; decided by the depth if left out.",
+        fills="model.block",
+        group="network",
+        choices=blocks,
+        unset="by depth",
+    ),
+    Option(
+        name="blocks",
+        kind="whole",
+        many=True,
+        help="Blocks per stage, such as 3,4,6,3, instead of depths.",
+        fills="model.blocks",
+        group="network",
+        placeholder="3,4,6,3 instead of depths",
+        wanted="whole numbers such as 20,56",
+    ),
+    Option(
+        name="norm",
+        default="batch",
+        help="batch, or none to see vanishing gradients.",
+        fills="model.norm",
+        group="network",
+        choices=norms,
+    ),
+    Option(
+        name="conv_bias",
+        kind="yes/no",
+        default=False,
+        help="Give the blocks' convolutions biases.",
+        fills="model.conv_bias",
+        group="network",
+        choices=lambda _home: ("no", "yes"),
+    ),
+    Option(
+        name="dataset",
+        flags=("--data",),
+        default="cifar10",
+        help="A dataset of `depthscope data ls`.",
+        fills="data.name",
+        group="training",
+        choices=dataset_names,
+    ),
+    Option(
+        name="train_images",
+        kind="whole",
+        help="Size of a class-balanced training subset.",
+        fills="data.train_images",
+        group="limits",
+        placeholder="all",
+    ),
+    Option(
+        name="test_images",
+        kind="whole",
+        help="Size of a class-balanced test subset.",
+        fills="data.test_images",
+        group="limits",
+        placeholder="all",
+    ),
+    Option(
+        name="recipe",
+        default="reference",
+        help="reference, constant or quick.",
+        fills="recipe.name",
+        group="training",
+        choices=recipes,
+    ),
+    Option(
+        name="epochs",
+        kind="whole",
+        help="Passes over the training set.",
+        fills="recipe.epochs",
+        group="training",
+    ),
+    Option(
+        name="batch_size",
+        kind="whole",
+        help="Images per update.",
+        fills="recipe.batch_size",
+        group="training",
+    ),
+    Option(
+        name="learning_rate",
+        flags=("--lr", "--learning-rate"),
+        kind="number",
+        help="Base learning rate.",
+        fills="recipe.learning_rate",
+        group="training",
+    ),
+    Option(
+        name="schedule",
+        help="step, constant or one-cycle.",
+        fills="recipe.schedule",
+        group="training",
+    ),
+    Option(
+        name="drops",
+        kind="number",
+        many=True,
+        help="Where a step schedule drops tenfold, such as 0.5,0.75.",
+        fills="recipe.drops",
+        group="training",
+        wanted="fractions such as 0.5,0.75",
+    ),
+    Option(
+        name="warmup_rate",
+        kind="number",
+        help="Learning rate of the warm-up (the paper's 110: 0.01).",
+        fills="recipe.warmup_rate",
+        group="training",
+    ),
+    Option(
+        name="warmup_steps",
+        kind="whole",
+        help="Updates at the warm-up rate (400).",
+        fills="recipe.warmup_steps",
+        group="training",
+    ),
+    Option(
+        name="momentum",
+        kind="number",
+        help="SGD momentum.",
+        fills="recipe.momentum",
+        group="training",
+    ),
+    Option(
+        name="weight_decay",
+        kind="number",
+        help="Weight decay, on every parameter.",
+        fills="recipe.weight_decay",
+        group="training",
+    ),
+    Option(
+        name="augment",
+        flags=("--augment/--no-augment",),
+        kind="yes/no",
+        help="Random crop and flip.",
+        fills="recipe.augment",
+        group="training",
+    ),
+    Option(
+        name="precision",
+        help="auto (the fastest native one), fp32, tf32, bf16 or fp16.",
+        fills="recipe.precision",
+        group="training",
+    ),
+    Option(
+        name="deterministic",
+        flags=("--deterministic/--no-deterministic",),
+        kind="yes/no",
+        help="Make a GPU repeat itself to the last bit.",
+        fills="recipe.deterministic",
+        group="training",
+    ),
+    Option(
+        name="checkpoint_activations",
+        flags=("--checkpoint-activations/--keep-activations",),
+        kind="yes/no",
+        help="Less memory, more time, the same numbers.",
+        fills="recipe.checkpoint_activations",
+        group="training",
+    ),
+    Option(
+        name="device",
+        help="cpu, or a GPU such as cuda:1; else the first free one.",
+        fills="run.device",
+        group="limits",
+        placeholder="the first that is free",
+    ),
+    Option(
+        name="memory_limit",
+        kind="size",
+        help="Most device memory to use, such as 6GiB; else all of it.",
+        fills="run.memory_limit_bytes",
+        group="limits",
+        placeholder="all; such as 6GiB",
+    ),
+    Option(
+        name="stop_when",
+        help="not-learning: stop a run no better than guessing.",
+        fills="run.stop_when",
+        group="limits",
+        choices=stop_rules,
+        unset="never",
+    ),
+    Option(
+        name="fit",
+        flags=("--fit",),
+        kind="yes/no",
+        default=False,
+        help="Change precision or checkpointing to fit in memory.",
+    ),
+    Option(
+        name="fit_batch",
+        flags=("--fit-batch",),
+        kind="yes/no",
+        default=False,
+        help="Change the batch size, too, which changes results.",
+    ),
+)
+BY_NAME = {option.name: option for option in OPTIONS}
+
+
+def in_form() -> list[Option]:
+    """Options of the form, in its order."""
+    return sorted((one for one in OPTIONS if one.group), key=lambda one: GROUPS.index(one.group))
+
+
+def of_field(field: str) -> Option | None:
+    """The option that an error about a field is about."""
+    return BY_NAME.get(field) or next((one for one in OPTIONS if field and one.field == field), None)
+
+
+class Asked:
+    """What was asked for: a value of every option, the default where none was given.
+
+    Args:
+        given: Values by the options' names.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        if unknown := given.keys() - BY_NAME.keys():
+            raise TypeError(f"no such options: {', '.join(sorted(unknown))}")
+        self.values = {option.name: option.default for option in OPTIONS} | given
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    def part(self, part: str) -> dict[str, Any]:
+        """Fields of a part of the specification that are the same in all runs; those left out are missing."""
+        return {
+            option.field: self[option.name]
+            for option in OPTIONS
+            if option.part == part and not option.crossed and self[option.name] is not None
+        }
+
+    def combinations(self) -> Iterator[dict[str, Any]]:
+        """Every combination of the lists that are crossed, by option; an empty list gives None."""
+        crossed = [option.name for option in OPTIONS if option.crossed]
+        lists = {name: self[name] or (None,) for name in crossed} | {"seeds": self.seeds()}
+        for values in itertools.product(*lists.values()):
+            yield dict(zip(crossed, values, strict=True))
+
+    def seeds(self) -> Sequence[int]:
+        """The seeds listed by `--seed`, or `--seeds` of them counted from 0; seed 0 where neither is given.
+
+        Raises:
+            UsageError: there are none, or both options are given.
+        """
+        from engine.base.errors import UsageError
+        from engine.spec.errors import InvalidField
+
+        listed, how_many = self["seeds"], self["num_seeds"]
+        if listed and how_many:
+            raise UsageError("--seed lists seeds and --seeds says how many: give one of them")
+        if not how_many:
+            return listed or (0,)
+        if len(how_many) > 1:
+            return tuple(how_many)
+        if how_many[0] == 0:
+            raise InvalidField("num_seeds must be at least 1, got 0: --seed 0 takes seed 0 alone", field="num_seeds")
+        return range(how_many[0])
+
+
+def flag_named(error: InvalidField) -> str:
+    """The text of an error with the option's flag in place of the field."""
+    option = of_field(error.field)
+    return str(error) if option is None else error.naming(option.flag)
+
+
+def split_words(words: Sequence[str]) -> list[str]:
+    """Words of comma lists and repetitions, in order."""
+    return [part.strip() for word in words for part in word.split(",") if part.strip()]

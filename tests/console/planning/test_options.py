@@ -1,0 +1,99 @@
+"""The table of options: each is a flag of `train`, most are in the form, and all survive a command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from typer import Typer
+from typer.testing import CliRunner
+
+from console.app import ConsoleApp
+from console.commands.app import app as depthscope
+from console.commands.run_options import takes_runs
+from console.planning.command_lines import train_words
+from console.planning.options import OPTIONS, Asked, Option
+from tests.console.driving import press, settle
+
+VALUES: dict[str, Any] = {
+    "architectures": ("he-resnet", "he-plain"),
+    "depths": (8, 14),
+    "seeds": (3, 1),
+    "num_seeds": (3,),
+    "width": 8,
+    "block": "basic",
+    "blocks": (1, 2, 1),
+    "norm": "none",
+    "conv_bias": True,
+    "dataset": "tiny",
+    "train_images": 100,
+    "test_images": 40,
+    "recipe": "quick",
+    "epochs": 3,
+    "batch_size": 20,
+    "learning_rate": 0.0123456789,
+    "schedule": "step",
+    "drops": (0.25, 0.625),
+    "warmup_rate": 1e-05,
+    "warmup_steps": 0,
+    "momentum": 0.0,
+    "weight_decay": 0.0,
+    "augment": False,
+    "precision": "fp32",
+    "deterministic": True,
+    "checkpoint_activations": False,
+    "device": "cpu",
+    "memory_limit": 6 << 30,
+    "stop_when": "not-learning",
+    "fit": True,
+    "fit_batch": True,
+}
+"""A value of each option other than its default."""
+
+
+def test_every_option_is_in_the_help_and_its_words_fit():
+    """All flags of all rows."""
+    said = CliRunner().invoke(depthscope, ["train", "--help"], env={"COLUMNS": "100"}).output
+
+    for option in OPTIONS:
+        assert all(flag in said for declared in option.declared for flag in declared.split("/")), option.name
+        assert len(option.help) <= 60, option.name
+
+
+async def test_every_option_with_a_group_is_in_the_form(make_app: Callable[..., ConsoleApp]):
+    """Those without are the ones a form has no use for."""
+    app = make_app()
+    async with app.run_test(size=(120, 50)) as pilot:
+        await settle(pilot)
+        await press(pilot, "n")
+        shown = {option.name for option in OPTIONS if app.screen.query(f"#{option.name}")}
+
+    assert {option.name for option in OPTIONS} - shown == {"num_seeds", "fit", "fit_batch"}
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_an_option_survives_a_command_line_and_the_form(option: Option):
+    """Printed, typed and parsed again, it has the value it had."""
+    value = VALUES[option.name]
+    assert value != option.default
+    needed = {"architectures": ("resnet",), "depths": (20,), "seeds": (0,)}
+    asked = Asked(**needed | {option.name: value})
+    seen: list[Any] = []
+    app = Typer()
+
+    @app.command()
+    @takes_runs
+    def typed(asked: Any) -> None:
+        """Keep what was asked for."""
+        seen.append(asked)
+
+    words = train_words(asked, asked["depths"], asked["seeds"], None)[2:]
+    if option.name == "num_seeds":
+        # A printed line lists the seeds instead.
+        words = ["-a", "resnet", "-d", "20", *option.words(value)]
+    done = CliRunner().invoke(app, words)
+
+    assert done.exit_code == 0, done.output
+    assert seen[0][option.name] == value
+    assert option.parse(option.text(value)) == value
