@@ -1,1 +1,1 @@
-"""Training inside the worker: a small state and functions over it."""
+"""Training, inside the worker process."""

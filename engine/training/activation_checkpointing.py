@@ -1,4 +1,4 @@
-"""What training keeps in memory on the torch side: activations computed again instead of kept."""
+"""Activation checkpointing: recompute activations in the backward pass instead of keeping them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch.utils.checkpoint import checkpoint
 
 
 def checkpoint_blocks(model: nn.Module) -> None:
-    """Keep of each block its input alone, and compute the rest again in the backward pass.
+    """Make each block keep only its input and recompute the rest in the backward pass.
 
-    What is computed stays as it is: the second forward pass normalises by the statistics of the same batch and leaves
-    the running ones as the first has set them. Evaluation is not touched. Names in the state_dict stay as they are.
+    Results do not change: the second forward pass normalises with the same batch's statistics and leaves the running
+    ones alone. Evaluation and the names in the state_dict are unaffected.
 
     Args:
-        model: One of `models.resnet`, with its blocks in `stages`; changed in place.
+        model: A network of `models.resnet`, with its blocks in `stages`; changed in place.
 
-    Source: Chen et al. 2016 (arXiv:1604.06174), a segment a block.
+    Source: Chen et al. 2016 (arXiv:1604.06174), with one segment per block.
     """
     stages = model.get_submodule("stages")
     for stage in stages.children():
@@ -27,7 +27,7 @@ def checkpoint_blocks(model: nn.Module) -> None:
 
 
 def recomputing(block: nn.Module) -> Callable[[Tensor], Tensor]:
-    """A block's forward pass that keeps only its input while training."""
+    """Return a forward function for a block that keeps only its input while training."""
     plain_forward = block.forward
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
@@ -38,7 +38,7 @@ def recomputing(block: nn.Module) -> Callable[[Tensor], Tensor]:
         if not block.training:
             evaluated: Tensor = plain_forward(x)
             return evaluated
-        # No layer draws random numbers; and keeping the generator's state would break the capture of a CUDA graph.
+        # No layer draws random numbers, and saving the generator's state would break CUDA graph capture.
         trained: Tensor = checkpoint(
             plain_forward, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts
         )
@@ -49,12 +49,12 @@ def recomputing(block: nn.Module) -> Callable[[Tensor], Tensor]:
 
 @contextmanager
 def keeping_statistics(block: nn.Module) -> Iterator[None]:
-    """A forward pass in training mode that leaves running means, variances and batch counts alone."""
+    """Keep a training-mode forward pass from changing running means, variances and batch counts."""
     norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        # The new statistics count nothing: 1 times the old and 0 times the batch's. Without running statistics the
-        # layer would save fewer tensors than it did at first, which torch takes for a fault.
+        # Momentum 0 keeps the old statistics. Turning them off would save fewer tensors than the first pass did, which
+        # torch reports as an error.
         norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield

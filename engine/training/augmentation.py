@@ -1,7 +1,7 @@
-"""Crop, flip and normalise whole batches on the device, equal bit for bit to torchvision's transforms of single images.
+"""Crop, flip and normalise batches on the device, bit-identical to torchvision's transforms of single images.
 
-What an epoch draws is a function of (seed, epoch), never of running state: a resumed run, a run on the CPU and a run
-on a GPU see the same batches.
+An epoch's random draws depend only on (seed, epoch), so a resumed run, a run on the CPU and a run on a GPU see the same
+batches.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ SIDE = 32
 
 @dataclass(frozen=True, slots=True)
 class EpochDraws:
-    """The random choices of one epoch, on the CPU; `offsets` and `flips` go by position in the epoch, not by image."""
+    """Random draws of one epoch; `offsets` and `flips` are indexed by position in the epoch, not by image."""
 
     permutation: Tensor
-    """int64, [N]: which image stands at a position."""
+    """int64, [N]: image index at each position."""
     offsets: Tensor
     """int64, [N, 2]: row and column of the crop in the padded image, 0..8; 4 is the middle."""
     flips: Tensor
@@ -31,10 +31,10 @@ class EpochDraws:
 
     @classmethod
     def draw(cls, seed: int, epoch: int, num_images: int) -> EpochDraws:
-        """The draws of one epoch.
+        """Draw for one epoch, on the CPU.
 
         Args:
-            seed: Of the run.
+            seed: Seed of the run.
             epoch: Counted from 0.
             num_images: Images in the training set, N.
         """
@@ -46,14 +46,14 @@ class EpochDraws:
         )
 
     def to(self, device: torch.device) -> EpochDraws:
-        """The same draws on a device: copied once an epoch, so that no step has to."""
+        """Copy the draws to a device, once per epoch."""
         return EpochDraws(self.permutation.to(device), self.offsets.to(device), self.flips.to(device))
 
 
 def generator_key(seed: int, epoch: int) -> int:
-    """What seeds an epoch's generator: the first 8 bytes, big end first, of the SHA-256 of `depthscope <seed> <epoch>`.
+    """Derive the seed of an epoch's generator: first 8 bytes, big-endian, of SHA-256("depthscope <seed> <epoch>").
 
-    A hash, because generators seeded with neighbouring numbers, or with seed + epoch, would repeat each other's draws.
+    Hashed, because seed + epoch would repeat the draws of other runs.
     """
     return int.from_bytes(hashlib.sha256(f"depthscope {seed} {epoch}".encode()).digest()[:8], "big")
 
@@ -83,9 +83,9 @@ def crop_and_flip(images: Tensor, offsets: Tensor, flips: Tensor) -> Tensor:
 def normalise(
     images: Tensor, mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """What a network takes: torchvision's ToTensor and Normalize(mean, std) of every image.
+    """Normalise images like torchvision's ToTensor and Normalize(mean, std).
 
-    Like ToTensor it divides by 255; v2.ToDtype(scale=True) multiplies by the reciprocal, which rounds some otherwise.
+    Divides by 255, like ToTensor; v2.ToDtype(scale=True) multiplies by the reciprocal, which rounds differently.
 
     Args:
         images: uint8, [B, 32, 32, 3].
@@ -105,10 +105,9 @@ def normalise(
 def constants(
     mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """255 [], mean and std [3, 1, 1] on the device; kept there, because copying them at every batch would synchronise.
+    """Return 255 [], mean and std [3, 1, 1] on the device, cached because copying them per batch would synchronise.
 
-    255 is a tensor on the device for the sake of CUDA, which multiplies by the reciprocal of a number from the host and
-    so rounds differently from the CPU.
+    255 is a tensor because CUDA divides by a host number through its reciprocal, which rounds differently from the CPU.
     """
     return (
         torch.tensor(255, dtype=dtype, device=device),

@@ -1,8 +1,8 @@
-"""All the state a run needs to go on, on disk so that it is whole or known not to be.
+"""Checkpoints: all the state a run needs to resume, with a checksum.
 
-A file is one header line (magic, SHA-256 and length of what follows) and a torch archive that is read with
-`weights_only=True`. Two generations are kept: a new one is written beside the old, made durable, and only then takes
-its name, so that at every instant one that can be read is there.
+A file is a header line (magic, SHA-256 and length of the rest) followed by a torch archive, read with
+`weights_only=True`. Two generations are kept: a new one is written to a temporary file, synced and then renamed, so
+that a readable checkpoint exists at all times.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ MAX_HEADER_BYTES = 256
 
 @dataclass(frozen=True, slots=True)
 class LoadedCheckpoint:
-    """What could be read, and what could not."""
+    """A restored state, and why a newer one could not be read."""
 
     state: dict[str, Any]
     damage: str | None
-    """Why the newest generation was passed over; None where it was the one that was read."""
+    """Why the newest generation was skipped; None if it was read."""
 
 
 def write_archive(path: Path, state: dict[str, Any]) -> int:
-    """Write a state under a temporary name, durable, and give it its name; returns its size in bytes."""
+    """Write a state atomically and durably; returns its size in bytes."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getbuffer()
@@ -53,14 +53,14 @@ def write_archive(path: Path, state: dict[str, Any]) -> int:
 
 
 def save_weights(path: Path, model: nn.Module) -> None:
-    """Write a network's state_dict as plain torch.load reads it, whole or not at all."""
+    """Write a network's state_dict atomically, in the format of torch.save."""
     buffer = io.BytesIO()
     torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, buffer)
     write_atomically(path, buffer.getvalue())
 
 
 def save_checkpoint(current: Path, previous: Path, state: dict[str, Any]) -> int:
-    """Save a state as the newest generation and keep the one before it.
+    """Save a state as the newest generation and keep the previous one.
 
     Args:
         current: checkpoint.pt of a run directory.
@@ -71,7 +71,7 @@ def save_checkpoint(current: Path, previous: Path, state: dict[str, Any]) -> int
         The size of the file in bytes.
     """
     if current.exists():
-        # A second name for the old generation, so that it never stops being `current` before the new one is.
+        # A hard link, so that the old generation remains `current` until the new one replaces it.
         keeping = previous.with_name(f".{previous.name}.tmp")
         keeping.unlink(missing_ok=True)
         os.link(current, keeping)
@@ -80,11 +80,11 @@ def save_checkpoint(current: Path, previous: Path, state: dict[str, Any]) -> int
 
 
 def read_archive(path: Path) -> dict[str, Any]:
-    """Read a file that `write_archive` wrote, executing nothing from it.
+    """Read a file written by `write_archive`, without executing code from it.
 
     Raises:
-        CheckpointDamaged: it is truncated, altered, of another format, or no such file.
-        FileNotFoundError: there is none.
+        CheckpointDamaged: the file is truncated, altered or not a checkpoint.
+        FileNotFoundError: the file does not exist.
     """
     try:
         with path.open("rb") as file:
@@ -106,7 +106,7 @@ def read_archive(path: Path) -> dict[str, Any]:
     except MemoryError:
         raise
     except Exception as error:
-        # Of bytes that nobody saved it may raise anything, struct.error and KeyError too.
+        # On arbitrary bytes torch.load may raise anything, including struct.error and KeyError.
         raise CheckpointDamaged(f"{path.name} cannot be read as plain tensors: {error}") from error
     if not isinstance(state, dict):
         raise CheckpointDamaged(f"{path.name} holds {type(state).__name__} in place of a state")
@@ -114,10 +114,10 @@ def read_archive(path: Path) -> dict[str, Any]:
 
 
 def load_checkpoint(current: Path, previous: Path, *, spec_digest: str) -> LoadedCheckpoint | None:
-    """The newest generation that is whole; None where nothing was saved yet.
+    """Load the newest intact generation; None if nothing was saved yet.
 
     Raises:
-        CheckpointDamaged: there are generations, and none of them can be used.
+        CheckpointDamaged: no existing generation is usable.
     """
     damage: list[str] = []
     for path in (current, previous):
@@ -134,7 +134,7 @@ def load_checkpoint(current: Path, previous: Path, *, spec_digest: str) -> Loade
             damage.append(f"{path.name} belongs to a run with another specification")
         else:
             if damage and path == previous:
-                # Else the next save would keep the damaged one in place of the last good one.
+                # Otherwise the next save would keep the damaged one as `previous` and lose the good one.
                 current.replace(current.with_name(f"{current.name}.damaged"))
             return LoadedCheckpoint(state, "; ".join(damage) or None)
     if damage:
@@ -143,14 +143,14 @@ def load_checkpoint(current: Path, previous: Path, *, spec_digest: str) -> Loade
 
 
 class HostCopy:
-    """Memory for one copy of a state, taken anew each time; one copy at a time is in use."""
+    """Reusable host memory for one copy of a state at a time."""
 
     def __init__(self) -> None:
         self._tensors: dict[str, Tensor] = {}
         self._copied: torch.cuda.Event | None = None
 
     def take(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Copy every tensor of a state; returns at once, and the copy is whole after `wait`.
+        """Start copying every tensor of a state; the copy is complete after `wait`.
 
         Args:
             state: Tensors, numbers, strings, and lists and dictionaries of them, the same tensors at every call.
@@ -162,14 +162,14 @@ class HostCopy:
         return copied
 
     def wait(self) -> None:
-        """Return when the newest copy is whole; may be called from another thread."""
+        """Wait until the latest copy is complete; may be called from another thread."""
         if self._copied is not None:
             self._copied.synchronize()
 
     def _copy(self, value: Any, place: str) -> Any:
         if isinstance(value, Tensor):
             if place not in self._tensors:
-                # Pinned: only then does a copy not hold up the host.
+                # Copies are asynchronous only to pinned memory.
                 self._tensors[place] = torch.empty_like(value, device="cpu", pin_memory=value.is_cuda)
             return self._tensors[place].copy_(value, non_blocking=True)
         if isinstance(value, dict):

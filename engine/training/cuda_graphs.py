@@ -1,10 +1,9 @@
-"""Training steps as CUDA graphs: recorded once, replayed with one launch each, so that the GPU never waits for Python.
+"""Training steps as CUDA graphs: captured once and replayed with a single launch, so the GPU never waits for Python.
 
-A graph repeats the same kernels on the same addresses. So everything that differs from step to step lies on the
-device at a fixed address: an epoch's order, offsets, flips and learning rates, and a counter that each step moves on.
+A graph repeats the same kernels on the same addresses. Everything that varies between steps therefore lies at a fixed
+address on the device: an epoch's order, offsets, flips and learning rates, and a counter that each step increments.
 
-Source: NVIDIA's CUDA graphs as torch.cuda.graph exposes them; warm-up and shared pool after torch's notes on CUDA
-semantics, "whole-network capture".
+Source: torch's notes on CUDA semantics, "whole-network capture", for warm-up and the shared memory pool.
 """
 
 from __future__ import annotations
@@ -32,15 +31,14 @@ from engine.training.step import (
 )
 
 WARM_UP_STEPS = 3
-"""Before a recording, so that cuDNN has chosen its algorithms and every lazy part of torch is there; as torch says."""
+"""Steps before a capture, so that cuDNN has chosen algorithms and torch's lazy initialisation is done."""
 STEPS_AHEAD = 8
-"""Steps that the host may have launched before the device has done them: enough to hide a pause of Python's, and few
-enough that a stop is obeyed at once."""
+"""Steps the host may be ahead of the device: enough to hide pauses in Python, few enough to stop promptly."""
 
 
 @dataclass(slots=True)
 class EpochBuffers:
-    """One epoch at fixed addresses on the device."""
+    """Inputs of one epoch at fixed addresses on the device."""
 
     permutation: Tensor
     """int64, [N]."""
@@ -51,11 +49,11 @@ class EpochBuffers:
     rates: Tensor
     """float32, [steps per epoch]: the learning rate of each step."""
     index: Tensor
-    """int64, [1]: the step that is next; every step adds one."""
+    """int64, [1]: index of the next step; every step increments it."""
 
     @classmethod
     def empty(cls, num_images: int, steps_per_epoch: int, device: torch.device) -> Self:
-        """Buffers that hold a valid epoch, in which every image is the first: good enough for dry steps."""
+        """Allocate buffers with a valid epoch of first images only, for dry steps."""
         return cls(
             permutation=torch.zeros(num_images, dtype=torch.int64, device=device),
             offsets=torch.zeros(num_images, 2, dtype=torch.int64, device=device),
@@ -65,7 +63,7 @@ class EpochBuffers:
         )
 
     def fill(self, draws: EpochDraws, rates: Sequence[float], done: int) -> None:
-        """Copy an epoch in, in the order of the device's other work."""
+        """Copy an epoch in, in stream order."""
         self.permutation.copy_(draws.permutation)
         self.offsets.copy_(draws.offsets)
         self.flips.copy_(draws.flips)
@@ -74,12 +72,12 @@ class EpochBuffers:
 
 
 class DeviceSteps:
-    """What a step and an evaluation do when all they need lies on the device; reads nothing back.
+    """Steps and evaluations that work entirely on the device and read nothing back.
 
     Args:
-        state: Is given an optimizer whose rate is a tensor and whose momentum is there from the start.
-        data: Images on its device.
-        spec: Of the run.
+        state: Training state; its optimizer gets a tensor as learning rate and all momentum buffers.
+        data: Images on the same device.
+        spec: Specification of the run.
     """
 
     def __init__(self, state: TrainingState, data: DeviceData, spec: RunSpec) -> None:
@@ -91,13 +89,13 @@ class DeviceSteps:
         self.buffers = EpochBuffers.empty(num_images, spec.steps_per_epoch(num_images), state.device)
         self.test_sums = MetricSums.zeros(state.device)
         self.test_first = torch.zeros(1, dtype=torch.int64, device=state.device)
-        """int64, [1]: the test image that is next."""
+        """int64, [1]: index of the next test image."""
         self._rate = torch.zeros((), device=state.device)
         state.optimizer.learning_rate = self._rate
         state.optimizer.add_missing_buffers()
 
     def step(self, size: int, *, keeps_gradients: bool = False) -> None:
-        """One update by the next batch of the epoch, of so many images; gradients as `update` has it."""
+        """Update on the epoch's next batch of the given size; `keeps_gradients` as in `update`."""
         buffers, data = self.buffers, self.data
         positions = buffers.index * self.recipe.batch_size + torch.arange(size, device=self.state.device)
         chosen = buffers.permutation.index_select(0, positions)
@@ -113,7 +111,7 @@ class DeviceSteps:
 
     @torch.no_grad()
     def test(self, size: int) -> None:
-        """Add the next so many test images to the sums of an evaluation."""
+        """Add the next batch of test images, of the given size, to the evaluation's sums."""
         data = self.data
         positions = self.test_first + torch.arange(size, device=self.state.device)
         images = data.test_images.index_select(0, positions)
@@ -124,7 +122,7 @@ class DeviceSteps:
 
     @contextmanager
     def leaving_no_trace(self) -> Iterator[None]:
-        """Steps whose every effect on the device is undone at the end."""
+        """Undo every effect of the enclosed steps on the device."""
         tensors = [*self.state.tensors(), *self.test_sums.tensors(), self.test_first, self.buffers.index, self._rate]
         kept = [tensor.detach().clone() for tensor in tensors]
         try:
@@ -136,7 +134,7 @@ class DeviceSteps:
 
 
 class CapturedSteps:
-    """Steps and evaluations as recorded graphs, one for each size of batch; made by `record`."""
+    """Captured graphs of steps and evaluations, one per batch size; made by `record`."""
 
     def __init__(self, device_steps: DeviceSteps) -> None:
         self._steps = device_steps
@@ -149,11 +147,11 @@ class CapturedSteps:
 
     @classmethod
     def record(cls, state: TrainingState, data: DeviceData, spec: RunSpec) -> Self:
-        """Take dry steps, which leave no trace, and record one of each size.
+        """Take dry steps, undo them, and capture one step of each batch size.
 
         Raises:
-            torch.OutOfMemoryError: they do not fit on the device.
-            RuntimeError: this GPU or its driver cannot record them.
+            torch.OutOfMemoryError: the steps do not fit on the device.
+            RuntimeError: the GPU or its driver cannot capture them.
         """
         made = cls(DeviceSteps(state, data, spec))
         training = batch_sizes(len(data.train_labels), spec.recipe.batch_size)
@@ -165,8 +163,8 @@ class CapturedSteps:
             state.model.eval()
             made._warm_up(steps.test, testing)
         state.model.train()
-        # The second graph writes its gradients where the first has them, so that they are found in one place whichever
-        # was replayed last. It is that of an epoch's last step, so what it costs more is paid once an epoch.
+        # The second graph writes gradients to the first one's addresses, so that they are in one place whichever ran
+        # last. It is used only for an epoch's last step, so its extra cost occurs once per epoch.
         made._training = {
             size: made._recorded(partial(steps.step, keeps_gradients=index > 0), size)
             for index, size in enumerate(training)
@@ -177,13 +175,13 @@ class CapturedSteps:
         return made
 
     def _warm_up(self, act: Callable[[int], None], sizes: Sequence[int]) -> None:
-        """Do it a few times beside the main stream, as torch asks for before a recording."""
+        """Run on a side stream a few times, as torch requires before a capture."""
         main, side = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(main)
         with torch.cuda.stream(side):
             for size in sizes:
                 for _ in range(WARM_UP_STEPS):
-                    # Back to the beginning: a batch of every size has to lie within the set.
+                    # Start over, so that batches of every size stay within the set.
                     self._steps.buffers.index.zero_()
                     self._steps.test_first.zero_()
                     act(size)
@@ -206,7 +204,7 @@ class CapturedSteps:
         state.sums.num_images += size
         slot = self._num_launched % STEPS_AHEAD
         if self._num_launched >= STEPS_AHEAD:
-            # The host waits for a step of long ago; the device has newer ones to go on with.
+            # Wait for an old step only; the device still has newer ones to work on.
             self._done[slot].synchronize()
         self._done[slot].record()
         self._num_launched += 1
@@ -231,6 +229,6 @@ class CapturedSteps:
 
 
 def batch_sizes(num_images: int, batch_size: int) -> tuple[int, ...]:
-    """The sizes of batches that a set is cut into, the larger first: that of a full one, and of the remainder."""
+    """Return the distinct batch sizes of a set, larger first: the full size and the remainder."""
     full, remainder = divmod(num_images, batch_size)
     return ((batch_size,) if full else ()) + ((remainder,) if remainder else ())

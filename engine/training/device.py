@@ -1,4 +1,4 @@
-"""The device that a process computes on: which one it was given, its name, its memory and its threads."""
+"""Device of the current process: assignment, name, memory limit and threads."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from engine.spec.devices import cpu_name
 
 
 def assigned_device() -> str:
-    """The device as the engine calls it; a worker started by hand takes the CPU."""
+    """Return the device assigned by the engine; the CPU for a worker started by hand."""
     return os.environ.get("DEPTHSCOPE_DEVICE", "cpu")
 
 
 def divide_threads() -> None:
-    """Take the share of the CPU that the engine gives; a run that goes on from a checkpoint keeps the number it has."""
+    """Set the number of CPU threads assigned by the engine; resuming a checkpoint overrides it later."""
     share = os.environ.get("DEPTHSCOPE_NUM_THREADS")
     if share is not None:
         torch.set_num_threads(int(share))
 
 
 def torch_device(assigned: str) -> torch.device:
-    """The device as torch calls it: the one GPU that is visible, whatever its number is to the engine.
+    """Return the torch device: the only visible GPU, whatever its number in the engine, or the CPU.
 
     Raises:
-        DepthscopeError: it is a GPU, and this torch cannot use one.
+        DepthscopeError: a GPU is assigned but torch cannot use it.
     """
     if assigned == "cpu":
         return torch.device("cpu")
@@ -38,14 +38,14 @@ def torch_device(assigned: str) -> torch.device:
 
 
 def limit_memory(device: torch.device, limit_bytes: int | None) -> None:
-    """Hold torch to a run's own limit on a GPU: what goes past it fails there as it would on a smaller card."""
+    """Limit torch's memory on a GPU, so that a run fails as it would on a smaller card."""
     if device.type == "cuda" and limit_bytes is not None:
         total = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total), device)
 
 
 def device_name(device: torch.device) -> str:
-    """What the device calls itself."""
+    """Return the device's model name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return cpu_name()

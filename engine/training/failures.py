@@ -1,4 +1,4 @@
-"""What has ended a worker against its will, by what torch raised: want of memory, a device that failed, or a defect."""
+"""Classify exceptions that end a worker: out of memory, device failure, or a bug."""
 
 from __future__ import annotations
 
@@ -22,43 +22,42 @@ NO_MEMORY = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-"""Want of memory that torch has no class of its own for."""
+"""Messages of out-of-memory errors for which torch has no exception class."""
 DEVICE_FAILED = ("CUDA error", "CUBLAS_STATUS", "CUDNN_STATUS", "cuDNN error", "NCCL error")
 
 
 def is_out_of_memory(failure: Exception) -> bool:
-    """Whether there was no memory for what was to be computed: the same would happen again."""
+    """Return whether an exception means out of memory, which would happen again."""
     if isinstance(failure, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(failure, RuntimeError) and any(words in str(failure) for words in NO_MEMORY)
 
 
 def is_device_failure(failure: Exception) -> bool:
-    """Whether a GPU failed under the process, such as by an illegal memory access: nothing more can be computed in
-    it, but perhaps in another one."""
+    """Return whether a GPU failed, such as with an illegal memory access: only a new process can use it again."""
     if isinstance(failure, torch.AcceleratorError):
         return True
     return isinstance(failure, RuntimeError) and any(words in str(failure) for words in DEVICE_FAILED)
 
 
 def first_line(failure: Exception) -> str:
-    """What it says before it goes on with advice for programmers."""
+    """Return the first line of an exception's message, without torch's advice to programmers."""
     return (str(failure).strip().splitlines() or [type(failure).__name__])[0]
 
 
 def out_of_memory(spec: RunSpec, home: Home, failure: Exception, device: torch.device) -> str:
-    """What is said of a run that did not fit on its device after all, and what would.
+    """Return the error for a run that ran out of memory, with a remedy.
 
     Args:
-        spec: Of the run.
-        home: Where its dataset is.
-        failure: By which that was found out.
-        device: Where it was.
+        spec: Specification of the run.
+        home: Home that stores its dataset.
+        failure: Exception raised by torch.
+        device: Device of the run.
     """
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info()
         native = precision.of_gpu(torch.cuda.get_device_capability())
-        # What others hold on the card does not come free by a smaller run of ours.
+        # Memory held by other processes stays unavailable.
         there = min(total, free + torch.cuda.memory_reserved() + GPU_CONTEXT_BYTES)
     else:
         free = psutil.virtual_memory().available
@@ -69,7 +68,7 @@ def out_of_memory(spec: RunSpec, home: Home, failure: Exception, device: torch.d
     try:
         num_train, num_test, _ = datasets.describe(home, spec.data.name)
     except DepthscopeError as error:
-        advice = f"what would fit cannot be said: {error}"
+        advice = f"cannot suggest a remedy: {error}"
     else:
         advice = fitting.suggestion(
             spec, native, limit, on_gpu=device.type == "cuda", num_train=num_train, num_test=num_test
@@ -78,10 +77,10 @@ def out_of_memory(spec: RunSpec, home: Home, failure: Exception, device: torch.d
 
 
 def room_of_process(free: int) -> int:
-    """Memory that this process may take on the CPU: what it holds and what is free, or what it is limited to."""
+    """Return the CPU memory this process may use: what it holds plus what is free, within its resource limit."""
     holds = psutil.Process().memory_info()
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft == resource.RLIM_INFINITY:
         return int(holds.rss + free)
-    # Of the address space, libraries that are only mapped take a part that no tensor can have.
+    # Mapped libraries use part of the address space.
     return int(min(holds.rss + free, max(0, soft - holds.vms + holds.rss)))

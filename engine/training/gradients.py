@@ -1,8 +1,7 @@
-"""How large gradients, weights and updates are layer by layer, from the step that was taken anyway.
+"""Norms of gradients, weights and updates per layer, measured on regular training steps.
 
-Everything is computed on the device behind a step, without another pass, and nothing here waits for it but
-`Measurement.read`. A gradient that vanishes with depth is squared out of float32 long before it is nought, so norms
-are summed in float64 where that can happen.
+Everything is computed on the device after a step, without an extra pass; only `Measurement.read` waits for it. Squares
+of vanishing gradients underflow in float32, so norms are summed in float64 where that can happen.
 """
 
 from __future__ import annotations
@@ -18,22 +17,22 @@ from engine.training.progress import finite
 from engine.training.step import TrainingState
 
 SMALLEST_SAFE, LARGEST_SAFE = 1e-15, 1e15
-"""Norms whose squares float32 holds to many digits."""
+"""Range of norms whose squares are accurate in float32."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A convolution or the head; norms are of its weight, a bias left out."""
+    """A convolution or the classifier; norms are of its weight, without the bias."""
 
     name: str
     weight: Tensor
 
 
 def layers(model: nn.Module) -> list[Layer]:
-    """Convolutions and the head of a network, from the stem on, a block's projection behind its convolutions.
+    """List a network's convolutions and classifier, from the stem on; a block's projection follows its convolutions.
 
     Args:
-        model: One of `models.resnet`; "stages.1.0.conv1" is called "stage2.block1.conv1".
+        model: A network of `models.resnet`.
     """
     return [
         Layer(layer_name(path), module.weight)
@@ -43,10 +42,10 @@ def layers(model: nn.Module) -> list[Layer]:
 
 
 def layer_name(path: str) -> str:
-    """What a layer is called, by its place in the network: stages and blocks counted from 1."""
+    """Return a layer's display name, stages and blocks counted from 1: stage2.block1.conv1 for stages.1.0.conv1."""
     match path.split("."):
         case ["stages", stage, block, *inside]:
-            # A shortcut's convolution is the only one of its shortcut.
+            # A shortcut has only one convolution, so its name is redundant.
             named = [part for part in inside if (part, inside[0]) != ("conv", "shortcut")]
             return ".".join([f"stage{int(stage) + 1}", f"block{int(block) + 1}", *named])
         case parts:
@@ -55,7 +54,7 @@ def layer_name(path: str) -> str:
 
 @torch.no_grad()
 def weight_norms(measured: list[Layer]) -> Tensor:
-    """Euclidean norm of every layer's weight, float64 [L], on the device."""
+    """Compute the Euclidean norm of every layer's weight, float64 [L], on the device."""
     return norms([layer.weight for layer in measured])
 
 
@@ -63,20 +62,19 @@ def weight_norms(measured: list[Layer]) -> Tensor:
 def measure(
     state: TrainingState, measured: list[Layer], *, learning_rate: float, weights_before: Tensor | None = None
 ) -> Tensor:
-    """Norms of the last step, which the device computes behind it.
+    """Measure norms of the last step, asynchronously on the device.
 
-    The update is the learning rate times what SGD's momentum holds, weight decay included; there is none where the
-    step was left out: behind a loss that was not finite, or by an overflow in float16.
+    The update is the learning rate times SGD's momentum buffer, which includes weight decay. It is NaN if the step was
+    skipped, after a loss that was not finite or a float16 overflow.
 
     Args:
-        state: Just behind a step, whose gradients lie unscaled where it left them.
-        measured: Its layers, L of them.
-        learning_rate: Of that step.
-        weights_before: float64 [L]: what the weights are said to be; None takes them as they are, behind the update.
+        state: State right after a step, with unscaled gradients in place.
+        measured: The L layers of the network.
+        learning_rate: Learning rate of that step.
+        weights_before: float64 [L], weight norms to report; None measures them after the update.
 
     Returns:
-        float64 [3, L]: norm of the gradient, of the weight, and of the update over that of the weight; NaN where there
-        is none.
+        float64 [3, L]: norm of the gradient, norm of the weight, and ratio of the update's norm to the weight's.
     """
     gradients = [gradient for layer in measured if (gradient := layer.weight.grad) is not None]
     assert len(gradients) == len(measured), "a step comes first"
@@ -90,8 +88,7 @@ def measure(
 
 
 def directions(state: TrainingState, measured: list[Layer], learning_rate: float) -> list[Tensor]:
-    """What the last update subtracted from every layer's weight, divided by the learning rate; NaN where there was
-    none yet."""
+    """Return the last update of every layer's weight divided by the learning rate; NaN before the first update."""
     decay = state.optimizer.weight_decay
     if state.optimizer.momentum:
         kept = [state.optimizer.momentum_buffers.get(layer.weight) for layer in measured]
@@ -99,7 +96,7 @@ def directions(state: TrainingState, measured: list[Layer], learning_rate: float
             torch.full_like(layer.weight, math.nan) if buffer is None else buffer
             for layer, buffer in zip(measured, kept, strict=True)
         ]
-    # Without momentum nothing keeps it. With w' = w - r (g + d w) behind the update, g + d w = (g + d w') / (1 - r d).
+    # Without momentum it is not stored: after w' = w - r (g + d w), g + d w = (g + d w') / (1 - r d).
     return [
         layer.weight.grad.add(layer.weight, alpha=decay).div_(1 - learning_rate * decay)
         for layer in measured
@@ -108,10 +105,10 @@ def directions(state: TrainingState, measured: list[Layer], learning_rate: float
 
 
 def norms(tensors: list[Tensor]) -> Tensor:
-    """Euclidean norms, float64 [L]; each tensor of any shape, and to 1e-4 of the norm."""
+    """Compute Euclidean norms, float64 [L], of tensors of any shape, with a relative accuracy of 1e-4."""
     if tensors[0].is_cuda:
         return torch.stack(torch._foreach_norm(tensors, 2, dtype=torch.float64))
-    # A CPU sums twenty times as fast in float32, and reading costs nothing there: float64 for what that cannot square.
+    # On a CPU float32 sums are twenty times as fast, and reading is free: use float64 only where float32 is unsafe.
     found = torch.stack(torch._foreach_norm(tensors, 2)).double()
     is_safe = (found > SMALLEST_SAFE) & (found < LARGEST_SAFE)
     for index in (~is_safe).nonzero().flatten().tolist():
@@ -120,11 +117,11 @@ def norms(tensors: list[Tensor]) -> Tensor:
 
 
 class Measurement:
-    """What `measure` gave, on its way to the host behind the device's other work."""
+    """Result of `measure`, being copied to the host asynchronously."""
 
     def __init__(self, values: Tensor) -> None:
         on_gpu = values.is_cuda
-        # Pinned: only then does the copy not hold up the host.
+        # Copies are asynchronous only to pinned memory.
         self._host = torch.empty(values.shape, dtype=values.dtype, pin_memory=on_gpu)
         self._host.copy_(values, non_blocking=True)
         self._arrived = torch.cuda.Event() if on_gpu else None  # type: ignore[no-untyped-call]
@@ -132,18 +129,18 @@ class Measurement:
             self._arrived.record()
 
     def has_arrived(self) -> bool:
-        """Whether `read` would not wait."""
+        """Return whether `read` would return without waiting."""
         return self._arrived is None or bool(self._arrived.query())  # type: ignore[no-untyped-call]
 
     def read(self) -> Tensor:
-        """The values on the host; waits for the device where they have not arrived."""
+        """Return the values on the host, waiting for them if necessary."""
         if self._arrived is not None:
             self._arrived.synchronize()
         return self._host
 
 
 def layer_rows(measured: list[Layer], values: Tensor) -> list[LayerGradients]:
-    """Values as `measure` gives them [3, L] as a journal has them, from the stem to the head."""
+    """Convert the values of `measure` [3, L] to the journal's rows, from the stem to the classifier."""
     return [
         LayerGradients(
             name=layer.name,

@@ -1,4 +1,4 @@
-"""The loop that carries a run from step to step: explicit calls, in the order in which things happen."""
+"""The training loop of a run."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from engine.training.step import diverged_at, has_finite_weights
 
 
 def train(session: Session, should_stop: Callable[[], bool]) -> ExitReason:
-    """Carry a run from where it stands to its end, or to the next step after a stop was asked for.
+    """Train a run to its end, or to the next step after a stop request.
 
     Args:
-        session: A run at its beginning or as `restore` left it.
-        should_stop: Asked between steps; True saves a checkpoint and returns.
+        session: A new or restored session.
+        should_stop: Called between steps; True saves a checkpoint and returns.
 
     Returns:
-        How it ended; a diverged run keeps its last good checkpoint.
+        Why it ended; a diverged run keeps its last good checkpoint.
     """
     while True:
         if session.is_epoch_complete():
@@ -45,7 +45,7 @@ def train(session: Session, should_stop: Callable[[], bool]) -> ExitReason:
 
 
 def train_epoch(session: Session, should_stop: Callable[[], bool]) -> ExitReason | None:
-    """Train on the batches of the epoch under way that are still to come; None when all are done."""
+    """Train on the remaining batches of the current epoch; None when all are done."""
     state, spec, total_steps = session.state, session.spec, session.total_steps
     epoch, done = divmod(state.next_step, session.steps_per_epoch)
     first = epoch * session.steps_per_epoch
@@ -73,7 +73,7 @@ def train_epoch(session: Session, should_stop: Callable[[], bool]) -> ExitReason
             take_first_step(session, rates[0])
         else:
             session.steps.take(index)
-        # Reading the flag costs nothing on a CPU; on a GPU it would wait for the step, so it is read with the rest.
+        # Reading the flag is free on a CPU. On a GPU it would wait for the step, so the meter reads it with the sums.
         if state.device.type == "cpu" and (step := diverged_at(state)) is not None:
             return note_divergence(session, step)
         if session.initial_gradients is not None and session.initial_gradients.has_arrived():
@@ -92,7 +92,7 @@ def train_epoch(session: Session, should_stop: Callable[[], bool]) -> ExitReason
 
 
 def take_first_step(session: Session, learning_rate: float) -> None:
-    """Take the first step of all, and measure the gradients of the network as it was initialised."""
+    """Take the run's first step and measure the gradients at initialisation."""
     weights = weight_norms(session.layers)
     session.steps.take(0)
     measured = measure(session.state, session.layers, learning_rate=learning_rate, weights_before=weights)
@@ -100,11 +100,11 @@ def take_first_step(session: Session, learning_rate: float) -> None:
 
 
 def end_early(session: Session) -> ExitReason | None:
-    """End a run behind a whole epoch where the rule of its spec applies; None where it goes on."""
+    """Stop a run after a complete epoch if its early-stopping rule applies; None if it goes on."""
     stopped = reason_to_stop(session.spec, session.judged)
     if stopped is None:
         return None
-    # The epoch that decided comes first in the journal.
+    # The deciding epoch must precede the stop in the journal.
     settle_save(session)
     session.journal.append(stopped)
     session.ended_because = describe_stop(stopped, session.spec)
@@ -112,7 +112,7 @@ def end_early(session: Session) -> ExitReason | None:
 
 
 def note_divergence(session: Session, step: int) -> ExitReason:
-    """Say at which step the loss stopped being a number; the last good checkpoint stays as it is."""
+    """Record the step at which the loss stopped being finite; the last good checkpoint stays."""
     note_initial_gradients(session)
     epoch = step // session.steps_per_epoch + 1
     session.journal.append(Notice(text=f"the loss was not finite at step {step} (epoch {epoch}): stopped before it"))
@@ -120,7 +120,7 @@ def note_divergence(session: Session, step: int) -> ExitReason:
 
 
 def finish_epoch(session: Session, should_stop: Callable[[], bool]) -> ExitReason | None:
-    """Evaluate a complete epoch, save it, report it; None when that is done."""
+    """Evaluate, save and report a complete epoch; None when done."""
     state = session.state
     loss, wrong = state.sums.read()
     num_images = state.sums.num_images
@@ -156,7 +156,7 @@ def finish_epoch(session: Session, should_stop: Callable[[], bool]) -> ExitReaso
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most that was allocated on a GPU, or the most that this process held on the CPU."""
+    """Return the peak memory allocated on a GPU, or the peak of this process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

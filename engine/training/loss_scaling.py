@@ -1,4 +1,4 @@
-"""The scale of a float16 loss, wholly on the device, so that a CUDA graph can hold it."""
+"""Loss scaling for float16, entirely on the device, so that a CUDA graph can capture it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ STEPS_BEFORE_GROWTH = 2000.0
 
 @dataclass(slots=True)
 class LossScale:
-    """What the loss is multiplied by, so that small gradients do not vanish in float16.
+    """Factor on the loss that keeps small gradients from vanishing in float16.
 
-    Halved when a gradient overflows, whose update is then left out; doubled after 2,000 steps without.
+    Halved when a gradient overflows, and that update is skipped; doubled after 2,000 steps without overflow.
 
-    Source: Micikevicius et al. 2018 (arXiv:1710.03740), section 3.2, with the constants of torch.amp.GradScaler. That
-    class does the same but reads its flag on the host, unless the optimizer is told of it by private attributes.
+    Source: Micikevicius et al. 2018 (arXiv:1710.03740), section 3.2, with the constants of torch.amp.GradScaler, which
+    does the same but reads its flag on the host.
     """
 
     factor: Tensor
@@ -34,21 +34,21 @@ class LossScale:
         return cls(torch.full((), FIRST_SCALE, device=device), torch.zeros((), device=device))
 
     def scale(self, loss: Tensor) -> Tensor:
-        """The loss to be differentiated."""
+        """Return the scaled loss."""
         return loss * self.factor
 
     def unscale(self, gradients: Iterable[Tensor | None]) -> Tensor:
-        """Divide gradients in place, and set the factor of the next step.
+        """Divide gradients by the factor in place, and set the factor of the next step.
 
         Args:
-            gradients: Of the scaled loss; None for parameters that have none.
+            gradients: Gradients of the scaled loss; None for parameters without one.
 
         Returns:
-            float32 scalar, 1 where a gradient overflowed and the update has to be left out, else 0.
+            float32 scalar, 1 if a gradient overflowed and the update must be skipped, else 0.
         """
         found = [gradient for gradient in gradients if gradient is not None]
         torch._foreach_mul_(found, 1.0 / self.factor)
-        # The norm is not finite if and only if a number is not, unscaled gradients being far from float32's end.
+        # The norm is finite exactly if all gradients are, because unscaled ones are far from float32's limit.
         overflowed = (~torch.isfinite(torch.nn.utils.get_total_norm(found))).float()
         steps = (self.good_steps + 1) * (1 - overflowed)
         grows = (steps >= STEPS_BEFORE_GROWTH).float()

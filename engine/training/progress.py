@@ -1,4 +1,4 @@
-"""How fast a run goes: what is read twice a second, without the device waiting for it, as lines of the journal."""
+"""Progress of a run, read twice a second without stalling the device."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ SECONDS_BETWEEN_READINGS = 0.5
 
 
 def finite(value: float) -> float | None:
-    """The value, or None where JSON has no word for it."""
+    """Return the value, or None for NaN and infinities, which JSON lacks."""
     return value if math.isfinite(value) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The sums of an epoch under way, as they were behind one step."""
+    """Sums of the current epoch after some step."""
 
     at: float
-    """When they were asked for, by the monotonic clock in seconds."""
+    """Time of the request, monotonic clock, seconds."""
     step: int
-    """Steps taken then."""
+    """Steps taken by then."""
     num_images: int
     loss: float
     wrong: int
@@ -34,15 +34,15 @@ class Reading:
 
     @property
     def diverged_at(self) -> int | None:
-        """The step whose loss was not finite, counted from 0; None where all were."""
+        """Index of the first step whose loss was not finite; None if all were."""
         return self.step - self.frozen_steps if self.frozen_steps else None
 
 
 class ProgressMeter:
-    """Asks for the sums when they are due, and takes the answer when it is there.
+    """Requests the sums when due and collects them once they have arrived.
 
-    On a GPU the numbers travel to pinned memory behind the step that made them, and nobody waits: they are taken once
-    the copy is done, some steps later. On a CPU they are there at once.
+    On a GPU they are copied to pinned memory asynchronously and collected some steps later. On a CPU they are available
+    at once.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -50,18 +50,18 @@ class ProgressMeter:
         self._host = torch.zeros(3, dtype=torch.float64, pin_memory=on_gpu)
         self._arrived = torch.cuda.Event() if on_gpu else None  # type: ignore[no-untyped-call]
         self._asked: tuple[float, int, int] | None = None
-        """When, at which step and after how many images; None while no answer is awaited."""
+        """Time, step and number of images of the pending request; None if there is none."""
         self._last = Reading(time.monotonic(), 0, 0, 0.0, 0, 0)
 
     def restart(self, state: TrainingState) -> None:
-        """Begin anew behind something that was no training: an evaluation, a checkpoint, an epoch's end."""
+        """Start a new measurement after an interruption: an evaluation, a checkpoint, the end of an epoch."""
         self._ask(state)
         if self._arrived is not None:
             self._arrived.synchronize()
         self._last = self._take() or self._last
 
     def turn(self, state: TrainingState) -> Reading | None:
-        """Called behind every step: the newest sums where some have just arrived, else None."""
+        """Call after every step; returns the newest sums if they have just arrived, else None."""
         if self._asked is None and time.monotonic() - self._last.at >= SECONDS_BETWEEN_READINGS:
             self._ask(state)
         if self._asked is not None and (self._arrived is None or self._arrived.query()):  # type: ignore[no-untyped-call]
@@ -69,12 +69,12 @@ class ProgressMeter:
         return None
 
     def progress(self, reading: Reading, *, epoch: int, learning_rate: float) -> Step | None:
-        """Means over the images since the reading before, or None where there were none.
+        """Compute means over the images since the previous reading; None if there were none.
 
         Args:
-            reading: As `turn` gave it.
-            epoch: Under way, counted from 1.
-            learning_rate: Of the reading's last step.
+            reading: Result of `turn`.
+            epoch: Current epoch, counted from 1.
+            learning_rate: Learning rate of the reading's last step.
         """
         last, self._last = self._last, reading
         images = reading.num_images - last.num_images

@@ -1,8 +1,8 @@
-"""One run under way in a worker, and how it is kept: written so that a kill at any instant loses nothing.
+"""State of a run in a worker, and how it is saved so that a kill at any moment loses nothing.
 
-A checkpoint carries the rows of the epoch that it ends, because neither may be there without the other: a worker killed
-between the two leaves the rows to the next one to append. A row appended first would be measured and appended again by
-a worker that goes on from before it.
+A checkpoint contains the journal rows of the epoch it completes, because neither may exist without the other: after a
+kill between the two, the next worker appends the rows. Rows appended first would be measured and appended again by a
+worker that resumes from an earlier checkpoint.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from engine.training.steps import EagerSteps, Steps
 
 @dataclass(frozen=True, slots=True)
 class PendingSave:
-    """A checkpoint that is being written while training goes on."""
+    """A checkpoint being written."""
 
     step: int
     waited_seconds: float
-    """How long training stood still for it."""
+    """Time that training was blocked."""
     written: Future[int]
-    """The size of the file in bytes."""
+    """Size of the file in bytes."""
 
 
 @dataclass(slots=True)
 class Session:
-    """What the loop needs; everything that must survive a kill goes through `save`."""
+    """State of the training loop; `save` stores everything that must survive a kill."""
 
     directory: RunDirectory
     spec: RunSpec
@@ -49,33 +49,33 @@ class Session:
     state: TrainingState
     journal: JournalWriter
     data_sha256: str
-    """Of the dataset: a run never goes on with other images than it began with."""
+    """Digest of the dataset; a run never resumes with other images."""
     steps: Steps = field(init=False)
-    """Launched one by one, until somebody records them."""
+    """Eager by default; the worker may replace them by captured ones."""
     meter: ProgressMeter = field(init=False)
     saves_beside: bool = field(init=False)
-    """Whether checkpoints are written while training goes on: on a GPU, which a waiting host would leave idle."""
+    """Whether checkpoints are written in the background: on a GPU, which would be idle otherwise."""
     train_seconds: float = 0.0
-    """Spent on training in the epoch under way, evaluation and checkpoints left out."""
+    """Training time of the current epoch, without evaluation and checkpoints."""
     epoch_seconds: float = 0.0
-    """Spent on the epoch under way, everything counted."""
+    """Total time of the current epoch."""
     timed_at: float = field(default_factory=time.monotonic)
-    """When both were last brought up to date, by the monotonic clock."""
+    """Time of the last update of both, monotonic clock."""
     saved_at: float = field(default_factory=time.monotonic)
     saved_step: int | None = None
-    """The step of the newest checkpoint; None before the first."""
+    """Step of the newest checkpoint; None before the first."""
     saving: PendingSave | None = None
-    """None while nothing is being written."""
+    """Checkpoint being written; None if there is none."""
     judged: dict[int, Epoch] = field(default_factory=dict)
-    """The epochs by which it is decided whether the run ends early."""
+    """Epochs considered for early stopping."""
     ended_because: str | None = None
-    """Why it was ended early, for a person; None where it was not."""
+    """Reason of an early stop; None without one."""
     layers: list[Layer] = field(init=False)
-    """What gradients are measured of."""
+    """Layers whose gradients are measured."""
     gradients: Tensor | None = None
-    """float64 [3, L], of the last step of an epoch that is complete and not yet reported; None before."""
+    """float64 [3, L], from the last step of a complete epoch that is not yet reported; None otherwise."""
     initial_gradients: Measurement | None = None
-    """Of the first step of all, on their way to the journal; None before and after."""
+    """Gradients of the run's first step, not yet in the journal; None otherwise."""
     host_copy: HostCopy = field(default_factory=HostCopy)
     writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "checkpoint"))
 
@@ -94,11 +94,11 @@ class Session:
         return self.steps_per_epoch * self.spec.recipe.epochs
 
     def is_epoch_complete(self) -> bool:
-        """Whether every batch of an epoch was trained on that is not evaluated yet."""
+        """Return whether an epoch is fully trained but not yet evaluated."""
         return self.state.sums.num_images > 0 and self.state.next_step % self.steps_per_epoch == 0
 
     def count_time(self, *, training: bool) -> None:
-        """Add the time since the last call to the epoch's, and to its training's."""
+        """Add the time since the last call to the epoch's total, and to its training time if `training`."""
         now = time.monotonic()
         self.epoch_seconds += now - self.timed_at
         if training:
@@ -107,17 +107,16 @@ class Session:
 
 
 def note_initial_gradients(session: Session) -> None:
-    """Journal the gradients at initialisation, waiting for them where they are still on their way."""
+    """Write the gradients at initialisation to the journal, waiting for them if necessary."""
     if session.initial_gradients is not None:
         measured, session.initial_gradients = session.initial_gradients.read(), None
         session.journal.initial_gradients(Gradients(epoch=0, step=1, layers=layer_rows(session.layers, measured)))
 
 
 def save(session: Session, *rows: Epoch | Gradients) -> None:
-    """Save a checkpoint, and an epoch's rows with it.
+    """Save a checkpoint with an epoch's journal rows.
 
-    Where that happens beside training, lines of the journal wait until the checkpoint is on disk, so that the order of
-    both is the same as if training had waited.
+    If it is written in the background, journal lines are held back until it is on disk, which preserves their order.
     """
     note_initial_gradients(session)
     settle_save(session)
@@ -139,22 +138,22 @@ def save(session: Session, *rows: Epoch | Gradients) -> None:
 
 
 def write_checkpoint(session: Session, state: dict[str, Any]) -> int:
-    """Bring a state to disk behind the journal that it counts on; returns its size in bytes."""
+    """Sync the journal the state relies on, then write the state; returns its size in bytes."""
     session.host_copy.wait()
     session.journal.sync()
     return save_checkpoint(session.directory.checkpoint, session.directory.previous_checkpoint, state)
 
 
 def is_saved(session: Session) -> bool:
-    """Whether a checkpoint that was written beside training waits to be settled."""
+    """Return whether a background checkpoint is written but not yet settled."""
     return session.saving is not None and session.saving.written.done()
 
 
 def settle_save(session: Session) -> None:
-    """Wait for the checkpoint that is being written, and journal what waited for it; nothing where none is.
+    """Wait for the pending checkpoint, if any, and release the journal lines held back for it.
 
     Raises:
-        OSError: it could not be written; what waited for it is not journalled either.
+        OSError: the checkpoint could not be written; the held lines are not written either.
     """
     if session.saving is None:
         return
@@ -166,7 +165,7 @@ def settle_save(session: Session) -> None:
 
 
 def checkpoint_state(session: Session, pending: list[bytes]) -> dict[str, Any]:
-    """Everything that `restore` needs; draws and learning rate follow from the seed and the step."""
+    """Collect everything `restore` needs; random draws and learning rate follow from seed and step."""
     state = session.state
     return {
         "spec": session.directory.spec_digest(),
@@ -183,17 +182,17 @@ def checkpoint_state(session: Session, pending: list[bytes]) -> dict[str, Any]:
         "train_seconds": session.train_seconds,
         "epoch_seconds": session.epoch_seconds,
         "pending_lines": [line.decode() for line in pending],
-        # Sums of floats depend on how they are split over threads.
+        # Floating-point sums depend on the number of threads.
         "num_threads": torch.get_num_threads(),
     }
 
 
 def restore(session: Session) -> bool:
-    """Put a session where its newest readable checkpoint stands; False where there is none.
+    """Restore a session from its newest readable checkpoint; False if there is none.
 
     Raises:
-        CheckpointDamaged: there are checkpoints and none can be read.
-        DatasetError: the images are not those that the run began with.
+        CheckpointDamaged: no existing checkpoint is readable.
+        DatasetError: the dataset has changed since the run began.
     """
     directory, state = session.directory, session.state
     loaded = load_checkpoint(directory.checkpoint, directory.previous_checkpoint, spec_digest=directory.spec_digest())
@@ -209,11 +208,11 @@ def restore(session: Session) -> bool:
     state.optimizer.load_state_dict(saved["optimizer"])
     state.next_step = saved["next_step"]
     state.sums.set(saved["loss_sum"], saved["wrong_sum"], saved["num_images"])
-    # A run ends in the precision it began in, wherever it goes on.
+    # A run keeps its precision, even on another device.
     state.precision = Precision(saved["precision"])
     if saved["loss_scale"] is not None:
         state.loss_scale = LossScale(*(tensor.to(state.device) for tensor in saved["loss_scale"]))
-    # Absent from a checkpoint of the time before gradients were measured.
+    # Absent from checkpoints of versions that did not measure gradients.
     session.gradients = saved.get("gradients")
     session.train_seconds, session.epoch_seconds = saved["train_seconds"], saved["epoch_seconds"]
     if state.device.type == "cpu":

@@ -1,4 +1,4 @@
-"""How one step follows another: launched operation by operation, or on a GPU as a recorded whole."""
+"""Ways to run training steps: eagerly, or on a GPU as captured CUDA graphs."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from engine.training.step import DeviceData, TrainingState, evaluate, train_step
 
 
 class Steps(Protocol):
-    """Carries a training state from step to step; what is computed does not depend on how."""
+    """Runs training steps; all implementations compute the same results."""
 
     def begin_epoch(self, draws: EpochDraws, rates: Sequence[float], *, done: int) -> None:
-        """Put an epoch where the steps find it.
+        """Set up an epoch.
 
         Args:
-            draws: Its order, offsets and flips, on the CPU.
-            rates: The learning rate of each of its steps.
-            done: Steps of it that were taken before.
+            draws: The epoch's order, offsets and flips, on the CPU.
+            rates: Learning rate of each step.
+            done: Steps already taken.
         """
 
     def take(self, index: int) -> None:
-        """Take one step of the epoch; they are taken in order, from `done` on."""
+        """Take one step of the epoch; steps are taken in order, starting at `done`."""
 
     def evaluate(self, should_stop: Callable[[], bool] | None = None) -> tuple[float, float] | None:
-        """Loss and error on the test set, as `training.evaluate` has it."""
+        """Return loss and error on the test set, as `step.evaluate` does."""
 
 
 class EagerSteps:
-    """Steps whose operations are launched one by one: on the CPU, or where a GPU cannot record them."""
+    """Steps launched operation by operation: on the CPU, or on a GPU that cannot capture them."""
 
     def __init__(self, state: TrainingState, data: DeviceData, spec: RunSpec) -> None:
         self._state = state
@@ -64,15 +64,15 @@ class EagerSteps:
 
 
 def steps_for(state: TrainingState, data: DeviceData, spec: RunSpec, report: Callable[[str], None]) -> Steps:
-    """The fastest way of taking steps that the device has.
+    """Choose the fastest way to run steps on the device.
 
-    On a GPU this takes dry steps, which leave no trace, and so finds out whether the run fits.
+    On a GPU this takes dry steps and undoes them, which also shows whether the run fits.
 
     Args:
-        state: At its beginning, or as a checkpoint left it.
-        data: Images on its device.
-        spec: Of the run.
-        report: Is told where steps cannot be recorded.
+        state: A new or restored state.
+        data: Images on the same device.
+        spec: Specification of the run.
+        report: Called with a notice if steps cannot be captured.
 
     Raises:
         torch.OutOfMemoryError: the run does not fit on the device.
@@ -84,6 +84,6 @@ def steps_for(state: TrainingState, data: DeviceData, spec: RunSpec, report: Cal
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        # The same numbers, more slowly: better than no training on a driver that cannot record.
-        report(f"steps are launched one by one, since this GPU could not record them: {error}")
+        # Eager steps compute the same results, only more slowly.
+        report(f"CUDA graph capture failed, training without it (slower, same results): {error}")
         return EagerSteps(state, data, spec)
