@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 
 from engine.runs.run import GradientRow
 
@@ -13,27 +13,17 @@ OF_ALL_RUNS, OF_THIS_RUN = "all runs", "this run"
 """Whose the scale of a map is: of the whole experiment, or not."""
 
 
-class Quantity(StrEnum):
-    """A number of a layer; the value is its field in a GradientRow, the name its metric."""
+class Quantity(Enum):
+    """A number of a layer: its field in a GradientRow, its name for `plot --metric`, its title."""
 
-    GRADIENTS = "gradient_norm"
-    WEIGHTS = "weight_norm"
-    UPDATES = "update_ratio"
+    GRADIENTS = "gradient_norm", "gradients", "Gradient norm"
+    WEIGHTS = "weight_norm", "weight-norms", "Weight norm"
+    UPDATES = "update_ratio", "update-ratios", "Update over weight"
 
-    @property
-    def metric(self) -> str:
-        """What `plot --metric` calls it."""
-        return {Quantity.GRADIENTS: "gradients", Quantity.WEIGHTS: "weight-norms", Quantity.UPDATES: "update-ratios"}[
-            self
-        ]
-
-    @property
-    def words(self) -> str:
-        return {
-            Quantity.GRADIENTS: "Gradient norm",
-            Quantity.WEIGHTS: "Weight norm",
-            Quantity.UPDATES: "Update over weight",
-        }[self]
+    def __init__(self, field: str, metric: str, words: str) -> None:
+        self.field = field
+        self.metric = metric
+        self.words = words
 
     def next(self) -> Quantity:
         """The one behind it, and behind the last the first."""
@@ -67,7 +57,7 @@ def layer_grid(rows: Sequence[GradientRow], quantity: Quantity) -> LayerGrid:
     values: list[list[float | None]] = [[None] * num_layers for _ in range(last - first + 1)]
     for row in rows:
         names[row.position] = row.layer
-        value: float | None = getattr(row, quantity.value)
+        value: float | None = getattr(row, quantity.field)
         values[row.epoch - first][row.position] = math.inf if value is None else value
     return LayerGrid(list(range(first, last + 1)), names, values)
 

@@ -47,7 +47,7 @@ def layers_text(
             title=title if unicode else title.encode("ascii", "replace").decode(),
             colours=HEAT_OF_A_COMMAND if colour else None,
             unicode=unicode,
-            limits=reader.layer_ranges(run.experiment).get(quantity.value),
+            limits=reader.layer_ranges(run.experiment).get(quantity.field),
             whose=OF_ALL_RUNS,
         ).lines
     )
@@ -136,7 +136,7 @@ def layers_of_run(run: Run, rows: Sequence[GradientRow]) -> dict[str, Any]:
             {
                 "epoch": epoch,
                 "step": layers[0].step,
-                **{name.value: [getattr(row, name.value) for row in layers] for name in Quantity},
+                **{one.field: [getattr(row, one.field) for row in layers] for one in Quantity},
             }
             for epoch, layers in epochs.items()
         ],

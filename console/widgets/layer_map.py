@@ -108,7 +108,7 @@ class LayerMap(Widget, can_focus=True):
             colours=colours,
             unicode=self._unicode,
             empty=self._empty,
-            limits=None if self._has_own_scale else self._ranges.get(self._quantity.value),
+            limits=None if self._has_own_scale else self._ranges.get(self._quantity.field),
             whose=OF_THIS_RUN if self._has_own_scale else OF_ALL_RUNS,
         )
 
