@@ -1,1 +1,1 @@
-"""Programs with torch that a command starts and whose output it prints."""
+"""Programs that use torch, started by commands that print their output."""

@@ -1,4 +1,4 @@
-"""One loop of `depthscope bench`: `python -P -m engine.programs.bench`, told what to do by lines on standard input."""
+"""One loop of `depthscope bench`: `python -P -m engine.programs.bench`, controlled by lines on stdin."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from models.build import build_model
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
 MATRIX_SIDE = {"cuda": 8192, "cpu": 2048}
 PREFETCHED = 2 * NUM_LOADER_WORKERS
-"""Batches that a loader has ready when it was left alone for a while (its prefetch_factor is 2)."""
+"""Batches a loader has ready after a pause (its prefetch_factor is 2)."""
 UNTIMED_SECONDS = 3.0
 
 Act = Callable[[], float]
-"""Does one step, and says how much that was."""
+"""Runs one step and returns the amount of work done."""
 
 
 def random_images(num: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images [N, 32, 32, 3] and labels [N] of noise: a step costs the same whatever they show."""
+    """Generate noise images [N, 32, 32, 3] and labels [N]; content does not affect speed."""
     generator = np.random.default_rng(0)
     return generator.integers(0, 256, (num, 32, 32, 3), dtype=np.uint8), generator.integers(0, 10, num)
 
 
 def depthscope_loop(task: Task, device: torch.device, notices: list[str]) -> tuple[Act, Precision]:
-    """Our steps, as a worker takes them."""
+    """Build depthscope's training step, as a worker runs it."""
     images, labels = random_images(task.num_images)
     on_device = torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
     data = DeviceData(*on_device, *on_device, mean=MEAN, std=STD)
@@ -63,14 +63,14 @@ def depthscope_loop(task: Task, device: torch.device, notices: list[str]) -> tup
 
 
 def textbook_loop(task: Task, device: torch.device) -> tuple[Act, Precision]:
-    """The loop that everybody writes, without what a worker sets."""
+    """Build the textbook training step, without a worker's torch settings."""
     torch.manual_seed(task.spec.seed)
     loop = TextbookLoop(build_model(task.spec.model), task.spec.recipe, *random_images(task.num_images), device)
     return loop.step, Precision.FP32
 
 
 def matmul_loop(task: Task, device: torch.device) -> tuple[Act, Precision]:
-    """Products of square matrices in a run's precision."""
+    """Build a step that multiplies square matrices in a run's precision."""
     used = numerics.resolve(task.spec, device)
     numerics.configure(device, used, deterministic=False)
     side = MATRIX_SIDE[device.type]
@@ -86,13 +86,13 @@ def matmul_loop(task: Task, device: torch.device) -> tuple[Act, Precision]:
 
 
 def wait_for(device: torch.device) -> None:
-    """Return when the device has done all that it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def measure(act: Act, seconds: float, device: torch.device, *, untimed: int) -> Measured:
-    """Go on for a while, behind some steps that are not timed."""
+    """Run for a number of seconds after some untimed steps."""
     began = time.perf_counter()
     for _ in range(untimed):
         act()
@@ -108,7 +108,7 @@ def measure(act: Act, seconds: float, device: torch.device, *, untimed: int) -> 
 
 
 def serve(task: Task) -> None:
-    """Build the loop, say that it is ready, and go on for as long as each line says."""
+    """Build the loop, report that it is ready, and run it for the seconds given by each line."""
     device, notices = torch_device(assigned_device()), list[str]()
     match task.loop:
         case Loop.DEPTHSCOPE:
@@ -137,12 +137,12 @@ def serve(task: Task) -> None:
 
 
 def say(answer: msgspec.Struct) -> None:
-    """One line to whoever asked."""
+    """Write an answer to stdout as one line."""
     print(msgspec.json.encode(answer).decode(), flush=True)
 
 
 def main() -> None:
-    """Entry point; what goes wrong is an answer too."""
+    """Entry point; errors are answers too."""
     try:
         serve(msgspec.json.decode(sys.stdin.readline(), type=Task))
     except (RuntimeError, ValueError, MemoryError) as error:

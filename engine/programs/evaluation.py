@@ -1,4 +1,4 @@
-"""Measure the test error of weights: `python -P -m engine.programs.evaluation`, its task one JSON line on stdin."""
+"""Evaluate weights on a test set: `python -P -m engine.programs.evaluation`; reads one JSON line from stdin."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from models.catalog import label
 
 
 def measure(task: EvaluationTask) -> Evaluated:
-    """Load, fit and evaluate.
+    """Load weights into a network and evaluate it.
 
     Raises:
-        UsageError: the weights do not fit, or the data is not here.
-        DepthscopeError: the device cannot be used.
+        UsageError: the weights do not fit, or the dataset is missing.
+        DepthscopeError: the device is unusable.
     """
     device, spec = torch_device(assigned_device()), task.spec
     model = build_model(spec.model)
@@ -48,7 +48,7 @@ def measure(task: EvaluationTask) -> Evaluated:
     began = time.perf_counter()
     with torch.no_grad():
         measured = evaluate(model, data, precision=used)
-    assert measured is not None, "nobody stops an evaluation"
+    assert measured is not None, "evaluation without should_stop cannot be stopped"
     loss, error = measured
     return Evaluated(
         test_loss=loss if math.isfinite(loss) else None,
@@ -68,7 +68,7 @@ def measure(task: EvaluationTask) -> Evaluated:
 
 
 def main() -> None:
-    """Entry point; what goes wrong is an answer too."""
+    """Entry point; errors are answers too."""
     divide_threads()
     answer: EvaluationAnswer
     try:

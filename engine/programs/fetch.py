@@ -1,7 +1,7 @@
-"""Downloads the published files of a dataset: `python -P -m engine.programs.fetch NAME FOLDER`.
+"""Download the published files of a dataset: `python -P -m engine.programs.fetch NAME FOLDER`.
 
-A process of its own because torchvision, which knows the servers and checksums, brings torch with it. The last line of
-standard error says why it failed.
+A separate process because torchvision, which provides the URLs and checksums, imports torch. On failure the last line
+of stderr gives the reason.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import sys
 from pathlib import Path
 
 SILENCE_SECONDS = 20.0
-"""How long a server may say nothing, connecting included."""
+"""Timeout for connecting and for each read."""
 
 
 def fetch(name: str, folder: Path) -> None:
-    """Put the published files of one dataset into a folder, with their checksums checked.
+    """Download a dataset's published files into a folder and verify their checksums.
 
     Raises:
-        OSError: no server can be reached.
-        RuntimeError: what came is not what torchvision expects.
+        OSError: the server is unreachable.
+        RuntimeError: a file differs from what torchvision expects.
     """
     from torchvision.datasets import CIFAR10, CIFAR100, FashionMNIST
     from torchvision.datasets.utils import download_url

@@ -1,7 +1,7 @@
-"""Weights that were trained elsewhere: read without executing anything, and fitted to one of our networks.
+"""Weights trained elsewhere: read without executing code, and loaded into one of our networks.
 
-Tensors are found by their names, or by their positions where the names are another program's: networks that are the
-same layers in the same order, such as those of kuangliu/pytorch-cifar, have them in the same order too.
+Tensors are matched by name, or by position if the names differ: networks with the same layers in the same order, such
+as those of kuangliu/pytorch-cifar, list their tensors in the same order too.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from engine.base.errors import UsageError
 from models.blocks import PaddingShortcut
 
 WRAPPERS = ("state_dict", "model_state_dict", "net", "model", "weights")
-"""Under which names programs keep a network's tensors beside other things, the most telling first."""
+"""Keys under which programs store a state_dict beside other things, most specific first."""
 PREFIX = re.compile(r"^(module\.|_orig_mod\.)+")
-"""What DataParallel and torch.compile put in front of every name."""
+"""Prefixes added by DataParallel and torch.compile."""
 COUNTER = "num_batches_tracked"
-"""Not in files of before torch 0.4.1, and of no weight in an evaluation."""
+"""Absent in files from before torch 0.4.1, and irrelevant to evaluation."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file of torch.save, in their order; a state_dict, or one beside other things.
+    """Read the tensors of a PyTorch checkpoint in order; the state_dict may be nested in a dictionary.
 
     Raises:
-        UsageError: there is no such file, it holds anything but plain tensors and values, or no tensors.
+        UsageError: the file does not exist, contains anything but plain tensors and values, or has no tensors.
     """
     try:
         with path.open("rb") as file:
@@ -41,7 +41,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     if not is_archive and not is_pickle:
-        raise UsageError(f"{path} is no file of torch.save")
+        raise UsageError(f"{path} is not a PyTorch checkpoint: give a file written by torch.save")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -66,7 +66,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def tensors_of(value: Any) -> dict[str, Tensor]:
-    """The tensors that a mapping has by name, counters left out; empty for anything else."""
+    """Return a mapping's tensors by name, without counters; empty for anything else."""
     if not isinstance(value, Mapping):
         return {}
     return {
@@ -77,19 +77,19 @@ def tensors_of(value: Any) -> dict[str, Tensor]:
 
 
 def fit(model: nn.Module, found: Mapping[str, Tensor], *, network: str, source: str) -> bool:
-    """Load tensors into a network, whole or not at all.
+    """Load tensors into a network; changes nothing unless all fit.
 
     Args:
-        model: Whose parameters and running statistics are replaced.
-        found: Tensors in their order.
-        network: What the model is called.
-        source: Where the tensors come from.
+        model: Network to change in place.
+        found: Tensors in order.
+        network: Name of the network, for errors.
+        source: Name of the file, for errors.
 
     Returns:
-        Whether they were found by name; else they were by position.
+        True if matched by name, False if by position.
 
     Raises:
-        UsageError: they do not fit; the text names the first layer that differs.
+        UsageError: the tensors do not fit; the text names the first that differs.
     """
     state = model.state_dict()
     wanted = {name: tensor for name, tensor in state.items() if not name.endswith(COUNTER)}
@@ -116,10 +116,10 @@ def fit(model: nn.Module, found: Mapping[str, Tensor], *, network: str, source: 
 
 
 def centre_shortcuts(model: nn.Module) -> None:
-    """Let shortcuts without parameters put new channels on both sides of the old ones, as some programs do.
+    """Make parameter-free shortcuts pad new channels on both sides of the old ones, as some programs do.
 
-    He et al. 2015 do not say where they go; ours go behind, half of them before in akamaster/pytorch_resnet_cifar10.
-    The shapes of all weights are the same either way, so that only whoever has the weights can tell.
+    He et al. 2015 do not specify this. We pad at the end; akamaster/pytorch_resnet_cifar10 pads half in front. Weights
+    have the same shapes either way, so the user has to say which it is.
     """
     for module in model.modules():
         if isinstance(module, PaddingShortcut):
@@ -127,5 +127,5 @@ def centre_shortcuts(model: nn.Module) -> None:
 
 
 def kind(name: str) -> str:
-    """What a tensor is to its layer: weight, bias, running_mean or running_var."""
+    """Return a tensor's role in its layer: weight, bias, running_mean or running_var."""
     return name.rpartition(".")[2]

@@ -1,8 +1,8 @@
-"""How fast networks train on one device, from a few steps each: `python -P -m engine.programs.probe`.
+"""Measure how fast networks train on a device, from a few steps each: `python -P -m engine.programs.probe`.
 
-Takes the runs that are meant as JSON lines on standard input, and answers each with a line on standard output: a pace,
-or why there is none. The device comes from the environment, as a worker's does. Steps, evaluations and checkpoints are
-those of training itself; only the images are noise.
+Reads runs as JSON lines on stdin and answers each with a line on stdout: a pace, or the reason there is none. The
+device comes from the environment, as for a worker. Steps, evaluations and checkpoints are those of training; the images
+are noise.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ from engine.training.steps import EagerSteps, Steps, steps_for
 FEWEST_STEPS = 3
 LEAST_SECONDS = 2.0
 MOST_SECONDS = 10.0
-"""Of steps, for each network; a step that takes longer than this is the only one."""
+"""Limit on timing steps per network; a slower step is the only one."""
 SECONDS_OF_EVALUATION = 2.0
 BLOCK_SECONDS = 0.25
-"""On a GPU so many steps are timed together, for to wait after each would stop it from running ahead."""
+"""Duration of a group of steps timed together on a GPU, since waiting after each would stall it."""
 MAX_IMAGES = 10_000
 SMALL_RATE = 1e-4
-"""Labels that mean nothing must not drive a network to infinity within its few steps."""
+"""Low enough that random labels do not make the network diverge."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds of something that was done several times."""
+    """Timing of a repeated action."""
 
     seconds: float
     """Median."""
     to_begin: float
-    """What the first took longer."""
+    """Extra time of the first repetition."""
     spread: float
-    """Half of what the middle half of them differs by, over the median; 0 where there are too few to say."""
+    """Half the interquartile range over the median; 0 if there are too few repetitions."""
 
 
 def probe(task: Task, device: torch.device) -> Pace:
@@ -178,13 +178,13 @@ def time_checkpoint(state: TrainingState) -> float:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until a GPU has done what it was asked."""
+    """Wait until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def answers(device: torch.device, lines: Iterator[bytes]) -> Iterator[Pace | NoPace]:
-    """What is found of each run, one after the other."""
+    """Probe each run in turn."""
     decode: Callable[[bytes], Task] = msgspec.json.Decoder(Task).decode
     torchs_choice = torch.get_num_threads()
     for line in lines:
@@ -208,6 +208,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Whoever asked may have left.
+    # The parent process may have exited.
     with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
         main()

@@ -1,8 +1,8 @@
-"""The loop that everybody writes, as the measure of ours: `depthscope bench` and the parity tests run it.
+"""Textbook training loop, the reference for `depthscope bench` and the parity tests.
 
-It does what pytorch-cifar's main.py does, written anew: torchvision transforms image by image in two DataLoader
-workers, float32 images with the channels outermost, torch.optim.SGD as it comes, and `loss.item()` at every step.
-Nothing of depthscope's training path is used, so that neither can hide a fault of the other.
+Reimplements pytorch-cifar's main.py: torchvision transforms per image in two DataLoader workers, contiguous float32
+images, torch.optim.SGD with defaults, and `loss.item()` at every step. It shares no code with depthscope's training, so
+that neither can hide a bug in the other.
 
 Source: github.com/kuangliu/pytorch-cifar, main.py, for what is done and in which order.
 """

@@ -163,8 +163,8 @@ def test_a_pickle_is_refused_and_executes_nothing(old: bool, tmp_path: Path, mon
     ("content", "text"),
     [
         (None, "cannot be read: No such file"),
-        (b"", "no file of torch.save"),
-        (b"hello", "no file of torch.save"),
+        (b"", "not a PyTorch checkpoint"),
+        (b"hello", "not a PyTorch checkpoint"),
         (torch.zeros(3), "holds no state_dict"),
         ({"a": {"w": torch.zeros(1)}, "b": {"w": torch.zeros(1)}}, r"holds several networks \(a, b\)"),
     ],
