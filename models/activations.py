@@ -1,9 +1,8 @@
-"""What training keeps of a network between its forward and backward pass, in closed form. Imports no torch.
+"""Activation memory of training, in closed form. Does not import torch.
 
-Counted is what autograd saves, each storage once: what a convolution is applied to, what a normalisation normalises and
-the statistics of its batch, and what a ReLU returns. An addition, an identity, a padded shortcut and the average pool
-save nothing that is not saved already. Under autocast activations take 2 bytes, and so does a copy of every weight;
-statistics, logits and loss stay float32.
+Counts what autograd saves, each storage once: inputs of convolutions and normalisations, batch statistics, and outputs
+of ReLUs. Additions, identities, padded shortcuts and average pooling save nothing new. Under autocast, activations and
+a copy of every weight take 2 bytes per number; statistics, logits and loss stay float32.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from models.catalog import ARCHITECTURES, ModelSpec, Norm
 from models.cost import Layer, LayerKind
 
 FULL_BYTES = 4
-"""Of a float32 number."""
+"""Bytes of a float32 number."""
 LABEL_BYTES = 8
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """The stem, a block, or what follows the last block; sizes are numbers for one image."""
+    """The stem, a block, or everything after the last block; sizes count numbers per image."""
 
     name: str
     input_size: int
@@ -49,12 +48,12 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """Saved for one image whatever the precision: log-probabilities and the label."""
 
     def fixed_bytes(self, number_bytes: int) -> int:
-        """What it saves whatever the batch."""
+        """Return the saved bytes that do not depend on the batch size."""
         copies = number_bytes * self.weight_size if number_bytes < FULL_BYTES else 0
         return FULL_BYTES * self.fixed_size + copies
 
     def saved_bytes(self, batch_size: int, number_bytes: int) -> int:
-        """All that it saves."""
+        """Return all saved bytes."""
         return batch_size * (number_bytes * self.saved_size + self.loss_bytes) + self.fixed_bytes(number_bytes)
 
     def recomputed_bytes(self, batch_size: int, number_bytes: int) -> int:
@@ -64,7 +63,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def saved_bytes(spec: ModelSpec, batch_size: int, *, number_bytes: int, checkpointed: bool = False) -> int:
-    """What autograd holds at the end of a forward pass and its loss.
+    """Compute the bytes autograd holds after the forward pass and the loss.
 
     Args:
         spec: The network.

@@ -1,4 +1,4 @@
-"""From a spec to a network."""
+"""Build a network from its specification."""
 
 from typing import assert_never
 
@@ -9,7 +9,7 @@ from models.resnet import HeResNet, PreActivationResNet, ResNet
 
 
 def build_model(spec: ModelSpec) -> nn.Module:
-    """The network that a spec describes, freshly initialised, in training mode, on torch's default device.
+    """Build a freshly initialised network in training mode on torch's default device.
 
     Weights come from torch's global generator: `torch.manual_seed` before the call decides them. Under
     `torch.device("meta")` nothing is allocated.

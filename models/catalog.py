@@ -1,4 +1,4 @@
-"""The networks a user may ask for: names, depths, blocks per stage. Imports no torch, builds nothing."""
+"""Catalogue of networks: names, depths, blocks per stage. Does not import torch."""
 
 import difflib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ Word = TypeVar("Word", bound=StrEnum)
 
 
 class Architecture(StrEnum):
-    """A family of networks; the depth is asked for beside it."""
+    """A family of networks of various depths."""
 
     RESNET = "resnet"
     """Four stages with shortcuts: kuangliu/pytorch-cifar's, and the report's "Res"."""
@@ -26,7 +26,7 @@ class Architecture(StrEnum):
 
 
 class Block(StrEnum):
-    """What a stage repeats."""
+    """Kind of block a stage repeats."""
 
     BASIC = "basic"
     """Two 3×3 convolutions."""
@@ -35,7 +35,7 @@ class Block(StrEnum):
 
 
 class Norm(StrEnum):
-    """What normalises the activations."""
+    """Normalisation of activations."""
 
     BATCH = "batch"
     NONE = "none"
@@ -150,7 +150,7 @@ class FieldError(ValueError):
 
 
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which network a run trains, written out in full; `model_spec` resolves a user's words into one."""
+    """Full specification of a network; `model_spec` makes one from user input."""
 
     architecture: Architecture
     depth: int
@@ -226,7 +226,7 @@ def is_residual(architecture: Architecture) -> bool:
 
 
 def counterpart(architecture: Architecture) -> Architecture | None:
-    """The architecture to hold it against, to see what the shortcut does; None where there is none.
+    """Return the architecture to compare with to see the effect of shortcuts; None if there is none.
 
     resnet and plain, he-resnet and he-plain differ by the shortcut alone and name each other. preact is held
     against plain for want of a nearer one: the two differ in the order of normalisation and convolution as well.
@@ -255,7 +255,7 @@ def model_spec(
     norm: str = "batch",
     num_classes: int = 10,
 ) -> ModelSpec:
-    """Resolve a user's words into a network.
+    """Resolve user input into a network's specification.
 
     Args:
         architecture: Name of an Architecture.
@@ -301,7 +301,7 @@ def model_spec(
 
 
 def label(spec: ModelSpec) -> str:
-    """A short name that tells a network from every other: "resnet110", "he-plain56-w8", "plain14-b1.2.2.1".
+    """Return a short unique name of a network: "resnet110", "he-plain56-w8", "plain14-b1.2.2.1".
 
     Only what differs from the catalogue's choice for the architecture and depth is named.
     """

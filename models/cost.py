@@ -1,4 +1,4 @@
-"""What a network costs, in closed form: its layers, parameters and multiply-accumulates. Imports no torch."""
+"""Layers, parameters and multiply-accumulates of a network, in closed form. Does not import torch."""
 
 from collections.abc import Iterator
 from enum import StrEnum
@@ -13,7 +13,7 @@ IMAGE_SIZE = 32
 
 
 class LayerKind(StrEnum):
-    """What a layer with weights does."""
+    """Kind of a layer with weights."""
 
     CONVOLUTION = "convolution"
     NORMALISATION = "normalisation"
