@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from engine.base.errors import DepthscopeError
 from engine.base.logs import cap_log
@@ -29,9 +30,10 @@ from engine.runs.run import TRANSITIONS, Intent, Run, RunOutcome, RunStatus
 from engine.scheduler.labels import Labelling
 from engine.scheduler.outcomes import disk_trouble, lose, rest, settle
 from engine.scheduler.placement import MemoryShort, Occupant, PlacesShort, Slots
-from engine.scheduler.recovery import Recovery, Worker
-from engine.spec.devices import Device, MemoryReading, read_memory
+from engine.scheduler.recovery import enter_run
+from engine.spec.devices import CPU, Device, MemoryReading, read_memory
 from engine.spec.settings import Settings
+from models.catalog import ModelSpec
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,19 @@ SECONDS_FOR_FILES = 0.05
 """Within which files are written before somebody else has a turn; each is made durable, which takes a disk its time."""
 
 
-class Supervisor(Recovery):
+@dataclass(slots=True)
+class Worker:
+    """A worker that lives, or did when it was last looked at."""
+
+    device: str
+    model: ModelSpec
+    first_step: int
+    """Where its run stood when we first saw it; what it needs in memory it has once the run stands further."""
+    began: float | None = None
+    """When we started it, by the monotonic clock; None of one that we have found."""
+
+
+class Supervisor:
     """Carries runs from the queue to their ends.
 
     Args:
@@ -95,6 +109,74 @@ class Supervisor(Recovery):
     @property
     def num_running(self) -> int:
         return len(self._running)
+
+    def recover(self, tell_progress: Callable[[], None] = lambda: None) -> None:
+        """Bring the index up to what the run directories say, and take over the workers that live.
+
+        Args:
+            tell_progress: Called behind each run directory that the index did not know; there may be ten thousand.
+        """
+        self.write_labels()
+        known = self.store.known_ids()
+        with self.store.built_again():
+            for path in sorted(self.home.runs.iterdir()):
+                if path.is_dir() and path.name not in known:
+                    self.enter(RunDirectory(path))
+                    tell_progress()
+        for run in self.reader.unfinished_runs():
+            if run.status is not RunStatus.RUNNING:
+                continue
+            if run.id not in self._running:
+                self._take_over(run, None)
+            if run.intent is not Intent.RUN:
+                # Acknowledged by an engine that did not live to ask the worker.
+                self._stop_asked_at[run.id] = time.monotonic()
+            if self._launcher.is_alive(self.directory(run.id)):
+                try:
+                    with self.store.transaction():
+                        self.store.add_event(run.id, "adopted", "by an engine that was started after its worker")
+                except IndexNotWritten as error:
+                    self._note_trouble(run.id, error)
+        self.tick()
+
+    def rebuild(self) -> str:
+        """Put the index aside and build it anew from the run directories; returns what the old one is called now."""
+        self.reader.close()
+        kept = self.store.begin_anew()
+        self.reader.refresh()
+        self.labelling = Labelling(self.home, self.store)
+        # Workers that live are found again by their locks.
+        self._running.clear()
+        self._ends.clear()
+        self._trouble.clear()
+        self.recover()
+        return kept.name
+
+    def enter(self, directory: RunDirectory, kind: str = "recovered", text: str = "from its run directory") -> None:
+        """Enter a run directory that the index does not know, and the event that tells of it.
+
+        One of an interrupted request or a lost database; or of another home, brought here.
+        """
+        try:
+            spec, labels = directory.read_spec(), directory.read_labels()
+        except (OSError, DepthscopeError) as error:
+            log.warning("passed over: %s", error)
+            return
+        alive = self._launcher.is_alive(directory)
+        said = enter_run(self.store, directory, spec, labels, alive=alive, kind=kind, text=text)
+        if alive:
+            self._take_over(self.reader.run(directory.id), said)
+
+    def _take_over(self, run: Run, said: Started | Resumed | None) -> None:
+        """Count the worker of another engine where it is, before anything is started beside it."""
+        self._running[run.id] = Worker(run.device or CPU.name, run.spec.model, run.step)
+        try:
+            # What its worker has written since the last engine comes before what this one has to say of it.
+            self._locate(run.id, ingest(self.store, self.directory(run.id)) or said)
+        except DatabaseUnusable:
+            raise
+        except (OSError, DepthscopeError) as error:
+            self._note_trouble(run.id, error)
 
     def tick(self) -> None:
         """Look once at every worker, and start what can be started.
