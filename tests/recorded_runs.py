@@ -12,7 +12,7 @@ from engine.index.writer import Store
 from engine.runs.directory import RunDirectory
 from engine.runs.journal import Epoch, Gradients, read_journal
 from engine.runs.launcher import LocalLauncher
-from engine.runs.run import EpochRow, GradientRow
+from engine.runs.run import GradientRow
 from engine.scheduler.supervisor import Supervisor
 from engine.spec.devices import CPU
 
@@ -33,7 +33,7 @@ def recorded_home(root: Path, *names: str) -> Home:
     return home
 
 
-def recorded_runs(name: str) -> dict[str, list[EpochRow]]:
+def recorded_runs(name: str) -> dict[str, list[Epoch]]:
     """The epochs of every recorded run of a name, by the run's own name."""
     directories = map(RunDirectory, sorted((RECORDED / name).iterdir()))
     return {one.read_labels().name: epoch_rows(one) for one in directories}
@@ -63,15 +63,15 @@ def gradient_rows(directory: RunDirectory) -> list[GradientRow]:
     ]
 
 
-def epoch_rows(directory: RunDirectory) -> list[EpochRow]:
+def epoch_rows(directory: RunDirectory) -> list[Epoch]:
     """What a run directory's journal says of its epochs, an epoch that was trained twice as it was measured last."""
-    rows: dict[int, EpochRow] = {}
+    rows: dict[int, Epoch] = {}
     for event in read_journal(directory.journal).events:
         if isinstance(event, Epoch):
-            rows[event.epoch] = EpochRow(**{name: getattr(event, name) for name in EpochRow.__struct_fields__})
+            rows[event.epoch] = event
     return [rows[epoch] for epoch in sorted(rows)]
 
 
-def first_epochs(rows: Sequence[EpochRow], num: int) -> list[EpochRow]:
+def first_epochs(rows: Sequence[Epoch], num: int) -> list[Epoch]:
     """The run as it stood after so many epochs."""
     return [row for row in rows if row.epoch <= num]

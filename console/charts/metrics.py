@@ -8,7 +8,8 @@ from enum import StrEnum
 
 from engine.base.errors import UsageError
 from engine.index.queries import Reader
-from engine.runs.run import EpochRow, GradientRow, Run, StepRow
+from engine.runs.journal import Epoch, Step
+from engine.runs.run import GradientRow, Run
 from models.catalog import Architecture
 
 EPOCHS_OF_A_CURVE = 2
@@ -21,7 +22,7 @@ class Metric:
 
     name: str
     field: str
-    """Of an EpochRow, and of a StepRow where `between_epochs`."""
+    """Of an Epoch, and of a Step where `between_epochs`."""
     title: str
     between_epochs: bool = False
     """Whether progress reports it too."""
@@ -84,8 +85,8 @@ def find_metric(name: str) -> Metric:
 class History:
     """What was measured of one run: its epochs, and its progress since the last of them."""
 
-    epochs: list[EpochRow] = field(default_factory=list)
-    steps: list[StepRow] = field(default_factory=list)
+    epochs: list[Epoch] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
     """All there is while fewer than two epochs are done, then those of the epoch under way."""
     gradients: list[GradientRow] = field(default_factory=list)
     """Of every layer, at initialisation and when they were last measured."""

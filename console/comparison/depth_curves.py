@@ -26,7 +26,7 @@ def gap_curves(
     Args:
         pairs: Shallow before deep.
         epochs: Of their runs, by id.
-        metric: A field of EpochRow, in percent.
+        metric: A field of Epoch, in percent.
         colours: In the order of the pairs.
         smoothing: Weight of the past; the raw curve stays faint behind.
     """

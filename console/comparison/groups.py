@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.analysis.paired_test import Measured
-from engine.runs.run import EpochRow, Run
+from engine.runs.journal import Epoch
+from engine.runs.run import Run
 from engine.spec.run import RunSpec
 from models import catalog
 from models.catalog import Architecture, ModelSpec
@@ -107,7 +108,7 @@ def families(groups: Sequence[Group]) -> list[list[Group]]:
     return list(found.values())
 
 
-def measured(group: Group, epochs: Mapping[str, Sequence[EpochRow]]) -> dict[int, Measured]:
+def measured(group: Group, epochs: Mapping[str, Sequence[Epoch]]) -> dict[int, Measured]:
     """What every seed of a network has shown, by seed.
 
     A run that was stopped early because it did not learn counts as far as it came: left out, it would make the network

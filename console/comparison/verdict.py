@@ -10,10 +10,11 @@ from console.comparison.groups import Group, Pair, counterpart, families, measur
 from engine.analysis.diagnosis import stem_over_head
 from engine.analysis.paired_test import Contrast, Sign, contrast, contrasts_by_epoch
 from engine.index.queries import Reader
-from engine.runs.run import EpochRow, GradientRow, Run, RunOutcome
+from engine.runs.journal import Epoch
+from engine.runs.run import GradientRow, Run, RunOutcome
 from models import catalog
 
-Epochs = Mapping[str, Sequence[EpochRow]]
+Epochs = Mapping[str, Sequence[Epoch]]
 """The epochs of each run, by its id; a run that is missing has none yet."""
 Gradients = Mapping[str, Sequence[GradientRow]]
 """The layers of each run at initialisation at least, by its id; of a run that is missing nothing was recorded."""
@@ -198,7 +199,7 @@ def stem_ratios(group: Group, gradients: Gradients) -> list[float]:
     return [ratio for ratio in ratios if ratio is not None]
 
 
-def read_epochs(reader: Reader, runs: Sequence[Run]) -> dict[str, list[EpochRow]]:
+def read_epochs(reader: Reader, runs: Sequence[Run]) -> dict[str, list[Epoch]]:
     """All epochs of some runs, by id."""
     return {run.id: reader.epochs(run.id) for run in runs}
 

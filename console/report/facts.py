@@ -11,7 +11,8 @@ from console.comparison.groups import Group, Pair, group_runs, pair_groups
 from engine.base.errors import UsageError
 from engine.index.provenance import Provenance, read_provenance
 from engine.index.queries import Reader
-from engine.runs.run import EpochRow, GradientRow, Run, RunStatus
+from engine.runs.journal import Epoch
+from engine.runs.run import GradientRow, Run, RunStatus
 from models import catalog
 
 
@@ -26,7 +27,7 @@ class Facts:
     groups: tuple[Group, ...]
     """Networks over their seeds, shallow before deep."""
     pairs: tuple[Pair, ...]
-    epochs: dict[str, list[EpochRow]]
+    epochs: dict[str, list[Epoch]]
     """By run, as are the next two."""
     gradients: dict[str, list[GradientRow]]
     provenance: dict[str, Provenance]

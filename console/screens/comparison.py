@@ -21,7 +21,8 @@ from console.screens.chart_actions import ChartActions
 from console.screens.run import say
 from console.text.formatting import clean
 from console.widgets.chart import Chart
-from engine.runs.run import EpochRow, GradientRow, Run
+from engine.runs.journal import Epoch
+from engine.runs.run import GradientRow, Run
 
 ALL = ("train-loss", "test-error")
 
@@ -93,7 +94,7 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
         # The verdict goes by all of them, also where not all are drawn.
         return [run.id for run in self.runs()]
 
-    def epochs(self) -> dict[str, list[EpochRow]]:
+    def epochs(self) -> dict[str, list[Epoch]]:
         """What was measured of every run, by id."""
         return {run.id: self.console_app.feed.history(run.id).epochs for run in self.runs()}
 

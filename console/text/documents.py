@@ -10,7 +10,8 @@ import msgspec
 from engine.analysis.diagnosis import Finding
 from engine.control.protocol import NewRun
 from engine.estimates.fitting import Verdict
-from engine.runs.run import EpochRow, EventRow, Run, StepRow
+from engine.runs.journal import Epoch, Step
+from engine.runs.run import EventRow, Run
 from models import catalog, cost
 
 
@@ -24,10 +25,15 @@ def run_document(run: Run) -> dict[str, Any]:
     }
 
 
+def row_document(row: Epoch | Step) -> dict[str, Any]:
+    """A line of the journal, without what is the journal's alone."""
+    return {name: value for name, value in msgspec.to_builtins(row).items() if name not in ("kind", "seq")}
+
+
 def run_details(
     run: Run,
-    epochs: Sequence[EpochRow],
-    steps: Sequence[StepRow],
+    epochs: Sequence[Epoch],
+    steps: Sequence[Step],
     events: Sequence[EventRow],
     findings: Sequence[Finding],
 ) -> dict[str, Any]:
@@ -35,8 +41,8 @@ def run_details(
     return {
         "run": run_document(run),
         "findings": msgspec.to_builtins(findings),
-        "epochs": msgspec.to_builtins(epochs),
-        "steps": msgspec.to_builtins(steps),
+        "epochs": [row_document(row) for row in epochs],
+        "steps": [row_document(row) for row in steps],
         "events": msgspec.to_builtins(events),
     }
 

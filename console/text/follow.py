@@ -22,7 +22,8 @@ from engine.estimates.duration import macs
 from engine.index.database import IndexLocked
 from engine.index.queries import Reader, RunUnknown
 from engine.index.reader import Version
-from engine.runs.run import EpochRow, Run, RunStatus
+from engine.runs.journal import Epoch
+from engine.runs.run import Run, RunStatus
 
 SECONDS_BETWEEN_LOOKS = 0.25
 SECONDS_BETWEEN_ENGINE_CHECKS = 2.0
@@ -185,7 +186,7 @@ def print_lines(home: Home, reader: Reader, runs: Sequence[str]) -> None:
         watch.pause()
 
 
-def epoch_line(run: Run, row: EpochRow) -> str:
+def epoch_line(run: Run, row: Epoch) -> str:
     """What one epoch measured, in a line."""
     return (
         f"{clean(run.name)}  epoch {row.epoch}/{run.spec.recipe.epochs}"

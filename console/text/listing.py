@@ -26,7 +26,8 @@ from engine.base.errors import UsageError
 from engine.base.paths import Home
 from engine.index.queries import Reader
 from engine.runs.directory import RunDirectory
-from engine.runs.run import EpochRow, EventRow, Run, RunStatus
+from engine.runs.journal import Epoch
+from engine.runs.run import EventRow, Run, RunStatus
 from engine.spec.labels import check_tag
 from models import catalog, cost
 
@@ -81,7 +82,7 @@ def queue_table(numbered: Sequence[tuple[int | None, Run]]) -> str:
 
 def run_page(
     run: Run,
-    epochs: Sequence[EpochRow],
+    epochs: Sequence[Epoch],
     events: Sequence[EventRow],
     findings: Sequence[Finding] = (),
 ) -> str:
@@ -127,7 +128,7 @@ def subset_words(run: Run) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def epochs_table(epochs: Sequence[EpochRow]) -> str:
+def epochs_table(epochs: Sequence[Epoch]) -> str:
     """What was measured, a row an epoch."""
     return table(EPOCH_COLUMNS, [epoch_cells(row) for row in epochs], align=">" * len(EPOCH_COLUMNS))
 
@@ -248,7 +249,7 @@ def parse_tags(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 EPOCH_COLUMNS = ("epoch", "train loss", "train error", "test loss", "test error", "rate", "images/s", "time")
 
 
-def epoch_cells(row: EpochRow) -> list[str]:
+def epoch_cells(row: Epoch) -> list[str]:
     """One epoch, in the order of EPOCH_COLUMNS."""
     return [
         str(row.epoch),

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from console.text.formatting import UNKNOWN, clean, duration, percent
 from engine.analysis.diagnosis import diagnose, sentence
 from engine.control.queue_state import QueueState
-from engine.runs.run import DISK_FULL, NO_ACCESS, EpochRow, GradientRow, Run, RunOutcome, RunStatus
+from engine.runs.journal import Epoch
+from engine.runs.run import DISK_FULL, NO_ACCESS, GradientRow, Run, RunOutcome, RunStatus
 
 MIN_STALL_SECONDS = 60.0
 """A running run whose journal is silent for longer is shown as stalled; it is not called dead, for its lock is held."""
@@ -96,7 +97,7 @@ def seconds_left(run: Run) -> float | None:
     return None
 
 
-def remark(run: Run, epochs: Sequence[EpochRow], now: float, gradients: Sequence[GradientRow] = ()) -> str:
+def remark(run: Run, epochs: Sequence[Epoch], now: float, gradients: Sequence[GradientRow] = ()) -> str:
     """What a run's numbers say, in a sentence: what is wrong with it first.
 
     Args:
@@ -146,7 +147,7 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def test_error(row: EpochRow) -> float:
+def test_error(row: Epoch) -> float:
     return math.inf if row.test_error_percent is None else row.test_error_percent
 
 

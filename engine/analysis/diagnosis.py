@@ -14,7 +14,8 @@ from enum import StrEnum
 
 import msgspec
 
-from engine.runs.run import EpochRow, GradientRow, Run, RunOutcome
+from engine.runs.journal import Epoch
+from engine.runs.run import GradientRow, Run, RunOutcome
 
 GUESSING_SHARE = 0.01
 """A training loss less than this fraction below ln(classes) counts as no better than guessing."""
@@ -68,7 +69,7 @@ def sentence(findings: Sequence[Finding]) -> str:
     return f"{', '.join(one.symptom for one in findings)}: {'; '.join(one.evidence for one in findings)}"
 
 
-def diverged(outcome: RunOutcome | None, epochs: Sequence[EpochRow]) -> Finding | None:
+def diverged(outcome: RunOutcome | None, epochs: Sequence[Epoch]) -> Finding | None:
     """Return a finding for a loss that was not finite, in the last measured epoch or the one after it.
 
     Args:
@@ -82,7 +83,7 @@ def diverged(outcome: RunOutcome | None, epochs: Sequence[EpochRow]) -> Finding 
     return Finding(symptom=Symptom.DIVERGED, evidence=f"the loss was not finite in epoch {epoch}", epoch=epoch)
 
 
-def not_learning(epochs: Sequence[EpochRow], num_classes: int) -> Finding | None:
+def not_learning(epochs: Sequence[Epoch], num_classes: int) -> Finding | None:
     """Detect a training loss that was no better than guessing for NOT_LEARNING_EPOCHS."""
     flat = flat_epochs([row.train_loss for row in epochs], num_classes)
     if flat < NOT_LEARNING_EPOCHS:
@@ -165,7 +166,7 @@ def power(ratio: float) -> str:
     return f"{digit}e{int(exponent)}"
 
 
-def plateau(epochs: Sequence[EpochRow]) -> Finding | None:
+def plateau(epochs: Sequence[Epoch]) -> Finding | None:
     """Detect a training loss that stopped falling while the training error is still high.
 
     Source: PyTorch's ReduceLROnPlateau, with PLATEAU_SHARE as threshold.
@@ -189,7 +190,7 @@ def plateau(epochs: Sequence[EpochRow]) -> Finding | None:
     return Finding(symptom=Symptom.PLATEAU, evidence=words, epoch=epochs[-1].epoch)
 
 
-def overfitting(epochs: Sequence[EpochRow]) -> Finding | None:
+def overfitting(epochs: Sequence[Epoch]) -> Finding | None:
     """Detect a test loss that rose while the training loss kept falling.
 
     Requires that the minimum test loss of the last strip exceeds the overall minimum by OVERFITTING_RISE, and that the
@@ -214,7 +215,7 @@ def overfitting(epochs: Sequence[EpochRow]) -> Finding | None:
     return Finding(symptom=Symptom.OVERFITTING, evidence=words, epoch=rows[-1].epoch)
 
 
-def test_loss(row: EpochRow) -> float:
+def test_loss(row: Epoch) -> float:
     return math.inf if row.test_loss is None else row.test_loss
 
 
@@ -222,7 +223,7 @@ def test_loss(row: EpochRow) -> float:
 class Rule:
     """One diagnosis."""
 
-    find: Callable[[Run, Sequence[EpochRow], Sequence[GradientRow]], Finding | None]
+    find: Callable[[Run, Sequence[Epoch], Sequence[GradientRow]], Finding | None]
     unless: frozenset[Symptom] = frozenset()
     """Symptoms that this diagnosis would only repeat."""
 
@@ -240,7 +241,7 @@ RULES = (
 """Every diagnosis, most severe first."""
 
 
-def diagnose(run: Run, epochs: Sequence[EpochRow], gradients: Sequence[GradientRow] = ()) -> list[Finding]:
+def diagnose(run: Run, epochs: Sequence[Epoch], gradients: Sequence[GradientRow] = ()) -> list[Finding]:
     """Diagnose a run; returns findings, most severe first.
 
     Args:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from engine.runs.run import EpochRow
+from engine.runs.journal import Epoch
 
 SIGNIFICANCE = 0.05
 """Significance level: probability of claiming a difference that does not exist."""
@@ -32,7 +32,7 @@ class Sign(StrEnum):
 class Measured:
     """Results of one seed of a network."""
 
-    epochs: Sequence[EpochRow]
+    epochs: Sequence[Epoch]
     is_done: bool
     """Whether the run will have no further epochs."""
 
@@ -93,7 +93,7 @@ def contrast(higher: Mapping[int, Measured], lower: Mapping[int, Measured], metr
     Args:
         higher: Runs whose error is the minuend, by seed.
         lower: Runs whose error is subtracted, by seed.
-        metric: A field of EpochRow, in percent.
+        metric: A field of Epoch, in percent.
 
     Returns:
         The differences; None without a common seed that has a finite value for both.
@@ -118,21 +118,21 @@ def difference(first: Measured, second: Measured, epoch: int, metric: str) -> fl
     return None if values[0] is None or values[1] is None else values[0] - values[1]
 
 
-def at_epoch(epochs: Sequence[EpochRow], epoch: int, metric: str) -> float | None:
+def at_epoch(epochs: Sequence[Epoch], epoch: int, metric: str) -> float | None:
     """Return a metric at an epoch; None if missing or not finite."""
     value: float | None = next((getattr(row, metric) for row in reversed(epochs) if row.epoch == epoch), None)
     return value
 
 
 def contrasts_by_epoch(
-    higher: Mapping[int, Sequence[EpochRow]], lower: Mapping[int, Sequence[EpochRow]], metric: str
+    higher: Mapping[int, Sequence[Epoch]], lower: Mapping[int, Sequence[Epoch]], metric: str
 ) -> list[Contrast]:
     """Compute the paired differences at every epoch that both runs of a pair have, oldest first.
 
     Args:
         higher: Runs whose error is the minuend, by seed.
         lower: Runs whose error is subtracted, by seed.
-        metric: A field of EpochRow, in percent.
+        metric: A field of Epoch, in percent.
     """
     by_epoch: dict[int, dict[int, float]] = {}
     for seed in sorted(higher.keys() & lower.keys()):

@@ -14,17 +14,15 @@ from engine.base.errors import DepthscopeError, UsageError
 from engine.base.near_names import hint
 from engine.estimates.duration import Pace, Truth, Workload
 from engine.index.reader import IndexReader
-from engine.runs.run import EpochRow, EventRow, GradientRow, Intent, Run, RunOutcome, RunStatus, StepRow
+from engine.index.rows import kept_columns
+from engine.runs.journal import Epoch, Step
+from engine.runs.run import EventRow, GradientRow, Intent, Run, RunOutcome, RunStatus
 from engine.spec.estimate import Estimate
 from engine.spec.precision import Precision
 from engine.spec.run import RunSpec
 
-RUN_COLUMNS = (
-    "id, name, experiment, spec, status, outcome, intent, position, place, held, device, error, created_at, started_at,"
-    " finished_at, deleted_at, last_event_at, seen_at, step, total_steps, epoch, train_loss, train_error, test_loss,"
-    " test_error, best_test_error, images_per_second, seconds, synthetic, precision, device_name,"
-    " checkpoint_seconds, estimate, starred, tags, notes"
-)
+RUN_COLUMNS = ", ".join(Run.__struct_fields__)
+EPOCH_COLUMNS, STEP_COLUMNS = kept_columns(Epoch), kept_columns(Step)
 PACE_COLUMNS = "spec, precision, device_name, torch, num_threads, num_train, num_test, started_at"
 MOST_PACES = 300
 """The newest runs are history enough."""
@@ -167,25 +165,15 @@ class Reader(IndexReader):
         more = f" and {len(alive) - 5} more" if len(alive) > 5 else ""
         raise UsageError(f"{word!r} could be {len(alive)} runs: {shown}{more}; give more of the id")
 
-    def epochs(self, run: str, *, after: int = 0) -> list[EpochRow]:
+    def epochs(self, run: str, *, after: int = 0) -> list[Epoch]:
         """Epochs of a run behind one of them."""
-        rows = self._rows(
-            "SELECT epoch, step, at, train_loss, train_error, test_loss, test_error, learning_rate,"
-            " images_per_second, seconds, peak_memory FROM epochs WHERE run = ? AND epoch > ? ORDER BY epoch",
-            run,
-            after,
-        )
-        return [EpochRow(**dict(zip(EpochRow.__struct_fields__, row, strict=True))) for row in rows]
+        rows = self._rows(f"SELECT {EPOCH_COLUMNS} FROM epochs WHERE run = ? AND epoch > ? ORDER BY epoch", run, after)
+        return [Epoch(**dict(zip(EPOCH_COLUMNS.split(", "), row, strict=True))) for row in rows]
 
-    def steps(self, run: str, *, after: int = 0) -> list[StepRow]:
+    def steps(self, run: str, *, after: int = 0) -> list[Step]:
         """Progress of a run behind one of its steps."""
-        rows = self._rows(
-            "SELECT step, epoch, at, train_loss, train_error, learning_rate, images_per_second"
-            " FROM steps WHERE run = ? AND step > ? ORDER BY step",
-            run,
-            after,
-        )
-        return [StepRow(**dict(zip(StepRow.__struct_fields__, row, strict=True))) for row in rows]
+        rows = self._rows(f"SELECT {STEP_COLUMNS} FROM steps WHERE run = ? AND step > ? ORDER BY step", run, after)
+        return [Step(**dict(zip(STEP_COLUMNS.split(", "), row, strict=True))) for row in rows]
 
     def gradients(self, run: str, *, after: int = -1) -> list[GradientRow]:
         """Norms of a run's layers behind an epoch, by epoch and from the stem to the head; 0 is at initialisation."""

@@ -25,8 +25,19 @@ from engine.runs.journal import (
     StoppedEarly,
 )
 
-INSERT_STEP = "INSERT OR REPLACE INTO steps VALUES (?,?,?,?,?,?,?,?)"
-INSERT_EPOCH = "INSERT OR REPLACE INTO epochs VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
+
+def kept_columns(row: type[Step | Epoch]) -> str:
+    """The columns in which a line of a journal is kept: its fields, without the number that it has in its journal."""
+    return ", ".join(name for name in row.__struct_fields__ if name != "seq")
+
+
+def _insert(table: str, row: type[Step | Epoch]) -> str:
+    names = kept_columns(row)
+    return f"INSERT OR REPLACE INTO {table} (run, {names}) VALUES (?{',?' * len(names.split(','))})"
+
+
+INSERT_STEP = _insert("steps", Step)
+INSERT_EPOCH = _insert("epochs", Epoch)
 INSERT_GRADIENT = "INSERT OR REPLACE INTO gradients VALUES (?,?,?,?,?,?,?,?)"
 INSERT_CHECKPOINT = "INSERT OR REPLACE INTO checkpoints VALUES (?,?,?)"
 INSERT_EVENT = "INSERT INTO events (run, journal_seq, at, kind, text) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING"
@@ -39,7 +50,7 @@ LENGTHEN_LIFE = (
 )
 
 SUMS_OF_EPOCHS = (
-    "best_test_error = (SELECT min(test_error) FROM epochs WHERE run = runs.id),"
+    "best_test_error_percent = (SELECT min(test_error_percent) FROM epochs WHERE run = runs.id),"
     " seconds = (SELECT sum(seconds) FROM epochs WHERE run = runs.id)"
 )
 SUM_OF_CHECKPOINTS = "checkpoint_seconds = (SELECT sum(seconds) FROM checkpoints WHERE run = runs.id)"
@@ -92,29 +103,9 @@ def enter_lives(database: Database, run: str, events: Sequence[AnyEvent]) -> Non
 def rows_of(run: str, event: AnyEvent) -> list[tuple[str, tuple[Any, ...]]]:
     """What is inserted for a line: statements and their parameters."""
     match event:
-        case Step():
-            progress = (event.step, event.epoch, event.at, event.train_loss, event.train_error_percent)
-            return [(INSERT_STEP, (run, *progress, event.learning_rate, event.images_per_second))]
-        case Epoch():
-            return [
-                (
-                    INSERT_EPOCH,
-                    (
-                        run,
-                        event.epoch,
-                        event.step,
-                        event.at,
-                        event.train_loss,
-                        event.train_error_percent,
-                        event.test_loss,
-                        event.test_error_percent,
-                        event.learning_rate,
-                        event.images_per_second,
-                        event.seconds,
-                        event.peak_memory_bytes,
-                    ),
-                )
-            ]
+        case Step() | Epoch():
+            _, *values = msgspec.structs.astuple(event)
+            return [(INSERT_STEP if isinstance(event, Step) else INSERT_EPOCH, (run, *values))]
         case Gradients():
             return [
                 (INSERT_GRADIENT, (run, event.epoch, event.step, position, *msgspec.structs.astuple(layer)))
@@ -150,9 +141,9 @@ def columns_of(event: AnyEvent) -> dict[str, Any]:
                 "step": event.step,
                 "epoch": event.epoch,
                 "train_loss": event.train_loss,
-                "train_error": event.train_error_percent,
+                "train_error_percent": event.train_error_percent,
                 "test_loss": event.test_loss,
-                "test_error": event.test_error_percent,
+                "test_error_percent": event.test_error_percent,
                 "images_per_second": event.images_per_second,
             }
         case Started():

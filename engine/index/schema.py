@@ -1,7 +1,7 @@
 """The tables of the index. Each change of a run gives it a revision above all others, so that a console reads no more
 than what has changed since it last looked."""
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 """In PRAGMA user_version; a database of another version is put aside and built again from the run directories."""
 
 CREATE = """
@@ -31,10 +31,10 @@ CREATE TABLE runs (
   total_steps     INTEGER,
   epoch           INTEGER NOT NULL DEFAULT 0,
   train_loss      REAL,
-  train_error     REAL,
+  train_error_percent REAL,
   test_loss       REAL,
-  test_error      REAL,
-  best_test_error REAL,
+  test_error_percent REAL,
+  best_test_error_percent REAL,
   images_per_second REAL,
   seconds         REAL,
   synthetic       INTEGER NOT NULL DEFAULT 0,
@@ -67,13 +67,15 @@ CREATE TRIGGER runs_changed AFTER UPDATE ON runs BEGIN
 END;
 CREATE TABLE epochs (
   run TEXT NOT NULL, epoch INTEGER NOT NULL, step INTEGER NOT NULL, at REAL NOT NULL,
-  train_loss REAL, train_error REAL, test_loss REAL, test_error REAL,
-  learning_rate REAL NOT NULL, images_per_second REAL NOT NULL, seconds REAL NOT NULL, peak_memory INTEGER NOT NULL,
+  train_loss REAL, train_error_percent REAL, test_loss REAL, test_error_percent REAL,
+  learning_rate REAL NOT NULL, images_per_second REAL NOT NULL, seconds REAL NOT NULL,
+  peak_memory_bytes INTEGER NOT NULL,
   PRIMARY KEY (run, epoch)
 ) WITHOUT ROWID;
 CREATE TABLE steps (
   run TEXT NOT NULL, step INTEGER NOT NULL, epoch INTEGER NOT NULL, at REAL NOT NULL,
-  train_loss REAL, train_error REAL, learning_rate REAL NOT NULL, images_per_second REAL NOT NULL,
+  train_loss REAL, train_error_percent REAL, learning_rate REAL NOT NULL,
+  images_per_second REAL NOT NULL,
   PRIMARY KEY (run, step)
 ) WITHOUT ROWID;
 CREATE TABLE gradients (

@@ -147,35 +147,6 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return 0.0 if not self.total_steps else min(1.0, self.step / self.total_steps)
 
 
-class EpochRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What one epoch of one run measured."""
-
-    epoch: int
-    """Counted from 1: the number of epochs completed when it was measured."""
-    step: int
-    at: float
-    train_loss: float | None
-    train_error_percent: float | None
-    test_loss: float | None
-    test_error_percent: float | None
-    learning_rate: float
-    images_per_second: float
-    seconds: float
-    peak_memory_bytes: int
-
-
-class StepRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Progress between epochs, at most twice a second."""
-
-    step: int
-    epoch: int
-    at: float
-    train_loss: float | None
-    train_error_percent: float | None
-    learning_rate: float
-    images_per_second: float
-
-
 class GradientRow(msgspec.Struct, frozen=True, kw_only=True):
     """Norms of one layer's weight in the last step of an epoch; None stands for what was not finite."""
 

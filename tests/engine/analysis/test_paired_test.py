@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import pytest
 
 from engine.analysis.paired_test import Measured, Sign, contrast, contrasts_by_epoch
-from engine.runs.run import EpochRow
+from engine.runs.journal import Epoch
 from tests.recorded_runs import recorded_runs
 
 
-def rows(errors: Sequence[float | None]) -> list[EpochRow]:
+def rows(errors: Sequence[float | None]) -> list[Epoch]:
     """A run with these training errors, an epoch each."""
     return [
-        EpochRow(
+        Epoch(
             epoch=epoch,
             step=10 * epoch,
             at=0.0,
