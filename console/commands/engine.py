@@ -29,7 +29,7 @@ def stop(
     drain: Annotated[bool, typer.Option("--drain", help="Let running jobs finish first; start nothing else.")] = False,
 ) -> None:
     """Stop the engine; running jobs save a checkpoint and are queued."""
-    from console.text.drain import drain_and_stop, stop_with_words
+    from console.text.drain import drain_and_stop, stop_with_progress
     from engine.base.errors import UsageError
     from engine.base.paths import find_home
     from engine.index.database import DatabaseUnusable
@@ -39,7 +39,7 @@ def stop(
     if keep_training and drain:
         raise UsageError("--keep-training leaves what runs alone, --drain waits for it: one of them")
     home = find_home()
-    ended = drain_and_stop(home) if drain else stop_with_words(home, keep_training=keep_training)
+    ended = drain_and_stop(home) if drain else stop_with_progress(home, keep_training=keep_training)
     if ended is None:
         typer.echo("no engine serves")
         return

@@ -11,7 +11,7 @@ from console.planning.command_lines import train_commands
 from console.planning.estimates import Knowledge
 from console.planning.options import Asked
 from console.text.status import seconds_left
-from console.text.times import clock_words
+from console.text.times import clock_time
 from engine.base.errors import UsageError
 from engine.control.protocol import NewRun
 from engine.estimates.deadline import Job, Wish, ends, kept
@@ -159,13 +159,13 @@ def remaining_seconds(run: Run, knowledge: Knowledge, *, pessimistic: bool) -> f
 
 def outlook_lines(outlook: Outlook, planned: Sequence[NewRun]) -> list[str]:
     """What will be done, what is left out for it, and how to queue the rest."""
-    by = clock_words(outlook.until, outlook.now)
+    by = clock_time(outlook.until, outlook.now)
     lines: list[str] = []
     if outlook.num_unknown_ahead:
         lines.append(f"{outlook.num_unknown_ahead} queued without an estimate, and not counted")
     ends_known = [end for end in outlook.latest if end is not None]
     if not outlook.commands and outlook.kept:
-        latest = clock_words(max(ends_known), outlook.now)
+        latest = clock_time(max(ends_known), outlook.now)
         lines.append(f"all {len(planned)} will be done by {by}, at the latest by {latest}")
         return lines
     if not outlook.kept:

@@ -12,7 +12,7 @@ from console.planning.deadline import Outlook, outlook_document, outlook_lines
 from console.planning.estimates import Knowledge
 from console.planning.planning import judge_all
 from console.text.formatting import byte_size, count, duration, percent, table
-from console.text.times import clock_words
+from console.text.times import clock_time
 from engine.control.protocol import NewRun
 from engine.estimates.duration import Truth
 from engine.spec.estimate import Estimate, Source
@@ -26,7 +26,7 @@ def plan_page(planned: Sequence[NewRun], knowledge: Knowledge, outlook: Outlook 
     sign = "±" if unicode else "+-"
     header, align = ["run", "parameters", "MACs", "memory", "fits", "an epoch", "total", "", "from"], "<>>><>>><"
     if outlook is not None:
-        header += ["ends", f"by {clock_words(outlook.until, outlook.now)}"]
+        header += ["ends", f"by {clock_time(outlook.until, outlook.now)}"]
         align += "><"
     rows = []
     for index, (run, verdict) in enumerate(zip(planned, judge_all(knowledge.home, planned), strict=True)):
@@ -44,7 +44,7 @@ def plan_page(planned: Sequence[NewRun], knowledge: Knowledge, outlook: Outlook 
         ]
         if outlook is not None:
             end = outlook.expected[index]
-            row += ["-" if end is None else f"~{clock_words(end, outlook.now)}", outlook.word(index)]
+            row += ["-" if end is None else f"~{clock_time(end, outlook.now)}", outlook.word(index)]
         rows.append(row)
     lines = [table(header, rows, align=align), "", sum_line(planned)]
     if outlook is not None:

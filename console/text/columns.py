@@ -1,4 +1,4 @@
-"""The columns of the run table: what stands in each, how it is sorted, which go first where it is narrow."""
+"""Columns of the run table: contents, sort order, and which to drop when space is short."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from engine.runs.run import Run
 
 BAR_CELLS = 8
 NAME_CELLS = 17
-"""Least that a name takes; it gets what the other columns leave."""
+"""Minimum width of the name, which also takes whatever the other columns leave."""
 LONGEST_NAME_CELLS = 28
-"""For which other columns go."""
+"""Width up to which a long name displaces other columns."""
 SPARED_FOR_NAMES = 4
-"""Columns that are kept by no higher number than this stay where names are long."""
+"""Columns with `keep` up to this stay even when names are long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column."""
+    """A column of the run table."""
 
     key: str
     title: str
     width: int
     right: bool
     keep: int
-    """Columns with a higher number go first where there is no room."""
+    """Drop order: columns with higher numbers go first when space is short."""
     text: Callable[[Run, float, bool], str]
-    """Of a run at a time of day, in Unicode or ASCII."""
+    """Contents for a run, given the monotonic time and whether Unicode is supported."""
     order: Callable[[Run, float], float | str]
-    """What is sorted by."""
+    """Sort key."""
     shorten: Callable[[Run, int, bool], str] | None = None
-    """The text within so many cells, where what matters is not at its beginning; None cuts its end."""
+    """Shortens the text to a width if cutting its end would lose what matters; None cuts the end."""
 
     def fitted(self, run: Run, now: float, width: int, *, unicode: bool) -> str:
-        """The text of a run within so many cells."""
+        """Contents for a run, shortened to `width` cells."""
         if self.shorten is not None:
             return self.shorten(run, width, unicode)
         return cut(self.text(run, now, unicode), width, unicode=unicode)
@@ -46,13 +46,13 @@ class Column:
 
 def status_text(run: Run, now: float, unicode: bool) -> str:
     word = state(run, now)
-    # The whole word would be wider than the column.
+    # "stopped-early" is wider than the column.
     shown = "early" if run.stopped_early else word
     return f"{(SIGNS if unicode else SIGNS_IN_ASCII)[word]} {shown}"
 
 
 def known(value: float | None) -> float:
-    """Sorted behind all others where there is none."""
+    """Sort key that puts missing values last."""
     return math.inf if value is None else value
 
 
@@ -118,15 +118,15 @@ COLUMNS = (
     ),
 )
 ORDERS = ("submitted", *(column.key for column in COLUMNS))
-"""What a table may be sorted by; `submitted` is newest first."""
+"""Sort orders of the table; `submitted` is newest first."""
 
 
 def fitting(width: int, longest_name: int = NAME_CELLS) -> list[tuple[Column, int]]:
-    """The columns that fit, and their widths, with a cell between two; the name takes what is left.
+    """Choose the columns that fit, with widths; one cell separates them and the name takes the rest.
 
     Args:
-        width: Cells for all of them.
-        longest_name: Cells of the longest name, for which bar, pace and time left make room.
+        width: Cells available.
+        longest_name: Cells of the longest name; progress bar, rate and time left give way to it.
     """
     chosen = list(COLUMNS)
 
@@ -143,7 +143,7 @@ def fitting(width: int, longest_name: int = NAME_CELLS) -> list[tuple[Column, in
 
 
 def in_order(runs: list[Run], key: str, now: float, *, backwards: bool) -> list[Run]:
-    """Runs sorted by a column's key; of equals the newest first."""
+    """Sort runs by a column's key; ties put the newest first."""
     ordered = sorted(runs, key=lambda run: run.position, reverse=True)
     if key == "submitted":
         return ordered[::-1] if backwards else ordered

@@ -1,4 +1,4 @@
-"""What `--json` prints of runs and experiments: plain values, named as in the journal."""
+"""JSON documents that `--json` prints for runs and plans; fields are named as in the journal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models import catalog, cost
 
 
 def run_document(run: Run) -> dict[str, Any]:
-    """A run as the index knows it."""
+    """A run with its label and parameter count, as the index has it."""
     return {
         "network": catalog.label(run.spec.model),
         "num_parameters": cost.num_parameters(run.spec.model),
@@ -37,7 +37,7 @@ def run_details(
     events: Sequence[EventRow],
     findings: Sequence[Finding],
 ) -> dict[str, Any]:
-    """A run with everything that was measured of it."""
+    """A run with all its metrics, events and findings."""
     return {
         "run": run_document(run),
         "findings": msgspec.to_builtins(findings),
@@ -48,7 +48,7 @@ def run_details(
 
 
 def plan_document(planned: Sequence[NewRun], verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """What would be trained, with a verdict on the memory of each run."""
+    """Planned runs, each with its memory estimate and whether it fits."""
     return {
         "runs": [
             {

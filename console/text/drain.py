@@ -1,4 +1,4 @@
-"""Let what trains be finished, start nothing else, and end the engine then; said on the way, and left at any time."""
+"""Stop the engine, optionally after running jobs finish, reporting what it waits for; Ctrl-C leaves at any time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import select
 import typer
 
 from console.text.follow import EXIT_INTERRUPTED, SECONDS_BETWEEN_LOOKS
-from console.text.output import narrate, narrate_behind_ctrl_c
+from console.text.output import narrate, narrate_after_ctrl_c
 from console.text.status import counted
 from engine.base.paths import Home
 from engine.client import change, read
@@ -18,11 +18,11 @@ from engine.runs.run import RunStatus
 
 
 def drain_and_stop(home: Home) -> Greeting | None:
-    """Finish what runs and end the engine; the queue is as it was before, for the next one. None where none served.
+    """Finish running jobs, then stop the engine, leaving the queue as it was; None if no engine was running.
 
     Raises:
-        EngineUnreachable: it does not answer, or does not end.
-        typer.Exit: the user left with Ctrl-C (status 130); the queue drains on.
+        EngineUnreachable: the engine does not answer or does not stop.
+        typer.Exit: the user pressed Ctrl-C (status 130); the queue keeps draining.
     """
     greeting = launch.greet(home)
     if greeting is None and not launch.is_serving(home):
@@ -33,51 +33,51 @@ def drain_and_stop(home: Home) -> Greeting | None:
             change(home, SetQueue(state=QueueState.DRAINING))
         wait_until_drained(home)
     except KeyboardInterrupt:
-        narrate_behind_ctrl_c(
-            "left: the engine drains on and does not end; `depthscope engine stop --drain` waits again,"
-            " `depthscope queue release` starts what waits"
+        narrate_after_ctrl_c(
+            "still draining, and the engine stays up; `depthscope engine stop --drain` waits again,"
+            " `depthscope queue release` starts queued runs"
         )
         raise typer.Exit(EXIT_INTERRUPTED) from None
     return launch.stop(home, opens_queue=was_open)
 
 
 def wait_until_drained(home: Home) -> None:
-    """Return when nothing runs that is to be finished; an engine that dies meanwhile is started again."""
-    told: tuple[int, int] | None = None
+    """Wait until every run to be finished has finished; restart the engine if it dies meanwhile."""
+    shown: tuple[int, int] | None = None
     with read(home) as reader:
         while True:
             if not launch.is_serving(home):
                 launch.ensure_engine(home)
             to_finish = read_queue(home).to_finish
             unfinished = reader.unfinished_runs()
-            # One that crashed waits in the queue for a moment.
+            # A run whose worker crashed is briefly queued again.
             going = [run for run in unfinished if run.status is RunStatus.RUNNING or run.id in to_finish]
             if not going:
                 return
             now = len(going), len(unfinished) - len(going)
-            if now != told:
-                told = now
-                left = f", {counted(now[1], 'run')} stay in the queue" if now[1] else ""
-                narrate(f"waiting for {counted(now[0], 'run')} to be finished{left}; Ctrl-C leaves, and it drains on")
+            if now != shown:
+                shown = now
+                queued = f" ({now[1]} queued)" if now[1] else ""
+                narrate(f"waiting for {counted(now[0], 'run')} to finish{queued}; Ctrl-C leaves the engine draining")
             select.select([], [], [], SECONDS_BETWEEN_LOOKS)
 
 
-def stop_with_words(home: Home, *, keep_training: bool) -> Greeting | None:
-    """End the engine as `engine stop` does; what is waited for is told first. None where none served.
+def stop_with_progress(home: Home, *, keep_training: bool) -> Greeting | None:
+    """Stop the engine as `engine stop` does, first saying what it waits for; None if no engine was running.
 
     Raises:
-        EngineUnreachable: it does not answer, or does not end.
-        typer.Exit: the user left with Ctrl-C (status 130); the engine ends all the same.
+        EngineUnreachable: the engine does not answer or does not stop.
+        typer.Exit: the user pressed Ctrl-C (status 130); the engine stops all the same.
     """
     try:
         greeting = launch.greet(home)
         if greeting is not None and greeting.num_running and not keep_training:
             narrate(
-                f"waiting for {counted(greeting.num_running, 'run')} to save a checkpoint, behind the step under way;"
-                " one that has not left after 2 minutes is ended, and goes on from its last checkpoint"
+                f"waiting for {counted(greeting.num_running, 'run')} to save a checkpoint after the current step;"
+                " any still running after 2 minutes is killed and resumes from its last checkpoint"
             )
         return launch.stop(home, keep_training=keep_training)
     except KeyboardInterrupt:
         if launch.is_serving(home):
-            narrate_behind_ctrl_c("left: the engine ends by itself once every run is saved")
+            narrate_after_ctrl_c("the engine is still stopping and exits once every run is saved")
         raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -1,4 +1,4 @@
-"""The filter of runs, in the console and of `ls --where`: words, key:value pairs and comparisons; all must fit."""
+"""Run filter of the console and `ls --where`: words, key:value pairs and comparisons, all of which must match."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
 }
 MEANT = {"stopped": "cancelled, as `stop` leaves a run, or stopped-early, by its own rule"}
-"""Words that are no value, and sound like one that means something else."""
+"""Hints for invalid values that people expect to work."""
 MOST_VALUES = 6
-"""Values of a key that are named where none fits."""
+"""Values listed when no run matches a key."""
 
 Test = Callable[[Run, float], bool]
-"""Whether a run fits, at a time of the monotonic clock."""
+"""Whether a run matches, given the monotonic time."""
 
 
 class FilterError(UsageError):
-    """A filter that cannot be read.
+    """A filter with a syntax error or an unknown key or value.
 
     Args:
         reason: What is wrong.
         text: The filter.
-        at: Index of the character where it is wrong; len(text) where something is missing at the end.
+        at: Index of the offending character; len(text) if something is missing at the end.
     """
 
     def __init__(self, reason: str, text: str, at: int) -> None:
@@ -50,14 +50,14 @@ class FilterError(UsageError):
 
 
 def parse_filter(text: str) -> Test:
-    """What a run must be to be shown: `arch:plain,he-plain depth>=56 !tag:bad test-error<10 "two words"`.
+    """Parse a filter such as `arch:plain,he-plain depth>=56 !tag:bad test-error<10 "two words"`.
 
-    A space means and, a comma or, `!` in front not; `*` at either end of a value stands for anything, and quotes keep
-    spaces and commas together. A bare word is looked for in id, name, experiment, network, status, tags and note. A
-    number that a run does not have fits nothing.
+    A space means AND, a comma OR, a leading `!` NOT. `*` at either end of a value matches anything; quotes protect
+    spaces and commas. A bare word is searched for in id, name, experiment, network, status, tags and note. A run that
+    lacks the number asked for does not match.
 
     Raises:
-        FilterError: a key or value is not known, or something is missing; the text points at the place.
+        FilterError: a key or value is unknown, or something is missing; the message points at the place.
     """
     fits, error = parse_readable(text)
     if error is not None:
@@ -66,7 +66,7 @@ def parse_filter(text: str) -> Test:
 
 
 def parse_readable(text: str) -> tuple[Test, FilterError | None]:
-    """What the terms ask for that stand before the first that cannot be read, and what is wrong with that one."""
+    """Parse as many leading terms as are valid; also return the error of the first that is not."""
     tests: list[Test] = []
     try:
         for _, test in parse_terms(text):
@@ -77,20 +77,20 @@ def parse_readable(text: str) -> tuple[Test, FilterError | None]:
 
 
 def parse_terms(text: str) -> Iterator[tuple[int, Test]]:
-    """Each term: the index where it begins, and what it asks for.
+    """Yield each term's start index and test.
 
     Raises:
-        FilterError: as `parse_filter`, once the term is reached that cannot be read.
+        FilterError: as `parse_filter`, on reaching an invalid term.
     """
     at = 0
     while (at := at + len(text[at:]) - len(text[at:].lstrip())) < len(text):
-        begin, unlike = at, text[at] == "!"
-        test, at = parse_term(text, at + unlike)
-        yield begin, partial(differs, test) if unlike else test
+        begin, negated = at, text[at] == "!"
+        test, at = parse_term(text, at + negated)
+        yield begin, partial(differs, test) if negated else test
 
 
 def parse_term(text: str, at: int) -> tuple[Test, int]:
-    """One term that begins at an index, and the index behind it."""
+    """Parse the term at an index; return its test and the index after it."""
     found = KEY.match(text, at)
     if found is None:
         check_spaces(text, at)
@@ -101,11 +101,11 @@ def parse_term(text: str, at: int) -> tuple[Test, int]:
     if key is None:
         near = difflib.get_close_matches(name, KEYS, n=1)
         hint = f"did you mean {near[0]}? Keys are" if near else "keys are"
-        raise FilterError(f"key {name!r} is not known: {hint} {', '.join(KEYS)}", text, at)
+        raise FilterError(f"unknown key {name!r}: {hint} {', '.join(KEYS)}", text, at)
     values: list[tuple[str, int]] = []
     end = found.end()
     if text[end:].strip() and text[end].isspace():
-        raise FilterError(f"{found[0]}{text[end:].split()[0]} is written without spaces", text, end)
+        raise FilterError(f"write {found[0]}{text[end:].split()[0]} without spaces", text, end)
     while True:
         begin = end
         value, end = parse_value(text, begin, stops=",")
@@ -125,12 +125,12 @@ def parse_term(text: str, at: int) -> tuple[Test, int]:
 
 
 def check_spaces(text: str, at: int) -> None:
-    """Refuse a term that begins with what stands between a key and its value, as in `depth >= 20`.
+    """Refuse a term that starts with an operator, as in `depth >= 20`.
 
     Raises:
-        FilterError: it does, and a key is before it or nothing behind it; in quotes it is a word like any other.
+        FilterError: it does, and a key precedes it or nothing follows; quoted, it is a plain word.
     """
-    # The `!` of `!=` has been taken for a not.
+    # The caller has consumed the `!` of `!=` as a negation.
     at -= text[max(0, at - 1) : at + 1] == "!="
     sign = SIGN.match(text, at)
     if sign is None:
@@ -138,63 +138,63 @@ def check_spaces(text: str, at: int) -> None:
     name = "".join(text[:at].split()[-1:]).lower().removeprefix("!")
     value = "".join(text[sign.end() :].split()[:1])
     if name in KEYS:
-        raise FilterError(f"{name}{sign[0]}{value} is written without spaces", text, at)
+        raise FilterError(f"write {name}{sign[0]}{value} without spaces", text, at)
     if sign[0] != ":" and text[sign.end() : sign.end() + 1].strip() == "":
-        raise FilterError(f"{sign[0]} stands between a key and a value, without spaces", text, at)
+        raise FilterError(f"{sign[0]} needs a key before and a value after it, without spaces", text, at)
 
 
 def parse_value(text: str, at: int, *, stops: str) -> tuple[str, int]:
-    """A value or word at an index, in quotes or up to a space or one of the stops; and the index behind it.
+    """Parse a value or word, quoted or up to a space or stop character; also return the index after it.
 
     Raises:
-        FilterError: nothing stands there, or a quote is not closed.
+        FilterError: the value is missing or a quote is not closed.
     """
     if text[at : at + 1] == '"':
         end = text.find('"', at + 1)
         if end < 0:
             raise FilterError("the quote is not closed", text, at)
         if text[end + 1 : end + 2] not in ("", " ", *stops):
-            raise FilterError("a space is missing behind the quote", text, end + 1)
+            raise FilterError("missing space after the quote", text, end + 1)
         return text[at + 1 : end], end + 1
     end = at
     while end < len(text) and not text[end].isspace() and text[end] not in stops:
         end += 1
     if end == at:
-        raise FilterError("a value is missing", text, at)
+        raise FilterError("missing value", text, at)
     return text[at:end], end
 
 
 def parse_comparison(text: str, name: str, key: Key, sign: str, values: list[tuple[str, int]], at: int) -> Test:
-    """A number that is to be above or below another.
+    """Build a test that compares a run's number with a limit.
 
     Raises:
-        FilterError: the key is no number, or there are several values.
+        FilterError: the key is not numeric, or there are several values.
     """
     if isinstance(key, Words):
-        raise FilterError(f"{name} is no number: only : and != compare it", text, at)
+        raise FilterError(f"{name} is not a number; use : or !=", text, at)
     if len(values) > 1:
-        raise FilterError(f"{sign} compares with one number", text, values[1][1])
+        raise FilterError(f"{sign} takes a single number", text, values[1][1])
     limit = parse_number(text, name, key, *values[0])
     if limit is None:
-        raise FilterError(f"{sign} compares with a number, not with *", text, values[0][1])
+        raise FilterError(f"{sign} takes a number, not *", text, values[0][1])
     return partial(compares, key, COMPARISONS[sign], limit)
 
 
 def parse_number(text: str, name: str, key: Number, value: str, at: int) -> float | None:
-    """A number with its unit; None stands for any.
+    """Parse a number with an optional unit; `*` gives None, which stands for any.
 
     Raises:
-        FilterError: it is no number, or the unit is not the key's.
+        FilterError: the value is not a number, or the key does not take its unit.
     """
     if value == "*":
         return None
     found = NUMBER.fullmatch(value)
     if found is None:
-        raise FilterError(f"{name} is a number such as {name}>=20, got {value!r}", text, at)
+        raise FilterError(f"{name} takes a number, as in {name}>=20, got {value!r}", text, at)
     number, unit = found.groups()
     if unit not in key.units:
         known = ", ".join(unit for unit in key.units if unit)
-        raise FilterError(f"{unit!r} is no unit of {name}: there are {known}", text, at + len(number))
+        raise FilterError(f"unknown unit {unit!r} for {name}: use {known}", text, at + len(number))
     return float(number) * key.units[unit]
 
 
@@ -202,18 +202,18 @@ def check_word(text: str, name: str, key: Words, value: str, at: int) -> None:
     """Refuse a value that no run can have.
 
     Raises:
-        FilterError: the key has a fixed set of values, and this is none of them.
+        FilterError: the key has a fixed set of values that does not include this one.
     """
     if key.known and not any(fits(known, value) for known in key.known):
         near = [MEANT[value]] if value in MEANT else difflib.get_close_matches(value, key.known, n=1)
-        hint = f"did you mean {near[0]}? There are" if near else "there are"
-        raise FilterError(f"{name} is never {value!r}: {hint} {', '.join(key.known)}", text, at)
+        hint = f"did you mean {near[0]}? Values are" if near else "values are"
+        raise FilterError(f"unknown {name} {value!r}: {hint} {', '.join(key.known)}", text, at)
 
 
 def why_none(text: str, runs: Sequence[Run], now: float) -> str:
-    """Why none of these runs fits a filter that can be read: what there is of the first key that none of them fits.
+    """Explain why no run matches a valid filter, by listing the values of the first key that matches none.
 
-    Empty where nothing better can be said than that none fits.
+    Empty if there is nothing helpful to add.
     """
     terms = list(parse_terms(text))
     for begin, test in terms:
@@ -221,11 +221,11 @@ def why_none(text: str, runs: Sequence[Run], now: float) -> str:
             continue
         found = KEY.match(text, begin)
         return "" if found is None else values_here(found[1].lower(), runs, now)
-    return "each part fits some, all of it none" if len(terms) > 1 else ""
+    return "each term matches some runs, but no run matches all of them" if len(terms) > 1 else ""
 
 
 def values_here(name: str, runs: Sequence[Run], now: float) -> str:
-    """What runs have of a key, in a few words; empty of a key whose values are whole sentences."""
+    """Summarise a key's values among these runs; empty for free text such as notes."""
     match KEYS[name]:
         case Words(within=True):
             return ""
@@ -236,47 +236,47 @@ def values_here(name: str, runs: Sequence[Run], now: float) -> str:
             values = " or ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
         case Number() as key:
             numbers = [number for run in runs if (number := key.look(run)) is not None]
-            # Four digits without an exponent, so that what is shown can be typed.
+            # Four digits and no exponent, so that the value shown can be typed.
             ends = dict.fromkeys(f"{float(f'{end(numbers):.4g}'):.10g}" for end in (min, max) if numbers)
             values = " to ".join(ends)
     return f"{name} here is {values}" if values else f"no run here has a {name}"
 
 
 def fits_all(tests: list[Test], run: Run, now: float) -> bool:
-    """Whether a run fits every term."""
+    """Whether a run passes every test."""
     return all(test(run, now) for test in tests)
 
 
 def differs(test: Test, run: Run, now: float) -> bool:
-    """Whether a run does not fit."""
+    """Negation of a test."""
     return not test(run, now)
 
 
 def holds(word: str, run: Run, now: float) -> bool:
-    """Whether a bare word is found anywhere."""
+    """Whether a bare word occurs in any of a run's texts."""
     texts = (run.id, run.name, run.experiment, catalog.label(run.spec.model), state(run, now), *run.tags, run.notes)
     return word in " ".join(map(clean, texts)).lower()
 
 
 def has_word(key: Words, wanted: list[str], run: Run, now: float) -> bool:
-    """Whether one of a run's words is one of those."""
+    """Whether any of a run's values matches a wanted one."""
     return any(fits(value.lower(), one) for value in key.look(run, now) for one in wanted)
 
 
 def has_number(key: Number, wanted: list[float | None], run: Run, _now: float) -> bool:
-    """Whether a run's number is one of those, or any where one of them is None."""
+    """Whether a run's number is among those wanted; None accepts any."""
     number = key.look(run)
     return number is not None and any(one is None or number == one for one in wanted)
 
 
 def compares(key: Number, comparison: Callable[[float, float], bool], limit: float, run: Run, _now: float) -> bool:
-    """Whether a run has a number on that side of the limit."""
+    """Whether a run's number satisfies the comparison with the limit."""
     number = key.look(run)
     return number is not None and comparison(number, limit)
 
 
 def fits(value: str, wanted: str) -> bool:
-    """Whether a value is what was wanted, with `*` at either end for anything."""
+    """Whether a value matches a pattern with an optional `*` at either end."""
     begin, end = wanted.endswith("*"), wanted.startswith("*")
     core = wanted.strip("*")
     if begin and end:

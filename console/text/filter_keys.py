@@ -1,4 +1,4 @@
-"""What a filter of runs can ask about: words of a run, and its numbers."""
+"""Keys of the run filter, textual and numeric."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ TIME_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_40
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A key that is compared with words."""
+    """A key with text values."""
 
     look: Callable[[Run, float], tuple[str, ...]]
-    """Of a run, at a time of the monotonic clock; one of them has to fit."""
+    """Values for a run at a monotonic time; the filter needs one of them to match."""
     known: tuple[str, ...] = ()
-    """All values that there are; empty where anything may stand there."""
+    """All valid values; empty if any text is valid."""
     within: bool = False
-    """Whether a value need only be a part of it."""
+    """Whether a substring matches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A key that is compared with numbers."""
+    """A key with numeric values."""
 
     look: Callable[[Run], float | None]
-    """None where a run has no such number (yet): it fits no comparison."""
+    """Value for a run; None, which matches no comparison, if it has none (yet)."""
     units: dict[str, float] = field(default_factory=lambda: dict(COUNT_UNITS))
-    """What may stand behind a number, and what it is worth."""
+    """Unit suffixes and their factors."""
 
 
 Key = Words | Number
@@ -43,7 +43,7 @@ Key = Words | Number
 
 @functools.lru_cache(maxsize=1024)
 def num_parameters(model: ModelSpec) -> int:
-    """Of a network; a table of a thousand runs asks at every keystroke."""
+    """Parameter count of a network, cached: a table of a thousand runs needs it at every keystroke."""
     return cost.num_parameters(model)
 
 
@@ -72,4 +72,4 @@ KEYS: dict[str, Key] = {
     "lr": Number(lambda run: run.spec.recipe.learning_rate),
     "time": Number(lambda run: run.seconds, TIME_UNITS),
 }
-"""By the word that stands before `:` or a comparison."""
+"""Keys by name, as typed before `:` or a comparison."""

@@ -1,4 +1,4 @@
-"""Watch runs until they are done: a live table on a terminal, plain lines elsewhere. Leaving never stops training."""
+"""Follow runs until they are done: a live table on a terminal, plain lines elsewhere. Leaving never stops training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from console.text.formatting import UNKNOWN, clean, duration, percent, progress_bar, supports_unicode, table
-from console.text.output import narrate, narrate_behind_ctrl_c
+from console.text.output import narrate, narrate_after_ctrl_c
 from console.text.status import last_line, left, loss, queue_sentence, rate, state
 from engine.base.errors import EngineUnreachable
 from engine.base.paths import Home
@@ -35,21 +35,21 @@ LEAST_SHARE_FOR_ETA = 0.02
 def follow_until_done(
     home: Home, runs: Sequence[str], *, name: str, quiet: bool = False, in_one_bar: bool = False
 ) -> None:
-    """Return when every run is finished or rests; the engine is started again if it is gone.
+    """Return once every run is finished or paused; restart the engine if it dies.
 
     Args:
         home: Where the runs are.
-        runs: Whole ids.
-        name: What to call them when the user leaves.
-        quiet: Say nothing on the way.
-        in_one_bar: On a terminal, show one bar for all runs together in place of a table.
+        runs: Full ids.
+        name: Argument for `depthscope follow`, suggested when the user leaves.
+        quiet: Print no progress.
+        in_one_bar: On a terminal, show one bar for all runs instead of a table.
 
     Raises:
-        RunUnknown: one of them is no longer among the runs of the home.
-        typer.Exit: the user left with Ctrl-C (status 130).
+        RunUnknown: one of them no longer exists.
+        typer.Exit: the user pressed Ctrl-C (status 130).
     """
-    if not quiet and (words := queue_sentence(read_queue(home).state)):
-        narrate(words)
+    if not quiet and (notice := queue_sentence(read_queue(home).state)):
+        narrate(notice)
     is_live = sys.stderr.isatty() and not quiet
     try:
         with read(home) as reader:
@@ -62,14 +62,14 @@ def follow_until_done(
             else:
                 print_lines(home, reader, runs)
     except KeyboardInterrupt:
-        # A live table has been drawn over what the terminal echoes of Ctrl-C.
-        behind = narrate if is_live else narrate_behind_ctrl_c
-        behind(f"stopped following; training goes on: `{f'depthscope follow {name}'.rstrip()}` watches it again")
+        # The live table overwrites the `^C` that the terminal echoes.
+        say = narrate if is_live else narrate_after_ctrl_c
+        say(f"stopped following; training continues. `{f'depthscope follow {name}'.rstrip()}` picks it up again")
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 def exit_for(runs: Sequence[Run]) -> None:
-    """Leave with status 4, and say why, unless every run succeeded."""
+    """Exit with status 4 and the reasons unless every run succeeded."""
     for run in runs:
         if run.is_finished and not run.succeeded:
             reason = f": {last_line(run.error)}" if run.error else ""
@@ -81,7 +81,7 @@ def exit_for(runs: Sequence[Run]) -> None:
 
 
 class Watch:
-    """Looks at the index when it has changed, and at the engine now and then."""
+    """Polls the index for changes and keeps the engine alive."""
 
     def __init__(self, home: Home, reader: Reader, runs: Sequence[str]) -> None:
         self._home = home
@@ -90,13 +90,13 @@ class Watch:
         self._version: Version | None = None
         self._checked_at = 0.0
         self._whole_file: tuple[int, int] | None = None
-        """An index without one of the runs which is no longer being built; None while they are known."""
+        """A complete index file that lacks one of the runs; None while all are found."""
 
     def look(self) -> list[Run] | None:
-        """The runs as they stand now, or None where nothing has changed since the last look.
+        """Return the runs, or None if nothing has changed since the last look.
 
         Raises:
-            RunUnknown: the index was built anew and one of them is not in it.
+            RunUnknown: the index was rebuilt without one of them.
         """
         self.keep_engine()
         try:
@@ -108,22 +108,22 @@ class Watch:
             self._wait_for_index(version, unknown)
             return None
         except IndexLocked:
-            # Another program has it: the next look may see more.
+            # Locked by another program; the next look may succeed.
             return None
         self._version, self._whole_file = version, None
         return found
 
     def _wait_for_index(self, version: Version, unknown: RunUnknown) -> None:
-        """Wait for an index that is being built anew, but not for what it does not have when that is done.
+        """Wait for an index that is being rebuilt; give up once it is complete and lacks a run.
 
-        An engine that builds answers nobody. So a file that stood before an answer, and still does, is whole.
+        The engine answers only after rebuilding, so a file that predates an answer and still stands is complete.
 
         Raises:
-            RunUnknown: it is, and one of the runs is not in it.
+            RunUnknown: the index is complete and lacks a run.
         """
         file, _ = version
         if file is not None and file == self._whole_file:
-            why = f"that was built anew, and {self._home.runs} has no run directory of that name"
+            why = f"it was rebuilt, and {self._home.runs} has no run directory of that name"
             raise RunUnknown(unknown.run, why) from unknown
         try:
             answered = launch.greet(self._home) is not None
@@ -132,10 +132,10 @@ class Watch:
         self._whole_file = file if answered else None
 
     def keep_engine(self) -> None:
-        """Start the engine again where it has died, asked now and then; one that was stopped ends the watch.
+        """Restart an engine that has died, checking every few seconds.
 
         Raises:
-            EngineUnreachable: somebody has stopped it.
+            EngineUnreachable: someone stopped the engine.
         """
         now = time.monotonic()
         if now - self._checked_at >= SECONDS_BETWEEN_ENGINE_CHECKS:
@@ -143,51 +143,51 @@ class Watch:
             launch.keep_engine(self._home)
 
     def pause(self) -> None:
-        """Until the next look."""
+        """Wait before the next look."""
         select.select([], [], [], SECONDS_BETWEEN_LOOKS)
 
 
 def is_done(run: Run) -> bool:
-    """Whether a run gets no further by itself."""
+    """Whether a run will make no further progress by itself."""
     return run.is_finished or (run.status is RunStatus.PAUSED and not run.waits_for_disk)
 
 
-def word(run: Run) -> str:
-    """Where a run stands; a worker that is silent is still said to run, for somebody watches it."""
+def followed_state(run: Run) -> str:
+    """State of a run, never "stalled": whoever follows it sees for themselves."""
     return state(run, -math.inf)
 
 
 def wait_for(home: Home, reader: Reader, runs: Sequence[str]) -> None:
-    """Return when all are done, without a word."""
+    """Wait silently until all are done."""
     watch = Watch(home, reader, runs)
     while (found := watch.look()) is None or not all(map(is_done, found)):
         watch.pause()
 
 
 def print_lines(home: Home, reader: Reader, runs: Sequence[str]) -> None:
-    """A line for every epoch and every change of state."""
+    """Print a line for every epoch and every change of state."""
     watch = Watch(home, reader, runs)
-    told_epoch = dict.fromkeys(runs, 0)
-    told_state: dict[str, str] = {}
+    last_epoch = dict.fromkeys(runs, 0)
+    last_state: dict[str, str] = {}
     while True:
         found = watch.look()
         for run in found or []:
-            for row in reader.epochs(run.id, after=told_epoch[run.id]):
+            for row in reader.epochs(run.id, after=last_epoch[run.id]):
                 narrate(epoch_line(run, row))
-                told_epoch[run.id] = row.epoch
-            where_it_is = word(run)
-            if told_state.get(run.id) != where_it_is:
-                told_state[run.id] = where_it_is
+                last_epoch[run.id] = row.epoch
+            now = followed_state(run)
+            if last_state.get(run.id) != now:
+                last_state[run.id] = now
                 where = f" on {run.device}" if run.status is RunStatus.RUNNING else ""
                 why = f": {last_line(run.error)}" if run.error else ""
-                narrate(f"{clean(run.name)}  {where_it_is}{where}{why}")
+                narrate(f"{clean(run.name)}  {now}{where}{why}")
         if found is not None and all(map(is_done, found)):
             return
         watch.pause()
 
 
 def epoch_line(run: Run, row: Epoch) -> str:
-    """What one epoch measured, in a line."""
+    """Metrics of one epoch in a line."""
     return (
         f"{clean(run.name)}  epoch {row.epoch}/{run.spec.recipe.epochs}"
         f"  train loss {loss(row.train_loss)}, error {percent(row.train_error_percent)}"
@@ -197,7 +197,7 @@ def epoch_line(run: Run, row: Epoch) -> str:
 
 
 def show_live(home: Home, reader: Reader, runs: Sequence[str]) -> None:
-    """A table that is redrawn when something has changed; a line for every epoch would scroll it away."""
+    """Show a table that is redrawn on changes, and nothing else: further lines would scroll it away."""
     from rich.live import Live
     from rich.text import Text
 
@@ -213,11 +213,11 @@ def show_live(home: Home, reader: Reader, runs: Sequence[str]) -> None:
 
 
 def live_table(runs: Sequence[Run], *, width: int) -> str:
-    """The runs that are followed, a row each."""
+    """Table of the followed runs, one row each."""
     rows = [
         [
             clean(run.name),
-            word(run),
+            followed_state(run),
             progress_bar(run.fraction_done, 12),
             f"{run.epoch}/{run.spec.recipe.epochs}",
             UNKNOWN if run.train_loss is None and not run.epoch else loss(run.train_loss),
@@ -227,12 +227,12 @@ def live_table(runs: Sequence[Run], *, width: int) -> str:
         ]
         for run in runs
     ]
-    header = ["run", "status", "", "epoch", "train loss", "test error", "images/s", "left"]
+    header = ["run", "status", "", "epoch", "train loss", "test error", "images/s", "ETA"]
     return table(header, rows, align="<<<>>>>>", max_width=width)
 
 
 def show_bar(home: Home, reader: Reader, runs: Sequence[str]) -> None:
-    """One bar on stderr for all runs together, at most redrawn every look, and gone when they are done."""
+    """Show one bar for all runs on stderr; it disappears when they are done."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
@@ -240,7 +240,7 @@ def show_bar(home: Home, reader: Reader, runs: Sequence[str]) -> None:
     watch, began = Watch(home, reader, runs), time.monotonic()
     found: list[Run] = []
     shown = ""
-    # Asked before, for meanwhile standard error is the bar's.
+    # Checked first, because Live replaces sys.stderr.
     unicode = supports_unicode(sys.stderr)
     with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
         while not found or not all(map(is_done, found)):
@@ -253,17 +253,17 @@ def show_bar(home: Home, reader: Reader, runs: Sequence[str]) -> None:
 
 
 def bar_line(runs: Sequence[Run], elapsed_seconds: float, *, width: int, unicode: bool) -> str:
-    """Progress of some runs in a line: a bar, how many are done, what trains now, and the time that is left.
+    """Progress of several runs in a line: bar, number done, ETA and the epochs under way.
 
     Args:
-        runs: As they stand; empty before that is known.
-        elapsed_seconds: Since they were queued.
+        runs: Current state; empty before the first look.
+        elapsed_seconds: Time since they were queued.
         width: Columns of the terminal.
-        unicode: Whether the terminal shows more than ASCII.
+        unicode: Whether the terminal supports Unicode.
     """
     share = fraction_of_work(runs)
     num_done = sum(map(is_done, runs))
-    # Before that, starting the workers is most of what has been measured.
+    # Earlier, most of the elapsed time is worker start-up.
     eta = f"ETA {duration(elapsed_seconds * (1 - share) / share)}" if share >= LEAST_SHARE_FOR_ETA else "ETA -"
     epochs = [
         f"{clean(run.name)} {run.epoch}/{run.spec.recipe.epochs}" for run in runs if run.status is RunStatus.RUNNING
@@ -273,6 +273,6 @@ def bar_line(runs: Sequence[Run], elapsed_seconds: float, *, width: int, unicode
 
 
 def fraction_of_work(runs: Sequence[Run]) -> float:
-    """How much of the training of some runs is done, each counted by its multiply-accumulates; 0 of none."""
+    """Fraction of training done, runs weighted by their multiply-accumulates; 0 without runs."""
     work = [(macs(run.spec.model) * run.spec.recipe.epochs, 1.0 if is_done(run) else run.fraction_done) for run in runs]
     return sum(size * done for size, done in work) / (sum(size for size, _ in work) or 1)

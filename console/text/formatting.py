@@ -1,4 +1,4 @@
-"""Numbers and outside text as people read them; imports nothing heavy, knows no terminal library."""
+"""Format numbers and untrusted text for people; imports nothing heavy and no terminal library."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import TextIO
 from engine.base.units import UNKNOWN as UNKNOWN
 from engine.base.units import byte_size as byte_size
 
-# Named again because amounts are read beside every other number; the engine writes them in its messages too.
+# Re-exported: amounts are formatted here like all other numbers, and in the engine's messages too.
 from engine.base.units import duration as duration
 from engine.base.units import in_three_digits
 
 ESCAPE_SEQUENCE = re.compile(
-    # A command to the terminal: CSI, a string (OSC, DCS, APC, PM, SOS) with what ends it, or a short escape.
+    # CSI, a string (OSC, DCS, APC, PM, SOS) with its terminator, or a short escape.
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
     r"|\x1b[ -/]*[0-~]"
@@ -28,10 +28,10 @@ BARS_IN_ASCII = "_.-=*#"
 
 
 def clean(text: str) -> str:
-    """Outside text as it may be printed: nothing in it moves the cursor, colours, hides or turns what is around it.
+    """Make untrusted text safe to print: it cannot move the cursor, or colour, hide or reorder other text.
 
-    Escape sequences go whole, line breaks and tabs become a space, and control characters (C0, DEL, C1), bidirectional
-    and other format characters, variation selectors, lone surrogates, private and unassigned characters go.
+    Line breaks and tabs become spaces. Removed are whole escape sequences, control characters (C0, DEL, C1),
+    bidirectional and other format characters, variation selectors, lone surrogates, private and unassigned characters.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -40,24 +40,24 @@ def clean(text: str) -> str:
 
 
 def clean_lines(text: str) -> str:
-    """Outside text of several lines as it may be printed: each as by `clean`."""
+    """Apply `clean` to each line of a text."""
     return "\n".join(map(clean, text.split("\n")))
 
 
 def is_plain(character: str) -> bool:
-    """Whether a character only shows itself."""
+    """Whether a character has no effect other than being shown."""
     return unicodedata.category(character)[0] != "C" and not (
         "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
     )
 
 
 KEPT_AT_THE_END = 3
-"""Characters of a name that is cut: -s0."""
+"""Trailing characters preserved when a name is cut: -s0."""
 LEAST_CELLS_OF_A_MIDDLE = 10
 
 
 def cells(text: str) -> int:
-    """Cells that a text takes in a terminal."""
+    """Width of a text in terminal cells."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -66,7 +66,7 @@ def cells(text: str) -> int:
 
 
 def cut(text: str, width: int, *, unicode: bool = True) -> str:
-    """Text within so many cells; an ellipsis says where it was cut."""
+    """Cut a text to a width in cells, ending in an ellipsis."""
     if cells(text) <= width:
         return text
     sign = "…" if unicode else "~"
@@ -80,7 +80,7 @@ def cut(text: str, width: int, *, unicode: bool = True) -> str:
 
 
 def cut_in_the_middle(text: str, width: int, *, unicode: bool = True) -> str:
-    """A name within so many cells, with its end, where runs differ by their seeds."""
+    """Cut a name to a width but keep its end, where the seed is."""
     if cells(text) <= width or width < LEAST_CELLS_OF_A_MIDDLE:
         return cut(text, width, unicode=unicode)
     end = text[-KEPT_AT_THE_END:]
@@ -88,7 +88,7 @@ def cut_in_the_middle(text: str, width: int, *, unicode: bool = True) -> str:
 
 
 def ago(seconds: float | None) -> str:
-    """How long something is past: just now, 5 min ago, 2 h ago, 3 d ago."""
+    """Age in words: just now, 5 min ago, 2 h ago, 3 d ago."""
     if seconds is None or not math.isfinite(seconds):
         return UNKNOWN
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
@@ -98,7 +98,7 @@ def ago(seconds: float | None) -> str:
 
 
 def count(n: float | None) -> str:
-    """A number of things in three digits: 999, 272 k, 1.73 M, 555 M, 41.2 G."""
+    """Count in three digits: 999, 272 k, 1.73 M, 555 M, 41.2 G."""
     if n is None or not math.isfinite(n):
         return UNKNOWN
     if abs(n) < 1000:
@@ -107,7 +107,7 @@ def count(n: float | None) -> str:
 
 
 def percent(value: float | None, digits: int = 2) -> str:
-    """A share that is in percent already: 8.08 %."""
+    """Format a value already in percent: 8.08 %."""
     return UNKNOWN if value is None or not math.isfinite(value) else f"{value:.{digits}f} %"
 
 
@@ -134,18 +134,18 @@ def table(
     rule: bool = False,
     unicode: bool = True,
 ) -> str:
-    """Columns of text, two spaces apart, measured in cells; outside text in it is cleaned.
+    """Align text in columns, two spaces apart and measured in cells; every text is cleaned.
 
     Args:
         header: A title for each column.
-        rows: As many texts each.
+        rows: One text for each column.
         align: "<" or ">" for each column.
-        max_width: Cells of a line; the widest columns are cut until it fits. None: as wide as need be.
+        max_width: Maximum cells of a line; the widest columns are cut to fit. None: no limit.
         rule: Draw a line under the header.
-        unicode: Whether signs other than ASCII may be added.
+        unicode: Whether to use Unicode for the rule and the ellipsis.
 
     Raises:
-        ValueError: a row or align has another number of columns than the header, which would shift what follows.
+        ValueError: a row or align differs from the header in its number of columns.
     """
     lines = [[clean(text) for text in line] for line in (header, *rows)]
     if len(align) != len(header) or any(len(line) != len(header) for line in lines):
@@ -168,7 +168,7 @@ def table(
 
 
 def narrowed(widths: list[int], room: int) -> list[int]:
-    """Widths with the widest made narrower until all are within the room, or nothing is left to take."""
+    """Shrink the widest columns until they fit the room or all are one cell wide."""
     widths = list(widths)
     while sum(widths) > room and max(widths) > 1:
         widest = max(widths)
@@ -177,28 +177,28 @@ def narrowed(widths: list[int], room: int) -> list[int]:
 
 
 def aligned(text: str, width: int, side: str) -> str:
-    """Text filled up with spaces to so many cells."""
+    """Pad a text with spaces to a width in cells."""
     space = " " * (width - cells(text))
     return space + text if side == ">" else text + space
 
 
 def progress_bar(fraction: float | None, width: int, unicode: bool = True) -> str:
-    """A bar of so many cells, full only when all is done: ▇▇▇▇▁▁."""
+    """Progress bar of a width in cells, full only at 100 %: ▇▇▇▇▁▁."""
     share = 0.0 if fraction is None or math.isnan(fraction) else min(max(fraction, 0.0), 1.0)
-    # Half a millionth of a cell makes up for the rounding of shares such as 0.29 of 100.
+    # Half a millionth of a cell absorbs rounding errors, as in 0.29 of 100.
     done = int(share * max(width, 0) + 5e-7)
     full, empty = ("▇", "▁") if unicode else ("#", ".")
     return full * done + empty * (max(width, 0) - done)
 
 
 def sparkline(values: Sequence[float], *, unicode: bool = True) -> str:
-    """A cell for each value, higher where it is greater; a space where it is not finite."""
+    """One bar for each value, higher for larger values; a space if not finite."""
     bars = BARS if unicode else BARS_IN_ASCII
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return " " * len(values)
     low, high = min(finite), max(finite)
-    # Quarters, for the distance between two floats may exceed the largest; one value is in the middle.
+    # Quarters, because the distance between two floats may overflow; a constant series sits in the middle.
     span = high / 4 - low / 4
     shares = ((value / 4 - low / 4) / span if span else 0.5 for value in values if math.isfinite(value))
     return "".join(
@@ -207,11 +207,11 @@ def sparkline(values: Sequence[float], *, unicode: bool = True) -> str:
 
 
 def supports_unicode(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether braille dots and block characters reach the reader of a stream.
+    """Whether a stream can show braille dots and block characters.
 
-    The locale decides, and the stream's encoding. Python itself sets LC_CTYPE to C.UTF-8 where the locale is C
-    (PEP 538), so beside LANG=C that says nothing. Without any locale set the encoding alone decides, as in most
-    containers. The Linux console has no braille in its font.
+    The locale and the stream's encoding decide. Python itself sets LC_CTYPE to C.UTF-8 in the C locale (PEP 538), so
+    beside LANG=C it is ignored. With no locale set, as in most containers, the encoding alone decides. The font of the
+    Linux console has no braille.
     """
     if (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "").replace("_", "") not in (
         "utf8",
@@ -228,7 +228,7 @@ def supports_unicode(stream: TextIO, environ: Mapping[str, str] = os.environ) ->
 
 
 def supports_colour(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether a stream takes ANSI colours: NO_COLOR says no, else FORCE_COLOR yes, else it must be a terminal.
+    """Whether to write ANSI colours: NO_COLOR forbids them, then FORCE_COLOR forces them, else only on a terminal.
 
     Source: no-color.org and force-color.org, in the order of CPython 3.13; FORCE_COLOR=0 forces nothing.
     """

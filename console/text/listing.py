@@ -1,4 +1,4 @@
-"""Runs as tables and pages of text."""
+"""Tables and pages of text about runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from models import catalog, cost
 
 
 def runs_table(runs: Sequence[Run]) -> str:
-    """The runs, a row each."""
+    """Table of runs, one row each."""
     now, today = time.monotonic(), time.time()
     unicode = supports_unicode(sys.stdout)
     rows = [
@@ -51,20 +51,20 @@ def runs_table(runs: Sequence[Run]) -> str:
         ]
         for run in runs
     ]
-    header = ["id", "experiment", "run", "status", "epoch", "train loss", "test error", "data", "left or since"]
+    header = ["id", "experiment", "run", "status", "epoch", "train loss", "test error", "data", "ETA / finished"]
     if not any(row[-1] for row in rows):
         return table(header, [row[:-1] for row in rows], align="<<<<>>><>")
     return table([*header, "tags and note"], rows, align="<<<<>>><><")
 
 
 def in_queue_order(unfinished: Sequence[Run]) -> list[tuple[int | None, Run]]:
-    """Running runs first, without a number; then those that wait, numbered from 1, in the order of their places."""
+    """Running runs first, unnumbered; then queued runs, numbered from 1 in queue order."""
     running: list[tuple[int | None, Run]] = [(None, run) for run in unfinished if run.status is RunStatus.RUNNING]
     return [*running, *enumerate((run for run in unfinished if run.status is RunStatus.QUEUED), 1)]
 
 
 def queue_table(numbered: Sequence[tuple[int | None, Run]]) -> str:
-    """The queue, a row a run."""
+    """Table of the queue, one row for each run."""
     now = time.monotonic()
     rows = [
         [
@@ -86,16 +86,16 @@ def run_page(
     events: Sequence[EventRow],
     findings: Sequence[Finding] = (),
 ) -> str:
-    """Everything about one run: what was asked, where it stands, its epochs and what happened to it."""
+    """Page about one run: its spec, status, epochs and events."""
     model, recipe, data = run.spec.model, run.spec.recipe, run.spec.data
-    cost_words = f"{count(cost.num_parameters(model))} parameters, {count(cost.forward_macs(model))} MACs"
-    rate_words = f"batch {recipe.batch_size}, rate {recipe.learning_rate:g} {recipe.schedule}, seed {run.spec.seed}"
+    size = f"{count(cost.num_parameters(model))} parameters, {count(cost.forward_macs(model))} MACs"
+    settings = f"batch size {recipe.batch_size}, lr {recipe.learning_rate:g}, {recipe.schedule} schedule"
     facts = [
         ("run", f"{run.id}  {clean(run.experiment)}/{clean(run.name)}"),
         ("status", state(run, time.monotonic()) + (f" on {run.device}" if run.device else "")),
-        ("network", f"{catalog.label(model)}: {cost_words}"),
-        ("data", clean(data.name) + subset_words(run) + (" (synthetic: says nothing of CIFAR)" * run.synthetic)),
-        ("recipe", f"{clean(recipe.name)}: {recipe.epochs} epochs, {rate_words}"),
+        ("network", f"{catalog.label(model)}: {size}"),
+        ("data", clean(data.name) + subset_words(run) + (" (synthetic: says nothing about CIFAR)" * run.synthetic)),
+        ("recipe", f"{clean(recipe.name)}: {recipe.epochs} epochs, {settings}, seed {run.spec.seed}"),
         ("progress", f"epoch {run.epoch}/{recipe.epochs}, step {run.step}/{run.total_steps or '?'}"),
         ("test error", percent(run.test_error_percent)),
         ("best", f"{percent(run.best_test_error_percent)} (selected on the test set: not a result)"),
@@ -119,7 +119,7 @@ def run_page(
 
 
 def subset_words(run: Run) -> str:
-    """Says that only a part of the data is used."""
+    """Size of the subset in parentheses; empty if all data is used."""
     parts = [
         f"{num} {kind} images"
         for num, kind in ((run.spec.data.train_images, "training"), (run.spec.data.test_images, "test"))
@@ -129,21 +129,21 @@ def subset_words(run: Run) -> str:
 
 
 def epochs_table(epochs: Sequence[Epoch]) -> str:
-    """What was measured, a row an epoch."""
+    """Table of metrics, one row for each epoch."""
     return table(EPOCH_COLUMNS, [epoch_cells(row) for row in epochs], align=">" * len(EPOCH_COLUMNS))
 
 
 def event_line(event: EventRow) -> str:
-    """When, what, and the rest of it."""
+    """Time, kind and text of an event in a line."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
     return f"{when}  {event.kind:<15}{clean(event.text)}".rstrip()
 
 
 def find_all(reader: Reader, words: Sequence[str]) -> list[Run]:
-    """The runs that words mean: each an experiment or a run; the newest experiment where nothing is said.
+    """Find the runs of each named experiment or run; without names, the newest experiment.
 
     Raises:
-        UsageError: a word means nothing, or nothing was ever trained.
+        UsageError: a name matches nothing, or there are no runs yet.
     """
     if not words:
         newest = reader.latest_experiment()
@@ -158,10 +158,10 @@ def find_all(reader: Reader, words: Sequence[str]) -> list[Run]:
 
 
 def find_experiment(reader: Reader, name: str | None) -> tuple[str, list[Run]]:
-    """The experiment of a name, and its runs; the newest where nothing is said.
+    """Find an experiment and its runs by name; without a name, the newest.
 
     Raises:
-        UsageError: there is none of that name, or nothing was ever trained.
+        UsageError: no experiment has that name, or there are no runs yet.
     """
     name = name or reader.latest_experiment()
     if name is None:
@@ -172,23 +172,23 @@ def find_experiment(reader: Reader, name: str | None) -> tuple[str, list[Run]]:
 
 
 def print_log(home: Home, reader: Reader, run: Run, *, follow: bool) -> None:
-    """Print events and the worker's own output; with `follow` what comes, until the run is done."""
-    watch, told = Watch(home, reader, [run.id]), 0
+    """Print the events and the worker's log; with `follow`, keep printing until the run is done."""
+    watch, num_printed = Watch(home, reader, [run.id]), 0
     log = RunDirectory(home.runs / run.id).log
     offset = 0
     while True:
         done = is_done(reader.run(run.id))
         events = reader.events(run.id)
-        for event in events[told:]:
+        for event in events[num_printed:]:
             print(event_line(event))
-        told = len(events)
+        num_printed = len(events)
         if log.exists():
-            # Shorter than it was: it had grown too long, and its beginning was dropped.
+            # The log is trimmed at its beginning when it grows too long.
             offset = min(offset, log.stat().st_size)
             with log.open("rb") as file:
                 file.seek(offset)
                 content = file.read()
-            # A line that is not complete yet waits for the next look.
+            # An incomplete line waits for the next look.
             complete = content if done or not follow else content[: content.rfind(b"\n") + 1]
             offset += len(complete)
             for line in complete.decode("utf-8", "replace").splitlines():
@@ -201,27 +201,27 @@ def print_log(home: Home, reader: Reader, run: Run, *, follow: bool) -> None:
 
 
 NOTE_CELLS = 40
-"""Of a note in a table; `show` has all of it."""
+"""Width of a note in a table; `show` prints it in full."""
 
 
 def star(run: Run, *, unicode: bool = True) -> str:
-    """The sign of a starred run, with a space behind it; empty of another."""
+    """Star and a space for a starred run, else empty."""
     return ("★ " if unicode else "* ") if run.starred else ""
 
 
 def tags_and_note(run: Run, *, unicode: bool = True) -> str:
-    """Tags, then the note in quotes; empty where there is neither."""
+    """Tags, then the note in quotes; empty without either."""
     note = f'"{cut(clean(run.notes), NOTE_CELLS, unicode=unicode)}"' if run.notes else ""
     return " ".join([*(f"+{clean(tag)}" for tag in run.tags), *([note] if note else [])])
 
 
 def name_and_labels(run: Run, *, unicode: bool = True) -> str:
-    """Name with star, tags and note, the most important first, so that it can be cut."""
+    """Star, name, tags and note, in this order so that the end can be cut."""
     return f"{star(run, unicode=unicode)}{clean(run.name)}  {tags_and_note(run, unicode=unicode)}".rstrip()
 
 
 def fitted_name_and_labels(run: Run, width: int, *, unicode: bool = True) -> str:
-    """The same within so many cells: tags and note go first, then the middle of the name, and its seed stays."""
+    """`name_and_labels` cut to a width: tags and note go first, then the middle of the name, never its seed."""
     name = f"{star(run, unicode=unicode)}{clean(run.name)}"
     if cells(name) > width:
         return cut_in_the_middle(name, width, unicode=unicode)
@@ -229,28 +229,28 @@ def fitted_name_and_labels(run: Run, width: int, *, unicode: bool = True) -> str
 
 
 def parse_tags(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Tags to add and to take away, from `+word` and `-word`.
+    """Parse `+tag` and `-tag` into tags to add and tags to remove.
 
     Raises:
-        UsageError: a word has no sign, cannot be a tag, or is both added and taken away.
+        UsageError: a word lacks its sign, is not a valid tag, or is both added and removed.
     """
     for word in words:
         if word[:1] not in ("+", "-"):
-            raise UsageError(f"a tag is added as +{word} and taken away as -{word}")
+            raise UsageError(f"tag {word!r} needs a sign: +{word} adds it, -{word} removes it")
         check_tag(word[1:])
     add = tuple(word[1:] for word in words if word[0] == "+")
     remove = tuple(word[1:] for word in words if word[0] == "-")
     for tag in add:
         if tag in remove:
-            raise UsageError(f"tag {tag!r} is both added and taken away")
+            raise UsageError(f"tag {tag!r} is both added and removed")
     return add, remove
 
 
-EPOCH_COLUMNS = ("epoch", "train loss", "train error", "test loss", "test error", "rate", "images/s", "time")
+EPOCH_COLUMNS = ("epoch", "train loss", "train error", "test loss", "test error", "lr", "images/s", "time")
 
 
 def epoch_cells(row: Epoch) -> list[str]:
-    """One epoch, in the order of EPOCH_COLUMNS."""
+    """Cells of an epoch, in the order of EPOCH_COLUMNS."""
     return [
         str(row.epoch),
         loss(row.train_loss),

@@ -1,4 +1,4 @@
-"""Where a run stands, in a word, a sign and a sentence; imports nothing heavy."""
+"""Status of a run as a word, a marker and a sentence; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.runs.journal import Epoch
 from engine.runs.run import DISK_FULL, NO_ACCESS, GradientRow, Run, RunOutcome, RunStatus
 
 MIN_STALL_SECONDS = 60.0
-"""A running run whose journal is silent for longer is shown as stalled; it is not called dead, for its lock is held."""
+"""Silence of the journal after which a running run shows as stalled, not dead: its lock is still held."""
 
 SIGNS = {
     "queued": "·",
@@ -49,7 +49,7 @@ SIGNS_IN_ASCII = {
 
 
 def state(run: Run, now: float) -> str:
-    """Where a run stands, in a word; now is by the monotonic clock, as `Run.seen_at`."""
+    """Status of a run as one word; `now` is on the monotonic clock, as `Run.seen_at`."""
     if run.outcome is not None:
         return run.outcome.value
     if run.status is RunStatus.RUNNING and run.seen_at is not None and now - run.seen_at > MIN_STALL_SECONDS:
@@ -65,28 +65,28 @@ def state(run: Run, now: float) -> str:
 
 
 def queue_sentence(state: QueueState) -> str:
-    """What a queue does that does not start every run in its turn; empty of one that does."""
+    """Explain a queue that is held or draining; empty if it is open."""
     match state:
         case QueueState.OPEN:
             return ""
         case QueueState.HELD:
-            return "the queue is held: what runs goes on, nothing is started until `depthscope queue release`"
+            return "Queue held: running jobs continue, nothing new starts until `depthscope queue release`"
         case QueueState.DRAINING:
-            return "the queue drains: what ran is finished, nothing else is started until `depthscope queue release`"
+            return "Draining: running jobs will finish, nothing new starts until `depthscope queue release`"
 
 
 def last_line(text: str) -> str:
-    """The line of a traceback or message that says what went wrong."""
+    """Last line of a traceback or message, the one that says what went wrong."""
     return clean(text.strip().splitlines()[-1]) if text.strip() else ""
 
 
 def loss(value: float | None) -> str:
-    """A loss, or a word where it was not finite."""
+    """Loss in four digits, or "not finite"."""
     return "not finite" if value is None else f"{value:.4g}"
 
 
 def seconds_left(run: Run) -> float | None:
-    """How long a running run still takes at the pace of its epochs so far, or of its progress before the first."""
+    """Time left of a running run, from the pace of its epochs or, in the first, from its images per second."""
     if run.status is not RunStatus.RUNNING or not run.total_steps:
         return None
     steps_left = run.total_steps - run.step
@@ -98,19 +98,17 @@ def seconds_left(run: Run) -> float | None:
 
 
 def remark(run: Run, epochs: Sequence[Epoch], now: float, gradients: Sequence[GradientRow] = ()) -> str:
-    """What a run's numbers say, in a sentence: what is wrong with it first.
+    """Sum up a run in a sentence, problems first.
 
     Args:
-        run: Of which it is said.
-        epochs: What was measured of it, oldest first; where they are missing, nothing is said to be wrong.
-        now: By the monotonic clock, as `Run.seen_at`.
-        gradients: Of its layers, where they were recorded.
+        run: Run to describe.
+        epochs: Its metrics, oldest first; without them no problem is diagnosed.
+        now: Monotonic time, as `Run.seen_at`.
+        gradients: Its layer norms, if recorded.
     """
     name = clean(run.name)
     if run.outcome in (RunOutcome.FAILED, RunOutcome.LOST):
-        return (
-            f"{name}: {run.outcome} at epoch {run.epoch}: {last_line(run.error or '') or 'its worker did not say why'}"
-        )
+        return f"{name}: {run.outcome} at epoch {run.epoch}: {last_line(run.error or '') or 'no reason recorded'}"
     wrong = sentence(diagnose(run, epochs, gradients))
     if run.outcome is RunOutcome.DIVERGED:
         return f"{name}: {wrong}"
@@ -119,14 +117,14 @@ def remark(run: Run, epochs: Sequence[Epoch], now: float, gradients: Sequence[Gr
     if run.waits_for_disk:
         return f"{name}: {last_line(run.error or '')}"
     if run.status is RunStatus.QUEUED and not run.epoch:
-        return f"{name}: {'held in the queue until it is released' if run.held else 'waits in the queue'}"
+        return f"{name}: {'held in the queue until released' if run.held else 'waiting in the queue'}"
     if run.is_starting and not run.epoch:
-        return f"{name}: its worker starts, and loads torch and the images"
+        return f"{name}: worker starting, loading torch and the images"
     if not epochs and not run.epoch:
         doing = f"{state(run, now)}, no epoch done"
         if run.status is RunStatus.RUNNING:
             share = min(1.0, run.fraction_done * run.spec.recipe.epochs)
-            doing = f"in its first epoch, {percent(100 * share, 0)} of it done" if share else "in its first epoch"
+            doing = f"first epoch, {percent(100 * share, 0)} done" if share else "first epoch"
         return f"{name}: {doing}"
     parts = [f"epoch {run.epoch} of {run.spec.recipe.epochs}" if not run.succeeded else counted(run.epoch, "epoch")]
     parts.append(f"training loss {loss(run.train_loss)}")
@@ -143,7 +141,7 @@ def remark(run: Run, epochs: Sequence[Epoch], now: float, gradients: Sequence[Gr
 
 
 def counted(number: int, thing: str) -> str:
-    """A number of things, as they are said: 1 epoch, 2 epochs."""
+    """Count with its noun: 1 epoch, 2 epochs."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
@@ -152,13 +150,13 @@ def test_error(row: Epoch) -> float:
 
 
 def rate(run: Run) -> str:
-    """Images per second of a run that is under way."""
+    """Images per second of a running run; empty otherwise."""
     if run.status is not RunStatus.RUNNING or not run.images_per_second:
         return ""
     return f"{run.images_per_second:.0f}"
 
 
 def left(run: Run) -> str:
-    """How long a running run still takes; empty where nobody knows."""
+    """Time left of a running run; empty if unknown."""
     text = duration(seconds_left(run))
     return "" if text == UNKNOWN else text

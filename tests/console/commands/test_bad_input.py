@@ -50,7 +50,7 @@ def refused(home: Any, *words: str) -> str:
         ((*TRAIN, "--memory-limit", "1MiB", "--fit-batch"), "the process alone needs"),
         (("train", "-a", "resnet", "-d", "20", "--data", "cifra10"), "cifra10"),
         (("plan", *TRAIN[1:], "--until", "25:99"), "--until must be a time such as 08:00, '2026-11-25 08:00' or +6h, got '25:99'"),  # noqa: E501
-        (("plan", *TRAIN[1:], "--until", "2020-01-01 08:00"), "--until must lie ahead, got '2020-01-01 08:00'"),
+        (("plan", *TRAIN[1:], "--until", "2020-01-01 08:00"), "--until must be in the future, got '2020-01-01 08:00'"),
         (("plan", "-a", "resnet", "-d", "19", "--data", "tiny"), "depth 19 does not exist for resnet"),
         (("show", "nothing"), "no run is called 'nothing': `depthscope ls` shows ids and names"),
         (("plot", "--metric", "los"), "metric 'los' is not known"),

@@ -112,7 +112,7 @@ def test_drain_finishes_what_runs_and_release_opens_the_queue_again(home: Any, w
     run = home.train("--epochs", "60")
     wait_until(lambda: step_of(home, run) > 0)
     behind = home.train("--epochs", "1", "--seed", "1")
-    assert "drains" in home.cli("queue", "drain")
+    assert "Draining: running jobs will finish" in home.cli("queue", "drain")
     home.kill(home.worker_pid(run))
     home.cli("engine", "stop")
     home.cli("engine", "start")

@@ -109,7 +109,7 @@ def test_who_followed_without_a_word_is_told_a_command_without_a_blank_at_its_en
     follower.send_signal(signal.SIGINT)
     _, said = follower.communicate(timeout=60)
 
-    assert said == "stopped following; training goes on: `depthscope follow` watches it again\n"
+    assert said == "stopped following; training continues. `depthscope follow` picks it up again\n"
 
 
 def test_a_dry_run_trains_nothing_and_writes_nothing(bare_home: Any):

@@ -40,11 +40,11 @@ def test_a_drained_engine_finishes_what_runs_and_starts_nothing_else(home: Any, 
     interrupted = home.start("engine", "stop", "--drain")
     wait_until(lambda: home.json("engine", "status")["engine"]["queue"] == "draining")
     assert interrupted.stderr is not None
-    assert "1 run to be finished" in interrupted.stderr.readline()
+    assert "1 run to finish" in interrupted.stderr.readline()
     interrupted.send_signal(signal.SIGINT)
     _, said = interrupted.communicate(timeout=60)
     assert interrupted.returncode == 130
-    assert "drains on" in said
+    assert "still draining" in said
     home.cli("queue", "release")
 
     said = home.cli("engine", "stop", "--drain", patience_seconds=240)

@@ -49,7 +49,7 @@ async def test_wrong_filter_key_is_named(make_app: Callable[..., ConsoleApp]):
         field.value = "s depth>"
         await pilot.pause()
         # Beneath the place itself, where there is room for that.
-        assert str(remark.content) == "        ^ a value is missing"
+        assert str(remark.content) == "        ^ missing value"
         assert (remark.content_region.x, remark.region.y) == (field.content_region.x, field.region.y + 1)
         assert len(table(app).run_ids) == 13
 

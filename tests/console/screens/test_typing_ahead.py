@@ -62,7 +62,7 @@ async def test_a_filter_typed_at_once_filters_and_does_nothing_else(make_app: Ca
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("arch:plain dpth>=30", "key 'dpth' is not known"), ("arch:plain depth>=", "a value is missing")],
+    [("arch:plain dpth>=30", "unknown key 'dpth'"), ("arch:plain depth>=", "missing value")],
 )
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_a_filter_that_cannot_be_read_stays_and_says_so(

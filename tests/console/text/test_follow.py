@@ -14,7 +14,7 @@ from console.text.formatting import duration
 from engine.runs.run import RunStatus
 from tests.terminal import Terminal, terminal_env
 
-LEFT = "stopped following; training goes on: `depthscope follow {run}` watches it again"
+LEFT = "stopped following; training continues. `depthscope follow {run}` picks it up again"
 
 
 def queue_held(home: Any, num_runs: int) -> list[str]:
@@ -29,11 +29,11 @@ def test_who_follows_a_run_that_an_index_built_anew_does_not_have_is_told_and_le
     followers = {words: home.start(*words) for words in (("follow", goes), ("wait", goes), ("follow", stays))}
     for (command, _), follower in followers.items():
         if command == "follow":
-            assert "the queue is held" in follower.stderr.readline()
+            assert "Queue held" in follower.stderr.readline()
             assert "queued" in follower.stderr.readline()
     shutil.rmtree(home.directory(goes).path)
     home.cli("engine", "rebuild")
-    told = f"depthscope: {goes} is not in the index: that was built anew, and {home.home.runs} has no run directory"
+    told = f"depthscope: {goes} is not in the index: it was rebuilt, and {home.home.runs} has no run directory"
 
     for words in (("follow", goes), ("wait", goes)):
         _, said = followers[words].communicate(timeout=60)

@@ -60,7 +60,7 @@ def test_a_starting_run_says_what_it_waits_for(tmp_path: Path):
     with Reader(home.database) as reader:
         said = remark(reader.run(id), [], time.monotonic())
 
-    assert said == "he-resnet20-s0: its worker starts, and loads torch and the images"
+    assert said == "he-resnet20-s0: worker starting, loading torch and the images"
 
 
 def test_what_is_not_known_yet_is_a_dash_in_every_column(tmp_path: Path):

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from console.text.times import clock_words, parse_until
+from console.text.times import clock_time, parse_until
 from engine.base.errors import UsageError
 
 
@@ -59,11 +59,11 @@ def test_what_is_no_time_is_named_with_what_would_be(now: datetime, word: str):
 @pytest.mark.parametrize("word", ["2026-10-24 20:59", "+0h", "+0m"])
 def test_a_time_that_has_passed_is_refused(now: datetime, word: str):
     """Nothing can be done by then."""
-    with pytest.raises(UsageError, match="must lie ahead"):
+    with pytest.raises(UsageError, match="must be in the future"):
         parse_until(word, now)
 
 
 def test_other_days_are_shown_with_their_date(now: datetime):
     """08:00 alone would be read as today's."""
-    assert clock_words(now, now) == "21:00"
-    assert clock_words(parse_until("08:00", now), now) == "2026-10-25 08:00"
+    assert clock_time(now, now) == "21:00"
+    assert clock_time(parse_until("08:00", now), now) == "2026-10-25 08:00"
