@@ -1,4 +1,4 @@
-"""Where an axis is labelled: round values that tell apart what is told apart."""
+"""Ticks and labels of axes, at round values."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 
 MULTIPLES = (1, 2, 5, 10)
 MOST_EXACT_STEPS = 2**50
-"""A range this many times smaller than its values is labelled at its ends alone: nothing between is exact."""
+"""A range this many times smaller than its values is labelled only at its ends: floats between are inexact."""
 
 
 def linear_ticks(low: float, high: float, most: int) -> list[float]:
-    """Round values from low to high, at most so many; the ends where no round value can be had."""
+    """At most `most` round values from low to high; the two ends if no round value is representable."""
     most = max(most, 2)
     raw = high / most - low / most
     if not raw > 1e-300:
@@ -19,26 +19,26 @@ def linear_ticks(low: float, high: float, most: int) -> list[float]:
     step = next((multiple * power for multiple in MULTIPLES if multiple * power >= raw), raw)
     if not math.isfinite(step) or max(abs(low), abs(high)) / step > MOST_EXACT_STEPS:
         return [low, high]
-    # Half a billionth of a step makes up for the rounding of the division.
+    # Half a billionth of a step absorbs the rounding of the division.
     first, last = math.ceil(low / step - 5e-10), math.floor(high / step + 5e-10)
     ticks = [index * step for index in range(first, last + 1)]
     return [tick for tick in ticks if math.isfinite(tick)]
 
 
 def log_ticks(low: float, high: float, most: int) -> list[float]:
-    """Decimal logarithms of round values: decades, with 2 and 5 between where there are few.
+    """Decimal logarithms of round values: decades, subdivided when there are few.
 
     Args:
         low: Decimal logarithm of the lowest value.
-        high: That of the highest.
-        most: How many fit.
+        high: Decimal logarithm of the highest value.
+        most: Maximum number of ticks.
     """
     most = max(most, 2)
     first, last = math.floor(low), math.floor(high)
     decades = list(range(math.ceil(low), last + 1))
     if len(decades) > most:
         stride = -(-len(decades) // most)
-        # Counted from 1, so that 1 itself is among them wherever it is in range.
+        # Anchored at decade 0, so that 1 gets a tick whenever it is in range.
         decades = [decade for decade in decades if decade % stride == 0]
     if len(decades) * 2 <= most:
         for parts in ((1, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 5), (1, 3)):
@@ -55,7 +55,7 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def labels(values: list[float]) -> list[str]:
-    """Numbers as short as they can be and still differ; exponents where they are very large or small."""
+    """Shortest labels that still differ, with exponents for very large or small values."""
     finite = [abs(value) for value in values if value]
     if not finite or (max(finite) < 1e6 and min(finite) >= 1e-4):
         for digits in range(6):
@@ -74,7 +74,7 @@ def labels(values: list[float]) -> list[str]:
 
 
 def log_labels(logarithms: list[float]) -> list[str]:
-    """Labels of values that are given by their decimal logarithms."""
+    """Labels of values given as decimal logarithms."""
     return [
         f"{10**logarithm:.4g}" if -4 < logarithm < 5 else exponential(power_of_ten(logarithm), 0)
         for logarithm in logarithms
@@ -82,12 +82,12 @@ def log_labels(logarithms: list[float]) -> list[str]:
 
 
 def power_of_ten(logarithm: float) -> float:
-    """Ten to a power, at most the largest float."""
+    """Power of ten, clipped to the largest float."""
     return 10.0**logarithm if logarithm < 308 else math.ldexp(1 - 2**-53, 1024)
 
 
 def exponential(value: float, digits: int) -> str:
-    """A number such as 1.5e6 or 1e-12."""
+    """Format a number as 1.5e6 or 1e-12."""
     if value == 0:
         return "0"
     mantissa, _, exponent = f"{value:.{digits}e}".partition("e")

@@ -1,4 +1,4 @@
-"""What a curve is before it is drawn: its finite parts, thinned to what the columns of a screen can show."""
+"""Prepare curves for drawing: drop what cannot be shown, decimate to the screen's columns, smooth."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Numbers = Sequence[float] | NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Finite points, in the order of x, in parts that no line joins."""
+    """Finite points sorted by x, in parts not joined by lines."""
 
     x: Floats
-    """[N], never falling."""
+    """[N], non-decreasing."""
     y: Floats
-    """[N]; the decimal logarithm where the axis is logarithmic."""
+    """[N]; decimal logarithms on a logarithmic axis."""
     starts: NDArray[np.bool_]
-    """[N], true where a part starts: no line leads to this point."""
+    """[N], true at the first point of a part."""
 
 
 def finite_curve(x: Numbers, y: Numbers, *, log_y: bool = False) -> Curve:
-    """The points that an axis can show; all others (NaN, infinity, and what has no logarithm) become gaps.
+    """Keep the points that an axis can show; others (NaN, infinity, no logarithm) become gaps.
 
     Args:
-        x: [N]; sorted here where it is not, since a curve is a function of x.
+        x: [N]; sorted here if necessary, since a curve is a function of x.
         y: [N].
         log_y: Take the decimal logarithm of y; zero and below are gaps.
     """
@@ -51,7 +51,7 @@ def finite_curve(x: Numbers, y: Numbers, *, log_y: bool = False) -> Curve:
 
 
 def fractions(values: Floats, low: float, high: float) -> Floats:
-    """Where values stand between two limits, 0 at low and 1 at high, for any finite floats with low < high."""
+    """Map values linearly to 0 at low and 1 at high, for any finite floats with low < high."""
     with np.errstate(all="ignore"):
         if not np.isfinite(high - low):
             values, low, high = values / 4, low / 4, high / 4
@@ -59,24 +59,24 @@ def fractions(values: Floats, low: float, high: float) -> Floats:
 
 
 def decimate(curve: Curve, columns: int, x_range: tuple[float, float]) -> Curve:
-    """The lowest and the highest point of every column, and the ends of the curve, in their order.
+    """Keep the lowest and highest point of every column and the curve's ends, in order.
 
-    The drawing of the result is that of the whole, for a column shows no more of it than its extremes.
+    The result draws exactly like the whole curve, since a column shows only its extremes.
 
     Args:
         curve: [N] points.
-        columns: How many can be told apart.
-        x_range: What the first and the last column stand for.
+        columns: Number of distinguishable columns.
+        x_range: Values at the first and last column.
 
     Returns:
-        At most two points for each column of each part, and two.
+        At most two points for each column of each part, plus the two ends.
     """
     size = len(curve.x)
     if size <= 2:
         return curve
     column = np.rint(fractions(curve.x, *x_range) * (columns - 1)).astype(np.int64)
     opens = curve.starts.copy()
-    opens[0] = True  # also where the curve was cut out of a longer one
+    opens[0] = True  # even if cut out of a longer curve
     opens[1:] |= column[1:] != column[:-1]
     first = np.flatnonzero(opens)
     if len(first) == size:
@@ -94,17 +94,17 @@ def decimate(curve: Curve, columns: int, x_range: tuple[float, float]) -> Curve:
 
 
 def smooth(y: Numbers, weight: float) -> Floats:
-    """Exponential moving average, corrected for its start at zero; what is not finite stays, and counts for nothing.
+    """Exponential moving average, bias-corrected; non-finite values are kept but do not enter the average.
 
     Args:
         y: [N], any unit.
-        weight: Of the past, 0 (no smoothing) <= weight < 1.
+        weight: Weight of the past, 0 (no smoothing) <= weight < 1.
 
     Returns:
         float64, [N].
 
     Raises:
-        ValueError: the weight lies outside its range, with which the average would never move or not be one.
+        ValueError: weight lies outside its range.
 
     Source: TensorBoard's scalar chart (vz_line_chart2, resmoothDataset), the correction is Adam's
     (Kingma and Ba 2015, section 3).

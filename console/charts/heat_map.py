@@ -1,7 +1,7 @@
-"""A grid of layers and epochs as text: a bar in every cell, higher and warmer where the number is larger.
+"""Draw a grid of layers and epochs as text: a bar in every cell, higher and warmer for larger values.
 
-The height of the bar alone tells the value, so that nothing is lost without colour; in ASCII a character stands for it.
-A pure function from numbers to lines, on a logarithmic scale, for gradients differ by powers of ten.
+The bar's height (in ASCII, its character) shows the value, so nothing is lost without colour. The scale is logarithmic
+because gradients differ by powers of ten.
 """
 
 from __future__ import annotations
@@ -17,46 +17,46 @@ from console.charts.legend import boxed, notice, shortened
 from console.text.formatting import BARS, BARS_IN_ASCII
 
 MOST_CELLS_A_LAYER = 6
-NOUGHT, NOT_FINITE, NOT_RECORDED = "0", "!", "?"
-HEAT_OF_A_COMMAND = (4, 12, 6, 2, 3, 11, 9, 1)
-"""Of the sixteen that every terminal theme defines, from cold to warm."""
+ZERO, NOT_FINITE, NOT_RECORDED = "0", "!", "?"
+TERMINAL_HEAT = (4, 12, 6, 2, 3, 11, 9, 1)
+"""From cold to warm, of the sixteen colours that every terminal theme defines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The range of a map on its logarithmic scale."""
+    """Range of a map on a logarithmic scale."""
 
     low: float
-    """Decimal logarithm of the smallest number above 0, or of what is below it."""
+    """Decimal logarithm of the smallest positive value, or a lower bound."""
     middle: float
-    """Of the median."""
+    """Decimal logarithm of the median."""
     high: float
 
     @classmethod
     def of(cls, values: Sequence[float | None]) -> Scale | None:
-        """The scale of numbers; None where none of them has a logarithm."""
+        """Scale of values; None if none is positive and finite."""
         found = [math.log10(value) for value in values if value is not None and 0 < value < math.inf]
         return cls(min(found), statistics.median(found), max(found)) if found else None
 
     def in_decades(self, limits: tuple[float, float] | None) -> Scale:
-        """The same from one power of ten to another, so that maps with the same limits can be held against each other.
+        """Widen to whole powers of ten, so that maps with the same limits are comparable.
 
         Args:
-            limits: Two numbers above 0 that are in the range as well; None where there are none.
+            limits: Two positive numbers to include in the range, or None.
         """
         ends = [self.low, self.high, *(map(math.log10, limits) if limits is not None else ())]
         low, high = math.floor(min(ends)), math.ceil(max(ends))
         return Scale(low, self.middle, high if high > low else low + 1)
 
     def level(self, value: float, num_levels: int) -> int:
-        """Where a number stands, 0 for the smallest; one alone is in the middle."""
+        """Level of a value, 0 for the smallest; a single value is in the middle."""
         span = self.high - self.low
         share = (math.log10(value) - self.low) / span if span > 0 else 0.5
         return min(int(share * num_levels), num_levels - 1)
 
     def outstanding(self, values: Sequence[float | None]) -> float | None:
-        """Of several numbers in one cell the one that must not be overlooked: not finite, nought, or furthest from the
-        median of the whole map on the logarithmic scale; None where nothing was recorded."""
+        """Value to show for a cell that covers several: non-finite first, then zero, then the one furthest from the
+        map's median on the logarithmic scale; None if nothing was recorded."""
         recorded = [value for value in values if value is not None]
         for special in (math.inf, 0.0):
             if special in recorded:
@@ -66,7 +66,7 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class HeatMap:
-    """A map as text, and where in it which layer and epoch are."""
+    """A map as text, with the layers and epochs of its cells."""
 
     lines: list[str]
     left: int = 0
@@ -74,12 +74,12 @@ class HeatMap:
     top: int = 0
     """Lines above its first row."""
     columns: tuple[range, ...] = ()
-    """The layers of every cell of a line, by position; several cells may show the same."""
+    """Layers, by position, of every column; several columns may show the same layer."""
     rows: tuple[range, ...] = ()
-    """The epochs of every line, by index in the grid."""
+    """Epochs, by index in the grid, of every row."""
 
     def cells_of(self, epoch: int, layer: int) -> tuple[int, int, int] | None:
-        """Line, first cell and number of cells that show a layer in an epoch, by indices; None where none do."""
+        """Line, first cell and number of cells that show a layer in an epoch; None if none do."""
         across = [column for column, shown in enumerate(self.columns) if layer in shown]
         down = [row for row, shown in enumerate(self.rows) if epoch in shown]
         if not across or not down:
@@ -87,7 +87,7 @@ class HeatMap:
         return self.top + down[0], self.left + across[0], len(across)
 
     def at(self, x: int, y: int) -> tuple[int, int] | None:
-        """Epoch and layer shown by a cell of a line, the first where there are several; None beside the map."""
+        """First epoch and layer that a cell shows; None outside the map."""
         column, row = x - self.left, y - self.top
         if not (0 <= column < len(self.columns) and 0 <= row < len(self.rows)):
             return None
@@ -106,18 +106,18 @@ def draw_heat_map(
     limits: tuple[float, float] | None = None,
     whose: str = "",
 ) -> HeatMap:
-    """Layers across and epochs down, on a scale of whole decades; the same call gives the same text.
+    """Draw layers across and epochs down, on a scale of whole decades; deterministic.
 
     Args:
-        grid: What is shown.
-        width: Cells; no line is wider.
-        height: Lines; there are at most as many.
-        title: Clean text, left in the first line; the scale is beside it, or beneath where it is too long.
-        colours: Of the 256, from the smallest to the largest; None draws without.
-        unicode: Bars; without, the text is ASCII.
-        empty: What is said where there is nothing.
-        limits: Numbers above 0 between which those of other maps are as well; None scales this one by itself.
-        whose: What the scale is that of, in words; empty says nothing.
+        grid: Values to draw.
+        width: Maximum cells of a line.
+        height: Maximum lines.
+        title: Clean text for the first line; the key goes beside it, or below if too long.
+        colours: Of the 256, smallest value to largest; None draws without colour.
+        unicode: Draw bars rather than ASCII.
+        empty: Message for an empty grid.
+        limits: Positive limits shared with other maps; None scales this map by itself.
+        whose: Scope of the scale, named in the key; empty leaves it out.
     """
     bars = BARS if unicode else BARS_IN_ASCII
     scale = Scale.of([value for row in grid.values for value in row])
@@ -128,10 +128,10 @@ def draw_heat_map(
     room = width - widest - 1
     head = header(title, key(grid, scale, bars, whose), width, unicode=unicode)
     columns, rows = columns_of(len(grid.layers), room), rows_of(grid.epochs, height - len(head) - 1)
-    foot = merging_words(columns, rows)
+    foot = merge_note(columns, rows)
     if foot:
         rows = rows_of(grid.epochs, height - len(head) - 2)
-        foot = merging_words(columns, rows)
+        foot = merge_note(columns, rows)
     if room < 2 or not rows:
         return HeatMap(boxed(notice(head[:1], "too small for a map", width, height), height))
     lines = [*head, " " * (widest + 1) + stages(grid.layers, columns)]
@@ -148,7 +148,7 @@ def draw_heat_map(
 
 
 def painted(values: Sequence[float | None], scale: Scale, bars: str, colours: Sequence[int] | None) -> str:
-    """A line of cells, with a colour for each run of equal ones."""
+    """Render a line of cells, coloured once for each run of equal ones."""
     text = []
     for (character, colour), run in groupby(cell(value, scale, bars, colours) for value in values):
         cells = character * len(list(run))
@@ -157,18 +157,18 @@ def painted(values: Sequence[float | None], scale: Scale, bars: str, colours: Se
 
 
 def cell(value: float | None, scale: Scale, bars: str, colours: Sequence[int] | None) -> tuple[str, int | None]:
-    """The character of a number, and its colour."""
+    """Character and colour of a value."""
     if value is None:
         return NOT_RECORDED, None
     if not math.isfinite(value):
         return NOT_FINITE, None
     if value <= 0:
-        return NOUGHT, None
+        return ZERO, None
     return bars[scale.level(value, len(bars))], colours[scale.level(value, len(colours))] if colours else None
 
 
 def columns_of(num_layers: int, room: int) -> tuple[range, ...]:
-    """Which layers every cell shows: several cells a layer, or several layers a cell, spread evenly."""
+    """Layers of every column: several columns to a layer or several layers to a column, spread evenly."""
     if room < 1:
         return ()
     if num_layers <= room:
@@ -178,7 +178,7 @@ def columns_of(num_layers: int, room: int) -> tuple[range, ...]:
 
 
 def rows_of(epochs: Sequence[int], lines: int) -> tuple[range, ...]:
-    """Which epochs every line shows, by index; the initialisation has a line to itself."""
+    """Epochs of every row, by index; initialisation has its own row."""
     if lines < 1 or not epochs:
         return ()
     if len(epochs) <= lines:
@@ -189,20 +189,20 @@ def rows_of(epochs: Sequence[int], lines: int) -> tuple[range, ...]:
 
 
 def spread(num: int, parts: int) -> Iterator[range]:
-    """So many things in order in as many parts, as even as can be."""
+    """Split `num` indices into consecutive parts of nearly equal size."""
     for part in range(parts):
         yield range(part * num // parts, (part + 1) * num // parts)
 
 
-def merging_words(columns: Sequence[range], rows: Sequence[range]) -> str:
-    """What is to be said where a cell stands for several numbers; empty where none does."""
+def merge_note(columns: Sequence[range], rows: Sequence[range]) -> str:
+    """Note that cells cover several values; empty if none does."""
     counts = ((max(map(len, columns), default=1), "layers"), (max(map(len, rows), default=1), "epochs"))
     most = [f"{count} {what}" for count, what in counts if count > 1]
-    return f"a cell is up to {' by '.join(most)}: the value furthest from the median" if most else ""
+    return f"a cell covers up to {' by '.join(most)} and shows the value furthest from the median" if most else ""
 
 
 def key(grid: LayerGrid, scale: Scale | None, bars: str, whose: str = "") -> str:
-    """What the characters stand for: the ends of the scale and whose they are, and the signs that occur."""
+    """Key to the characters: the ends of the scale and the special signs that occur."""
     parts = []
     if scale is not None:
         kind = f"log, {whose}" if whose else "log"
@@ -210,7 +210,7 @@ def key(grid: LayerGrid, scale: Scale | None, bars: str, whose: str = "") -> str
     values = {value for row in grid.values for value in row}
     missing = sum(all(value is None for value in row) for row in grid.values)
     for sign, words, occurs in (
-        (NOUGHT, "nought", 0.0 in values),
+        (ZERO, "zero", 0.0 in values),
         (NOT_FINITE, "not finite or none", math.inf in values),
         (
             NOT_RECORDED,
@@ -224,19 +224,19 @@ def key(grid: LayerGrid, scale: Scale | None, bars: str, whose: str = "") -> str
 
 
 def header(title: str, key: str, width: int, *, unicode: bool) -> list[str]:
-    """Title and key: in one line where they fit, else in two."""
+    """Title and key on one line if they fit, else on two."""
     if len(title) + 2 + len(key) <= width:
         return [title + " " * (width - len(title) - len(key)) + key]
     return [shortened(title, width, unicode=unicode), shortened(key, width, unicode=unicode)]
 
 
 def stages(layers: Sequence[str], columns: Sequence[range]) -> str:
-    """The names of stem, stages and head above their first cells, as far as there is room."""
+    """Names of stem, stages and head above their first cells, as far as space allows."""
     line = [" "] * len(columns)
     firsts: dict[str, int] = {}
     for column, shown in enumerate(columns):
         firsts.setdefault(layers[shown.start].split(".")[0], column)
-    # The head is a narrow column at the end: its name ends with it.
+    # The head is the last, narrow column, so its name is right-aligned.
     firsts["head"] = max(len(columns) - len("head"), 0)
     for name, column in sorted(firsts.items(), key=lambda item: (item[0] != "head", item[0] == "stem", -item[1])):
         end = column + len(name)

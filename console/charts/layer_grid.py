@@ -1,4 +1,4 @@
-"""What was measured of layers, by epoch: which numbers there are, and a grid of one of them; imports nothing heavy."""
+"""Layer metrics by epoch: the quantities recorded and a grid of one of them; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enum import Enum
 from engine.runs.run import GradientRow
 
 OF_ALL_RUNS, OF_THIS_RUN = "all runs", "this run"
-"""Whose the scale of a map is: of the whole experiment, or not."""
+"""Scope of a map's scale: the whole experiment or a single run."""
 
 
 class Quantity(Enum):
@@ -26,7 +26,7 @@ class Quantity(Enum):
         self.words = words
 
     def next(self) -> Quantity:
-        """The one behind it, and behind the last the first."""
+        """Next quantity, wrapping around."""
         all_of_them = list(Quantity)
         return all_of_them[(all_of_them.index(self) + 1) % len(all_of_them)]
 
@@ -39,15 +39,15 @@ class LayerGrid:
     """One quantity of every layer in every epoch."""
 
     epochs: list[int]
-    """Rising by one, 0 at initialisation; without gap, for a gap is a row of None."""
+    """Consecutive, 0 at initialisation; an epoch without a record has a row of None."""
     layers: list[str]
-    """From the stem to the head."""
+    """Names from stem to head."""
     values: list[list[float | None]]
-    """[epochs][layers]; infinity where a number was not finite or there was none, None where nothing was recorded."""
+    """[epochs][layers]; infinity if a value was null or not finite, None if nothing was recorded."""
 
 
 def layer_grid(rows: Sequence[GradientRow], quantity: Quantity) -> LayerGrid:
-    """The grid of what was recorded; an epoch without a record between others is there, and empty."""
+    """Arrange recorded rows in a grid; epochs missing in between become rows of None."""
     if not rows:
         return LayerGrid([], [], [])
     num_layers = max(row.position for row in rows) + 1
@@ -63,12 +63,12 @@ def layer_grid(rows: Sequence[GradientRow], quantity: Quantity) -> LayerGrid:
 
 
 def epoch_name(epoch: int) -> str:
-    """How a row is labelled."""
+    """Label of an epoch's row."""
     return "init" if epoch == 0 else str(epoch)
 
 
 def reading(rows: Sequence[GradientRow], epoch: int, position: int) -> str:
-    """What was measured of one layer in one epoch, in words."""
+    """Describe the norms of one layer in one epoch."""
     for row in rows:
         if row.epoch == epoch and row.position == position:
             when = epoch_name(epoch) if epoch == 0 else f"epoch {epoch}"
@@ -78,7 +78,7 @@ def reading(rows: Sequence[GradientRow], epoch: int, position: int) -> str:
 
 
 def figure(value: float | None) -> str:
-    """A norm in three digits: 3.21, 4.5e-12."""
+    """Format a norm in three digits: 3.21, 4.5e-12."""
     if value is None or not math.isfinite(value):
         return "not finite"
     if value == 0 or 1e-3 <= value < 1e4:

@@ -1,4 +1,4 @@
-"""Layers for a command's output: a map of one run by epoch, or several networks as they were initialised."""
+"""Layer charts for stdout: a map of one run by epoch, or a profile of several runs at initialisation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from console.charts.heat_map import HEAT_OF_A_COMMAND, Scale, columns_of, draw_heat_map, key, painted
+from console.charts.heat_map import TERMINAL_HEAT, Scale, columns_of, draw_heat_map, key, painted
 from console.charts.layer_grid import OF_ALL_RUNS, LayerGrid, Quantity, figure, layer_grid
 from console.charts.overlay import MAX_LINES
 from console.text.formatting import BARS, BARS_IN_ASCII, UNKNOWN, clean, supports_colour, supports_unicode, table
@@ -22,21 +22,19 @@ LEAST_PROFILE = 10
 def layers_text(
     reader: Reader, runs: Sequence[Run], quantity: Quantity, *, width: int | None = None, height: int | None = None
 ) -> str:
-    """Layers of runs for standard output; None takes the terminal's size, and 80x24 where there is none.
+    """Layer chart for stdout; None takes the terminal's size, or 80x24 without a terminal.
 
     Raises:
-        UsageError: nothing was recorded of any of the runs.
+        UsageError: none of the runs has recorded gradients.
     """
     size = shutil.get_terminal_size()
     width, lines = width or size.columns, height or min(size.lines - 2, MAX_LINES)
     rows = {run.id: reader.gradients(run.id) for run in runs}
     if not any(rows.values()):
-        raise UsageError(f"no gradients are recorded of {names(runs)}: the first come with the first step of a run")
+        raise UsageError(f"no gradients recorded for {names(runs)} yet; a run records them from its first step")
     unicode, colour = supports_unicode(sys.stdout), supports_colour(sys.stdout)
     if len(runs) > 1:
-        return profiles(
-            runs, rows, quantity, width=width, colours=HEAT_OF_A_COMMAND if colour else None, unicode=unicode
-        )
+        return profiles(runs, rows, quantity, width=width, colours=TERMINAL_HEAT if colour else None, unicode=unicode)
     (run,) = runs
     title = f"{clean(run.name)}: {quantity.words.lower()} by layer and epoch"
     return "\n".join(
@@ -45,7 +43,7 @@ def layers_text(
             width=width,
             height=lines,
             title=title if unicode else title.encode("ascii", "replace").decode(),
-            colours=HEAT_OF_A_COMMAND if colour else None,
+            colours=TERMINAL_HEAT if colour else None,
             unicode=unicode,
             limits=reader.layer_ranges(run.experiment).get(quantity.field),
             whose=OF_ALL_RUNS,
@@ -62,14 +60,14 @@ def profiles(
     colours: Sequence[int] | None,
     unicode: bool,
 ) -> str:
-    """Every run's layers as it was initialised in a line, on one scale; a run without a record says so.
+    """Draw the layers of each run at initialisation, one line for each run, on a common scale.
 
     Args:
         runs: In the order of their lines.
-        rows: What was recorded of them, by id.
-        quantity: What is shown.
+        rows: Recorded norms by run id; a run without any shows "not recorded".
+        quantity: Quantity to draw.
         width: Cells.
-        colours: Of the 256, from the smallest to the largest; None draws without.
+        colours: Of the 256, smallest value to largest; None draws without colour.
         unicode: Bars rather than ASCII.
     """
     bars = BARS if unicode else BARS_IN_ASCII
@@ -95,12 +93,12 @@ def profiles(
         lines.append(f"{text.ljust(beside)}{line}".rstrip())
     most = max((len(part) for values in shown if values for part in columns_of(len(values), room)), default=1)
     if most > 1:
-        lines.append(f"a cell is up to {most} layers: the one furthest from the median")
+        lines.append(f"a cell covers up to {most} layers and shows the one furthest from the median")
     return "\n".join(lines)
 
 
 def ends(values: Sequence[float | None]) -> list[str]:
-    """Stem, head, and the one over the other."""
+    """Format the stem's value, the head's, and their ratio."""
     if not values:
         return [UNKNOWN] * 3
     stem, head = values[0], values[-1]
@@ -109,13 +107,13 @@ def ends(values: Sequence[float | None]) -> list[str]:
 
 
 def names(runs: Sequence[Run]) -> str:
-    """The first few of them."""
+    """Names of the first three runs and how many more there are."""
     shown = ", ".join(clean(run.name) for run in runs[:3])
     return f"{shown} and {len(runs) - 3} more" if len(runs) > 3 else shown
 
 
 def layers_document(reader: Reader, runs: Sequence[Run], quantity: Quantity) -> dict[str, Any]:
-    """What was measured of layers for programs: null where a number was not finite."""
+    """JSON document of layer metrics; non-finite values are null."""
     return {
         "metric": quantity.metric,
         "runs": [layers_of_run(run, reader.gradients(run.id)) for run in runs],
@@ -123,7 +121,7 @@ def layers_document(reader: Reader, runs: Sequence[Run], quantity: Quantity) -> 
 
 
 def layers_of_run(run: Run, rows: Sequence[GradientRow]) -> dict[str, Any]:
-    """Names once, and every quantity by epoch."""
+    """Layer names of a run, and every quantity by epoch."""
     epochs: dict[int, list[GradientRow]] = {}
     for row in rows:
         epochs.setdefault(row.epoch, []).append(row)

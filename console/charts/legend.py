@@ -1,4 +1,4 @@
-"""What stands around the curves of a chart: title, legend, axes, and what is said where there is nothing to draw."""
+"""Surroundings of a chart's curves: title, legend, axes, and the notice shown when there is nothing to draw."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ ASCII_MARKERS = {
 }
 FRAME_IN_ASCII = str.maketrans("─│┌┐└┘├┤┬┴┼", "-|+++++++++")
 ROWS_A_LEGEND_ROW = 6
-"""A legend takes at most one row for so many of the chart: curves before names."""
+"""Chart rows for each row of legend allowed: curves matter more than names."""
 ROWS_A_TICK = 3
 LEAST_TICKS = 3
-"""Up a linear axis, closer together if need be: from fewer no scale is read."""
+"""Minimum on a linear y axis, even if they crowd: fewer do not show a scale."""
 ROWS_A_LOG_TICK = 2
-"""Fewer, for only some of the round values are logarithms of round values."""
+"""Denser than linear ticks, since some candidates are dropped as not round."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of a legend."""
+    """One entry of a legend."""
 
     marker: str
     label: str
@@ -58,10 +58,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Where an axis is labelled."""
+    """Positions and labels of an axis's ticks."""
 
     cells: list[int]
-    """Column or row, 0 at the left or the bottom, rising."""
+    """Columns from the left or rows from the bottom, ascending."""
     labels: list[str]
 
     @property
@@ -70,32 +70,32 @@ class Axis:
 
 
 def outside(text: str, *, unicode: bool) -> str:
-    """Text from outside as it may be drawn."""
+    """Make untrusted text safe to draw."""
     text = clean(text).strip()
     return text if unicode else text.encode("ascii", "replace").decode()
 
 
 def ascii_marker(marker: str, index: int) -> str:
-    """A marker's likeness, or a letter by position where it has none."""
+    """ASCII stand-in for a marker, or a letter by position if it has none."""
     return marker if marker.isascii() else ASCII_MARKERS.get(marker, chr(ord("a") + index % 26))
 
 
 def shortened(text: str, width: int, *, unicode: bool) -> str:
-    """Text within so many cells, with a sign where it was cut."""
+    """Cut a text to a width in cells, marking the cut."""
     if cell_len(text) <= width:
         return text
     return set_cell_size(text, width - 1).rstrip() + ("…" if unicode else "~") if width > 0 else ""
 
 
 def heading(title: str, entries: Sequence[Entry], width: int, height: int, *, unicode: bool) -> list[str]:
-    """Title and legend: in one line where they fit, else the legend in lines beneath.
+    """Lay out title and legend: on one line if they fit, else the legend below.
 
     Args:
         title: Clean text.
-        entries: Of the legend; those that find no room are counted in the title.
+        entries: Legend entries; those that do not fit are counted in the title.
         width: Cells.
         height: Lines of the whole chart.
-        unicode: Whether the sign of a cut may be other than ASCII.
+        unicode: Whether to mark cuts with an ellipsis rather than ASCII.
     """
     rows = pack(entries, width)
     if len(rows) == 1 and cell_len(title) + 3 + row_cells(rows[0]) <= width:
@@ -109,7 +109,7 @@ def heading(title: str, entries: Sequence[Entry], width: int, height: int, *, un
 
 
 def pack(entries: Sequence[Entry], width: int) -> list[list[Entry]]:
-    """Entries in rows of at most so many cells; one that is wider than a row is left out."""
+    """Pack entries into rows of a width; an entry wider than a row is left out."""
     rows: list[list[Entry]] = []
     for entry in entries:
         if entry.cells > width:
@@ -122,29 +122,29 @@ def pack(entries: Sequence[Entry], width: int) -> list[list[Entry]]:
 
 
 def row_cells(row: Sequence[Entry]) -> int:
-    """Cells of a row of a legend."""
+    """Width of a legend row in cells."""
     return sum(entry.cells + 2 for entry in row) - 2
 
 
 def row_text(row: Sequence[Entry]) -> str:
-    """A row of a legend."""
+    """Text of a legend row."""
     return "  ".join(map(str, row))
 
 
 def notice(head: list[str], why: str, width: int, height: int) -> list[str]:
-    """The heading, and in the middle what there is to say instead of a chart."""
+    """Heading with a centred message in place of a chart."""
     head = head[: max(height - 1, 0)]
     above = max((height - len(head) - 1) // 2, 0)
     return [*head, *[""] * above, why[:width].center(width).rstrip()]
 
 
 def boxed(lines: list[str], height: int) -> list[str]:
-    """Exactly so many lines."""
+    """Pad or cut to `height` lines."""
     return [*lines, *[""] * height][:height]
 
 
 def y_axis(limits: tuple[float, float], rows: int, *, log: bool) -> Axis:
-    """Round values up the left side; the limits are logarithms where the axis is logarithmic."""
+    """Ticks of the y axis at round values; `limits` are decimal logarithms if `log`."""
     most = max(rows // (ROWS_A_LOG_TICK if log else ROWS_A_TICK), 2)
     if log:
         values = axes.log_ticks(*limits, most)
@@ -160,7 +160,7 @@ def y_axis(limits: tuple[float, float], rows: int, *, log: bool) -> Axis:
 
 
 def x_axis(limits: tuple[float, float], columns: int) -> Axis:
-    """Round values along the bottom, as many as stand apart from each other."""
+    """Ticks of the x axis at round values, as many as keep their labels apart."""
     for most in range(max(columns // 8, 2), 1, -1):
         values = axes.linear_ticks(*limits, most)
         axis = labelled(values, axes.labels(values), limits, columns)
@@ -171,11 +171,11 @@ def x_axis(limits: tuple[float, float], columns: int) -> Axis:
 
 
 def labelled(values: list[float], labels: list[str], limits: tuple[float, float], cells: int) -> Axis:
-    """The cells of values; of two in one cell, or of one label, the first is kept."""
+    """Place labels in cells; of two with the same cell or label, keep the first."""
     by_cell: dict[int, str] = {}
     low, high = limits
     for value, label in zip(values, labels, strict=True):
-        # Quarters, for the distance between the limits may exceed the largest float.
+        # Quarters, because the distance between the limits may overflow.
         share = (value / 4 - low / 4) / (high / 4 - low / 4) if high - low > 1e-300 else float(value > low)
         cell = min(max(round(share * (cells - 1)), 0), cells - 1)
         if label not in by_cell.values():
@@ -184,13 +184,13 @@ def labelled(values: list[float], labels: list[str], limits: tuple[float, float]
 
 
 def set_into_axis(line: str, label: str, offset: int, axis: Axis) -> str:
-    """The line of the x axis with its label in the last gap between ticks that is wide enough, if there is one.
+    """Set the label into the x axis, in the last gap between ticks that is wide enough, if any.
 
     Args:
         line: Without escape sequences.
         label: Clean text.
         offset: Cells before the first column.
-        axis: Its ticks.
+        axis: Ticks of the axis.
     """
     if not label:
         return line

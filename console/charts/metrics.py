@@ -1,4 +1,4 @@
-"""Which numbers of a run can be drawn, and the points of them; imports nothing heavy."""
+"""Metrics of a run that can be drawn, and their points; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from engine.runs.run import GradientRow, Run
 from models.catalog import Architecture
 
 EPOCHS_OF_A_CURVE = 2
-"""A run with fewer is drawn from its progress alone."""
+"""With fewer epochs, a curve is drawn from step rows alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One number that every epoch measures."""
+    """A metric measured every epoch."""
 
     name: str
     field: str
     """Of an Epoch, and of a Step where `between_epochs`."""
     title: str
     between_epochs: bool = False
-    """Whether progress reports it too."""
+    """Whether it is also reported between epochs."""
 
 
 METRICS = {
@@ -47,12 +47,11 @@ MARKERS = {
     Architecture.HE_RESNET: "●○•",
     Architecture.HE_PLAIN: "▼▽▾",
 }
-"""Architecture and depth are told by the marker, so that no colour is needed for them: filled, hollow, small in turn by
-depth."""
+"""Markers that show architecture and depth without colour; successive depths are filled, hollow and small."""
 
 
 class Axis(StrEnum):
-    """What goes to the right."""
+    """Quantity on the x axis."""
 
     EPOCH = "epoch"
     STEP = "step"
@@ -64,10 +63,10 @@ class Axis(StrEnum):
 
 
 def find_metric(name: str) -> Metric:
-    """The metric of a name.
+    """Find a metric by name.
 
     Raises:
-        UsageError: there is none; the text lists those there are.
+        UsageError: no metric has that name; the message lists all.
     """
     if name not in METRICS:
         import difflib
@@ -77,24 +76,24 @@ def find_metric(name: str) -> Metric:
         known = [*METRICS, *LAYER_METRICS]
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"metric {name!r} is not known: there are {', '.join(known)}{hint}")
+        raise UsageError(f"unknown metric {name!r}: choose from {', '.join(known)}{hint}")
     return METRICS[name]
 
 
 @dataclass(slots=True)
 class History:
-    """What was measured of one run: its epochs, and its progress since the last of them."""
+    """Metrics of one run: its epochs, and its steps since the last epoch."""
 
     epochs: list[Epoch] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
-    """All there is while fewer than two epochs are done, then those of the epoch under way."""
+    """All step rows until two epochs are done, then those of the current epoch."""
     gradients: list[GradientRow] = field(default_factory=list)
-    """Of every layer, at initialisation and when they were last measured."""
+    """Norms of every layer at initialisation and at the latest recording."""
 
     def read(self, reader: Reader, run: Run) -> bool:
-        """Add what is new in the index; whether there was anything."""
+        """Add new rows from the index; return whether there were any."""
         if run.step < self.last_step:
-            # It went back to a checkpoint or to its beginning: what it trains again replaces what stood here.
+            # The run resumed from a checkpoint or started over; repeated steps replace these rows.
             self.epochs, self.steps, self.gradients = [], [], []
         epochs = reader.epochs(run.id, after=self.epochs[-1].epoch if self.epochs else 0)
         self.epochs += epochs
@@ -107,21 +106,21 @@ class History:
 
     @property
     def last_step(self) -> int:
-        """The newest step of which there is a row."""
+        """Latest step with a row."""
         return max(self.epochs[-1].step if self.epochs else 0, self.steps[-1].step if self.steps else 0)
 
 
 def read_history(reader: Reader, run: Run) -> History:
-    """Everything that can be drawn of one run."""
+    """Read everything that can be drawn of a run."""
     history = History()
     history.read(reader, run)
     return history
 
 
 def points(run: Run, history: History, metric: Metric, axis: Axis) -> tuple[list[float], list[float]]:
-    """What was measured, and where on the axis; a number that was not finite is a gap.
+    """Return x and y of a run's curve; a non-finite value is NaN, a gap.
 
-    Epochs are points; between epochs, and before there are two of them, progress goes on from there.
+    Each epoch is a point; after the last, and until there are two epochs, step rows continue the curve.
     """
     x: list[float] = []
     y: list[float] = []
@@ -145,5 +144,5 @@ def points(run: Run, history: History, metric: Metric, axis: Axis) -> tuple[list
 
 
 def number(value: float | None) -> float:
-    """A gap where nothing finite was measured."""
+    """Return the value, or NaN (a gap) for None."""
     return math.nan if value is None else value

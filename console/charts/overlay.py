@@ -1,4 +1,4 @@
-"""Curves of several runs in one chart: what is smoothed, which part is shown, what is read off."""
+"""Curves of several runs in one chart: smoothing, limits and readings."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import numpy as np
 
 from console.charts.metrics import Axis, History, Metric, points, read_history
 from console.charts.plot import Drawing, Range, Series, draw, smooth
-from console.charts.styles import COLOURS_OF_A_COMMAND, Options, looks
+from console.charts.styles import TERMINAL_COLOURS, Options, looks
 from console.text.formatting import clean, supports_colour, supports_unicode
 from engine.index.queries import Reader
 from engine.runs.run import Run
 
 ROUND_SHARES = (0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
-"""Of a power of ten: the limits of an axis move in such steps, so that a growing curve does not redraw the chart."""
+"""Fractions of a power of ten to which limits are rounded, so that a growing curve seldom rescales the chart."""
 STEPS_OF_A_RANGE = 8
 SLACK_OF_A_READING = 0.02
-"""Of the whole range: a curve that ends no further from the crosshair is still read."""
+"""Fraction of the x range by which the crosshair may overshoot a curve's end and still read it."""
 
 
 def overlay(
@@ -31,12 +31,12 @@ def overlay(
     options: Options,
     colours: Sequence[int | str],
 ) -> list[Series]:
-    """A curve a run; a smoothed one has its raw values faint behind it.
+    """Build a series for each run; with smoothing, the raw values lie faint behind it.
 
     Args:
         runs: In the order of their colours.
-        histories: Of the runs, by id; one that is missing has no points yet.
-        metric: What is drawn.
+        histories: Metrics by run id; a missing run has no points yet.
+        metric: Metric on the y axis.
         options: Axis and smoothing.
         colours: Names, or numbers of the 256 colours.
     """
@@ -68,20 +68,20 @@ def draw_overlay(
     named: bool = True,
     x_label: str | None = None,
 ) -> Drawing:
-    """The chart of an overlay.
+    """Draw the series of an overlay.
 
     Args:
-        series: What `overlay` made.
+        series: Result of `overlay`.
         options: Axis, logarithm and window.
         width: Cells.
         height: Lines.
         colour: Use ANSI colours.
         unicode: Braille dots rather than ASCII.
-        title: Above the chart, beside the legend.
-        steady: Let the limits move in round steps, for a chart that is drawn again and again while it grows.
-        x_range: What is shown where there is no window; None takes the data's.
-        named: Whether there is a legend.
-        x_label: What goes to the right where that is not the axis of the options.
+        title: Shown above the chart, beside the legend.
+        steady: Round the limits, for a chart that is redrawn as it grows.
+        x_range: Visible range if there is no window; None takes the data's.
+        named: Whether to draw a legend.
+        x_label: Overrides the name of the x axis.
     """
     window = options.window or x_range
     y_range = None
@@ -104,11 +104,11 @@ def draw_overlay(
 
 
 def common_range(series: Sequence[Series], options: Options) -> Range | None:
-    """From 0 to the greatest x of all curves, rounded up, so that it changes seldom while they grow.
+    """Range from 0 to the largest x of all curves, rounded up so that it seldom changes as they grow.
 
     Args:
-        series: Of one chart, or of several that are to share their x axis.
-        options: Names the axis; epochs and steps are counts, of which at least 2 are shown.
+        series: Curves of one chart, or of several that share their x axis.
+        options: Gives the axis; at least 2 epochs or steps are shown.
     """
     greatest = [float(xs[np.isfinite(xs)].max(initial=0.0)) for xs in (np.asarray(one.x, np.float64) for one in series)]
     if not greatest or not 0 < max(greatest) < 1e300:
@@ -117,10 +117,10 @@ def common_range(series: Sequence[Series], options: Options) -> Range | None:
 
 
 def round_limits(values: Sequence[Sequence[float] | np.ndarray]) -> Range | None:
-    """Least and greatest of all values, rounded outwards to a step that is a part of their distance.
+    """Minimum and maximum of all values, rounded outwards to a fraction of their distance.
 
     Args:
-        values: Sequences of numbers; what is not finite counts for nothing.
+        values: Sequences of numbers; non-finite ones are ignored.
     """
     finite = [array[np.isfinite(array)] for array in (np.asarray(one, np.float64) for one in values)]
     finite = [one for one in finite if len(one)]
@@ -134,7 +134,7 @@ def round_limits(values: Sequence[Sequence[float] | np.ndarray]) -> Range | None
 
 
 def round_up(value: float) -> float:
-    """The next of 1, 3, 4, 5, 6, 8 times a power of ten."""
+    """Round up to 1, 3, 4, 5, 6 or 8 times a power of ten."""
     if value <= 0:
         return 0.0
     power = 10.0 ** math.ceil(math.log10(value))
@@ -142,7 +142,7 @@ def round_up(value: float) -> float:
 
 
 def readings(series: Sequence[Series], x: float) -> list[tuple[Series, float, float]]:
-    """Of every curve that is not faint and reaches as far, the point nearest to an x: the curve, its x and its y."""
+    """Read off the point nearest to an x of every curve that reaches it and is not faint: series, x and y."""
     found = []
     ends = [float(np.max(one.x)) for one in series if len(one.x)]
     slack = SLACK_OF_A_READING * max(ends, default=0.0)
@@ -170,12 +170,12 @@ def chart(
     width: int | None = None,
     height: int | None = None,
 ) -> str:
-    """A chart for standard output; None takes the terminal's size, and 80x24 where there is none."""
+    """Chart for stdout; None takes the terminal's size, or 80x24 without a terminal."""
     size = shutil.get_terminal_size()
     options = Options(axis=axis, log_y=log_y)
     histories = {run.id: read_history(reader, run) for run in runs}
     drawing = draw_overlay(
-        overlay(runs, histories, metric, options, COLOURS_OF_A_COMMAND),
+        overlay(runs, histories, metric, options, TERMINAL_COLOURS),
         options,
         width=width or size.columns,
         height=height or min(size.lines - 2, MAX_LINES),
@@ -187,7 +187,7 @@ def chart(
 
 
 def curves_document(reader: Reader, runs: Sequence[Run], metric: Metric, axis: Axis) -> dict[str, Any]:
-    """The points of a chart for programs."""
+    """JSON document of a chart's points."""
     drawn = [(run, *points(run, read_history(reader, run), metric, axis)) for run in runs]
     return {
         "metric": metric.name,

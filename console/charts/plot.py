@@ -1,8 +1,8 @@
-"""Curves as text: the one importer of plotext, which draws the axes, the ticks and the cells of the canvas.
+"""Draw curves as text; the only importer of plotext, which draws axes, ticks and the cells of the canvas.
 
-The dots within a cell are set in raster.py: plotext spends 40 ms and more on the lines of six curves of 200 points,
-and seconds on longer ones. It sees only small whole numbers and characters of one cell, never data or outside text,
-so no float and no name can break it. Not thread-safe: plotext has one figure, and only the UI thread draws.
+Dots within cells are set in raster.py, because plotext takes at least 40 ms for six curves of 200 points and seconds
+for longer ones. plotext is passed only small integers and single-cell characters, never data or outside text, so no
+float or name can break it. Not thread-safe: plotext has one global figure, and only the UI thread draws.
 """
 
 from __future__ import annotations
@@ -47,31 +47,31 @@ COLOURS = {
 """Names of the sixteen colours that every terminal theme defines."""
 
 LEAST_COLUMNS, LEAST_ROWS = 8, 2
-"""Of a canvas; below that nothing can be read from it."""
+"""Minimum legible size of a canvas."""
 ROWS_OF_X_AXIS = 2
 COLUMNS_A_MARKED_POINT = 3
-"""A curve with this much room for each of its points has a marker on every one."""
+"""With at least this many columns for each point, every point is marked."""
 NO_COLOUR = "default"
-"""plotext's name for the terminal's own; None would make it choose one."""
+"""plotext's name for the terminal's own colour; None would make plotext choose one."""
 RUN = re.compile(r"((?:\x1b\[[\d;]+m)*)([^\x1b]+)\x1b\[0m")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Series:
-    """One curve and how to tell it from others."""
+    """A curve with its label, marker and colour."""
 
     label: str
-    """Shown in the legend; "" leaves it out of there."""
+    """Legend label; "" leaves the curve out of the legend."""
     x: Numbers = field(repr=False)
-    """[N], any unit; sorted when drawn. What is not finite is a gap."""
+    """[N], any unit; sorted when drawn. Non-finite values are gaps."""
     y: Numbers = field(repr=False)
     """[N], any unit."""
     marker: str = "●"
-    """One printable cell; set on the points where they are few, else at the end and at intervals."""
+    """One printable cell, drawn on every point if they are few, else at the end and at intervals."""
     colour: int | str | None = None
-    """0 to 255, a name of COLOURS, or None for the terminal's own."""
+    """0 to 255, a name in COLOURS, or None for the terminal's own."""
     faint: bool = False
-    """Beneath the others, dimmed and without markers: the raw values behind a smoothed curve."""
+    """Draw below the others, dimmed and unmarked, as raw values behind a smoothed curve."""
 
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y):
@@ -90,7 +90,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """Where in a chart the curves are, for whoever points at them."""
+    """Position of the curves in a chart, for crosshairs and mouse."""
 
     left: int
     """Cells before its first column."""
@@ -99,15 +99,15 @@ class Canvas:
     columns: int
     rows: int
     x_limits: Range
-    """What the first and the last column stand for."""
+    """x at the first and last column."""
 
     def x_at(self, column: int) -> float:
-        """What a column of the canvas stands for."""
+        """x at a column of the canvas."""
         low, high = self.x_limits
         return low + (high - low) * min(max(column, 0), self.columns - 1) / max(self.columns - 1, 1)
 
     def column_of(self, x: float) -> int:
-        """The column of the canvas that shows an x, or the nearest edge."""
+        """Column of the canvas that shows x, or the nearest edge."""
         low, high = self.x_limits
         return min(max(round((x - low) / (high - low) * (self.columns - 1)), 0), self.columns - 1)
 
@@ -118,11 +118,11 @@ class Drawing:
 
     lines: list[str]
     canvas: Canvas | None
-    """None where there is a notice instead of curves."""
+    """None if the chart shows a notice instead of curves."""
 
 
 def line_chart(series: Sequence[Series], **options: Any) -> str:
-    """The text of `draw`, in one piece."""
+    """Draw a chart as a single string; see `draw`."""
     return "\n".join(draw(series, **options).lines)
 
 
@@ -140,20 +140,20 @@ def draw(
     y_range: Range | None = None,
     named: bool = True,
 ) -> Drawing:
-    """Curves in a box of text, for any floats and any size; the same call gives the same text.
+    """Draw curves in a box of text, for any floats and any size; deterministic.
 
     Args:
         series: Later ones lie above earlier ones, all above the faint ones.
-        width: Cells; no line is wider.
-        height: Lines; there are exactly as many (none where it is below 1).
-        title: Left in the first line; the legend is beside it, or beneath where it is too long.
-        x_label: Set into the x axis, where there is room.
-        log_y: Decimal logarithmic y axis; zero and below are gaps.
-        colour: Use ANSI colours; without, there is no escape sequence at all.
-        unicode: Braille dots; without, the text is ASCII, and so are markers and labels.
-        x_range: Least and greatest x to show; None, or a bound that is not finite, takes the data's.
-        y_range: The same of y, in the data's unit also where the axis is logarithmic.
-        named: Whether there is a legend.
+        width: Maximum cells of a line.
+        height: Exact number of lines (none if below 1).
+        title: Text for the first line; the legend goes beside it, or below if too long.
+        x_label: Set into the x axis if there is space.
+        log_y: Logarithmic y axis (base 10); zero and below are gaps.
+        colour: Use ANSI colours; without, the text has no escape sequences.
+        unicode: Use braille dots; without, everything including markers and labels is ASCII.
+        x_range: Limits of x; None, or a bound that is not finite, takes the data's.
+        y_range: Limits of y, in the data's unit even on a logarithmic axis.
+        named: Whether to draw a legend.
     """
     style = BRAILLE if unicode else ASCII
     width, height = max(width, 0), max(height, 0)
@@ -174,7 +174,7 @@ def draw(
     shown = curves
     if x_range is not None:
         shown = [within(curve, x_limits) for curve in curves]
-        # With the next point on either side, whose line leads into the window.
+        # Include the next point on either side, whose line enters the window.
         curves = [within(curve, x_limits, beyond=1) for curve in curves]
     y_limits = limits([curve.y for curve in shown], log_range(y_range) if log_y else y_range)
     if y_limits is None:
@@ -197,7 +197,7 @@ def draw(
 
 
 def legend(series: Sequence[Series], markers: Sequence[str], width: int, *, colour: bool, unicode: bool) -> list[Entry]:
-    """What tells the curves apart; a label takes at most half of the width."""
+    """Legend entries; a label takes at most half of the width."""
     entries = []
     for one, marker in zip(series, markers, strict=True):
         label = shortened(outside(one.label, unicode=unicode), min(width - 2, max(width // 2, 16)), unicode=unicode)
@@ -207,7 +207,7 @@ def legend(series: Sequence[Series], markers: Sequence[str], width: int, *, colo
 
 
 def limits(values: Sequence[Floats], wanted: Range | None, *, least_apart: float = 0.0) -> Range | None:
-    """Least and greatest of all values, or what is wanted instead, always apart; None where there are no values."""
+    """Limits of an axis, never equal: those wanted, else the data's; None without data."""
     shown = [one for one in values if len(one)]
     if not shown:
         return None
@@ -223,7 +223,7 @@ def limits(values: Sequence[Floats], wanted: Range | None, *, least_apart: float
 
 
 def log_range(wanted: Range | None) -> Range | None:
-    """Decimal logarithms of a range; NaN for a bound that has none."""
+    """Decimal logarithms of a range; NaN for a bound without one."""
     if wanted is None:
         return None
     low, high = (math.log10(bound) if 0 < bound < math.inf else math.nan for bound in wanted)
@@ -231,14 +231,14 @@ def log_range(wanted: Range | None) -> Range | None:
 
 
 def within(curve: Curve, x_limits: Range, *, beyond: int = 0) -> Curve:
-    """The part of a curve between two x and so many points beyond, which is one slice because x is sorted."""
+    """Slice of a curve between two x, with `beyond` extra points at either end."""
     first = max(int(np.searchsorted(curve.x, x_limits[0], "left")) - beyond, 0)
     end = int(np.searchsorted(curve.x, x_limits[1], "right")) + beyond
     return Curve(curve.x[first:end], curve.y[first:end], curve.starts[first:end])
 
 
 def paint(raster: Raster, series: Sequence[Series], curves: Sequence[Curve], x_limits: Range, y_limits: Range) -> None:
-    """Put curves on the raster: faint ones first, each later one above, the markers last."""
+    """Paint curves on the raster: faint ones first, later ones on top, markers last."""
     faint = [index for index, one in enumerate(series) if one.faint]
     strong = [index for index, one in enumerate(series) if not one.faint]
     masks = {}
@@ -257,7 +257,7 @@ def paint(raster: Raster, series: Sequence[Series], curves: Sequence[Curve], x_l
 def drawn(
     raster: Raster, series: Sequence[Series], markers: Sequence[str], across: Axis, up: Axis, *, colour: bool
 ) -> list[str]:
-    """The raster and its axes as lines, drawn by plotext on its one figure."""
+    """Render the raster and its axes with plotext's global figure."""
     rows, columns = np.nonzero(raster.owners != FREE)
     owners = raster.owners[rows, columns].tolist()
     marked = raster.markers[rows, columns].tolist()
@@ -283,7 +283,7 @@ def drawn(
             styles = ["dim" if one.faint else NO_COLOUR for one in series]
             look["style"] = [styles[owner] for owner in owners]
     plotext.scatter(columns.tolist(), rows.tolist(), marker=glyphs, **look)
-    # plotext ends every run of equal looks with a reset, also where nothing was set.
+    # plotext ends every run of equal looks with a reset, even if nothing was set.
     lines = RUN.sub(lambda run: run[0] if run[1] else run[2], plotext.build()).splitlines()
     plotext.clear_figure()
     return [line.rstrip() for line in lines]

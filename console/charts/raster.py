@@ -1,4 +1,4 @@
-"""Curves as characters: dots set on a fine grid, several to a cell, then read off as glyphs."""
+"""Rasterise curves: set dots on a fine grid, several to a cell, and map cells to glyphs."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from console.charts.curves import Curve, fractions
 Ints = NDArray[np.int64]
 
 FREE = -1
-"""No series owns the cell."""
+"""Marks a cell without a series."""
 SMALLEST_MARKER_GAP = 12
 MARKERS_A_CURVE = 6
 LEAST_BEFORE_END = 3
 STIPPLE, STIPPLE_SLANT = 4, 2
-"""Of the dots of a faint curve one in so many is set, in rows that are shifted against each other."""
+"""A faint curve sets one dot in STIPPLE, shifted by STIPPLE_SLANT from row to row."""
 
 
 @dataclass(frozen=True, slots=True)
 class DotStyle:
-    """How the dots of a cell are laid out and which glyph shows them."""
+    """Layout of the dots in a cell and their glyphs."""
 
     bits: NDArray[np.int64]
-    """[rows, columns] of a cell, lowest row first: the bit of each dot."""
+    """[rows, columns] of a cell, lowest row first: bit of each dot."""
     glyphs: str
-    """A glyph for every sum of bits."""
+    """Glyph for every sum of bits."""
 
 
 BRAILLE = DotStyle(
@@ -38,15 +38,15 @@ ASCII = DotStyle(np.array([[1], [2]]), " .':")
 
 
 def trace(across: Ints, up: Ints, starts: NDArray[np.bool_]) -> tuple[Ints, Ints]:
-    """The dots of straight lines through points, each part by itself.
+    """Dots of straight lines through points, separately for each part.
 
     Args:
         across: [N], column of each point.
         up: [N], row of each point, 0 at the bottom.
-        starts: [N], true where no line leads to the point.
+        starts: [N], true if no line leads to the point.
 
     Returns:
-        Columns and rows of the dots, [M] each; the points are among them.
+        Columns and rows of the dots, [M] each, including the points.
     """
     joined = np.flatnonzero(~starts[1:]) if len(starts) else np.zeros(0, np.int64)
     right, rise = across[joined + 1] - across[joined], up[joined + 1] - up[joined]
@@ -61,7 +61,7 @@ def trace(across: Ints, up: Ints, starts: NDArray[np.bool_]) -> tuple[Ints, Ints
 
 
 class Raster:
-    """A grid of cells on which curves are painted, one after the other."""
+    """Grid of cells on which curves are painted one after another."""
 
     def __init__(self, columns: int, rows: int, style: DotStyle) -> None:
         self.columns, self.rows, self.style = columns, rows, style
@@ -73,35 +73,35 @@ class Raster:
 
     @property
     def width(self) -> int:
-        """In dots."""
+        """Width in dots."""
         return self.columns * self.dot_columns
 
     @property
     def height(self) -> int:
-        """In dots."""
+        """Height in dots."""
         return self.rows * self.dot_rows
 
     def place(self, curve: Curve, x_range: tuple[float, float], y_range: tuple[float, float]) -> tuple[Ints, Ints]:
-        """Column and row, in dots, of every point of a curve; outside the grid where a point is outside the ranges."""
+        """Column and row, in dots, of every point of a curve; points outside the ranges fall outside the grid."""
         across = np.rint(fractions(curve.x, *x_range) * (self.width - 1)).astype(np.int64)
         up = np.rint(fractions(curve.y, *y_range) * (self.height - 1)).astype(np.int64)
         return across, up
 
     def paint(self, owner: int, columns: Ints, rows: Ints, *, faint: bool = False) -> Ints:
-        """Set dots; where curves meet, both show and the later gives the cell its colour.
+        """Set dots; where curves meet, both show and the later one colours the cell.
 
         Args:
             owner: Index of the series.
-            columns: [M], in dots; outside the grid is left out.
+            columns: [M], in dots; those outside the grid are skipped.
             rows: [M], in dots.
-            faint: Later curves that are not faint wipe this one from the cells that they pass.
+            faint: Draw stippled; later curves that are not faint replace this one where they cross.
 
         Returns:
-            [rows, columns], the bits that this curve alone set.
+            [rows, columns], bits set by this curve alone.
         """
         inside = (columns >= 0) & (columns < self.width) & (rows >= 0) & (rows < self.height)
         if faint:
-            # A stipple: noise would fill whole areas and outweigh the curve on it where there is no colour.
+            # Stippled, because noise would fill whole areas and hide the smoothed curve without colour.
             inside &= (columns + STIPPLE_SLANT * rows) % STIPPLE == 0
         dots = np.zeros((self.height, self.width), np.bool_)
         dots[rows[inside], columns[inside]] = True
@@ -116,20 +116,20 @@ class Raster:
         return masks
 
     def mark(self, owner: int, column: int, row: int) -> bool:
-        """Put the marker of a series into a cell; false where another's is there already, or there is no such cell."""
+        """Mark a cell for a series; return False if the cell is taken or outside the grid."""
         if not (0 <= column < self.columns and 0 <= row < self.rows) or self.markers[row, column] != FREE:
             return False
         self.markers[row, column] = self.owners[row, column] = owner
         return True
 
     def mark_along(self, owner: int, masks: Ints, *, offset: float) -> None:
-        """Put markers on a long curve: one at its end, others at intervals.
+        """Mark a long curve at its end and at intervals.
 
         Args:
             owner: Index of the series.
-            masks: [rows, columns], the bits that its curve set.
-            offset: 0 <= offset < 1, by which part of an interval to begin later: curves that run together
-                then take turns.
+            masks: [rows, columns], bits set by its curve.
+            offset: Fraction of an interval to start later, 0 <= offset < 1, so that markers of overlapping curves
+                alternate.
         """
         passed = np.flatnonzero(masks.any(axis=0)).tolist()
         if not passed:
@@ -141,6 +141,6 @@ class Raster:
             any(self._mark_on(owner, masks, column) for column in range(wanted, min(wanted + 3, end)))
 
     def _mark_on(self, owner: int, masks: Ints, column: int) -> bool:
-        """Put a marker where the curve passes a column, in the middle of its rise there."""
+        """Mark the curve in a column, in the middle of its rise there."""
         rows = np.flatnonzero(masks[:, column])
         return len(rows) > 0 and self.mark(owner, column, int(rows[len(rows) // 2]))

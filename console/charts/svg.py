@@ -1,4 +1,4 @@
-"""Charts as files."""
+"""Export charts as SVG."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from textual.theme import Theme
 
 
 def chart_as_svg(lines: Sequence[str], *, width: int, theme: Theme) -> str:
-    """A chart as a picture, by rich, in the terminal's own cells.
+    """Render a chart as SVG with rich, cell by cell.
 
     Args:
-        lines: With ANSI colours.
+        lines: Text with ANSI colours.
         width: Cells of the longest line.
-        theme: Dark or light decides the background.
+        theme: Decides between dark and light background.
     """
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="256")
     for line in lines:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from console.app import ConsoleApp
-from console.charts.heat_map import HEAT_OF_A_COMMAND, draw_heat_map
+from console.charts.heat_map import TERMINAL_HEAT, draw_heat_map
 from console.charts.layer_grid import LayerGrid, Quantity, figure, layer_grid
 from console.screens.run import RunScreen
 from console.text.formatting import BARS, BARS_IN_ASCII
@@ -61,7 +61,7 @@ def test_every_decade_has_its_own_bar():
 def test_nothing_is_told_by_colour_alone(unicode: bool):
     """Without colour the characters are the same; in ASCII there is nothing else."""
     of = grid({0: [1e-9, 1.0, 0.0], 1: [None, 1e-3, 2.0], 3: [1.0, 1.0, 1.0]})
-    plain, coloured = drawn(of, 80, 9, unicode=unicode), drawn(of, 80, 9, unicode=unicode, colours=HEAT_OF_A_COMMAND)
+    plain, coloured = drawn(of, 80, 9, unicode=unicode), drawn(of, 80, 9, unicode=unicode, colours=TERMINAL_HEAT)
 
     assert plain == re.sub(r"\x1b\[[\d;]*m", "", coloured)
     assert "\x1b" not in plain
@@ -74,7 +74,7 @@ def test_nothing_is_told_by_colour_alone(unicode: bool):
         "?" * 18,
         bars[int(9 / 10 * len(bars))] * 18,
     ]
-    assert all(words in plain for words in ("0 nought", "! not finite", "? not recorded (1 epoch)"))
+    assert all(words in plain for words in ("0 zero", "! not finite", "? not recorded (1 epoch)"))
 
 
 def test_maps_with_the_same_limits_can_be_held_against_each_other():
@@ -102,9 +102,9 @@ def test_layers_that_share_a_cell_show_the_one_that_must_not_be_overlooked():
     lines = drawn(grid({0: values}), 15, 8).splitlines()
 
     assert lines[-2] == "init " + "".join(BARS[{1: 0, 6: 7}.get(column, 4)] for column in range(10))
-    assert lines[-1].startswith("a cell is up")
+    assert lines[-1].startswith("a cell cov")
     wide = drawn(grid({0: values}), 100, 8)
-    assert "a cell is up" not in wide
+    assert "a cell cov" not in wide
 
 
 def test_epochs_that_share_a_line_are_counted_and_the_initialisation_stays_alone():
@@ -115,7 +115,7 @@ def test_epochs_that_share_a_line_are_counted_and_the_initialisation_stays_alone
     assert made.rows[0] == range(1)
     assert [part.start for part in made.rows[1:]][:2] == [1, 10]
     assert sum(map(len, made.rows)) == 101
-    assert made.lines[-1] == "a cell is up to 10 epochs: the value furthest from the median"
+    assert made.lines[-1] == "a cell covers up to 10 epochs and shows the value furthest from the median"
     assert len(made.lines) <= 15
 
 
@@ -268,5 +268,5 @@ def test_plot_of_a_run_that_has_not_begun_says_why_there_is_nothing(home: Any):
     run = home.train()
     said = home.cli("plot", run, "--metric", "gradients", status=2)
 
-    assert "no gradients are recorded of he-resnet8" in said
+    assert "no gradients recorded for he-resnet8" in said
     assert len(said.splitlines()) == 1

@@ -53,7 +53,7 @@ def refused(home: Any, *words: str) -> str:
         (("plan", *TRAIN[1:], "--until", "2020-01-01 08:00"), "--until must be in the future, got '2020-01-01 08:00'"),
         (("plan", "-a", "resnet", "-d", "19", "--data", "tiny"), "depth 19 does not exist for resnet"),
         (("show", "nothing"), "no run is called 'nothing': `depthscope ls` shows ids and names"),
-        (("plot", "--metric", "los"), "metric 'los' is not known"),
+        (("plot", "--metric", "los"), "unknown metric 'los'"),
         (("compare", "nothing"), "no experiment is called 'nothing'"),
     ],
 )  # fmt: skip
