@@ -1,4 +1,4 @@
-"""What a report is made of, whatever it is written as: plain texts in an order, nothing of them markup."""
+"""Blocks of a report, independent of its format: plain texts without markup."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """A few sentences; a warning stands out."""
+    """Paragraph of text; a warning is highlighted."""
 
     text: str
     warns: bool = False
@@ -24,36 +24,36 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """Sentences that belong together, in no order."""
+    """Unordered list."""
 
     texts: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Cells under a header; a row may be shorter than it."""
+    """Table with a header; rows may be shorter than it."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     align: str
-    """A column a character: `<` or `>`."""
+    """One character for each column: `<` or `>`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A figure, as a file beside the report or within it."""
+    """Figure, in a file of its own or embedded in the report."""
 
     name: str
-    """Of its files, without their endings."""
+    """File name without suffix."""
     title: str
-    """Where the picture cannot be seen, in its stead."""
+    """Alternative text."""
     caption: str
-    """What it shows, with units and the number of seeds."""
+    """Caption, with units and number of seeds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Words to be typed, or a file's content."""
+    """Commands to type, or the contents of a file."""
 
     text: str
 

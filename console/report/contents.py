@@ -1,4 +1,4 @@
-"""What a report says, block by block: the verdict, the numbers, the figures, and where all of it comes from."""
+"""Contents of a report: verdict, numbers, figures and provenance."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from models import cost
 
 
 def contents(facts: Facts, figures: Sequence[Figured], *, findings: dict[str, str]) -> list[Block]:
-    """The whole report.
+    """Assemble all blocks of a report.
 
     Args:
         facts: The experiment.
@@ -42,7 +42,7 @@ def contents(facts: Facts, figures: Sequence[Figured], *, findings: dict[str, st
             "Errors are those of the last epoch, in percent of the test set (training error: of the augmented training"
             " images, as they were trained on), mean ± sample standard deviation over n seeds; time a run is"
             " training, evaluation and checkpoints of one run, the mean over seeds, images per second of training alone"
-            f" (median of the epochs). Images: {facts.data_words}."
+            f" (median of the epochs). Images: {facts.data_names}."
         ),
         *_published(facts),
         *_pairs(facts),
@@ -66,7 +66,7 @@ def contents(facts: Facts, figures: Sequence[Figured], *, findings: dict[str, st
 
 
 def _opening(facts: Facts) -> list[Block]:
-    """When it was written from what, and what has to be known before any number is read."""
+    """Date, source, and warnings to read before any number."""
     when = datetime.fromtimestamp(facts.at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     blocks: list[Block] = [
         Paragraph(f"Written by depthscope {VERSION} on {when} from {len(facts.runs)} runs: {states(facts.runs)}.")
@@ -76,7 +76,7 @@ def _opening(facts: Facts) -> list[Block]:
     if facts.is_jpeg:
         blocks.append(
             Paragraph(
-                f"{facts.data_words}: the images are lossily compressed, so errors are somewhat higher than on the"
+                f"{facts.data_names}: the images are lossily compressed, so errors are somewhat higher than on the"
                 " original files.",
                 warns=True,
             )
@@ -96,7 +96,7 @@ def _opening(facts: Facts) -> list[Block]:
 
 
 def _final_table(facts: Facts) -> Table:
-    """A row a network; the published numbers have a column where there are any of these."""
+    """Table of networks, with a column of published numbers if there are any."""
     shows_published = any(published_of(group) is not None for group in facts.groups)
     header = [
         "network", "parameters", "epochs", "n", "test error %", "test accuracy %", "training error %",
@@ -122,12 +122,12 @@ def _final_table(facts: Facts) -> Table:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation without the number of values, which has a column of its own."""
+    """Mean and standard deviation without n, which has its own column."""
     return mean_std(values).partition(" (n=")[0] if values else UNKNOWN
 
 
 def rates_of(facts: Facts, group: Group) -> list[float]:
-    """Images a second of every seed that succeeded: the median of its epochs, without the first of several."""
+    """Images per second of every successful seed: median over its epochs, without the first if there are more."""
     rates = []
     for run in group.succeeded:
         rows = facts.epochs[run.id]
@@ -193,7 +193,7 @@ def _diagnoses(facts: Facts, findings: dict[str, str], degradations: Sequence[st
 
 
 def _runs_table(facts: Facts) -> Table:
-    """A row a run; what the user wrote of runs has columns where there is any of it."""
+    """Table of runs; tags and notes get columns if there are any."""
     kinds: dict[str, Callable[[Run], str]] = {
         "star": lambda run: "starred" if run.starred else "",
         "tags": lambda run: ", ".join(run.tags),
@@ -230,7 +230,7 @@ def _runs_table(facts: Facts) -> Table:
 
 
 def _origins(facts: Facts) -> list[Block]:
-    """Each machine with its versions, each dataset with its checksum, and what the report itself was made with."""
+    """Machines with their versions, datasets with their checksums, and the version that wrote the report."""
     machines: dict[tuple[str, ...], list[Run]] = {}
     images: dict[tuple[str, ...], list[Run]] = {}
     unknown = []
@@ -263,7 +263,7 @@ def _origins(facts: Facts) -> list[Block]:
 
 
 def who(facts: Facts, runs: Sequence[Run]) -> str:
-    """Runs by their names, or what is shorter: all, or all but a few."""
+    """Name runs as briefly as possible: by name, "all", or "all but" a few."""
     ids = {run.id for run in runs}
     others = [run for run in facts.runs if run.id not in ids]
     if not others:

@@ -1,4 +1,4 @@
-"""Exported numbers as files. The only importer of pyarrow and tensorboard, which are not everywhere."""
+"""Write exported rows to files; the only importer of pyarrow and tensorboard, which are optional."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from engine.runs.run import Run
 ROWS_AT_A_TIME = 50_000
 SAFE = re.compile(r"[^A-Za-z0-9._-]+")
 MOST_OF_A_NAME = 100
-"""Characters; file systems take 255 bytes, and more than a name has to fit."""
+"""Characters; file systems allow 255 bytes, which must also hold the run id."""
 
 
 def write_csv(file: IO[str], rows: Iterable[Row]) -> None:
-    """Comma-separated with a header; what was not finite is an empty cell."""
+    """Write CSV with a header; non-finite values are empty cells."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(map(msgspec.structs.astuple, rows))
 
 
 def write_jsonl(file: IO[str], rows: Iterable[Row]) -> None:
-    """An object a line; what was not finite is null."""
+    """Write one JSON object to a line; non-finite values are null."""
     encode = msgspec.json.Encoder().encode
     for row in rows:
         file.write(encode(row).decode() + "\n")
 
 
 def write_parquet(path: Path, rows: Iterable[Row]) -> None:
-    """A file with typed columns; what was not finite is null."""
+    """Write Parquet with typed columns; non-finite values are null."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -59,11 +59,11 @@ def write_parquet(path: Path, rows: Iterable[Row]) -> None:
 
 
 def write_tensorboard(directory: Path, rows: Iterable[Row]) -> None:
-    """Event files of TensorBoard, a folder a run; what was not finite is left out, its charts have no gaps.
+    """Write TensorBoard event files, one directory for each run; non-finite values are left out.
 
     Args:
-        directory: An empty one.
-        rows: Those of a run one after another.
+        directory: Empty directory.
+        rows: Rows, grouped by run.
     """
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -81,28 +81,28 @@ def write_tensorboard(directory: Path, rows: Iterable[Row]) -> None:
 
 
 def tag(row: Row) -> str:
-    """Under what TensorBoard shows a number: the part before the stroke is a section."""
+    """TensorBoard tag of a value; the part before the slash names the section."""
     return f"{row.metric}/{row.layer}" if row.kind == Kind.GRADIENT else f"{row.kind}/{row.metric}"
 
 
 def file_name(text: str) -> str:
-    """A name from outside as one that is safe for a folder."""
+    """Turn an untrusted name into a safe directory name."""
     return SAFE.sub("_", text)[:MOST_OF_A_NAME].strip(".") or "_"
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One format; exactly one of the three writers is set."""
+    """An export format; exactly one of its three writers is set."""
 
     name: str
     library: str | None = None
-    """Module that it needs, of the extra of the same name; None for the standard library alone."""
+    """Module required, from the extra of the format's name; None if the standard library suffices."""
     write_text: Callable[[IO[str], Iterable[Row]], None] | None = None
-    """To stdout or to a file."""
+    """Writes to stdout or a text file."""
     write_binary: Callable[[Path, Iterable[Row]], None] | None = None
-    """To a file."""
+    """Writes to a file."""
     write_directory: Callable[[Path, Iterable[Row]], None] | None = None
-    """Into an empty directory."""
+    """Writes into an empty directory."""
 
 
 FORMATS = {
@@ -114,14 +114,14 @@ FORMATS = {
         Format("tensorboard", "tensorboard.summary.writer.event_file_writer", write_directory=write_tensorboard),
     )
 }
-"""What numbers can be exported as, by the word of `--format`."""
+"""Export formats by the value of `--format`."""
 
 
 def check_importable(wanted: Format) -> None:
     """Refuse a format whose library is not installed.
 
     Raises:
-        UsageError: it is not; the text names the extra that brings it.
+        UsageError: the library is missing; the message names the extra to install.
     """
     if wanted.library is None:
         return
@@ -135,7 +135,7 @@ def check_importable(wanted: Format) -> None:
 
 
 def write_export(path: Path, wanted: Format, rows: Iterable[Row], *, of: str, force: bool) -> None:
-    """Write an export, whole or not at all.
+    """Write an export atomically.
 
     Args:
         path: A file, or the directory of a format that needs one.
@@ -156,7 +156,7 @@ def write_export(path: Path, wanted: Format, rows: Iterable[Row], *, of: str, fo
 
 
 def write_file(path: Path, wanted: Format, rows: Iterable[Row], *, force: bool) -> None:
-    """Write one file, whole or not at all.
+    """Write one file atomically.
 
     Args:
         path: The file.
@@ -165,14 +165,14 @@ def write_file(path: Path, wanted: Format, rows: Iterable[Row], *, force: bool) 
         force: Whether a file that is there may be replaced.
 
     Raises:
-        UsageError: there is a file already, or none can be written there.
-        DepthscopeError: the disk took no more.
+        UsageError: the file exists, or cannot be written there.
+        DepthscopeError: the disk is full or failing.
     """
     shown = clean(str(path))
     if path.is_dir():
-        raise UsageError(f"{shown} is a directory: name a file")
+        raise UsageError(f"{shown} is a directory: choose a file")
     if path.exists() and not force:
-        raise UsageError(f"{shown} is there already: name another file, or replace it with --force")
+        raise UsageError(f"{shown} exists: choose another file, or replace it with --force")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         if wanted.write_binary is not None:
@@ -182,7 +182,7 @@ def write_file(path: Path, wanted: Format, rows: Iterable[Row], *, force: bool) 
                 wanted.write_text(file, rows)
         temporary.rename(path)
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        raise UsageError(f"{shown} cannot be written ({error.strerror}): name another file") from error
+        raise UsageError(f"{shown} cannot be written ({error.strerror}): choose another file") from error
     except OSError as error:
         raise DepthscopeError(f"{shown} could not be written: {error.strerror}") from error
     finally:
@@ -190,6 +190,6 @@ def write_file(path: Path, wanted: Format, rows: Iterable[Row], *, force: bool) 
 
 
 def selection(runs: Sequence[Run]) -> str:
-    """What an export is of, so that only the same is replaced by it."""
+    """Experiments of an export; only an export of the same ones is replaced."""
     experiments = list(dict.fromkeys(clean(run.experiment) for run in runs))
     return ", ".join(experiments)

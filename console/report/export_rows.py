@@ -1,4 +1,4 @@
-"""Every number that was measured of runs, a row each: the long format, which any program takes."""
+"""Metrics of runs in long format, one value to a row."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ GRADIENT_METRICS = ("gradient_norm", "weight_norm", "update_ratio")
 
 
 class Kind(StrEnum):
-    """When a number was measured."""
+    """Interval over which a value was measured."""
 
     EPOCH = "epoch"
-    """At the end of one, over the whole of it."""
+    """A whole epoch."""
     STEP = "step"
-    """Between epochs, over the updates since the one before."""
+    """The updates since the previous step row."""
     GRADIENT = "gradient"
-    """In the last step of an epoch, of one layer; epoch 0 is the network as initialised."""
+    """The last step of an epoch, for one layer; epoch 0 is initialisation."""
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One number; None stands for one that was not finite."""
+    """One value; None if it was not finite."""
 
     experiment: str
     run: str
-    """Its id."""
+    """Id of the run."""
     name: str
     network: str
     architecture: str
@@ -52,13 +52,13 @@ class Row(msgspec.Struct, frozen=True):
     kind: str
     epoch: int
     step: int
-    """Updates done."""
+    """Number of updates done."""
     at: float | None
-    """Seconds since 1970; None where it was not noted."""
+    """Unix time in seconds; None if not recorded."""
     layer: str | None
-    """Of a gradient; None elsewhere, as is the next."""
+    """Layer of a gradient row; None in other rows."""
     position: int | None
-    """The layer's place from the first, which is 0."""
+    """Index of the layer from the stem, 0; None in other rows."""
     metric: str
     value: float | None
 
@@ -67,13 +67,13 @@ COLUMNS: tuple[str, ...] = Row.__struct_fields__
 
 
 def rows(reader: Reader, runs: Sequence[Run]) -> Iterator[Row]:
-    """All numbers of runs, a run after the other: its epochs, its steps, its gradients."""
+    """Yield all values, run by run: epochs, steps, gradients."""
     for run in runs:
         yield from rows_of(reader, run)
 
 
 def rows_of(reader: Reader, run: Run) -> Iterator[Row]:
-    """All numbers of one run."""
+    """Yield all values of one run."""
     model = run.spec.model
     whose = (
         clean(run.experiment), run.id, clean(run.name), catalog.label(model), str(model.architecture), model.depth,

@@ -1,4 +1,4 @@
-"""Everything that a report says of an experiment, gathered in one reading."""
+"""Gather everything a report needs about an experiment."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from models import catalog
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """An experiment as far as it has come."""
+    """Snapshot of an experiment."""
 
     experiment: str
     at: float
-    """When it was looked at, seconds since 1970."""
+    """Unix time of the snapshot in seconds."""
     runs: tuple[Run, ...]
     groups: tuple[Group, ...]
-    """Networks over their seeds, shallow before deep."""
+    """Runs grouped by network, shallow before deep."""
     pairs: tuple[Pair, ...]
     epochs: dict[str, list[Epoch]]
-    """By run, as are the next two."""
+    """By run id, as are the next two."""
     gradients: dict[str, list[GradientRow]]
     provenance: dict[str, Provenance]
 
     def label(self, group: Group) -> str:
-        """A network's name; where the experiment trained it in several ways, with what tells this one."""
+        """Name of a network, with its distinguishing settings if the experiment trained it in several ways."""
         alike = [other for other in self.groups if other.label == group.label]
         if len(alike) < 2:
             return group.label
@@ -48,26 +48,26 @@ class Facts:
         return any("jpeg" in run.spec.data.name for run in self.runs)
 
     @property
-    def data_words(self) -> str:
-        """What the numbers were measured on, short enough to stand beside each of them."""
+    def data_names(self) -> str:
+        """Names of the datasets, for captions."""
         return ", ".join(sorted({data_name(run) for run in self.runs}))
 
 
 def data_name(run: Run) -> str:
-    """A dataset with what must be said beside its numbers."""
+    """Name of a run's dataset, marked if synthetic or JPEG."""
     name = run.spec.data.name
     if run.synthetic and name == "synthetic":
         return "synthetic images"
     if run.synthetic:
         return f"{name} (synthetic images)"
     if "jpeg" in name:
-        # An imported copy keeps the name that its user gave it.
+        # Imported copies may have any name.
         return "CIFAR-10 (JPEG)" if name.startswith("cifar10") else f"{name} (JPEG)"
     return {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "fashion-mnist": "Fashion-MNIST"}.get(name, name)
 
 
 def differences(run: Run, others: Iterable[Run]) -> list[str]:
-    """Fields of data and recipe in which a run differs from others, with its own values."""
+    """Data and recipe fields in which a run differs from others, with its values."""
     others = list(others)
     found = []
     for part in ("data", "recipe"):
@@ -83,18 +83,18 @@ def gather_facts(reader: Reader, runs_directory: Path, experiment: str) -> Facts
     """Read an experiment.
 
     Args:
-        reader: Of the index.
-        runs_directory: Where the journals are.
-        experiment: Its name.
+        reader: Reader of the index.
+        runs_directory: Directory of the journals.
+        experiment: Name of the experiment.
 
     Raises:
-        UsageError: there is none of the name, or every run of it goes on or has failed.
+        UsageError: the experiment does not exist, or none of its runs has a result.
     """
     runs = reader.runs(experiment=experiment)
     if not runs:
         raise reader.experiment_unknown(experiment)
     if not any(run.succeeded or run.stopped_early for run in runs):
-        raise UsageError(f"{experiment} has no finished run to report: {states(runs)}; {remedy(runs)}")
+        raise UsageError(f"{experiment} has no finished runs to report ({states(runs)}): {remedy(runs)}")
     groups = group_runs(runs)
     return Facts(
         experiment=experiment,
@@ -109,20 +109,20 @@ def gather_facts(reader: Reader, runs_directory: Path, experiment: str) -> Facts
 
 
 def remedy(runs: Sequence[Run]) -> str:
-    """What helps where none of an experiment's runs has a result."""
+    """Suggest a command when none of the runs has a result."""
     if any(run.status in (RunStatus.QUEUED, RunStatus.RUNNING) or run.waits_for_disk for run in runs):
-        return "`depthscope wait` waits for them"
+        return "wait for them with `depthscope wait`"
     if paused := next((run.id for run in runs if run.status is RunStatus.PAUSED), None):
-        return f"`depthscope resume {paused}` goes on"
-    return f"`depthscope show {runs[0].id}` tells why, `depthscope retry {runs[0].id}` tries it again"
+        return f"resume with `depthscope resume {paused}`"
+    return f"`depthscope show {runs[0].id}` shows why, `depthscope retry {runs[0].id}` tries again"
 
 
 def states(runs: Sequence[Run]) -> str:
-    """How many runs are in which state: 2 running, 1 failed."""
+    """Count runs by state: 2 running, 1 failed."""
     words = [str(run.outcome or run.status) for run in runs]
     return ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
 
 
 def plain_label(run: Run) -> str:
-    """A run among the others of its network."""
+    """Network and seed of a run."""
     return f"{catalog.label(run.spec.model)} seed {run.spec.seed}"

@@ -1,4 +1,4 @@
-"""Which figures a report has, and what is in them; drawing them is left to `figures`."""
+"""Figures of a report and their contents; `matplotlib_figures` draws them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.catalog import Architecture
 
 PANELS_A_ROW = 3
 DEPTHS_ON_A_LINEAR_AXIS = 10
-"""Deepest over shallowest; beyond, the axis is logarithmic."""
+"""Ratio of deepest to shallowest beyond which the axis is logarithmic."""
 DASH_OF = {
     Architecture.RESNET: "solid",
     Architecture.HE_RESNET: "solid",
@@ -31,17 +31,17 @@ TRAIN_ERROR = "training error (%)"
 
 @dataclass(frozen=True, slots=True)
 class Figured:
-    """One figure of a report."""
+    """A drawn figure with its name, title and caption."""
 
     name: str
-    """Of its files, without their endings."""
+    """File name without suffix."""
     title: str
     caption: str
     drawn: Drawn
 
 
 def draw_figures(facts: Facts) -> list[Figured]:
-    """All figures for which there is something to show, in the order of the report."""
+    """Draw all figures with something to show, in the order of the report."""
     figures = [
         curves_figure(facts, "training-loss", "Training loss", "train_loss", "cross entropy (nats per image)"),
         curves_figure(facts, "test-error", "Test error", "test_error_percent", TEST_ERROR),
@@ -54,16 +54,16 @@ def draw_figures(facts: Facts) -> list[Figured]:
 
 
 def curves_figure(facts: Facts, name: str, title: str, metric: str, y_label: str) -> Figured:
-    """A metric of all networks over the epochs."""
+    """Metric of all networks against epoch."""
     lines = [line for group in facts.groups for line in group_lines(facts, group, metric)]
     is_loss = metric == "train_loss"
     panel = Panel("", lines, "epoch", y_label, log_y=is_loss, whole_x=True, from_zero=not is_loss)
-    caption = f"{title} of all networks by epoch, in {inner(y_label)}; {spread_words(facts)}; {facts.data_words}."
+    caption = f"{title} of all networks by epoch, in {inner(y_label)}; {spread_words(facts)}; {facts.data_names}."
     return Figured(name, title, caption, draw_panels([panel], title=title, note=note(facts)))
 
 
 def pair_figures(facts: Facts) -> list[Figured]:
-    """Residual against plain, a depth a column: test error above, training error below."""
+    """Residual against plain, one column for each depth: test error above, training error below."""
     figures = []
     for start in range(0, len(facts.pairs), PANELS_A_ROW):
         pairs = facts.pairs[start : start + PANELS_A_ROW]
@@ -85,7 +85,7 @@ def pair_figures(facts: Facts) -> list[Figured]:
         drawn = draw_panels(panels, title=title, note=note(facts), columns=len(pairs), share_y=True)
         caption = (
             f"Each residual network against the same without its shortcuts: test error above, training error below,"
-            f" in %; {spread_words(facts)}; {facts.data_words}."
+            f" in %; {spread_words(facts)}; {facts.data_names}."
         )
         name = "pairs" if not start else f"pairs-{start // PANELS_A_ROW + 1}"
         figures.append(Figured(name, title, caption, drawn))
@@ -93,7 +93,7 @@ def pair_figures(facts: Facts) -> list[Figured]:
 
 
 def depth_figure(facts: Facts) -> Figured | None:
-    """Final error over depth, a line for networks that differ in nothing else."""
+    """Final error against depth; a line joins networks that differ only in depth."""
     kinds = families([group for group in facts.groups if group.succeeded])
     depths = sorted({group.model.depth for groups in kinds for group in groups})
     if not depths:
@@ -122,13 +122,13 @@ def depth_figure(facts: Facts) -> Figured | None:
     title, words = "Final error against depth", spread_words(facts, "bars")
     if has_published(kinds):
         words += "; crosses: published by others, trained elsewhere"
-    drawn = draw_panels(panels, title=title, note=f"{facts.data_words}; {words}", columns=2)
-    caption = f"{title}, in %: test left, training right; {words}; {facts.data_words}."
+    drawn = draw_panels(panels, title=title, note=f"{facts.data_names}; {words}", columns=2)
+    caption = f"{title}, in %: test left, training right; {words}; {facts.data_names}."
     return Figured("error-by-depth", title, caption, drawn)
 
 
 def published_lines(kinds: Sequence[Sequence[Group]]) -> list[Line]:
-    """What others have published of the same networks, as crosses in the colours of ours."""
+    """Published results for the same networks, as crosses in their colours."""
     lines = []
     for look, groups in enumerate(kinds):
         found = [(group.model.depth, one) for group in groups if (one := published_of(group)) is not None]
@@ -152,12 +152,12 @@ def has_published(kinds: Sequence[Sequence[Group]]) -> bool:
 
 
 def published_of(group: Group) -> Published | None:
-    """What to hold a network against; None where nothing was published, or its images are none."""
+    """Published result for a network; None if there is none or the images are synthetic."""
     return None if any(run.synthetic for run in group.runs) else published(group.model)
 
 
 def gradient_map_figure(facts: Facts) -> Figured | None:
-    """Gradient norms of one seed of every network: layers across, epochs down."""
+    """Gradient norms of one seed of each network: layers across, epochs down."""
     maps = []
     for group in facts.groups:
         run = next((run for run in group.runs if facts.gradients[run.id]), None)
@@ -181,11 +181,11 @@ def gradient_map_figure(facts: Facts) -> Figured | None:
     if not maps:
         return None
     title = "Gradient flow"
-    words = f"{facts.data_words}; one seed a network"
+    words = f"{facts.data_names}; one seed a network"
     drawn = draw_heat_maps(maps, title=title, note=words, scale="gradient norm of a layer (log scale)")
     caption = (
         "Norm of the gradient of every convolution and the head, in the last step of each epoch and at initialisation"
-        f" (first row), logarithmic and on one scale; one seed a network; {facts.data_words}."
+        f" (first row), logarithmic and on one scale; one seed a network; {facts.data_names}."
     )
     return Figured("gradient-flow", title, caption, drawn)
 
@@ -206,24 +206,24 @@ def gradient_profile_figure(facts: Facts) -> Figured | None:
     if not any(panel.lines for panel in panels):
         return None
     title = "Gradient from layer to layer"
-    words = f"{facts.data_words}; one seed a network"
+    words = f"{facts.data_names}; one seed a network"
     drawn = draw_panels(panels, title=title, note=words, columns=2, share_y=True)
     caption = (
         "Norm of each layer's gradient from the first layer (0) to the head (1), at initialisation and in the last"
-        f" epoch that was recorded; one seed a network; {facts.data_words}."
+        f" epoch that was recorded; one seed a network; {facts.data_names}."
     )
     return Figured("gradient-profile", title, caption, drawn)
 
 
 def profile(rows: Sequence[GradientRow], *, is_end: bool) -> list[GradientRow]:
-    """All layers at one epoch: the last, or the initialisation where that was recorded."""
+    """All layers at one epoch: the last one, or initialisation if recorded."""
     epochs = {row.epoch for row in rows}
     wanted = max(epochs) if is_end else 0
     return [row for row in rows if row.epoch == wanted]
 
 
 def looks(facts: Facts) -> list[tuple[int, Group]]:
-    """Every network with the index of its colour and marker, which the two of a pair share."""
+    """Networks with the index of their colour and marker, shared by the two of a pair."""
     numbers: dict[str, int] = {}
     found = []
     for group in facts.groups:
@@ -234,7 +234,7 @@ def looks(facts: Facts) -> list[tuple[int, Group]]:
 
 
 def group_lines(facts: Facts, group: Group, metric: str) -> list[Line]:
-    """The mean over the seeds that succeeded with its band, and every other run of the network by itself."""
+    """Mean of the successful seeds with its band, and every other run as a line of its own."""
     look = next(look for look, other in looks(facts) if other is group)
     dash, label = DASH_OF[group.model.architecture], facts.label(group)
     lines = []
@@ -255,27 +255,27 @@ def group_lines(facts: Facts, group: Group, metric: str) -> list[Line]:
 
 
 def deviation(values: Sequence[float]) -> float:
-    """Sample standard deviation; a gap where one of the values is one."""
+    """Sample standard deviation; NaN if any value is NaN."""
     return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
 
 
 def unfinished(run: Run) -> str:
-    """How far a run came that is no result, and why it is none."""
+    """How far an unfinished run got, and how it ended."""
     return f"{run.outcome or run.status} {run.epoch}/{run.spec.recipe.epochs}"
 
 
 def number(value: float | None) -> float:
-    """A gap where nothing finite was measured."""
+    """Return the value, or NaN (a gap) for None."""
     return math.nan if value is None else value
 
 
 def inner(label: str) -> str:
-    """The unit of a label: what stands in its parentheses."""
+    """Unit of a label: the text in its parentheses."""
     return label.partition("(")[2].rstrip(")")
 
 
 def spread_words(facts: Facts, mark: str = "band") -> str:
-    """How many seeds stand behind a curve or a point, and what its mark shows."""
+    """Number of seeds behind a curve or point, and what its band or bar shows."""
     numbers = sorted({len(group.succeeded) for group in facts.groups if group.succeeded})
     words = ["no run has come to its last epoch"]
     if numbers:
@@ -293,5 +293,5 @@ def spread_words(facts: Facts, mark: str = "band") -> str:
 
 
 def note(facts: Facts) -> str:
-    """What is said within the picture, since pictures are copied without their captions."""
-    return f"{facts.data_words}; {spread_words(facts)}"
+    """Note drawn inside the figure, because figures get copied without their captions."""
+    return f"{facts.data_names}; {spread_words(facts)}"

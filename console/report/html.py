@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs no other: pictures within it, no script, no address of anything outside."""
+"""Render a report as one self-contained HTML file: embedded figures, no scripts, no external links."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ pre { background: #f3f3f3; padding: .7rem 1rem; overflow-x: auto; }
 """.strip()
 
 LONGEST_LINE, LONGEST_WORD = 20, 40
-"""Characters of a cell that is not broken into lines."""
+"""Length up to which a cell is kept on one line."""
 
 
 def as_html(blocks: Sequence[Block], pictures: Mapping[str, bytes]) -> str:
-    """The whole report.
+    """Render the whole report.
 
     Args:
         blocks: In order; the first heading is the title of the page.
@@ -62,7 +62,7 @@ def as_html(blocks: Sequence[Block], pictures: Mapping[str, bytes]) -> str:
 
 
 def escaped(text: str) -> str:
-    """A text in which nothing is markup, in an attribute neither."""
+    """Escape all markup in a text, also for attributes."""
     return html.escape(clean(text), quote=True)
 
 
@@ -77,7 +77,7 @@ def _block(block: Block, pictures: Mapping[str, bytes]) -> str:
         case Table():
             return _table(block)
         case Picture():
-            # Within an image of its own no style or id of one picture meets another's.
+            # As separate images, the figures' styles and ids cannot collide.
             content = base64.b64encode(pictures[block.name]).decode()
             return (
                 f'<figure>\n<div class="wide" tabindex="0">'
@@ -100,7 +100,7 @@ def _table(table: Table) -> str:
         return f"<tr>{''.join(written)}</tr>"
 
     rows = "\n".join(row("td", cells) for cells in table.rows)
-    # What is wider than the page is scrolled by itself, with the keyboard as well.
+    # A table wider than the page scrolls by itself, also from the keyboard.
     return (
         '<div class="wide" tabindex="0">\n<table>\n<thead>\n'
         f"{row('th', table.header)}\n</thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n</div>"
@@ -108,7 +108,7 @@ def _table(table: Table) -> str:
 
 
 def _class(tag: str, side: str, cell: str) -> str:
-    """Where a cell's text stands, and whether it may be broken into lines: a sentence may, a number or a name not."""
+    """CSS class for alignment and wrapping: sentences wrap, numbers and names do not."""
     if side == ">":
         return ' class="right"'
     longest = LONGEST_LINE if " " in cell else LONGEST_WORD

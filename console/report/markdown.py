@@ -1,4 +1,4 @@
-"""A report as Markdown, as GitHub reads it: texts from outside stay texts."""
+"""Render a report as GitHub-flavoured Markdown; outside text is escaped."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from console.report.blocks import Block, Code, Heading, Items, Paragraph, Pictur
 from console.text.formatting import clean
 
 SPECIAL = re.compile(r"([\\`*_\[\]<>|~#&!])")
-"""Whatever begins markup within a line; escaped, it stands for itself."""
+"""Characters that can start inline markup."""
 WITHIN_WORD = re.compile(r"(?<=\w)\\_(?=\w)")
-"""No markup there, and file names and fields read better without."""
+"""An underscore within a word is not markup, and file names read better unescaped."""
 
 
 def as_markdown(blocks: Sequence[Block], *, figures: str) -> str:
-    """The whole report.
+    """Render the whole report.
 
     Args:
-        blocks: In order.
-        figures: The folder of the pictures, relative to the report.
+        blocks: Blocks in order.
+        figures: Directory of the figures, relative to the report.
     """
     return "\n\n".join(_block(block, figures) for block in blocks) + "\n"
 
 
 def escaped(text: str) -> str:
-    """A text in which nothing is markup."""
+    """Escape all markup in a text."""
     return WITHIN_WORD.sub("_", SPECIAL.sub(r"\\\1", clean(text)))
 
 

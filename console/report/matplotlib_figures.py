@@ -22,52 +22,52 @@ if TYPE_CHECKING:
 Numbers = Sequence[float]
 
 COLOURS = ("#e69f00", "#0072b2", "#6a1b5d", "#56b4e9", "#d55e00", "#009e73", "#999999")
-"""By turns; the first three, which a comparison of three depths takes, are light, middle and dark."""
+"""Colour cycle; the first three, for comparisons of three depths, are light, medium and dark."""
 MARKERS = "osD^vPX"
 DASHES = {"solid": "-", "dashed": (0, (5, 2)), "dotted": (0, (1, 1.5))}
 DOTS_PER_INCH = 150
 PANEL_INCHES = (3.6, 2.9)
 SINGLE_INCHES = (7.6, 4.3)
 LEGEND_INCHES = 2.4
-"""Width of an entry beside others."""
+"""Width of a legend entry."""
 TITLE_INCHES, NOTE_INCHES = 0.3, 0.2
 NOTE_LINE_INCHES = 0.14
 PAD_INCHES = 0.07
-"""Around every panel and its labels."""
+"""Space around every panel and its labels."""
 LEAST_WIDTH_INCHES = 5.0
-"""That a title needs."""
+"""Height of a title."""
 MOST_TICKS = 8
 MOST_DECADES_IN_FULL = 3
-"""A logarithmic axis with no more of them is labelled at 1, 2 and 5 of each."""
+"""Decades up to which a logarithmic axis is labelled at 1, 2 and 5."""
 DECADES_OF_A_LOG_AXIS = 1.0
-"""A positive axis whose values span less is linear, where a logarithm would show one labelled tick or none."""
+"""Span below which an axis stays linear: a logarithmic one would have at most one labelled tick."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One curve; what is not finite is a gap."""
+    """A curve; non-finite values are gaps."""
 
     label: str
-    """In the legend; the same label stands there once, an empty one never."""
+    """Legend label; repeated labels appear once, empty ones never."""
     x: Numbers
     y: Numbers
     look: int
-    """Index of its colour and marker."""
+    """Index of the colour and marker."""
     dash: str = "solid"
     """A key of DASHES; anything but solid has hollow markers."""
     spread: Numbers | None = None
-    """Half the height of the band around it, or of its error bars; None for neither."""
+    """Half the height of the band or error bars; None for neither."""
     bars: bool = False
-    """Show the spread as error bars, and every point by its marker."""
+    """Show the spread as error bars, and mark every point."""
     thin: bool = False
-    """Behind the others: a run that is not part of a mean."""
+    """Draw behind the others, as a run outside the mean."""
     cross: str | None = None
-    """`x` or `+` for points without a line, that were not measured here; None is a curve."""
+    """`x` or `+` for published points without a line; None for a curve."""
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One pair of axes."""
+    """A pair of axes with its lines."""
 
     title: str
     lines: Sequence[Line]
@@ -75,22 +75,22 @@ class Panel:
     y_label: str
     log_x: bool = False
     log_y: bool = False
-    """Wanted; taken where all is positive and spans more than a decade."""
+    """Request a logarithmic axis, used if all values are positive and span more than a decade."""
     whole_x: bool = False
-    """Whether only whole numbers mean something on the horizontal axis."""
+    """Whether x takes only integers."""
     from_zero: bool = False
-    """Whether the vertical axis begins at zero."""
+    """Whether the y axis starts at zero."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeatMap:
-    """Positive values by row and column, on a logarithmic scale; what is not positive is left white."""
+    """Values by row and column on a logarithmic scale; those not positive stay white."""
 
     title: str
     values: Sequence[Sequence[float]]
-    """[rows, columns], the first row at the top."""
+    """[rows, columns], first row at the top."""
     rows: Sequence[str]
-    """A label a row."""
+    """One label for each row."""
     columns: Sequence[str]
     x_label: str
     y_label: str
@@ -98,14 +98,14 @@ class HeatMap:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One figure in both formats."""
+    """A figure as SVG and PNG."""
 
     svg: bytes
     png: bytes
 
 
 def draw_panels(panels: Sequence[Panel], *, title: str, note: str, columns: int = 1, share_y: bool = False) -> Drawn:
-    """Curves on axes side by side, with one legend for all.
+    """Draw panels side by side with a common legend.
 
     Args:
         panels: Left to right, then down.
@@ -144,7 +144,7 @@ def draw_panels(panels: Sequence[Panel], *, title: str, note: str, columns: int 
 
 
 def draw_heat_maps(maps: Sequence[HeatMap], *, title: str, note: str, scale: str, columns: int = 2) -> Drawn:
-    """Maps side by side under one scale of lightness, dark for the least.
+    """Draw heat maps side by side on a common scale of lightness, dark for the smallest.
 
     Args:
         maps: Left to right, then down.
@@ -172,7 +172,7 @@ def draw_heat_maps(maps: Sequence[HeatMap], *, title: str, note: str, scale: str
             continue
         one, array = maps[index], arrays[index]
         visible = np.ma.masked_where(~(np.isfinite(array) & (array > 0)), array)
-        # cividis grows lighter all the way, in grey and to the colour-blind alike.
+        # cividis grows lighter throughout, also in grey and for colour-blind readers.
         image = axes.imshow(visible, norm=norm, cmap="cividis", aspect="auto", interpolation="nearest")
         axes.grid(visible=False)
         axes.set_title(_plain(one.title), loc="left")
@@ -188,7 +188,7 @@ def draw_heat_maps(maps: Sequence[HeatMap], *, title: str, note: str, scale: str
 
 
 def _new_figure(size: tuple[float, float], title: str, note: str) -> Figure:
-    """With title and note above; without pyplot, which would look for a window system and keep every figure."""
+    """Create a figure with title and note, without pyplot, which looks for a display and keeps figures alive."""
     from matplotlib import rcParams
     from matplotlib.figure import Figure
 
@@ -202,7 +202,7 @@ def _new_figure(size: tuple[float, float], title: str, note: str) -> Figure:
             "grid.color": "#dddddd",
             "grid.linewidth": 0.6,
             "image.composite_image": False,
-            # Letters as shapes: the same on every machine, whatever fonts it has; and the same file every time.
+            # Text as paths, so that every machine writes the same file whatever its fonts.
             "svg.fonttype": "path",
             "svg.hashsalt": "depthscope",
         }
@@ -213,14 +213,14 @@ def _new_figure(size: tuple[float, float], title: str, note: str) -> Figure:
     below = top - (TITLE_INCHES - 0.08) / size[1]
     written = figure.text(0.01, below, "", ha="left", va="top", fontsize=8, color="#444444")
     lines = _write_within(written, _plain(note), 0.98 * size[0] * DOTS_PER_INCH)
-    # A legend outside the axes keeps to the figure's edge, so title and note are above, where none is.
+    # The legend outside the axes sits at the figure's edge, so title and note go above.
     taken = (TITLE_INCHES + NOTE_INCHES + (lines - 1) * NOTE_LINE_INCHES) / size[1]
     figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - taken), h_pad=PAD_INCHES, w_pad=PAD_INCHES)
     return figure
 
 
 def _write_within(text: Text, words: str, width: float) -> int:
-    """Put words into a text, in as many lines as so many pixels need; returns how many those are."""
+    """Wrap words into a text within a width in pixels; return the number of lines."""
     lines = [""]
     for word in words.split(" "):
         longer = f"{lines[-1]} {word}".lstrip()
@@ -234,7 +234,7 @@ def _write_within(text: Text, words: str, width: float) -> int:
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> list[tuple[str, Any]]:
-    """Draw one panel; returns what its legend names."""
+    """Draw one panel; return its legend entries."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     handles = [(line.label, _draw_line(axes, line)) for line in panel.lines]
@@ -266,7 +266,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> list[tuple[str, Any]]:
 
 
 def _begin_at_zero(row: Sequence[Axes], panels: Sequence[Panel], share_y: bool) -> None:
-    """Set the vertical axes of a row of panels where they are to begin at zero, with room above the highest value."""
+    """Start the y axes of a row at zero where requested, with space above the highest value."""
     tops = [max((value for line in panel.lines for value in _reach(line)), default=1.0) for panel in panels]
     for axes, panel, top in zip(row, panels, tops, strict=False):
         if panel.from_zero:
@@ -274,7 +274,7 @@ def _begin_at_zero(row: Sequence[Axes], panels: Sequence[Panel], share_y: bool) 
 
 
 def _reach(line: Line) -> list[float]:
-    """The finite values of a line, with what is spread above them."""
+    """Finite values of a line plus their spread."""
     values = np.asarray(line.y, np.float64)
     if line.spread is not None:
         values = values + np.nan_to_num(np.asarray(line.spread, np.float64))
@@ -297,7 +297,7 @@ def _draw_line(axes: Axes, line: Line) -> Any:
     }
     if line.bars:
         return axes.errorbar(x, y, yerr=line.spread, capsize=3, **style)
-    # A marker every so often; each curve begins elsewhere, so that those on top of each other can be told apart.
+    # Markers at intervals, offset for each curve so that overlapping ones stay distinguishable.
     every = max(1, len(x) // 9)
     first = (line.look * every // 4 + (0 if line.dash == "solid" else every // 2)) % every
     (drawn,) = axes.plot(x, y, markevery=(first, every), **style)
@@ -315,12 +315,12 @@ def _spread_out(number: int) -> list[int]:
 
 
 def _plain(text: str) -> str:
-    """A text in which a dollar sign begins no formula."""
+    """Escape dollar signs, which would start a formula."""
     return text.replace("$", r"\$")
 
 
 def _finish(figure: Figure) -> Drawn:
-    """Both files; the layout is computed once for both."""
+    """Render SVG and PNG from one layout."""
     svg, png = io.BytesIO(), io.BytesIO()
     figure.savefig(png, format="png", metadata={"Software": None})
     figure.set_layout_engine("none")

@@ -1,7 +1,7 @@
-"""A directory that depthscope fills, and may fill again: whole or not at all, and never over others' files.
+"""Write an output directory atomically, and rewrite it without touching files of other origin.
 
-A hidden file in it lists what was written there and the checksums, so that a second writing knows its own files from
-those that somebody else put there or changed.
+A hidden file lists the files written and their checksums, so that a rewrite can tell its own files from those that
+someone else added or changed.
 """
 
 from __future__ import annotations
@@ -23,41 +23,40 @@ from engine.base.errors import DepthscopeError, UsageError
 
 MARKER = ".depthscope.json"
 BROKEN_OR_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-"""What another directory would not help against."""
+"""Errors that another directory would not avoid."""
 STAGING_PREFIX = ".depthscope-new-"
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of the hidden file."""
+    """Contents of the hidden file."""
 
     kind: str
-    """What fills the directory, such as `report`."""
+    """Kind of contents, such as `report`."""
     of: str
-    """Whose it is, such as an experiment's name."""
+    """Subject of the contents, such as an experiment's name."""
     files: dict[str, tuple[str, ...]]
-    """SHA-256 by path; two of them while one is being replaced by the other."""
+    """SHA-256 by path; two while a file is being replaced."""
 
 
 class OutputNotWritten(DepthscopeError):
-    """The disk is full or broken; what stood in the directory still does."""
+    """The disk is full or failing; the directory's earlier contents are intact."""
 
 
 def fill_directory(path: Path, *, kind: str, of: str, write: Callable[[Path], None]) -> list[str]:
-    """Write a directory, or replace what was written into it before.
+    """Write a directory, or replace what an earlier call wrote.
 
     Args:
-        path: The directory; made, with its parents, where there is none.
-        kind: What fills it.
-        of: Whose it is: what was written for another is not replaced.
-        write: Writes every file under the directory that it is given, which is put in place when it returns.
+        path: Directory; created with its parents if missing.
+        kind: Kind of contents.
+        of: Subject of the contents; those of another subject are not replaced.
+        write: Writes every file into the staging directory it is passed, which is then moved into place.
 
     Returns:
-        The files that were written, relative to the directory.
+        Files written, relative to the directory.
 
     Raises:
-        UsageError: the path is a file, cannot be written, holds files of somebody else, or such that were changed
-            since they were written.
-        OutputNotWritten: the disk took no more.
+        UsageError: the path is a file, cannot be written, or holds foreign or changed files.
+        OutputNotWritten: the disk is full or failing.
     """
     shown = clean(str(path))
     made = not path.exists()
@@ -72,9 +71,11 @@ def fill_directory(path: Path, *, kind: str, of: str, write: Callable[[Path], No
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
     except BlockingIOError as error:
-        raise UsageError(f"{shown} is being written by another depthscope: wait for it") from error
+        raise UsageError(
+            f"{shown} is being written by another depthscope process: try again when it has finished"
+        ) from error
     except (FileExistsError, NotADirectoryError) as error:
-        raise UsageError(f"{shown} is no directory: choose another") from error
+        raise UsageError(f"{shown} is not a directory: choose another") from error
     except OSError as error:
         if error.errno in BROKEN_OR_FULL:
             raise OutputNotWritten(f"{shown} could not be written: {error.strerror}") from error
@@ -86,7 +87,7 @@ def fill_directory(path: Path, *, kind: str, of: str, write: Callable[[Path], No
 
 @contextmanager
 def _held(path: Path) -> Iterator[None]:
-    """Nobody else writes the directory meanwhile."""
+    """Lock the directory against other writers."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -96,10 +97,10 @@ def _held(path: Path) -> Iterator[None]:
 
 
 def _check_ours(path: Path, kind: str, of: str) -> Marker:
-    """What was written here before, with everything else refused; leftovers of a writer that died are cleared away.
+    """Read the marker of the last writing, refuse foreign files and remove leftovers of a killed writer.
 
     Raises:
-        UsageError: something else is in the directory.
+        UsageError: the directory holds foreign or changed files.
     """
     shown = clean(str(path))
     for leftover in path.glob(f"{STAGING_PREFIX}*"):
@@ -110,8 +111,8 @@ def _check_ours(path: Path, kind: str, of: str) -> Marker:
     except FileNotFoundError:
         if found:
             raise UsageError(
-                f"{shown} holds files that depthscope did not write, such as {clean(found[0])}:"
-                " choose an empty or a new directory"
+                f"{shown} holds files not written by depthscope, such as {clean(found[0])}:"
+                " choose an empty or new directory"
             ) from None
         return Marker(kind=kind, of=of, files={})
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -120,19 +121,18 @@ def _check_ours(path: Path, kind: str, of: str) -> Marker:
         raise UsageError(f"{shown} holds the {clean(marker.kind)} of {clean(marker.of)}: choose another directory")
     for name in found:
         if name != MARKER and name not in marker.files:
-            raise UsageError(f"{shown} holds {clean(name)}, which depthscope did not write: choose another directory")
+            raise UsageError(f"{shown} holds {clean(name)}, not written by depthscope: choose another directory")
         if name != MARKER and _checksum(path / name) not in marker.files[name]:
             raise UsageError(
-                f"{shown}: {clean(name)} was changed since it was written: move it away, or choose another directory"
+                f"{shown}: {clean(name)} has changed since it was written: move it away or choose another directory"
             )
     return marker
 
 
 def _put_in_place(staging: Path, path: Path, marker: Marker, before: Marker) -> list[str]:
-    """Rename every file to where it belongs, and remove those of the last writing that are no more.
+    """Move every file into place and remove obsolete ones of the last writing.
 
-    The marker knows the old and the new content while both may stand there, so that a writer that dies in between
-    leaves a directory which the next one takes for its own.
+    Meanwhile the marker lists old and new checksums, so that after a crash the next writer recognises both.
     """
     new = {str(one.relative_to(staging)): (_checksum(one),) for one in sorted(staging.rglob("*")) if not one.is_dir()}
     both = {name: (*before.files.get(name, ()), *new.get(name, ())) for name in {**before.files, **new}}

@@ -1,4 +1,4 @@
-"""From an experiment to the files that are handed in: Markdown, HTML, figures, and the specification of every run."""
+"""Write a report: Markdown, HTML, figures, and the specification of every run."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def write_report(facts: Facts, path: Path) -> list[str]:
     """Write the report of an experiment, or replace an earlier one of the same experiment.
 
     Args:
-        facts: The experiment.
-        path: The directory, which becomes `report.md`, `report.html`, `spec.json` and `figures/`.
+        facts: Experiment to report.
+        path: Directory for `report.md`, `report.html`, `spec.json` and `figures/`.
 
     Returns:
-        The files, relative to the directory.
+        Files written, relative to the directory.
 
     Raises:
-        UsageError: the directory cannot be written, or holds files of somebody else.
-        OutputNotWritten: the disk took no more.
+        UsageError: the directory cannot be written, or holds foreign files.
+        OutputNotWritten: the disk is full or failing.
     """
 
     def write(staging: Path) -> None:
@@ -50,7 +50,7 @@ def write_report(facts: Facts, path: Path) -> list[str]:
 
 
 def spec_list(facts: Facts) -> SpecList:
-    """Every run of the experiment, finished or not, as `depthscope train --from` takes them."""
+    """All runs of the experiment, finished or not, for `depthscope train --from`."""
     return SpecList(
         experiment=facts.experiment,
         runs=tuple(

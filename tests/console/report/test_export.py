@@ -104,10 +104,10 @@ def test_tensorboard_reads_what_was_written_for_it(exported: Any, tmp_path: Path
         (("--format", "parquet"), "--format parquet needs -o PATH"),
         (("nothing",), "no run is called 'nothing'"),
         (("depths", "--all"), "--all takes every run: leave out the names"),
-        (("-o", "{tmp}/there.csv"), "there.csv is there already: name another file, or replace it with --force"),
-        (("-o", "{tmp}"), "is a directory: name a file"),
+        (("-o", "{tmp}/there.csv"), "there.csv exists: choose another file, or replace it with --force"),
+        (("-o", "{tmp}"), "is a directory: choose a file"),
         (("-o", "{tmp}/no/such.csv"), "such.csv cannot be written (No such file or directory)"),
-        (("--format", "tensorboard", "-o", "{tmp}"), "holds files that depthscope did not write"),
+        (("--format", "tensorboard", "-o", "{tmp}"), "holds files not written by depthscope"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(exported: Any, tmp_path: Path, words: tuple[str, ...], expected: str):

@@ -246,9 +246,9 @@ def test_a_second_report_replaces_the_first(bare_home: Any, tmp_path: Path):
 @pytest.mark.parametrize(
     ("prepare", "expected"),
     [
-        (lambda path: (path / "thesis.tex").write_text("mine"), "holds files that depthscope did not write, such as thesis.tex: choose"),  # noqa: E501
+        (lambda path: (path / "thesis.tex").write_text("mine"), "holds files not written by depthscope, such as thesis.tex: choose"),  # noqa: E501
         (lambda path: (path / ".depthscope.json").write_text("{"), ".depthscope.json is damaged"),
-        (lambda path: path.rmdir() or path.write_text("a file"), "is no directory"),
+        (lambda path: path.rmdir() or path.write_text("a file"), "is not a directory"),
     ],
 )  # fmt: skip
 def test_a_directory_of_somebody_else_is_left_as_it_is(bare_home: Any, tmp_path: Path, prepare: Any, expected: str):
@@ -270,11 +270,11 @@ def test_a_report_that_was_edited_is_not_written_over(bare_home: Any, tmp_path: 
     bare_home.cli("report", "-o", str(target))
     written = (target / "report.md").read_bytes()
     (target / "report.md").write_text("my own words")
-    assert "report.md was changed since it was written" in refused(bare_home, "report", "-o", str(target))
+    assert "report.md has changed since it was written" in refused(bare_home, "report", "-o", str(target))
     assert (target / "report.md").read_text() == "my own words"
     (target / "report.md").write_bytes(written)
     (target / "figures" / "mine.png").write_bytes(b"x")
-    assert "holds figures/mine.png, which depthscope did not write" in refused(bare_home, "report", "-o", str(target))
+    assert "holds figures/mine.png, not written by depthscope" in refused(bare_home, "report", "-o", str(target))
     (target / "figures" / "mine.png").unlink()
     store = Store(bare_home.home.database)
     with store.transaction():
@@ -292,8 +292,8 @@ def test_what_cannot_be_reported_is_refused_before_anything_is_written(bare_home
     samples.fill_small(bare_home.home)
     assert "no experiment is called 'nothing'" in refused(bare_home, "report", "nothing", "-o", str(target))
     said = refused(bare_home, "report", "broken", "-o", str(target))
-    assert "broken has no finished run to report: 1 diverged, 1 failed, 1 cancelled; `depthscope show " in said
-    assert " tells why, `depthscope retry " in said
+    assert "broken has no finished runs to report (1 diverged, 1 failed, 1 cancelled): `depthscope show " in said
+    assert " shows why, `depthscope retry " in said
     assert "wait" not in said, "there is nothing to wait for"
     assert not target.exists()
 
@@ -303,7 +303,7 @@ def test_a_place_that_cannot_be_written_is_said(bare_home: Any, tmp_path: Path):
     fill(bare_home)
     (tmp_path / "file").write_text("")
 
-    assert "is no directory: choose another" in refused(bare_home, "report", "-o", str(tmp_path / "file" / "report"))
+    assert "is not a directory: choose another" in refused(bare_home, "report", "-o", str(tmp_path / "file" / "report"))
     if Path("/proc/self").exists():
         assert "cannot be written (" in refused(bare_home, "report", "-o", "/proc/report")
 
