@@ -1,1 +1,1 @@
-"""What commands ask of the programs in engine/programs, and of this machine."""
+"""Run the programs of engine/programs for commands, and examine this machine."""

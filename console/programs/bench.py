@@ -1,5 +1,5 @@
-"""Our loop and the textbook's side by side: a process each, taking turns, so that what the machine does besides
-meets both alike."""
+"""Time depthscope's training loop against a textbook loop, in two processes that take turns so that other load on the
+machine affects both alike."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from engine.spec.run import RunSpec
 from models import cost
 
 MACS_A_STEP = 3
-"""Times those of a forward pass: the backward pass computes a product for the inputs and one for the weights."""
+"""Cost of a step in forward passes: backward takes one product for the inputs and one for the weights."""
 NUM_IMAGES = 10_000
 MATMUL_SECONDS = 2.0
 
@@ -33,11 +33,11 @@ _decode: Callable[[str], Answer] = msgspec.json.Decoder(Answer).decode
 
 @dataclass(slots=True)
 class LoopResult:
-    """What one loop reached."""
+    """Measurements of one loop."""
 
     ready: Ready | None
     rates: list[float]
-    """Of each trial: images a second; multiply-accumulates of matrices."""
+    """One for each trial: images per second, or multiply-accumulates per second for matmul."""
     peak_memory_bytes: int
     error: str | None = None
 
@@ -48,7 +48,7 @@ class LoopResult:
 
 @dataclass(frozen=True, slots=True)
 class NetworkResult:
-    """Both loops over one network; `deterministic` where it was asked for."""
+    """Measurements of all loops for one network; `deterministic` is None if not measured."""
 
     name: str
     spec: RunSpec
@@ -56,35 +56,35 @@ class NetworkResult:
     textbook: LoopResult
     deterministic: LoopResult | None
     matmul_macs_per_second: float | None
-    """Multiply-accumulates a second of products of matrices in our precision, the best of the trials."""
+    """Best rate of matrix products in depthscope's precision, in multiply-accumulates per second."""
 
     @property
     def ratio(self) -> float | None:
-        """Our images a second over the textbook's."""
+        """Depthscope's images per second over the textbook's."""
         ours, theirs = self.ours.median, self.textbook.median
         return None if ours is None or theirs is None else ours / theirs
 
     @property
     def share_of_matmul(self) -> float | None:
-        """The part of the measured matrix rate that our training reaches."""
+        """Fraction of the measured matmul rate that depthscope's training reaches."""
         if self.ours.median is None or self.matmul_macs_per_second is None:
             return None
         return self.ours.median * MACS_A_STEP * cost.forward_macs(self.spec.model) / self.matmul_macs_per_second
 
     @property
     def deterministic_cost_percent(self) -> float | None:
-        """What repeating itself to the last bit costs, of our images a second."""
+        """Throughput lost to determinism, in percent."""
         if self.deterministic is None or self.deterministic.median is None or self.ours.median is None:
             return None
         return 100 * (1 - self.deterministic.median / self.ours.median)
 
 
 class LoopProcess:
-    """One loop in a process of its own.
+    """A loop in a separate process.
 
     Args:
-        task: What it is to do.
-        device: Where.
+        task: Loop and network to time.
+        device: Device to run on.
     """
 
     def __init__(self, task: Task, device: Device) -> None:
@@ -97,7 +97,7 @@ class LoopProcess:
             text=True,
             env={
                 **os.environ,
-                # What the launcher gives a worker; the textbook's loop gets what everybody gets.
+                # The launcher sets this for workers; the textbook loop runs with PyTorch's defaults.
                 **(KEEP_FREED_MEMORY if task.loop is Loop.DEPTHSCOPE else {}),
                 "DEPTHSCOPE_DEVICE": device.name,
                 "CUDA_VISIBLE_DEVICES": device.visible,
@@ -108,7 +108,7 @@ class LoopProcess:
             self.result.ready = answer
 
     def turn(self, seconds: float) -> None:
-        """Let it go on for a while; one that has failed does nothing."""
+        """Run for one turn; a loop that has failed does nothing."""
         if self.result.error is None and isinstance(answer := self._ask(f"{seconds}"), Measured):
             self.result.rates.append(answer.amount / answer.seconds)
             self.result.peak_memory_bytes = answer.peak_memory_bytes
@@ -118,7 +118,7 @@ class LoopProcess:
         self._process.communicate()
 
     def _ask(self, line: str) -> Answer | None:
-        """Send a line and wait for the answer; None where the process has ended without one."""
+        """Send a line and wait for the answer; None if the process exits without one."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
@@ -126,7 +126,7 @@ class LoopProcess:
             self._process.stdin.flush()
         answered = self._process.stdout.readline()
         if not answered:
-            self.result.error = f"its process left with status {self._process.wait()}"
+            self.result.error = f"its process exited with status {self._process.wait()}"
             return None
         answer = _decode(answered)
         if isinstance(answer, Failed):
@@ -137,15 +137,15 @@ class LoopProcess:
 def bench_network(
     name: str, spec: RunSpec, device: Device, *, trials: int, seconds: float, report: Report
 ) -> NetworkResult:
-    """Time both loops over one network, in turns; on a GPU our deterministic one too.
+    """Time both loops on one network in turns; on a GPU, also depthscope's deterministic loop.
 
     Args:
-        name: Of the network, for the table.
-        spec: What our loop trains; the textbook's takes network, batch and optimizer from it.
-        device: Where.
+        name: Name of the network, for the table.
+        spec: Run to train; the textbook loop takes network, batch size and optimizer from it.
+        device: Device to run on.
         trials: Turns of each loop.
-        seconds: Of a turn.
-        report: Is told what goes on.
+        seconds: Length of a turn.
+        report: Called with progress messages.
     """
     repeating = msgspec.structs.replace(spec, recipe=msgspec.structs.replace(spec.recipe, deterministic=True))
     wanted = {"depthscope": (Loop.DEPTHSCOPE, spec), "textbook": (Loop.TEXTBOOK, spec)}
@@ -155,7 +155,7 @@ def bench_network(
     loops: dict[str, LoopProcess] = {}
     try:
         for role, (loop, asked) in wanted.items():
-            report(f"{name}: {role} gets ready")
+            report(f"{name}: preparing {role}")
             loops[role] = LoopProcess(Task(loop=loop, spec=asked, num_images=NUM_IMAGES), device)
         for trial in range(trials):
             report(f"{name}: trial {trial + 1} of {trials}")
@@ -176,7 +176,7 @@ def bench_network(
 
 
 def bench_table(results: Sequence[NetworkResult]) -> str:
-    """A row a network."""
+    """Table of results, one row for each network."""
     header = [
         "network",
         "precision",
@@ -212,14 +212,14 @@ def bench_table(results: Sequence[NetworkResult]) -> str:
 
 
 def rate(result: LoopResult) -> str:
-    """Images a second, the median with the range of the trials; or why there is none."""
+    """Median images per second with the range of the trials, or why there is none."""
     if result.median is None:
         return "out of memory" if result.error and "OutOfMemory" in result.error else "failed"
     return f"{count(result.median)} ({count(min(result.rates))}-{count(max(result.rates))})"
 
 
 def conditions(results: Sequence[NetworkResult], *, trials: int, seconds: float) -> str:
-    """Under which the figures hold: hardware, versions, trials; and what went wrong."""
+    """Describe the conditions of the measurement (hardware, versions, trials) and any errors."""
     readies = [loop.ready for result in results for loop in (result.ours, result.textbook) if loop.ready is not None]
     lines = []
     if readies:
@@ -229,9 +229,7 @@ def conditions(results: Sequence[NetworkResult], *, trials: int, seconds: float)
             f"{first.device_name}, {os.cpu_count()} cores, {first.num_threads} threads; torch {first.torch}{cuda},"
             f" torchvision {first.torchvision}, Python {platform.python_version()}"
         )
-    lines.append(
-        f"images a second: the median of {trials} turns of {seconds:g} s each, in alternation (and their range)"
-    )
+    lines.append(f"images per second: median (and range) of {trials} alternating turns of {seconds:g} s")
     for result in results:
         for role, loop in (("depthscope", result.ours), ("textbook", result.textbook)):
             lines += [f"{result.name}, {role}: {loop.error}"] if loop.error else []
@@ -240,7 +238,7 @@ def conditions(results: Sequence[NetworkResult], *, trials: int, seconds: float)
 
 
 def bench_document(results: Sequence[NetworkResult], *, trials: int, seconds: float) -> dict[str, Any]:
-    """The figures for programs."""
+    """JSON document of the results."""
     return {
         "trials": trials,
         "seconds": seconds,
@@ -264,7 +262,7 @@ def bench_document(results: Sequence[NetworkResult], *, trials: int, seconds: fl
 
 
 def loop_document(result: LoopResult) -> dict[str, Any]:
-    """One loop's figures for programs."""
+    """JSON document of one loop's results."""
     return {
         "images_per_second": result.rates,
         "median_images_per_second": result.median,

@@ -1,4 +1,4 @@
-"""What `depthscope doctor` looks at."""
+"""Checks of `depthscope doctor`."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from engine.spec import devices
 
 TORCH_PATIENCE_SECONDS = 120.0
 LITTLE_SPACE_BYTES = 2 << 30
-"""A deep network's checkpoints and a converted dataset take about this much."""
+"""About the size of a deep network's checkpoints and a converted dataset."""
 SMALL_COLUMNS, SMALL_LINES = 80, 24
 
 
 class Level(StrEnum):
-    """How a finding matters."""
+    """Severity of a finding."""
 
     GOOD = "ok"
     NOTE = "note"
@@ -42,7 +42,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """Result of one check."""
 
     subject: str
     level: Level
@@ -51,7 +51,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at everything, even where something is wrong."""
+    """Run all checks, even if some fail."""
     home = find_home()
     return [
         examine_python(),
@@ -71,7 +71,7 @@ def examine_python() -> Finding:
 
 
 def examine_torch() -> list[Finding]:
-    """Torch in a process of its own: it takes seconds to load, and may fail in ways that end a process."""
+    """Check torch in a separate process: it takes seconds to load, and a broken one may crash."""
     gpus = devices.find_gpus()
     command = [sys.executable, "-P", "-m", "engine.programs.torch_report"]
     try:
@@ -80,7 +80,7 @@ def examine_torch() -> list[Finding]:
     except (subprocess.SubprocessError, msgspec.DecodeError) as error:
         stderr = getattr(error, "stderr", None) or str(error)
         why = clean(stderr.strip().splitlines()[-1])
-        return [Finding("torch", Level.BAD, f"cannot be loaded: {why}", "install depthscope anew: `uv sync`")]
+        return [Finding("torch", Level.BAD, f"cannot be loaded: {why}", "reinstall depthscope with `uv sync`")]
     findings = [
         Finding(
             "torch",
@@ -91,10 +91,12 @@ def examine_torch() -> list[Finding]:
     if found["gpus"]:
         findings.append(Finding("GPU", Level.GOOD, ", ".join(found["gpus"])))
     elif gpus:
-        build = found["cuda_build"] or "no CUDA at all"
+        build = found["cuda_build"] or "no CUDA"
         remedy = "install a torch build for your driver, or train with --device cpu"
         findings.append(
-            Finding("GPU", Level.BAD, f"the driver shows {len(gpus)}, torch (built for {build}) uses none", remedy)
+            Finding(
+                "GPU", Level.BAD, f"the driver shows {len(gpus)}, but torch (built for {build}) can use none", remedy
+            )
         )
     else:
         memory = byte_size(psutil.virtual_memory().total)
@@ -104,27 +106,27 @@ def examine_torch() -> list[Finding]:
                 "GPU",
                 Level.NOTE,
                 text,
-                "narrow networks, of which each core trains one: -a he-resnet,he-plain --width 8 --train-images 5000",
+                "train narrow networks, one on each core: -a he-resnet,he-plain --width 8 --train-images 5000",
             )
         )
     return findings
 
 
 def examine_terminal() -> Finding:
-    """Size, colours and characters of the terminal that this was called from."""
+    """Check the terminal's size and encoding."""
     if not sys.stdout.isatty():
-        return Finding("terminal", Level.NOTE, "standard output is no terminal: charts take 80 columns")
+        return Finding("terminal", Level.NOTE, "stdout is not a terminal: charts are 80 columns wide")
     size = shutil.get_terminal_size()
     text = f"{size.columns}x{size.lines}, TERM={clean(os.environ.get('TERM', ''))}, {sys.stdout.encoding}"
     if size.columns < SMALL_COLUMNS or size.lines < SMALL_LINES:
-        return Finding("terminal", Level.NOTE, text, f"at least {SMALL_COLUMNS}x{SMALL_LINES} shows everything")
+        return Finding("terminal", Level.NOTE, text, f"enlarge it to at least {SMALL_COLUMNS}x{SMALL_LINES}")
     if "utf" not in sys.stdout.encoding.lower():
-        return Finding("terminal", Level.NOTE, f"{text}: drawn in ASCII", "a UTF-8 locale, such as LANG=C.UTF-8")
+        return Finding("terminal", Level.NOTE, f"{text}: charts use ASCII", "set a UTF-8 locale, such as LANG=C.UTF-8")
     return Finding("terminal", Level.GOOD, text)
 
 
 def examine_home(home: Home) -> list[Finding]:
-    """Whether the home is there, ours, and has room."""
+    """Check that the home can be used and has free space."""
     try:
         home.create()
     except DepthscopeError as error:
@@ -137,48 +139,48 @@ def examine_home(home: Home) -> list[Finding]:
 
 
 def examine_database(home: Home) -> Finding:
-    """Whether the index can be read."""
+    """Check that the index can be read."""
     try:
         with Reader(home.database) as reader:
             num_runs = reader.count_runs()
     except DepthscopeError as error:
-        return Finding("index", Level.BAD, clean(str(error)), "`depthscope engine rebuild` builds it anew")
+        return Finding("index", Level.BAD, clean(str(error)), "rebuild it with `depthscope engine rebuild`")
     return Finding("index", Level.GOOD, f"{num_runs} runs")
 
 
 def examine_engine(home: Home) -> Finding:
-    """Whether an engine serves, and one of this version."""
+    """Check whether an engine of this version is running."""
     try:
         greeting = launch.greet(home)
         if greeting is None:
-            return Finding("engine", Level.GOOD, f"none serves; {launch.absence(home)}")
+            return Finding("engine", Level.GOOD, f"not running; {launch.absence(home)}")
         launch.check_version(greeting)
     except DepthscopeError as error:
         return Finding("engine", Level.BAD, str(error))
-    return Finding("engine", Level.GOOD, f"serves, pid {greeting.pid}, on {', '.join(greeting.devices)}")
+    return Finding("engine", Level.GOOD, f"running, pid {greeting.pid}, on {', '.join(greeting.devices)}")
 
 
 def examine_logout(home: Home) -> list[Finding]:
-    """Whether the engine, or one that is started here, outlives the logout; nothing where no systemd runs."""
+    """Check whether the engine survives a logout; no finding without systemd."""
     if not systemd_runs():
         return []
     risk = risk_of_home(home)
     if risk is None:
-        return [Finding("logout", Level.GOOD, "the engine and its workers outlive it")]
+        return [Finding("logout", Level.GOOD, "the engine and its workers survive it")]
     return [Finding("logout", Level.BAD, f"ends the engine and all training: {risk.text}", risk.remedy)]
 
 
 def examine_datasets(home: Home) -> list[Finding]:
-    """What can be trained on without fetching anything."""
+    """List the datasets that need no download."""
     cached = [entry.name for entry in datasets.list_datasets(home) if entry.cached]
     if not cached:
         remedy = "`depthscope data fetch cifar10`, or `depthscope data import PATH --name NAME`"
-        return [Finding("data", Level.NOTE, "only the synthetic set is at hand", remedy)]
+        return [Finding("data", Level.NOTE, "only the synthetic dataset is available", remedy)]
     return [Finding("data", Level.GOOD, ", ".join(map(clean, cached)))]
 
 
 def finding_document(finding: Finding) -> dict[str, Any]:
-    """A finding for programs."""
+    """JSON document of a finding."""
     return {
         "subject": finding.subject,
         "level": finding.level.value,
@@ -188,7 +190,7 @@ def finding_document(finding: Finding) -> dict[str, Any]:
 
 
 def findings_page(findings: Sequence[Finding]) -> str:
-    """The findings, a line each, with the remedy beneath."""
+    """Findings, one line each with the remedy below."""
     lines: list[str] = []
     for finding in findings:
         lines.append(f"{finding.level:<5} {finding.subject:<9} {finding.text}")

@@ -1,4 +1,4 @@
-"""Asking a process with torch for the test error of weights, and its answer as a page and as a document."""
+"""Evaluate weights in a process with torch, and format the result as a page or a document."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _decode: Callable[[str], EvaluationAnswer] = msgspec.json.Decoder(EvaluationAnsw
 
 
 def evaluate(task: EvaluationTask, device: Device) -> Evaluated:
-    """Measure in a process of its own.
+    """Evaluate in a separate process.
 
     Raises:
-        UsageError: the weights do not fit, or the data is not here.
-        DepthscopeError: the process could not do it.
+        UsageError: the weights do not fit, or the dataset is missing.
+        DepthscopeError: the evaluation failed.
     """
     done = subprocess.run(
         [sys.executable, "-P", "-m", "engine.programs.evaluation"],
@@ -38,7 +38,7 @@ def evaluate(task: EvaluationTask, device: Device) -> Evaluated:
     lines = done.stdout.splitlines()
     if not lines:
         said = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
-        raise DepthscopeError(f"the evaluation ended early: {clean(said[0])}")
+        raise DepthscopeError(f"the evaluation process crashed: {clean(said[0])}")
     answer = _decode(lines[-1])
     if isinstance(answer, NotEvaluated):
         raise UsageError(clean(answer.text)) if answer.usage else DepthscopeError(clean(answer.text))
@@ -46,10 +46,10 @@ def evaluate(task: EvaluationTask, device: Device) -> Evaluated:
 
 
 def channels(text: str, option: str) -> Channels:
-    """Three numbers as they are typed.
+    """Parse three numbers, one for each channel.
 
     Raises:
-        UsageError: they are not three finite numbers.
+        UsageError: the text is not three finite numbers.
     """
     try:
         red, green, blue = (float(word) for word in text.split(","))
@@ -61,9 +61,9 @@ def channels(text: str, option: str) -> Channels:
 
 
 def evaluation_page(task: EvaluationTask, found: Evaluated, run: Run | None) -> str:
-    """What was measured, of what, and under which conditions."""
+    """Page with the result, its subject and its conditions."""
     numbers = [",".join(f"{value:.4f}" for value in values) for values in (found.mean, found.std)]
-    synthetic = " (synthetic: says nothing of CIFAR)" * found.synthetic
+    synthetic = " (synthetic: says nothing about CIFAR)" * found.synthetic
     facts = [
         ("network", catalog.label(task.spec.model)),
         ("weights", f"{clean(task.weights)}: {found.num_tensors} tensors by {'name' if found.by_name else 'position'}"),
@@ -74,15 +74,15 @@ def evaluation_page(task: EvaluationTask, found: Evaluated, run: Run | None) -> 
         ("computed", f"{found.precision} on {found.device_name}, torch {found.torch}, {duration(found.seconds)}"),
     ]
     if task.spec.model.architecture is catalog.Architecture.HE_RESNET and not found.by_name:
-        where = "on both sides of" if task.centred else "behind (--centred-shortcuts: on both sides of)"
-        facts.insert(2, ("shortcuts", f"new channels {where} the old ones, which the weights do not tell"))
+        where = "padded on both sides" if task.centred else "padded at the end (--centred-shortcuts: on both sides)"
+        facts.insert(2, ("shortcuts", f"new channels {where}; the weights do not record which"))
     if run is not None and run.test_error_percent is not None:
         facts.insert(-2, ("recorded", f"{percent(run.test_error_percent)} at the end of the run"))
     return "\n".join(f"{name:<12}{value}" for name, value in facts)
 
 
 def evaluation_document(task: EvaluationTask, found: Evaluated, run: Run | None) -> dict[str, Any]:
-    """The same for programs."""
+    """JSON document of the result."""
     return {
         "run": None if run is None else run.id,
         "recorded_test_error_percent": None if run is None else run.test_error_percent,
