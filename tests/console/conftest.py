@@ -134,6 +134,8 @@ def text_compare(snapshot: SnapshotAssertion) -> Callable[..., Awaitable[bool]]:
         async with app.run_test(size=terminal_size) as pilot:
             await run_before(pilot)
             text = text_of(app)
-        return bool(expected == text)
+        # Here, where pytest shows the lines that differ.
+        assert text == expected
+        return True
 
     return compare
