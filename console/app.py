@@ -15,6 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
 from textual.css.query import NoMatches
 from textual.screen import Screen
+from textual.timer import Timer
 
 from console.notify import has_ended_since, tell_away, tell_ends
 from console.screens.base import ConsoleScreen
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LOOKS = 0.5
 """So that nothing is redrawn more than twice a second."""
+SECONDS_BEFORE_SAVING = 0.5
+"""The view is written once the user pauses for this long."""
 SECONDS_BETWEEN_TRIES = 0.02
 """To leave, while a screen is composed."""
 SECONDS_BETWEEN_HEALINGS = 20.0
@@ -88,6 +91,8 @@ class ConsoleApp(App[None]):
         self._guard = guard
         self._num_asked = 0
         self._index_trouble: str | None = None
+        self._saving: Timer | None = None
+        """Runs while the view has changes that are not written yet."""
         self._healed_at = -SECONDS_BETWEEN_HEALINGS
         self._engine_trouble: str | None = None
         self._logout_risk: LogoutRisk | None = None
@@ -245,6 +250,28 @@ class ConsoleApp(App[None]):
             self.pulse = await in_background(take_pulse, self.home)
             self.show_pulse()
 
+    def save_view_soon(self) -> None:
+        """Write the view in the background, once no key has changed it for a while."""
+        if self._saving is not None:
+            self._saving.stop()
+        self._saving = self.set_timer(SECONDS_BEFORE_SAVING, self._save_view_in_background)
+
+    def _save_view_in_background(self) -> None:
+        self._saving = None
+        self.run_worker(in_background(save_view, self.home, self.view))
+
+    def save_view_now(self) -> None:
+        """Write the view before the console ends."""
+        if self._saving is not None:
+            self._saving.stop()
+            self._saving = None
+        save_view(self.home, self.view)
+
+    def on_unmount(self) -> None:
+        # However it ends: what is not written yet is written now.
+        if self._saving is not None:
+            self.save_view_now()
+
     def copy(self, text: str, what: str) -> None:
         """Copy to the terminal's clipboard (OSC 52), and to a file, since many terminals keep the first from us."""
         self.copy_to_clipboard(text)
@@ -322,7 +349,7 @@ class ConsoleApp(App[None]):
 
     def action_leave(self) -> None:
         """Leave; training goes on."""
-        save_view(self.home, self.view)
+        self.save_view_now()
         self.leave(0)
 
     def leave(self, status: int) -> None:
@@ -332,6 +359,9 @@ class ConsoleApp(App[None]):
         if self._exit:
             # It has left and its screens are gone, while Ctrl-C or a signal came.
             return
+        if self._saving is not None:
+            # A signal came before the pause was over.
+            self.save_view_now()
         if self.screen.is_mounted and not self._num_asked:
             self.exit(return_code=status)
         else:

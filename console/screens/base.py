@@ -28,6 +28,9 @@ class ConsoleScreen(Screen[None]):
     def console_app(self) -> ConsoleApp:
         return cast("ConsoleApp", self.app)
 
+    _curves_are_stale = False
+    """Whether a drawing of the charts waits behind other messages."""
+
     def compose(self) -> ComposeResult:
         yield Headline(unicode=self.console_app.has_unicode)
         yield Banner()
@@ -43,6 +46,20 @@ class ConsoleScreen(Screen[None]):
 
     def show_curves(self) -> None:
         """Numbers of watched runs have changed."""
+
+    def draw_soon(self) -> None:
+        """Draw the charts once, however many of the messages that wait now ask for it."""
+        if not self._curves_are_stale:
+            self._curves_are_stale = True
+            self.call_later(self._draw_stale)
+
+    def _draw_stale(self) -> None:
+        self._curves_are_stale = False
+        # A screen that another one has covered meanwhile draws when it comes back.
+        if self.is_current:
+            # Runs that came into view since: their numbers are part of this drawing, not of another one.
+            self.console_app.feed.watch(self.watched_runs())
+            self.show_curves()
 
     def watched_runs(self) -> list[str]:
         """Ids of the runs whose numbers this screen draws."""
@@ -66,10 +83,10 @@ class ConsoleScreen(Screen[None]):
 
     @on(CurvesChanged)
     def look_at_curves(self) -> None:
-        self.show_curves()
+        self.draw_soon()
 
     def on_screen_resume(self) -> None:
         # What was committed while another screen was on top.
         self.console_app.feed.watch(self.watched_runs())
         self.look_at_runs()
-        self.show_curves()
+        self.draw_soon()

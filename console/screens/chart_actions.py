@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from textual.screen import Screen
 
     from console.app import ConsoleApp
+    from console.screens.base import ConsoleScreen
 
 
 class ChartActions:
@@ -43,11 +44,7 @@ class ChartActions:
     def set_chart_options(self, options: Options, crosshair: float | None) -> None:
         """Draw the charts so, with the crosshair there."""
         self._options, self._crosshair = options, crosshair
-        self.show_curves()
-
-    def show_curves(self) -> None:
-        """Draw the charts again."""
-        raise NotImplementedError
+        cast("ConsoleScreen", self).draw_soon()
 
     @property
     def _screen(self) -> Screen[object]:

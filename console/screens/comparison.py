@@ -178,7 +178,7 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
     def focus_part(self, message: TabbedContent.TabActivated) -> None:
         # An epoch is no depth.
         self._options, self._crosshair = self._options.with_window(None), None
-        self.show_curves()
+        self.draw_soon()
         # The focus of a hidden chart would bring its tab back.
         next(node for node in message.pane.query("*") if node.focusable).focus()
 
@@ -192,7 +192,7 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
         self._depth = depths[(depths.index(self._depth) + step) % len(depths)] if self._depth in depths else None
         self.console_app.feed.watch(self.watched_runs())
         self.show_runs()
-        self.show_curves()
+        self.draw_soon()
 
     def action_save(self) -> None:
         """Write the chart with the focus, or the table where that is shown, to a file."""

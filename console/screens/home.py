@@ -26,7 +26,6 @@ from console.text.formatting import cells, cut
 from console.text.listing import tags_and_note
 from console.text.status import remark
 from console.tui.background import in_background
-from console.tui.view_state import save_view
 from console.widgets.chart import Chart
 from console.widgets.fields import Field
 from console.widgets.question import Question
@@ -95,12 +94,10 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
         await in_background(importlib.import_module, "console.charts.overlay")
         self.charts_ready = True
         self.console_app.feed.watch(self.watched_runs())
-        self.show_curves()
+        self.draw_soon()
 
     charts_ready = False
     """Whether what draws is loaded."""
-    _drawn: list[str] = []  # noqa: RUF012
-    """Ids of the runs whose curves are on screen; replaced, never changed."""
     _unread: FilterError | None = None
     """What is wrong with the filter; the runs are those that fit what stands before it."""
 
@@ -165,8 +162,7 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
         table.say_title(self.table_title(len(runs)))
         self.query_one("#no-runs", Static).display = not app.feed.runs
         table.display = bool(app.feed.runs)
-        if [run.id for run in self.drawn_runs()] != self._drawn:
-            self.draw_charts()
+        self.draw_soon()
         self.say_remark()
 
     def table_title(self, num_shown: int) -> str:
@@ -177,17 +173,12 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
         return separator.join(parts)
 
     def show_curves(self) -> None:
-        self.draw_charts()
         self.say_remark()
-
-    def draw_charts(self) -> None:
-        """Draw both charts, once what draws is loaded."""
         if not self.charts_ready:
             return
         from console.charts.overlay import common_range, overlay
 
         app, view, runs = self.console_app, self.console_app.view, self.drawn_runs()
-        self._drawn = [run.id for run in runs]
         histories = {run.id: app.feed.history(run.id) for run in runs}
         metrics = [METRICS[name] for name in view.charts]
         drawn = [overlay(runs, histories, metric, view.options, app.curve_colours) for metric in metrics]
@@ -221,8 +212,7 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
         """What is drawn has changed by the user's hand."""
         self.console_app.feed.watch(self.watched_runs())
         self.show_runs()
-        self.draw_charts()
-        save_view(self.console_app.home, self.console_app.view)
+        self.console_app.save_view_soon()
 
     # The table
 
@@ -231,7 +221,6 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
         self.console_app.view.cursor = self.query_one(RunTable).cursor_run
         self.console_app.feed.watch(self.watched_runs())
         self.show_runs()
-        self.draw_charts()
 
     @on(RunTable.Opened)
     def open_clicked(self) -> None:

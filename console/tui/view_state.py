@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 
 import msgspec
@@ -12,6 +13,9 @@ from console.charts.styles import MOST_CURVES, Options
 from console.text.columns import ORDERS
 from console.tui.config import Config
 from engine.base.paths import Home, write_atomically
+
+_ONE_WRITER = threading.Lock()
+"""A write in the background and the last one, at exit, would share a temporary file."""
 
 
 class ViewState(msgspec.Struct, kw_only=True):
@@ -57,7 +61,10 @@ def load_view(home: Home, config: Config) -> ViewState:
 
 
 def save_view(home: Home, view: ViewState) -> None:
-    """Keep the view; a home that cannot be written keeps none, which costs nobody anything."""
-    view.looked_at = time.time()
-    with contextlib.suppress(OSError):
+    """Write the view, from any thread; a home that is not writable is no error.
+
+    The view is read once the lock is held, so a write that waited never replaces a newer view with an older one.
+    """
+    with _ONE_WRITER, contextlib.suppress(OSError):
+        view.looked_at = time.time()
         write_atomically(home.view, msgspec.json.encode(view))

@@ -62,9 +62,13 @@ class Chart(Widget, can_focus=True):
         self._series: Sequence[Series] = ()
         self._options = Options()
         self._title = ""
+        self._drawn: tuple[Sequence[Series], tuple[object, ...]] | None = None
+        """The curves that the lines show, and everything else they depend on; None before the first drawing."""
         self._lines: list[str] = []
         self._canvas: Canvas | None = None
         self._crosshair: float | None = None
+        self._column: int | None = None
+        """The cell of the crosshair, as it was shown last."""
         self._is_ready = False
         self._labels = ("", "")
         self._base_style = Style.null()
@@ -116,10 +120,31 @@ class Chart(Widget, can_focus=True):
         ).lines
 
     def redraw(self) -> None:
-        """Draw at the present size, and repaint the cells that differ."""
+        """Draw at the present size if anything else is to be seen, and repaint the cells that differ."""
         width, height = self.content_size
-        if width <= 0 or height <= 0 or not self._is_ready:
+        # A chart on a hidden tab is drawn when it is shown.
+        if width <= 0 or height <= 0 or not self._is_ready or not self.is_on_screen:
             return
+        column_before = self._column
+        if not self._is_up_to_date(width, height):
+            self._draw(width, height)
+        self._column = self.crosshair_column()
+        self.label_border()
+        if self._column != column_before:
+            self.refresh()
+
+    def _inputs(self, width: int, height: int) -> tuple[object, ...]:
+        """What a drawing depends on, beside the curves."""
+        return width, height, self._options, self._x_range, self._x_label
+
+    def _is_up_to_date(self, width: int, height: int) -> bool:
+        """Whether the lines are those that another drawing would give."""
+        if self._drawn is None:
+            return False
+        series, inputs = self._drawn
+        return inputs == self._inputs(width, height) and is_same(series, self._series)
+
+    def _draw(self, width: int, height: int) -> None:
         # numpy and plotext take a tenth of a second, which the first frame does not wait for.
         from console.charts.overlay import draw_overlay
 
@@ -136,10 +161,9 @@ class Chart(Widget, can_focus=True):
             x_label=self._x_label,
         )
         before, self._lines = self._lines, drawing.lines
-        column_before = self.crosshair_column()
         self._canvas = drawing.canvas
-        self.label_border()
-        if len(before) != len(self._lines) or column_before != self.crosshair_column():
+        self._drawn = self._series, self._inputs(width, height)
+        if len(before) != len(self._lines):
             self.refresh()
             return
         changed = [index for index, (old, new) in enumerate(zip(before, self._lines, strict=True)) if old != new]
@@ -214,7 +238,9 @@ class Chart(Widget, can_focus=True):
         return strip.apply_style(self._base_style)
 
     def on_resize(self) -> None:
-        self._lines = []
+        self.redraw()
+
+    def on_show(self) -> None:
         self.redraw()
 
     def on_click(self, event: events.Click) -> None:
@@ -237,6 +263,21 @@ class Chart(Widget, can_focus=True):
         low, high = canvas.x_limits
         drawn = (float(x) for one in self._series for x, y in zip(one.x, one.y, strict=True) if math.isfinite(y))
         return max((x for x in drawn if low <= x <= high), default=high)
+
+
+def is_same(before: Sequence[Series], after: Sequence[Series]) -> bool:
+    """Whether two sets of curves look the same: labels, markers, colours and every point, gaps included."""
+    import numpy as np
+
+    def looks(one: Series) -> tuple[object, ...]:
+        return one.label, one.marker, one.colour, one.faint
+
+    return len(before) == len(after) and all(
+        looks(old) == looks(new)
+        and np.array_equal(np.asarray(old.x, np.float64), np.asarray(new.x, np.float64), equal_nan=True)
+        and np.array_equal(np.asarray(old.y, np.float64), np.asarray(new.y, np.float64), equal_nan=True)
+        for old, new in zip(before, after, strict=True)
+    )
 
 
 @lru_cache(maxsize=512)

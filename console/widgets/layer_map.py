@@ -56,6 +56,8 @@ class LayerMap(Widget, can_focus=True):
         self._map: HeatMap | None = None
         self._ranges: Mapping[str, tuple[float, float]] = {}
         self._has_own_scale = False
+        self._drawn_from: tuple[object, ...] | None = None
+        """Everything that the map on screen depends on; None before the first drawing."""
         self._cursor: tuple[int, int] | None = None
         """Epoch and layer, by indices of the grid; None before anything is drawn."""
         self._was_moved = False
@@ -77,7 +79,7 @@ class LayerMap(Widget, can_focus=True):
             empty: What is said where there are no rows.
             ranges: The least and the greatest of every quantity above 0 in the runs that share a scale, by its field.
         """
-        self._rows, self._colours, self._empty, self._ranges = rows, colours, empty, ranges
+        self._rows, self._colours, self._empty, self._ranges = [*rows], colours, empty, ranges
         self.redraw()
 
     def as_text(self, *, width: int, height: int) -> str:
@@ -85,10 +87,14 @@ class LayerMap(Widget, can_focus=True):
         return "\n".join(self._drawn(width, height, None).lines)
 
     def redraw(self) -> None:
-        """Draw at the present size."""
+        """Draw at the present size, if anything else is to be seen."""
         width, height = self.content_size
-        if width <= 0 or height <= 0:
+        looks = (self._colours, self._empty, self._ranges, self._quantity, self._has_own_scale)
+        inputs = (width, height, self._rows, *looks)
+        # A map on a hidden tab is drawn when it is shown.
+        if width <= 0 or height <= 0 or inputs == self._drawn_from or not self.is_on_screen:
             return
+        self._drawn_from = inputs
         self._grid = layer_grid(self._rows, self._quantity)
         if not self._was_moved:
             self._cursor = (len(self._grid.epochs) - 1, 0) if self._grid.epochs else None
@@ -141,6 +147,9 @@ class LayerMap(Widget, can_focus=True):
         return strip.apply_style(base)
 
     def on_resize(self) -> None:
+        self.redraw()
+
+    def on_show(self) -> None:
         self.redraw()
 
     def on_click(self, event: events.Click) -> None:

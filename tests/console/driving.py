@@ -14,6 +14,7 @@ from console.app import ConsoleApp
 from console.screens.home import HomeScreen
 from console.screens.new_experiment import NewExperimentScreen
 from console.tui.status import EngineState
+from console.widgets.chart import Chart
 from console.widgets.run_table import RunTable
 from engine.base.paths import Home
 from engine.control.protocol import Greeting
@@ -98,6 +99,11 @@ async def until(pilot: Pilot[Any], condition: Callable[[], Any]) -> None:
 
 def table(app: ConsoleApp) -> RunTable:
     return app.screen_stack[0].query_one(RunTable)
+
+
+def drawn_names(app: ConsoleApp) -> list[str]:
+    """Names of the runs whose curves the upper chart shows."""
+    return [one.label for one in app.screen_stack[0].query_one("#first-chart", Chart)._series]
 
 
 def told(app: ConsoleApp) -> str:

@@ -27,7 +27,7 @@ from engine.index.writer import Store
 from engine.runs.directory import Labels
 from engine.runs.run import RunStatus
 from tests import samples
-from tests.console.driving import press, settle, table, told, until
+from tests.console.driving import drawn_names, press, settle, table, told, until
 
 Asked = list[Any]
 
@@ -289,7 +289,7 @@ async def test_curves_are_those_of_the_runs_that_fit(make_app: Callable[..., Con
         before = home.drawn_runs()
         app.screen.query_one("#filter", Input).value = "arch:he-plain"
         await until(pilot, lambda: 0 < len(home.drawn_runs()) < len(before))
-        await until(pilot, lambda: home._drawn == [run.id for run in home.drawn_runs()])
+        await until(pilot, lambda: drawn_names(app) == [run.name for run in home.drawn_runs()])
         assert {run.spec.model.architecture for run in home.drawn_runs()} == {"he-plain"}
 
 
@@ -366,10 +366,11 @@ async def test_a_run_that_another_hand_takes_away_leaves_the_charts(make_app: Ca
         drawn = [run.id for run in home.drawn_runs()]
         store = Store(app.home.database)
         gone = next(run for run in drawn if run != table(app).cursor_run)
+        names = {run: app.feed.runs[run].name for run in drawn} | {gone: "gone"}
         labels = Labels(name="gone", experiment=app.feed.runs[gone].experiment, position=1, created_at=samples.NOW)
         for deleted_at in (samples.NOW, None):
             with store.transaction():
                 store.set_labels(gone, msgspec.structs.replace(labels, deleted_at=deleted_at))
-            shown = [run for run in drawn if deleted_at is None or run != gone]
-            await until(pilot, lambda shown=shown: sorted(home._drawn) == sorted(shown))
+            shown = [names[run] for run in drawn if deleted_at is None or run != gone]
+            await until(pilot, lambda shown=shown: sorted(drawn_names(app)) == sorted(shown))
         store.close()
