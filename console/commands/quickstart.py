@@ -80,7 +80,7 @@ def quickstart(
     narrate(
         f"{len(planned)} runs: {', '.join(ARCHITECTURES)} with {SHALLOW} and {DEEP} layers, seeds"
         f" {', '.join(map(str, seeds))}; {epochs} epochs of {asked['train_images']} images of {chosen}."
-        " Ctrl-C leaves, and training goes on"
+        " Ctrl-C leaves, training continues"
     )
     done = client.submit(home, gather(home).estimated(planned), experiment=None)
     follow.follow_until_done(home, done.runs, name=str(done.experiment), in_one_bar=True)

@@ -80,6 +80,8 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
             placeholder="words, arch:plain depth>=56 test-error<10 tag:good star:yes !status:failed",
             id="filter",
             compact=True,
+            # Selected when it is opened: the event of the focus may come behind the first letters typed.
+            select_on_focus=False,
         )
         yield Question()
         yield Static("", id="remark", markup=False)
@@ -278,6 +280,7 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
         field.value = self.console_app.view.filter
         # At once: `focus` waits for a turn of the message loop, and letters typed ahead would go to the table.
         self.set_focus(field)
+        field.select_all()
 
     @on(Input.Changed, "#filter")
     def filter_changed(self, message: Input.Changed) -> None:

@@ -74,7 +74,8 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
             with TabPane("4 Log", id="log"):
                 yield Static("", id="run-log-empty", markup=False)
                 yield LogView(directory.log, id="run-log")
-                yield Field(placeholder="words to find in the log", id="run-search", compact=True)
+                placeholder = "words to find in the log"
+                yield Field(placeholder=placeholder, id="run-search", compact=True, select_on_focus=False)
             with TabPane("5 Events", id="events"):
                 yield DataTable[str](id="run-events", cursor_type="row")
             with TabPane("6 Gradients", id="gradients"):
@@ -207,6 +208,7 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
         self.action_tab("log")
         field = self.query_one("#run-search", Input)
         field.display = True
+        field.select_all()
         self.call_after_refresh(field.focus)
 
     @on(Input.Submitted, "#run-search")

@@ -383,5 +383,5 @@ def test_a_console_that_is_interrupted_leaves_training_alone(home: Any, wait_unt
     _, narration = follower.communicate(timeout=20)
 
     assert follower.returncode == 130
-    assert "training goes on" in narration
+    assert "training continues" in narration
     assert state(home, run["id"]) == "running"

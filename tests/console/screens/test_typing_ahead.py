@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from textual.events import Key
+from textual.events import Focus, Key
 from textual.widgets import Input, Static
 
 from console.app import ConsoleApp
@@ -109,3 +109,18 @@ async def test_a_slash_within_the_filter_is_a_letter(make_app: Callable[..., Con
         await press(pilot, "slash", "a", "slash", "b")
 
         assert app.screen.query_one("#filter", Input).value == "a/b"
+
+
+async def test_letters_typed_before_the_filter_hears_of_its_focus_stay(make_app: Callable[..., ConsoleApp]):
+    """The event of the focus selects nothing: the next letter would replace what was typed before it came."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "slash", "r", "u")
+        field = app.screen.query_one("#filter", Input)
+        field.post_message(Focus())
+        await press(pilot, "n")
+
+        assert field.value == "run"
+        await press(pilot, "enter", "slash", "s")
+        assert field.value == "s", "a filter opened again is replaced by what is typed"
