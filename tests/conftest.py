@@ -241,10 +241,15 @@ class TestHome:
             wait_until(lambda gone=pid: self.engine_pid() != gone)
         for path in self.home.runs.iterdir():
             directory = RunDirectory(path)
-            if (pid := self.worker_pid(path.name)) is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    self.kill(pid)
-            wait_until(lambda held=directory: not held.is_locked())
+
+            def is_free(directory: RunDirectory = directory) -> bool:
+                # Asked anew each time: a worker that has only just come to life writes its pid behind taking the lock.
+                if (pid := self.worker_pid(directory.id)) is not None:
+                    with contextlib.suppress(ProcessLookupError):
+                        self.kill(pid)
+                return not directory.is_locked()
+
+            wait_until(is_free)
 
 
 @pytest.fixture

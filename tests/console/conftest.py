@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
@@ -83,6 +85,12 @@ def filled_homes() -> dict[Callable[[Home], None], Path]:
     return {}
 
 
+def hear_now(home: Home) -> None:
+    """Let the engine have heard of a copied home's runs just now; a minute after it was filled they would stall."""
+    with contextlib.closing(apsw.Connection(str(home.database))) as index:
+        index.execute("UPDATE runs SET seen_at = ? WHERE seen_at IS NOT NULL", (time.monotonic(),))
+
+
 @pytest.fixture
 def make_app(
     tmp_path: Path,
@@ -103,6 +111,7 @@ def make_app(
                 fill(filled)
                 filled_homes[fill] = filled.root
             shutil.copytree(filled_homes[fill], home.root, dirs_exist_ok=True)
+            hear_now(home)
         return ConsoleApp(home, config or Config(), starts_engine=False)
 
     return make
