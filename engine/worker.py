@@ -159,7 +159,7 @@ def work(directory: RunDirectory, stop: StopSignal) -> ExitReason:
 
 
 def why_failed(failure: Exception, directory: RunDirectory) -> tuple[ExitReason, str]:
-    """How a worker ends that cannot go on, and what is said of it, in its log too, where people look for a reason."""
+    """End a worker that cannot continue; the reason also goes to its log, where people look for it."""
     if (trouble := trouble_of(failure)) is not None:
         tell(f"depthscope: {trouble}")
         return ExitReason.DISK, trouble

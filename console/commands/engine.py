@@ -98,7 +98,7 @@ def status(as_json: JsonOption = False) -> None:
     elif greeting is None:
         typer.echo(f"no engine serves {home.root}; {launch.absence(home)}")
     else:
-        # An engine of before there were slots tells of none.
+        # An engine from before slots existed reports none.
         slots = greeting.slots or (1,) * len(greeting.devices)
         devices = [
             name if num == 1 else f"{name} ({num} slots)" for name, num in zip(greeting.devices, slots, strict=True)

@@ -27,7 +27,7 @@ def description(experiment: str, runs: Sequence[Run], epochs: Epochs, gradients:
         experiment: Its name.
         runs: All of them.
         epochs: Of the runs, by id.
-        gradients: Of their layers, by id; where they are missing, nothing is said of them.
+        gradients: Of their layers, by run id; missing ones are left out.
     """
     groups = group_runs(runs)
     done = sum(run.is_finished for run in runs)

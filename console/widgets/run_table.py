@@ -31,7 +31,7 @@ PREFIX_CELLS = 4
 """The sign of a mark, the marker of the curve, and the spaces behind them."""
 
 Group = tuple[str, str]
-"""An experiment's name and what is said of it: a line of its own above its runs."""
+"""Name and summary of an experiment, in a heading above its runs."""
 Line = str | Group
 """The id of a run, or the head of a group."""
 

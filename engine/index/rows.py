@@ -150,7 +150,7 @@ def columns_of(event: AnyEvent) -> dict[str, Any]:
             counted = {"num_train": event.num_train, "num_test": event.num_test, "synthetic": event.synthetic}
             return {"step": 0, "total_steps": event.total_steps, **counted, **place_of(event)}
         case Resumed():
-            # The checkpoint that it goes on from, whose writer may not have lived to tell of it, is progress too.
+            # The checkpoint it resumes from counts as progress too; its writer may have died before recording it.
             saved = {"checkpoint_step": event.step}
             return {"step": event.step, "total_steps": event.total_steps, **saved, **place_of(event)}
         case Checkpointed():

@@ -105,7 +105,7 @@ async def announce(hook: Hook, run: Run) -> None:
 
 
 def facts_of(run: Run) -> dict[str, str]:
-    """What a command is told of a run, and nothing else of this home; a number that there is not is empty."""
+    """Facts about a run that a hook command receives; a missing number is an empty string."""
     error = run.test_error_percent
     return {
         "run_id": run.id,

@@ -14,7 +14,7 @@ from engine.spec.run import RunSpec
 def enter_run(
     store: Store, directory: RunDirectory, spec: RunSpec, labels: Labels, *, alive: bool, kind: str, text: str
 ) -> Started | Resumed | None:
-    """Enter a run with its journal, and the event that tells of it.
+    """Enter a run with its journal, and an event that records this.
 
     Args:
         store: The index.

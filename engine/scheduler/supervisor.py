@@ -153,7 +153,7 @@ class Supervisor:
         return kept.name
 
     def enter(self, directory: RunDirectory, kind: str = "recovered", text: str = "from its run directory") -> None:
-        """Enter a run directory that the index does not know, and the event that tells of it.
+        """Enter a run directory missing from the index, and an event that records this.
 
         One of an interrupted request or a lost database; or of another home, brought here.
         """
