@@ -277,11 +277,11 @@ def listen(path: Path) -> socket.socket:
 def open_store(home: Home) -> Store:
     """The index; one that cannot be used is kept under another name and built again from the run directories."""
     try:
-        return Store(home.database)
+        return Store(home.database, rebuilds=True)
     except DatabaseUnusable as error:
         kept = put_aside(home.database)
         log.warning("%s; kept as %s and built again from the run directories", error, kept.name)
-        return Store(home.database)
+        return Store(home.database, rebuilds=True)
 
 
 def settings_or_defaults(home: Home) -> Settings:
@@ -326,7 +326,7 @@ def main() -> int:
             return EXIT_LOCKED
         home.engine_stopped.unlink(missing_ok=True)
         store = open_store(home)
-        reader = Reader(home.database)
+        reader = Reader(home.database, while_rebuilding=True)
         settings = settings_or_defaults(home)
         supervisor = Supervisor(home, store, reader, LocalLauncher(home.root), find_devices(), settings)
         supervisor.recover(lambda: tell_patience(ready))

@@ -56,8 +56,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave slow tests and soaks out of every selection that does not name them.
 
-    Not by `-m "not slow"` in the configuration: a `-m "not gpu"` on the command line would take that back. Last, so that
-    the snapshots of a test left out do not count as unused, which would fail the session.
+    Not by `-m "not slow"` in the configuration: a `-m "not gpu"` on the command line would take that back. Last, so
+    that the snapshots of a test left out do not count as unused, which would fail the session.
     """
     unnamed = [marker for marker in ("slow", "soak") if marker not in config.option.markexpr]
     left_out = [item for item in items if any(item.get_closest_marker(marker) for marker in unnamed)]

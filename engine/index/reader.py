@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from engine.index.database import REMEDY, Database, DatabaseUnusable
-from engine.index.schema import SCHEMA_VERSION
+from engine.index.schema import REBUILDING_VERSION, SCHEMA_VERSION
 
 READ_PATIENCE_SECONDS = 5.0
 
@@ -23,6 +23,8 @@ class IndexReader:
         patience_seconds: How long a reading waits for a database that is locked.
         heal: Has a damaged database built anew, after which what was asked is asked once more; None leaves that to
             whoever reads.
+        while_rebuilding: Whether it also reads a database into which the engine is still entering runs; to all others
+            that is as good as none.
 
     Raises:
         DatabaseUnusable: its schema is another version's, or it is damaged.
@@ -30,9 +32,15 @@ class IndexReader:
     """
 
     def __init__(
-        self, path: Path, *, patience_seconds: float = READ_PATIENCE_SECONDS, heal: Callable[[], None] | None = None
+        self,
+        path: Path,
+        *,
+        patience_seconds: float = READ_PATIENCE_SECONDS,
+        heal: Callable[[], None] | None = None,
+        while_rebuilding: bool = False,
     ) -> None:
         self._path = path
+        self._while_rebuilding = while_rebuilding
         self._patience_seconds = patience_seconds
         self._heal = heal
         self._database: Database | None = None
@@ -54,10 +62,12 @@ class IndexReader:
             return
         self._database = Database(self._path, read_only=True, patience_seconds=self._patience_seconds)
         version = self._database.user_version
-        # 0: made by an engine that has not yet written its tables.
-        if version == 0:
+        if version == SCHEMA_VERSION or (version == REBUILDING_VERSION and self._while_rebuilding):
+            return
+        if version in (0, REBUILDING_VERSION):
+            # 0: created by an engine that has not yet written its tables.
             self.close()
-        elif version != SCHEMA_VERSION:
+        else:
             self.close()
             raise DatabaseUnusable(
                 f"the database has schema version {version}, this depthscope uses {SCHEMA_VERSION}: {REMEDY}"
@@ -73,7 +83,7 @@ class IndexReader:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a database with tables in it."""
+        """Whether there is a database, and complete."""
         return self._database is not None
 
     def close(self) -> None:

@@ -3,6 +3,8 @@ than what has changed since it last looked."""
 
 SCHEMA_VERSION = 11
 """In PRAGMA user_version; a database of another version is put aside and built again from the run directories."""
+REBUILDING_VERSION = -SCHEMA_VERSION
+"""Until every run directory is in it: to readers it is as good as none, and the next engine completes it."""
 
 CREATE = """
 CREATE TABLE runs (

@@ -29,7 +29,7 @@ from engine.index.database import (
     replace_by_copy,
 )
 from engine.index.rows import INSERT_EVENT, enter
-from engine.index.schema import CREATE, SCHEMA_VERSION
+from engine.index.schema import CREATE, REBUILDING_VERSION, SCHEMA_VERSION
 from engine.runs.directory import Labels
 from engine.runs.journal import AnyEvent, Garbage
 from engine.runs.run import RunOutcome, RunStatus
@@ -50,19 +50,21 @@ class Store:
 
     Args:
         path: The database; made, mode 0600, where there is none.
+        rebuilds: Whether a database made here is hidden from readers until `rebuilding` has filled it, so that none
+            takes half of the runs for all of them.
 
     Raises:
         DatabaseUnusable: it is damaged or has another schema version; `put_aside` is the remedy.
         IndexNotWritten: it cannot be made or written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, rebuilds: bool = False) -> None:
         self.when_replaced: Callable[[], object] = lambda: None
         """Called when a copy has taken the database's place, so that other connections are opened again."""
         finish_replacing(path)
-        self._open(path)
+        self._open(path, rebuilds=rebuilds)
 
-    def _open(self, path: Path) -> None:
+    def _open(self, path: Path, *, rebuilds: bool = False) -> None:
         self._database = Database(path, read_only=False, patience_seconds=WRITE_PATIENCE_SECONDS)
         self._replace_again_at = 0.0
         try:
@@ -73,8 +75,8 @@ class Store:
             if version == 0 and self._value("SELECT count(*) FROM sqlite_master") == 0:
                 with self.transaction():
                     self._database.execute(CREATE)
-                    self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version == SCHEMA_VERSION:
+                    self._set_version(REBUILDING_VERSION if rebuilds else SCHEMA_VERSION)
+            elif version in (SCHEMA_VERSION, REBUILDING_VERSION):
                 # Every page once, so that damage is found now, when nobody waits, and not in mid-run.
                 self._database.check()
             else:
@@ -90,22 +92,28 @@ class Store:
             yield
 
     @contextmanager
-    def built_again(self) -> Iterator[None]:
-        """Within, commits do not wait for the disk: what a power cut takes of them is read again from run directories.
+    def rebuilding(self) -> Iterator[None]:
+        """Within, commits do not wait for the disk; behind it, the index is complete and readers may see it.
 
-        The database stays whole all the same, for it is the WAL's end that is lost.
+        What a power cut takes of such commits is read again from the run directories. The database stays whole all the
+        same, for it is the WAL's end that is lost.
         """
         self._database.execute("PRAGMA synchronous = NORMAL")
         try:
             yield
         finally:
             self._database.execute("PRAGMA synchronous = FULL")
+        if self._value("PRAGMA user_version") == REBUILDING_VERSION:
+            self._set_version(SCHEMA_VERSION)
+
+    def _set_version(self, version: int) -> None:
+        self._database.execute(f"PRAGMA user_version = {version}")
 
     def begin_anew(self) -> Path:
-        """Put the database aside and go on with an empty one; returns what the old one is called now."""
+        """Put the database aside and go on with an empty one, to rebuild; returns what the old one is called now."""
         self._database.close()
         kept = put_aside(self._database.path)
-        self._open(self._database.path)
+        self._open(self._database.path, rebuilds=True)
         return kept
 
     def has_moved(self) -> bool:
@@ -135,6 +143,13 @@ class Store:
 
     def known_ids(self) -> set[str]:
         return {row[0] for row in self._database.execute("SELECT id FROM runs")}
+
+    def idle_journal_offsets(self) -> dict[str, int]:
+        """Bytes of the journal that are in the index, by id, of every run that is not training."""
+        rows = self._database.execute(
+            "SELECT id, journal_offset FROM runs WHERE status != ?", (RunStatus.RUNNING.value,)
+        )
+        return dict(rows)
 
     def next_position(self) -> int:
         return int(self._value("SELECT coalesce(max(position), 0) + 1 FROM runs"))

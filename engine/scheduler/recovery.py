@@ -38,9 +38,7 @@ def enter_run(
             finish(store, directory.id, record)
         else:
             rest(store, directory.id, labels.intent, told=False)
-    said = ingest(store, directory)
-    with store.transaction():
         store.add_event(directory.id, kind, text)
         # It ended under another index, or on another machine.
         store.forget_ends([directory.id])
-    return said
+    return ingest(store, directory)

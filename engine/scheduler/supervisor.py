@@ -117,11 +117,14 @@ class Supervisor:
             tell_progress: Called behind each run directory that the index did not know; there may be ten thousand.
         """
         self.write_labels()
-        known = self.store.known_ids()
-        with self.store.built_again():
+        known, idle = self.store.known_ids(), self.store.idle_journal_offsets()
+        with self.store.rebuilding():
             for path in sorted(self.home.runs.iterdir()):
-                if path.is_dir() and path.name not in known:
-                    self.enter(RunDirectory(path))
+                directory = RunDirectory(path)
+                if path.name in idle:
+                    self._complete(directory, idle[path.name])
+                elif path.name not in known and path.is_dir():
+                    self.enter(directory)
                     tell_progress()
         for run in self.reader.unfinished_runs():
             if run.status is not RunStatus.RUNNING:
@@ -138,6 +141,16 @@ class Supervisor:
                 except IndexNotWritten as error:
                     self._note_trouble(run.id, error)
         self.tick()
+
+    def _complete(self, directory: RunDirectory, offset: int) -> None:
+        """Read what an engine that was killed had not read yet of the journal of a run without a worker."""
+        try:
+            if directory.journal.stat().st_size > offset:
+                ingest(self.store, directory)
+        except DatabaseUnusable:
+            raise
+        except (OSError, DepthscopeError) as error:
+            self._note_trouble(directory.id, error)
 
     def rebuild(self) -> str:
         """Put the index aside and build it anew from the run directories; returns what the old one is called now."""

@@ -133,5 +133,7 @@ def scene(
     """An engine's inside over a home."""
     store = Store(home.database)
     launcher = launcher or ScriptedLauncher()
-    supervisor = Supervisor(home, store, Reader(home.database), launcher, found, settings, read_memory)
+    supervisor = Supervisor(
+        home, store, Reader(home.database, while_rebuilding=True), launcher, found, settings, read_memory
+    )
     return Scene(home=home, launcher=launcher, supervisor=supervisor, settings=settings, read_memory=read_memory)

@@ -21,12 +21,16 @@ from engine.control.protocol import Done, Pause, decode_reply, encode
 from engine.daemon import Engine
 from engine.index import database
 from engine.index.database import DatabaseUnusable
+from engine.index.ingest import ingest
+from engine.index.queries import Reader
 from engine.index.writer import Store
-from engine.runs.directory import ExitReason
+from engine.runs.directory import ExitReason, RunDirectory
 from engine.runs.journal import JournalWriter, Notice, Step
+from engine.scheduler import recovery
 from engine.scheduler.hooks import Announcer
 from engine.spec.devices import CPU
 from tests.engine.scripted import Scene, scene
+from tests.samples import sample_epoch
 
 WAL_PROMISE_BYTES = 64_000_000
 PAGE_BYTES = 4096
@@ -169,6 +173,61 @@ def test_without_the_rebuild_damage_in_mid_run_would_end_the_engine(inside: Scen
         inside.supervisor.tick()
 
 
+class Killed(BaseException):
+    """Stands for a kill -9: nothing catches it."""
+
+
+@pytest.fixture
+def journalled(inside: Scene) -> str:
+    """The run that has succeeded, with an epoch in its journal."""
+    done = inside.supervisor.reader.runs()[0].id
+    inside.journal(done, sample_epoch(1, floor=5.0, at=0.0))
+    return done
+
+
+def test_nobody_reads_half_of_an_index_that_is_being_rebuilt(
+    inside: Scene, journalled: str, monkeypatch: pytest.MonkeyPatch
+):
+    """A command waits for all of it, and a console shows what it had; a run without its epochs would be neither."""
+    feed = Feed(inside.home)
+    feed.look()
+    seen: list[tuple[bool, int]] = []
+
+    def look_and_ingest(store: Store, directory: RunDirectory) -> object:
+        with Reader(inside.home.database) as reader:
+            feed.look()
+            seen.append((reader.is_open, len(feed.runs)))
+        return ingest(store, directory)
+
+    monkeypatch.setattr(recovery, "ingest", look_and_ingest)
+    inside.supervisor.rebuild()
+
+    assert seen == [(False, 2)] * 2
+    with Reader(inside.home.database) as reader:
+        assert [epoch.epoch for epoch in reader.epochs(journalled)] == [1]
+    feed.close()
+
+
+def test_a_rebuild_that_is_killed_between_a_run_and_its_journal_is_completed(
+    inside: Scene, journalled: str, monkeypatch: pytest.MonkeyPatch
+):
+    """The next engine reads the rest; the hook for ends is not called for a run that ended long ago."""
+
+    def die(*_arguments: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recovery, "ingest", die)
+        with pytest.raises(Killed):
+            inside.supervisor.rebuild()
+    inside.supervisor = inside.successor().supervisor
+
+    with Reader(inside.home.database) as reader:
+        assert len(reader.runs()) == 2
+        assert [epoch.epoch for epoch in reader.epochs(journalled)] == [1]
+    assert inside.supervisor.store.ends_to_announce() == []
+
+
 READS_AND_STOPS = """
 import os, signal, sys
 from pathlib import Path
@@ -253,9 +312,6 @@ def test_an_engine_killed_while_it_replaces_the_database_loses_none_of_it(
     inside: Scene, monkeypatch: pytest.MonkeyPatch, killed_before: str
 ):
     """Before the old one is moved, and before the copy takes its name."""
-
-    class Killed(BaseException):
-        pass
 
     def kill(*_arguments: object) -> None:
         raise Killed
