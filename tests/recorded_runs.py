@@ -12,7 +12,6 @@ from engine.index.writer import Store
 from engine.runs.directory import RunDirectory
 from engine.runs.journal import Epoch, Gradients, read_journal
 from engine.runs.launcher import LocalLauncher
-from engine.runs.run import GradientRow
 from engine.scheduler.supervisor import Supervisor
 from engine.spec.devices import CPU
 
@@ -39,28 +38,15 @@ def recorded_runs(name: str) -> dict[str, list[Epoch]]:
     return {one.read_labels().name: epoch_rows(one) for one in directories}
 
 
-def recorded_gradients(name: str) -> dict[str, list[GradientRow]]:
+def recorded_gradients(name: str) -> dict[str, list[Gradients]]:
     """The gradients of every recorded run of a name, by the run's own name."""
     directories = map(RunDirectory, sorted((RECORDED / name).iterdir()))
     return {one.read_labels().name: gradient_rows(one) for one in directories}
 
 
-def gradient_rows(directory: RunDirectory) -> list[GradientRow]:
+def gradient_rows(directory: RunDirectory) -> list[Gradients]:
     """What a run directory's journal says of its layers."""
-    return [
-        GradientRow(
-            epoch=event.epoch,
-            step=event.step,
-            position=position,
-            layer=layer.name,
-            gradient_norm=layer.gradient_norm,
-            weight_norm=layer.weight_norm,
-            update_ratio=layer.update_ratio,
-        )
-        for event in read_journal(directory.journal).events
-        if isinstance(event, Gradients)
-        for position, layer in enumerate(event.layers)
-    ]
+    return [event for event in read_journal(directory.journal).events if isinstance(event, Gradients)]
 
 
 def epoch_rows(directory: RunDirectory) -> list[Epoch]:

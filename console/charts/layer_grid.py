@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from engine.runs.run import GradientRow
+from engine.runs.journal import Gradients
 
 OF_ALL_RUNS, OF_THIS_RUN = "all runs", "this run"
 """Scope of a map's scale: the whole experiment or a single run."""
 
 
 class Quantity(Enum):
-    """A number of a layer: its field in a GradientRow, its name for `plot --metric`, its title."""
+    """A number of a layer: its field in LayerGradients, its name for `plot --metric`, its title."""
 
     GRADIENTS = "gradient_norm", "gradients", "Gradient norm"
     WEIGHTS = "weight_norm", "weight-norms", "Weight norm"
@@ -46,20 +46,17 @@ class LayerGrid:
     """[epochs][layers]; infinity if a value was null or not finite, None if nothing was recorded."""
 
 
-def layer_grid(rows: Sequence[GradientRow], quantity: Quantity) -> LayerGrid:
+def layer_grid(rows: Sequence[Gradients], quantity: Quantity) -> LayerGrid:
     """Arrange recorded rows in a grid; epochs missing in between become rows of None."""
     if not rows:
         return LayerGrid([], [], [])
-    num_layers = max(row.position for row in rows) + 1
-    names = [""] * num_layers
-    last = max(row.epoch for row in rows)
-    first = min(row.epoch for row in rows)
-    values: list[list[float | None]] = [[None] * num_layers for _ in range(last - first + 1)]
+    names = [layer.name for layer in max((row.layers for row in rows), key=len)]
+    epochs = range(min(row.epoch for row in rows), max(row.epoch for row in rows) + 1)
+    values: list[list[float | None]] = [[None] * len(names) for _ in epochs]
     for row in rows:
-        names[row.position] = row.layer
-        value: float | None = getattr(row, quantity.field)
-        values[row.epoch - first][row.position] = math.inf if value is None else value
-    return LayerGrid(list(range(first, last + 1)), names, values)
+        norms = [getattr(layer, quantity.field) for layer in row.layers]
+        values[row.epoch - epochs[0]][: len(norms)] = [math.inf if norm is None else norm for norm in norms]
+    return LayerGrid([*epochs], names, values)
 
 
 def epoch_name(epoch: int) -> str:
@@ -67,14 +64,15 @@ def epoch_name(epoch: int) -> str:
     return "init" if epoch == 0 else str(epoch)
 
 
-def reading(rows: Sequence[GradientRow], epoch: int, position: int) -> str:
+def reading(rows: Sequence[Gradients], epoch: int, position: int) -> str:
     """Describe the norms of one layer in one epoch."""
-    for row in rows:
-        if row.epoch == epoch and row.position == position:
-            when = epoch_name(epoch) if epoch == 0 else f"epoch {epoch}"
-            gradient, weight = figure(row.gradient_norm), figure(row.weight_norm)
-            return f"{when} {row.layer}: gradient {gradient}, weight {weight}, ratio {figure(row.update_ratio)}"
-    return f"epoch {epoch}: nothing recorded"
+    layers = next((row.layers for row in rows if row.epoch == epoch), [])
+    if position >= len(layers):
+        return f"epoch {epoch}: nothing recorded"
+    layer = layers[position]
+    when = epoch_name(epoch) if epoch == 0 else f"epoch {epoch}"
+    gradient, weight = figure(layer.gradient_norm), figure(layer.weight_norm)
+    return f"{when} {layer.name}: gradient {gradient}, weight {weight}, ratio {figure(layer.update_ratio)}"
 
 
 def figure(value: float | None) -> str:

@@ -14,7 +14,8 @@ from console.charts.overlay import MAX_LINES
 from console.text.formatting import BARS, BARS_IN_ASCII, UNKNOWN, clean, supports_colour, supports_unicode, table
 from engine.base.errors import UsageError
 from engine.index.queries import Reader
-from engine.runs.run import GradientRow, Run
+from engine.runs.journal import Gradients
+from engine.runs.run import Run
 
 LEAST_PROFILE = 10
 
@@ -53,7 +54,7 @@ def layers_text(
 
 def profiles(
     runs: Sequence[Run],
-    rows: dict[str, list[GradientRow]],
+    rows: dict[str, list[Gradients]],
     quantity: Quantity,
     *,
     width: int,
@@ -120,22 +121,18 @@ def layers_document(reader: Reader, runs: Sequence[Run], quantity: Quantity) -> 
     }
 
 
-def layers_of_run(run: Run, rows: Sequence[GradientRow]) -> dict[str, Any]:
+def layers_of_run(run: Run, rows: Sequence[Gradients]) -> dict[str, Any]:
     """Layer names of a run, and every quantity by epoch."""
-    epochs: dict[int, list[GradientRow]] = {}
-    for row in rows:
-        epochs.setdefault(row.epoch, []).append(row)
-    first = next(iter(epochs.values()), [])
     return {
         "run": run.id,
         "name": run.name,
-        "layers": [row.layer for row in first],
+        "layers": [layer.name for layer in rows[0].layers] if rows else [],
         "epochs": [
             {
-                "epoch": epoch,
-                "step": layers[0].step,
-                **{one.field: [getattr(row, one.field) for row in layers] for one in Quantity},
+                "epoch": row.epoch,
+                "step": row.step,
+                **{one.field: [getattr(layer, one.field) for layer in row.layers] for one in Quantity},
             }
-            for epoch, layers in epochs.items()
+            for row in rows
         ],
     }

@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from engine.base.errors import UsageError
 from engine.index.queries import Reader
-from engine.runs.journal import Epoch, Step
-from engine.runs.run import GradientRow, Run
+from engine.runs.journal import Epoch, Gradients, Step
+from engine.runs.run import Run
 from models.catalog import Architecture
 
 EPOCHS_OF_A_CURVE = 2
@@ -87,7 +87,7 @@ class History:
     epochs: list[Epoch] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     """All step rows until two epochs are done, then those of the current epoch."""
-    gradients: list[GradientRow] = field(default_factory=list)
+    gradients: list[Gradients] = field(default_factory=list)
     """Norms of every layer at initialisation and at the latest recording."""
 
     def read(self, reader: Reader, run: Run) -> bool:

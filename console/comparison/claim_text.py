@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from console.comparison.groups import Pair
-from console.comparison.verdict import Claim, Conclusion, Difference, Doubt, Gradients, Verdict, stem_ratios
+from console.comparison.verdict import Claim, Conclusion, Difference, Doubt, RunGradients, Verdict, stem_ratios
 from console.text.formatting import mean_std
 from engine.analysis.diagnosis import power
 from engine.analysis.paired_test import Sign
@@ -54,7 +54,7 @@ def shortcut_line(shortcut: Difference) -> str:
     return CAVEATS.get(shortcut.contrast.sign, "") + versus(shortcut) + so_far(shortcut)
 
 
-def finding_lines(conclusion: Conclusion, gradients: Gradients) -> list[str]:
+def finding_lines(conclusion: Conclusion, gradients: RunGradients) -> list[str]:
     """A finding for every verdict that claims degradation, followed by the gradients at initialisation, in numbers.
 
     The numbers follow whether or not they reach the threshold of a diagnosis, which is for single runs.
@@ -71,7 +71,7 @@ def finding_lines(conclusion: Conclusion, gradients: Gradients) -> list[str]:
     return lines
 
 
-def gradient_lines(verdict: Verdict, gradients: Gradients) -> list[str]:
+def gradient_lines(verdict: Verdict, gradients: RunGradients) -> list[str]:
     """The gradient of the deep plain network at initialisation, against that of the residual one; else empty."""
     if not (plain := stem_ratios(verdict.deep, gradients)):
         return []

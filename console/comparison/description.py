@@ -12,7 +12,16 @@ from console.comparison.claim_text import conclusion_line, finding_lines, pair_s
 from console.comparison.groups import Group, Pair, group_runs, pair_groups
 from console.comparison.published import differences, published, published_notes
 from console.comparison.tables import STOPPED_NOTE, data_words, diagnosis_lines, unfinished_words
-from console.comparison.verdict import Difference, Epochs, Gradients, Verdict, conclude, gap, gap_by_epoch, stem_ratios
+from console.comparison.verdict import (
+    Difference,
+    Epochs,
+    RunGradients,
+    Verdict,
+    conclude,
+    gap,
+    gap_by_epoch,
+    stem_ratios,
+)
 from console.text.formatting import clean, count, mean_std
 from console.text.status import counted
 from engine.analysis.diagnosis import diagnose, sentence
@@ -20,7 +29,7 @@ from engine.runs.run import Run
 from models import cost
 
 
-def description(experiment: str, runs: Sequence[Run], epochs: Epochs, gradients: Gradients) -> list[str]:
+def description(experiment: str, runs: Sequence[Run], epochs: Epochs, gradients: RunGradients) -> list[str]:
     """The experiment in sentences: what was trained, what came of it, what is wrong, and what that says of depth.
 
     Args:
@@ -64,7 +73,9 @@ def network_words(group: Group) -> str:
     return f"{group.label} ({size}): {'; '.join(parts)}."
 
 
-def comparison_document(experiment: str, runs: Sequence[Run], epochs: Epochs, gradients: Gradients) -> dict[str, Any]:
+def comparison_document(
+    experiment: str, runs: Sequence[Run], epochs: Epochs, gradients: RunGradients
+) -> dict[str, Any]:
     """The whole comparison for programs.
 
     Args:
@@ -146,7 +157,7 @@ def pair_document(pair: Pair, epochs: Epochs) -> dict[str, Any]:
     }
 
 
-def verdict_document(verdict: Verdict, gradients: Gradients) -> dict[str, Any]:
+def verdict_document(verdict: Verdict, gradients: RunGradients) -> dict[str, Any]:
     """A verdict with its evidence."""
     return {
         "claim": verdict.claim.value,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from console.comparison.claim_text import NO_VERDICT, conclusion_line, signed, so_far
 from console.comparison.groups import Group, Pair, group_runs, pair_groups
 from console.comparison.published import published, published_notes
-from console.comparison.verdict import Epochs, Gradients, conclude, gap, gap_by_epoch
+from console.comparison.verdict import Epochs, RunGradients, conclude, gap, gap_by_epoch
 from console.text.formatting import UNKNOWN, clean, count, duration, mean_std, percent, table
 from engine.analysis.diagnosis import Symptom, diagnose
 from engine.runs.run import Run
@@ -137,7 +137,7 @@ def unpaired_words(groups: Sequence[Group]) -> str:
     return f"no gap: no network of the same kind and depth, trained alike, is beside another as its partner: {partners}"
 
 
-def diagnosis_lines(groups: Sequence[Group], epochs: Epochs, gradients: Gradients) -> list[str]:
+def diagnosis_lines(groups: Sequence[Group], epochs: Epochs, gradients: RunGradients) -> list[str]:
     """A line for every network with diagnoses: how many of its runs have each, those that succeeded included.
 
     Args:
@@ -159,7 +159,7 @@ def diagnosis_lines(groups: Sequence[Group], epochs: Epochs, gradients: Gradient
     return lines
 
 
-def comparison_text(runs: Sequence[Run], epochs: Epochs, gradients: Gradients) -> str:
+def comparison_text(runs: Sequence[Run], epochs: Epochs, gradients: RunGradients) -> str:
     """The whole comparison as text.
 
     Args:

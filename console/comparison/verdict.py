@@ -10,13 +10,13 @@ from console.comparison.groups import Group, Pair, counterpart, families, measur
 from engine.analysis.diagnosis import stem_over_head
 from engine.analysis.paired_test import Contrast, Sign, contrast, contrasts_by_epoch
 from engine.index.queries import Reader
-from engine.runs.journal import Epoch
-from engine.runs.run import GradientRow, Run, RunOutcome
+from engine.runs.journal import Epoch, Gradients
+from engine.runs.run import Run, RunOutcome
 from models import catalog
 
 Epochs = Mapping[str, Sequence[Epoch]]
 """The epochs of each run, by its id; a run that is missing has none yet."""
-Gradients = Mapping[str, Sequence[GradientRow]]
+RunGradients = Mapping[str, Sequence[Gradients]]
 """The layers of each run at initialisation at least, by its id; of a run that is missing nothing was recorded."""
 
 
@@ -193,7 +193,7 @@ def is_broken(group: Group) -> bool:
     return all(run.outcome in (RunOutcome.DIVERGED, RunOutcome.FAILED, RunOutcome.LOST) for run in group.runs)
 
 
-def stem_ratios(group: Group, gradients: Gradients) -> list[float]:
+def stem_ratios(group: Group, gradients: RunGradients) -> list[float]:
     """The stem's gradient norm over the head's at initialisation, of every seed for which both were recorded."""
     ratios = (stem_over_head(gradients.get(run.id, ()), 0) for run in group.runs)
     return [ratio for ratio in ratios if ratio is not None]
@@ -204,6 +204,6 @@ def read_epochs(reader: Reader, runs: Sequence[Run]) -> dict[str, list[Epoch]]:
     return {run.id: reader.epochs(run.id) for run in runs}
 
 
-def read_gradients(reader: Reader, runs: Sequence[Run]) -> dict[str, list[GradientRow]]:
+def read_gradients(reader: Reader, runs: Sequence[Run]) -> dict[str, list[Gradients]]:
     """The gradients of some runs at initialisation and when they were last measured, by id."""
     return {run.id: reader.first_and_newest_gradients(run.id) for run in runs}

@@ -87,7 +87,8 @@ def rows_of(reader: Reader, run: Run) -> Iterator[Row]:
     for step in reader.steps(run.id):
         for metric in STEP_METRICS:
             yield Row(*whose, Kind.STEP, step.epoch, step.step, step.at, None, None, metric, getattr(step, metric))
-    for layer in reader.gradients(run.id):
-        place = (layer.epoch, layer.step, ended_at.get(layer.epoch), layer.layer, layer.position)
-        for metric in GRADIENT_METRICS:
-            yield Row(*whose, Kind.GRADIENT, *place, metric, getattr(layer, metric))
+    for row in reader.gradients(run.id):
+        when = (row.epoch, row.step, ended_at.get(row.epoch))
+        for position, layer in enumerate(row.layers):
+            for metric in GRADIENT_METRICS:
+                yield Row(*whose, Kind.GRADIENT, *when, layer.name, position, metric, getattr(layer, metric))

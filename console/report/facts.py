@@ -11,8 +11,8 @@ from console.comparison.groups import Group, Pair, group_runs, pair_groups
 from engine.base.errors import UsageError
 from engine.index.provenance import Provenance, read_provenance
 from engine.index.queries import Reader
-from engine.runs.journal import Epoch
-from engine.runs.run import GradientRow, Run, RunStatus
+from engine.runs.journal import Epoch, Gradients
+from engine.runs.run import Run, RunStatus
 from models import catalog
 
 
@@ -29,7 +29,7 @@ class Facts:
     pairs: tuple[Pair, ...]
     epochs: dict[str, list[Epoch]]
     """By run id, as are the next two."""
-    gradients: dict[str, list[GradientRow]]
+    gradients: dict[str, list[Gradients]]
     provenance: dict[str, Provenance]
 
     def label(self, group: Group) -> str:

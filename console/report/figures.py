@@ -7,11 +7,13 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from console.charts.layer_grid import epoch_name
 from console.comparison.groups import Group, families
 from console.comparison.published import Published, published
 from console.report.facts import Facts
 from console.report.matplotlib_figures import Drawn, HeatMap, Line, Panel, draw_heat_maps, draw_panels
-from engine.runs.run import GradientRow, Run
+from engine.runs.journal import Gradients, LayerGradients
+from engine.runs.run import Run
 from models import catalog
 from models.catalog import Architecture
 
@@ -164,16 +166,12 @@ def gradient_map_figure(facts: Facts) -> Figured | None:
         if run is None:
             continue
         rows = facts.gradients[run.id]
-        by_place = {(row.epoch, row.position): row.gradient_norm for row in rows}
-        epochs = sorted({row.epoch for row in rows})
-        names = dict(sorted({row.position: row.layer for row in rows}.items()))
-        values = [[number(by_place.get((epoch, position))) for position in names] for epoch in epochs]
         maps.append(
             HeatMap(
                 f"{facts.label(group)} s{run.spec.seed}",
-                values,
-                [str(epoch) if epoch else "init" for epoch in epochs],
-                [str(position) for position in names],
+                [[number(layer.gradient_norm) for layer in row.layers] for row in rows],
+                [epoch_name(row.epoch) for row in rows],
+                [str(position) for position in range(len(rows[0].layers))],
                 "layer, from the first to the head",
                 "epoch",
             )
@@ -197,11 +195,11 @@ def gradient_profile_figure(facts: Facts) -> Figured | None:
         lines = []
         for look, group in looks(facts):
             run = next((run for run in group.runs if facts.gradients[run.id]), None)
-            if run is not None and (rows := profile(facts.gradients[run.id], is_end=is_end)):
+            if run is not None and (layers := profile(facts.gradients[run.id], is_end=is_end)):
                 label = f"{facts.label(group)} s{run.spec.seed}"
-                share = [row.position / max(1, len(rows) - 1) for row in rows]
+                share = [position / max(1, len(layers) - 1) for position in range(len(layers))]
                 dash = DASH_OF[group.model.architecture]
-                lines.append(Line(label, share, [number(row.gradient_norm) for row in rows], look, dash=dash))
+                lines.append(Line(label, share, [number(layer.gradient_norm) for layer in layers], look, dash=dash))
         panels.append(Panel(title, lines, "place of the layer (0 first, 1 head)", "gradient norm", log_y=True))
     if not any(panel.lines for panel in panels):
         return None
@@ -215,11 +213,9 @@ def gradient_profile_figure(facts: Facts) -> Figured | None:
     return Figured("gradient-profile", title, caption, drawn)
 
 
-def profile(rows: Sequence[GradientRow], *, is_end: bool) -> list[GradientRow]:
+def profile(rows: Sequence[Gradients], *, is_end: bool) -> list[LayerGradients]:
     """All layers at one epoch: the last one, or initialisation if recorded."""
-    epochs = {row.epoch for row in rows}
-    wanted = max(epochs) if is_end else 0
-    return [row for row in rows if row.epoch == wanted]
+    return rows[-1].layers if is_end else next((row.layers for row in rows if row.epoch == 0), [])
 
 
 def looks(facts: Facts) -> list[tuple[int, Group]]:

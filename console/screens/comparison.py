@@ -21,8 +21,8 @@ from console.screens.chart_actions import ChartActions
 from console.screens.run import say
 from console.text.formatting import clean
 from console.widgets.chart import Chart
-from engine.runs.journal import Epoch
-from engine.runs.run import GradientRow, Run
+from engine.runs.journal import Epoch, Gradients
+from engine.runs.run import Run
 
 ALL = ("train-loss", "test-error")
 
@@ -98,7 +98,7 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
         """What was measured of every run, by id."""
         return {run.id: self.console_app.feed.history(run.id).epochs for run in self.runs()}
 
-    def gradients(self) -> dict[str, list[GradientRow]]:
+    def gradients(self) -> dict[str, list[Gradients]]:
         """What was measured of the layers of every run, by id."""
         return {run.id: self.console_app.feed.history(run.id).gradients for run in self.runs()}
 

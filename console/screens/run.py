@@ -27,7 +27,8 @@ from console.widgets.layer_map import LayerMap
 from console.widgets.log_view import LogView
 from console.widgets.question import Question
 from engine.runs.directory import RunDirectory
-from engine.runs.run import GradientRow, Run
+from engine.runs.journal import Gradients
+from engine.runs.run import Run
 
 TABS = ("curves", "epochs", "spec", "log", "events", "gradients")
 CHARTS = (("#run-loss", ("train-loss", "test-loss")), ("#run-error", ("train-error", "test-error")))
@@ -54,7 +55,7 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
         self._run_id = run
         self._num_epochs = 0
         self._num_events = 0
-        self._gradients: list[GradientRow] = []
+        self._gradients: list[Gradients] = []
         self._layer_ranges: dict[str, tuple[float, float]] = {}
 
     def compose_body(self) -> ComposeResult:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from console.text.formatting import UNKNOWN, clean, duration, percent
 from engine.analysis.diagnosis import diagnose, sentence
 from engine.control.queue_state import QueueState
-from engine.runs.journal import Epoch
-from engine.runs.run import DISK_FULL, NO_ACCESS, GradientRow, Run, RunOutcome, RunStatus
+from engine.runs.journal import Epoch, Gradients
+from engine.runs.run import DISK_FULL, NO_ACCESS, Run, RunOutcome, RunStatus
 
 MIN_STALL_SECONDS = 60.0
 """Silence of the journal after which a running run shows as stalled, not dead: its lock is still held."""
@@ -97,7 +97,7 @@ def seconds_left(run: Run) -> float | None:
     return None
 
 
-def remark(run: Run, epochs: Sequence[Epoch], now: float, gradients: Sequence[GradientRow] = ()) -> str:
+def remark(run: Run, epochs: Sequence[Epoch], now: float, gradients: Sequence[Gradients] = ()) -> str:
     """Sum up a run in a sentence, problems first.
 
     Args:

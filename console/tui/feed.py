@@ -17,7 +17,8 @@ from engine.base.paths import Home
 from engine.index.database import IndexLocked
 from engine.index.queries import Reader
 from engine.index.reader import Version
-from engine.runs.run import EventRow, GradientRow, Run
+from engine.runs.journal import Gradients
+from engine.runs.run import EventRow, Run
 
 RUNS_AT_FIRST, RUNS_A_LOOK = 500, 2500
 """Most that the first look reads beside those that are wanted, and each later one of what is left."""
@@ -104,12 +105,12 @@ class Feed:
         """What happened to a run, oldest first."""
         return [] if self._reader is None else self._reader.events(run)
 
-    def gradients(self, run: str, *, after: int = -1) -> list[GradientRow]:
+    def gradients(self, run: str, *, after: int = -1) -> list[Gradients]:
         """Norms of a run's layers behind an epoch, 0 being the initialisation."""
         return [] if self._reader is None else self._reader.gradients(run, after=after)
 
     def layer_ranges(self, experiment: str) -> dict[str, tuple[float, float]]:
-        """Between which numbers the layers of all runs of an experiment are, by field of GradientRow."""
+        """Between which numbers the layers of all runs of an experiment are, by field of LayerGradients."""
         return {} if self._reader is None else self._reader.layer_ranges(experiment)
 
     def look(self) -> News:

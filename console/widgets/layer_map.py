@@ -14,7 +14,7 @@ from textual.widget import Widget
 from console.charts.layer_grid import OF_ALL_RUNS, OF_THIS_RUN, LayerGrid, Quantity, layer_grid, reading
 from console.text.formatting import cut
 from console.widgets.chart import plain, segments
-from engine.runs.run import GradientRow
+from engine.runs.journal import Gradients
 
 if TYPE_CHECKING:
     from console.charts.heat_map import HeatMap
@@ -49,7 +49,7 @@ class LayerMap(Widget, can_focus=True):
         super().__init__(id=id)
         self._unicode = unicode
         self._colours: Sequence[int] | None = None
-        self._rows: Sequence[GradientRow] = ()
+        self._rows: Sequence[Gradients] = ()
         self._empty = ""
         self._quantity = Quantity.GRADIENTS
         self._grid = LayerGrid([], [], [])
@@ -65,7 +65,7 @@ class LayerMap(Widget, can_focus=True):
 
     def show(
         self,
-        rows: Sequence[GradientRow],
+        rows: Sequence[Gradients],
         colours: Sequence[int] | None,
         *,
         empty: str,

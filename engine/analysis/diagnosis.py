@@ -14,8 +14,8 @@ from enum import StrEnum
 
 import msgspec
 
-from engine.runs.journal import Epoch
-from engine.runs.run import GradientRow, Run, RunOutcome
+from engine.runs.journal import Epoch, Gradients
+from engine.runs.run import Run, RunOutcome
 
 GUESSING_SHARE = 0.01
 """A training loss less than this fraction below ln(classes) counts as no better than guessing."""
@@ -117,7 +117,7 @@ def describe_flat_loss(num_epochs: int, num_classes: int) -> str:
     return f"loss is no better than guessing ({chance}) for {num_epochs} epochs"
 
 
-def gradient_flow(gradients: Sequence[GradientRow]) -> Finding | None:
+def gradient_flow(gradients: Sequence[Gradients]) -> Finding | None:
     """Detect a first layer whose gradient is a thousand times smaller or larger than the classifier's.
 
     Checks the newest epoch, then initialisation: after a bad start, later gradients show the consequence, not the
@@ -146,14 +146,14 @@ def flow_finding(ratio: float, epoch: int) -> Finding | None:
     return None
 
 
-def stem_over_head(gradients: Sequence[GradientRow], epoch: int) -> float | None:
+def stem_over_head(gradients: Sequence[Gradients], epoch: int) -> float | None:
     """Return the ratio of the first layer's gradient norm to the classifier's; None if unrecorded or not finite.
 
     Args:
         gradients: Gradient norms of a run's layers, of any epochs.
         epoch: Epoch to look at; 0 for initialisation.
     """
-    layers = sorted((row for row in gradients if row.epoch == epoch), key=lambda row: row.position)
+    layers = next((row.layers for row in gradients if row.epoch == epoch), [])
     if len(layers) < 2:
         return None
     stem, head = layers[0].gradient_norm, layers[-1].gradient_norm
@@ -223,7 +223,7 @@ def test_loss(row: Epoch) -> float:
 class Rule:
     """One diagnosis."""
 
-    find: Callable[[Run, Sequence[Epoch], Sequence[GradientRow]], Finding | None]
+    find: Callable[[Run, Sequence[Epoch], Sequence[Gradients]], Finding | None]
     unless: frozenset[Symptom] = frozenset()
     """Symptoms that this diagnosis would only repeat."""
 
@@ -241,7 +241,7 @@ RULES = (
 """Every diagnosis, most severe first."""
 
 
-def diagnose(run: Run, epochs: Sequence[Epoch], gradients: Sequence[GradientRow] = ()) -> list[Finding]:
+def diagnose(run: Run, epochs: Sequence[Epoch], gradients: Sequence[Gradients] = ()) -> list[Finding]:
     """Diagnose a run; returns findings, most severe first.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -14,9 +15,9 @@ from engine.base.errors import DepthscopeError, UsageError
 from engine.base.near_names import hint
 from engine.estimates.duration import Pace, Truth, Workload
 from engine.index.reader import IndexReader
-from engine.index.rows import kept_columns
-from engine.runs.journal import Epoch, Step
-from engine.runs.run import EventRow, GradientRow, Intent, Run, RunOutcome, RunStatus
+from engine.index.rows import LAYER_COLUMNS, kept_columns
+from engine.runs.journal import Epoch, Gradients, LayerGradients, Step
+from engine.runs.run import EventRow, Intent, Run, RunOutcome, RunStatus
 from engine.spec.estimate import Estimate
 from engine.spec.precision import Precision
 from engine.spec.run import RunSpec
@@ -175,26 +176,34 @@ class Reader(IndexReader):
         rows = self._rows(f"SELECT {STEP_COLUMNS} FROM steps WHERE run = ? AND step > ? ORDER BY step", run, after)
         return [Step(**dict(zip(STEP_COLUMNS.split(", "), row, strict=True))) for row in rows]
 
-    def gradients(self, run: str, *, after: int = -1) -> list[GradientRow]:
-        """Norms of a run's layers behind an epoch, by epoch and from the stem to the head; 0 is at initialisation."""
+    def gradients(self, run: str, *, after: int = -1) -> list[Gradients]:
+        """Norms of a run's layers after an epoch, in order; epoch 0 is initialisation."""
         return self._gradients("epoch > ?2", run, after)
 
-    def _gradients(self, condition: str, *parameters: Any) -> list[GradientRow]:
+    def _gradients(self, condition: str, *parameters: Any) -> list[Gradients]:
         rows = self._rows(
-            "SELECT epoch, step, position, layer, gradient_norm, weight_norm, update_ratio"
-            f" FROM gradients WHERE run = ?1 AND {condition} ORDER BY epoch, position",
+            f"SELECT epoch, step, {LAYER_COLUMNS} FROM gradients WHERE run = ?1 AND {condition}"
+            " ORDER BY epoch, position",
             *parameters,
         )
-        return [GradientRow(**dict(zip(GradientRow.__struct_fields__, row, strict=True))) for row in rows]
+        names = LayerGradients.__struct_fields__
+        return [
+            Gradients(
+                epoch=epoch,
+                step=step,
+                layers=[LayerGradients(**dict(zip(names, row[2:], strict=True))) for row in layers],
+            )
+            for (epoch, step), layers in groupby(rows, key=lambda row: row[:2])
+        ]
 
-    def first_and_newest_gradients(self, run: str) -> list[GradientRow]:
+    def first_and_newest_gradients(self, run: str) -> list[Gradients]:
         """Norms of a run's layers at initialisation and when they were last measured, from the stem to the head."""
         return self._gradients("(epoch = 0 OR epoch = (SELECT max(epoch) FROM gradients WHERE run = ?1))", run)
 
     def layer_ranges(self, experiment: str) -> dict[str, tuple[float, float]]:
-        """The smallest number above 0 and the largest of every layer of an experiment's runs, by field of GradientRow.
+        """The smallest number above 0 and the largest among all layers of an experiment's runs, by their field.
 
-        A field of which nothing above 0 was recorded is not there.
+        A field without any number above 0 is left out.
         """
         fields = ("gradient_norm", "weight_norm", "update_ratio")
         ends = ", ".join(f"min(CASE WHEN {name} > 0 THEN {name} END), max({name})" for name in fields)

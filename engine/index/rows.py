@@ -18,6 +18,7 @@ from engine.runs.journal import (
     Checkpointed,
     Epoch,
     Gradients,
+    LayerGradients,
     Notice,
     Resumed,
     Started,
@@ -31,14 +32,14 @@ def kept_columns(row: type[Step | Epoch]) -> str:
     return ", ".join(name for name in row.__struct_fields__ if name != "seq")
 
 
-def _insert(table: str, row: type[Step | Epoch]) -> str:
-    names = kept_columns(row)
+def _insert(table: str, names: str) -> str:
     return f"INSERT OR REPLACE INTO {table} (run, {names}) VALUES (?{',?' * len(names.split(','))})"
 
 
-INSERT_STEP = _insert("steps", Step)
-INSERT_EPOCH = _insert("epochs", Epoch)
-INSERT_GRADIENT = "INSERT OR REPLACE INTO gradients VALUES (?,?,?,?,?,?,?,?)"
+LAYER_COLUMNS = ", ".join(LayerGradients.__struct_fields__)
+INSERT_STEP = _insert("steps", kept_columns(Step))
+INSERT_EPOCH = _insert("epochs", kept_columns(Epoch))
+INSERT_GRADIENT = _insert("gradients", f"epoch, step, position, {LAYER_COLUMNS}")
 INSERT_CHECKPOINT = "INSERT OR REPLACE INTO checkpoints VALUES (?,?,?)"
 INSERT_EVENT = "INSERT INTO events (run, journal_seq, at, kind, text) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING"
 """One that came from a journal is noted once, by its number there, however often it is read."""

@@ -1,7 +1,7 @@
 """The tables of the index. Each change of a run gives it a revision above all others, so that a console reads no more
 than what has changed since it last looked."""
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 """In PRAGMA user_version; a database of another version is put aside and built again from the run directories."""
 REBUILDING_VERSION = -SCHEMA_VERSION
 """Until every run directory is in it: to readers it is as good as none, and the next engine completes it."""
@@ -81,7 +81,7 @@ CREATE TABLE steps (
   PRIMARY KEY (run, step)
 ) WITHOUT ROWID;
 CREATE TABLE gradients (
-  run TEXT NOT NULL, epoch INTEGER NOT NULL, step INTEGER NOT NULL, position INTEGER NOT NULL, layer TEXT NOT NULL,
+  run TEXT NOT NULL, epoch INTEGER NOT NULL, step INTEGER NOT NULL, position INTEGER NOT NULL, name TEXT NOT NULL,
   gradient_norm REAL, weight_norm REAL, update_ratio REAL,
   PRIMARY KEY (run, epoch, position)
 ) WITHOUT ROWID;

@@ -147,21 +147,6 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return 0.0 if not self.total_steps else min(1.0, self.step / self.total_steps)
 
 
-class GradientRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Norms of one layer's weight in the last step of an epoch; None stands for what was not finite."""
-
-    epoch: int
-    """0 is the network as initialised, in the first step of all."""
-    step: int
-    position: int
-    """The layer's place from the stem, which is 0, to the head."""
-    layer: str
-    gradient_norm: float | None
-    weight_norm: float | None
-    update_ratio: float | None
-    """Norm of the update over that of the weight; None where the step was left out, too."""
-
-
 class EventRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Something that happened to a run: queued, started, adopted, resumed, checkpointed, finished and why."""
 

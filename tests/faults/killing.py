@@ -60,10 +60,11 @@ def check_rows(home: Any, run: str, epochs: int) -> None:
     assert steps == sorted(set(steps))
     assert [event.epoch for event in events if isinstance(event, Gradients)] == list(range(epochs + 1))
     with home.reader() as reader:
-        num_layers = len(reader.gradients(run)) // (epochs + 1)
-        assert [(row.epoch, row.position) for row in reader.gradients(run)] == [
-            (epoch, position) for epoch in range(epochs + 1) for position in range(num_layers)
-        ]
+        gradients = reader.gradients(run)
+        assert [row.epoch for row in gradients] == list(range(epochs + 1))
+        layers = [layer.name for layer in gradients[0].layers]
+        assert layers
+        assert all([layer.name for layer in row.layers] == layers for row in gradients)
         rows = reader.epochs(run)
         assert [row.epoch for row in rows] == list(range(1, epochs + 1))
         assert [row.step for row in reader.steps(run)] == steps

@@ -17,21 +17,23 @@ from console.widgets.layer_map import LayerMap
 from engine.base.paths import Home
 from engine.index.writer import Store
 from engine.runs.journal import Gradients, LayerGradients
-from engine.runs.run import GradientRow
 from tests import samples
 from tests.console.driving import press, settle
 
 
-def rows(values: dict[int, list[float | None]]) -> list[GradientRow]:
+def rows(values: dict[int, list[float | None]]) -> list[Gradients]:
     """Gradient norms by epoch, of layers called a stem, a convolution a block, and a head."""
     return [
-        GradientRow(
-            epoch=epoch, step=epoch, position=place, layer=name_of(place, len(row)), gradient_norm=value,
-            weight_norm=2.0, update_ratio=None,
+        Gradients(
+            epoch=epoch,
+            step=epoch,
+            layers=[
+                LayerGradients(name=name_of(place, len(row)), gradient_norm=value, weight_norm=2.0, update_ratio=None)
+                for place, value in enumerate(row)
+            ],
         )
         for epoch, row in values.items()
-        for place, value in enumerate(row)
-    ]  # fmt: skip
+    ]
 
 
 def name_of(place: int, num: int) -> str:
