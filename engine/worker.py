@@ -19,6 +19,7 @@ import sys
 import traceback
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 
@@ -94,43 +95,33 @@ def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWr
         raise UsageError(f"{spec.data.name} is not what it was when the run was queued: {error}") from error
     data = load_to_device(dataset, spec, device)
     session = Session(directory, spec, data, start_training(spec, device), journal, data_sha256=info.digest())
-    pid, host, gpu_or_cpu = os.getpid(), socket.gethostname(), device_name(device)
     restored = restore(session)
     session.judged = epochs_to_judge(directory.journal, session.state.next_step // session.steps_per_epoch)
     num_threads = torch.get_num_threads()
     used = session.state.precision
     numerics.configure(device, used, deterministic=spec.recipe.deterministic)
     session.steps = steps_for(session.state, data, spec, lambda text: journal.append(Notice(text=text)))
+    common: dict[str, Any] = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "device": assigned_device(),
+        "device_name": device_name(device),
+        "torch": str(torch.__version__),
+        "num_threads": num_threads,
+        "total_steps": session.total_steps,
+        "precision": used,
+    }
     if restored:
-        journal.append(
-            Resumed(
-                pid=pid,
-                host=host,
-                device=assigned_device(),
-                device_name=gpu_or_cpu,
-                torch=str(torch.__version__),
-                num_threads=num_threads,
-                precision=used,
-                step=session.state.next_step,
-                total_steps=session.total_steps,
-            )
-        )
+        journal.append(Resumed(**common, step=session.state.next_step))
     else:
         journal.append(
             Started(
-                pid=pid,
-                host=host,
-                device=assigned_device(),
-                device_name=gpu_or_cpu,
-                torch=str(torch.__version__),
-                num_threads=num_threads,
-                precision=used,
+                **common,
                 num_parameters=sum(parameter.numel() for parameter in session.state.model.parameters()),
                 num_train=len(data.train_labels),
                 num_test=len(data.test_labels),
-                total_steps=session.total_steps,
-                data_sha256=dataset.info.digest(),
-                synthetic=dataset.info.synthetic,
+                data_sha256=info.digest(),
+                synthetic=info.synthetic,
             )
         )
     return session

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 
 from engine.index.writer import Store
 from engine.runs.directory import RunDirectory
-from engine.runs.journal import AnyEvent, Resumed, Started, read_journal
+from engine.runs.journal import AnyEvent, WorkerStart, read_journal
 
 log = logging.getLogger(__name__)
 
 
-def ingest(store: Store, directory: RunDirectory) -> Started | Resumed | None:
+def ingest(store: Store, directory: RunDirectory) -> WorkerStart | None:
     """Bring what is new in a run's journal into the index.
 
     Returns:
         The newest line among it by which a worker says where it is.
     """
-    said: Started | Resumed | None = None
+    said: WorkerStart | None = None
     run, journal = directory.id, directory.journal
     offset = store.journal_offset(run)
     if offset and journal.exists() and journal.stat().st_size < offset:
@@ -35,13 +35,13 @@ def ingest(store: Store, directory: RunDirectory) -> Started | Resumed | None:
     return said
 
 
-def place_said(directory: RunDirectory, *, behind_bytes: int) -> Started | Resumed | None:
+def place_said(directory: RunDirectory, *, behind_bytes: int) -> WorkerStart | None:
     """The newest line by which a worker says where it is, behind an offset in its journal."""
-    said: Started | Resumed | None = None
+    said: WorkerStart | None = None
     while (reading := read_journal(directory.journal, behind_bytes)).end > behind_bytes:
         said, behind_bytes = newest_place(reading.events) or said, reading.end
     return said
 
 
-def newest_place(events: Sequence[AnyEvent]) -> Started | Resumed | None:
-    return next((event for event in reversed(events) if isinstance(event, Started | Resumed)), None)
+def newest_place(events: Sequence[AnyEvent]) -> WorkerStart | None:
+    return next((event for event in reversed(events) if isinstance(event, WorkerStart)), None)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from engine.runs.directory import RunDirectory
-from engine.runs.journal import Resumed, Started, read_journal
+from engine.runs.journal import Resumed, Started, WorkerStart, read_journal
 from engine.runs.run import Run
 from engine.spec.precision import Precision
 
@@ -51,14 +51,11 @@ def read_provenance(runs: Path, run: Run) -> Provenance:
     while (reading := read_journal(journal, offset)).end > offset:
         offset = reading.end
         for event in reading.events:
-            match event:
-                case Started():
-                    started = event
-                case Resumed():
-                    num_resumed += 1
-                case _:
-                    continue
-            worked[_worked(event)] = None
+            if isinstance(event, WorkerStart):
+                worked[_worked(event)] = None
+            if isinstance(event, Started):
+                started = event
+            num_resumed += isinstance(event, Resumed)
     if started is None:
         return Provenance(worked=tuple(worked), num_resumed=num_resumed)
     return Provenance(
@@ -70,5 +67,5 @@ def read_provenance(runs: Path, run: Run) -> Provenance:
     )
 
 
-def _worked(event: Started | Resumed) -> Worked:
+def _worked(event: WorkerStart) -> Worked:
     return Worked(**{name: getattr(event, name) for name in Worked.__struct_fields__})

@@ -24,6 +24,7 @@ from engine.runs.journal import (
     Started,
     Step,
     StoppedEarly,
+    WorkerStart,
 )
 
 
@@ -92,7 +93,7 @@ def enter_lives(database: Database, run: str, events: Sequence[AnyEvent]) -> Non
     """Note when each worker of a run was last heard of, by the lines that it wrote."""
     heard_at: float | None = None
     for event in events:
-        if isinstance(event, Started | Resumed):
+        if isinstance(event, WorkerStart):
             if heard_at is not None:
                 database.execute(LENGTHEN_LIFE, (heard_at, run))
             database.execute(INSERT_LIFE, (run, event.seq, event.at))
@@ -149,23 +150,17 @@ def columns_of(event: AnyEvent) -> dict[str, Any]:
             }
         case Started():
             counted = {"num_train": event.num_train, "num_test": event.num_test, "synthetic": event.synthetic}
-            return {"step": 0, "total_steps": event.total_steps, **counted, **place_of(event)}
+            return {"step": 0, **counted, **place_of(event)}
         case Resumed():
             # The checkpoint it resumes from counts as progress too; its writer may have died before recording it.
-            saved = {"checkpoint_step": event.step}
-            return {"step": event.step, "total_steps": event.total_steps, **saved, **place_of(event)}
+            return {"step": event.step, "checkpoint_step": event.step, **place_of(event)}
         case Checkpointed():
             return {"checkpoint_step": event.step}
         case Gradients() | StoppedEarly() | Notice():
             return {}
 
 
-def place_of(event: Started | Resumed) -> dict[str, Any]:
-    """Where a run is trained, and in what, as its worker says."""
-    return {
-        "device": event.device,
-        "precision": event.precision.value,
-        "device_name": event.device_name,
-        "torch": event.torch,
-        "num_threads": event.num_threads,
-    }
+def place_of(event: WorkerStart) -> dict[str, Any]:
+    """Where a run is trained, in what, and how long, as its worker says."""
+    names = ("device", "precision", "device_name", "torch", "num_threads", "total_steps")
+    return {name: getattr(event, name) for name in names}

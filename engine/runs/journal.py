@@ -37,8 +37,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
     """Wall clock, seconds since 1970; for display."""
 
 
-class Started(Event, frozen=True, kw_only=True, tag="started"):
-    """A worker has built the network and the data, and begins at the first step."""
+class WorkerStart(Event, frozen=True, kw_only=True):
+    """A worker has built the network and the data and begins to train: which one, where, and in what."""
 
     pid: Count
     host: str
@@ -46,28 +46,25 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
     device_name: str
     torch: str
     num_threads: Count
+    total_steps: Count
+    precision: Precision = Precision.FP32
+    """Precision it trains in, whatever was asked for."""
+
+
+class Started(WorkerStart, frozen=True, kw_only=True, tag="started"):
+    """A worker begins at the first step."""
+
     num_parameters: Count
     num_train: Count
     num_test: Count
-    total_steps: Count
     data_sha256: str
     synthetic: bool
-    precision: Precision = Precision.FP32
-    """What it is computed in, whatever was asked for."""
 
 
-class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):
-    """A worker goes on from a checkpoint."""
+class Resumed(WorkerStart, frozen=True, kw_only=True, tag="resumed"):
+    """A worker continues from a checkpoint."""
 
-    pid: Count
-    host: str
-    device: str
-    device_name: str
-    torch: str
-    num_threads: Count
     step: Count
-    total_steps: Count
-    precision: Precision = Precision.FP32
 
 
 class Step(Event, frozen=True, kw_only=True, tag="step"):

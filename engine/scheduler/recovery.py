@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.index.ingest import ingest
 from engine.index.writer import Store
 from engine.runs.directory import Labels, RunDirectory
-from engine.runs.journal import Resumed, Started
+from engine.runs.journal import WorkerStart
 from engine.scheduler.outcomes import finish, rest
 from engine.spec.devices import CPU
 from engine.spec.run import RunSpec
@@ -13,7 +13,7 @@ from engine.spec.run import RunSpec
 
 def enter_run(
     store: Store, directory: RunDirectory, spec: RunSpec, labels: Labels, *, alive: bool, kind: str, text: str
-) -> Started | Resumed | None:
+) -> WorkerStart | None:
     """Enter a run with its journal, and an event that records this.
 
     Args:

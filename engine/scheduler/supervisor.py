@@ -24,7 +24,7 @@ from engine.index.queries import Reader
 from engine.index.writer import Store
 from engine.runs.directory import Assignment, Labels, RunDirectory
 from engine.runs.disk import Storage
-from engine.runs.journal import Resumed, Started
+from engine.runs.journal import WorkerStart
 from engine.runs.launcher import Launcher, WorkerHolds
 from engine.runs.run import TRANSITIONS, Intent, Run, RunOutcome, RunStatus
 from engine.scheduler.labels import Labelling
@@ -180,7 +180,7 @@ class Supervisor:
         if alive:
             self._take_over(self.reader.run(directory.id), said)
 
-    def _take_over(self, run: Run, said: Started | Resumed | None) -> None:
+    def _take_over(self, run: Run, said: WorkerStart | None) -> None:
         """Count the worker of another engine where it is, before anything is started beside it."""
         self._running[run.id] = Worker(run.device or CPU.name, run.spec.model, run.step)
         try:
@@ -270,7 +270,7 @@ class Supervisor:
         self._ends.pop(run, None)
         self._stop_asked_at.pop(run, None)
 
-    def _locate(self, run: str, said: Started | Resumed | None) -> None:
+    def _locate(self, run: str, said: WorkerStart | None) -> None:
         """Note on which device a worker is: where it was sent, unless it says since then that it is elsewhere.
 
         Args:

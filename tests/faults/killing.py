@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from engine.control.launch import ensure_engine
-from engine.runs.journal import Checkpointed, Epoch, Gradients, Resumed, Started, Step, read_journal
+from engine.runs.journal import Checkpointed, Epoch, Gradients, Step, WorkerStart, read_journal
 from engine.runs.run import RunOutcome
 from tests.conftest import wait_until
 from tests.faults.sabotage import kill_points as at
@@ -167,7 +167,7 @@ class Victim:
         reading = read_journal(home.directory(self.run).journal, self.offset)
         self.offset = reading.end
         self.seen_checkpoints += len([event for event in reading.events if isinstance(event, Checkpointed)])
-        self.begun |= {event.pid for event in reading.events if isinstance(event, Started | Resumed)}
+        self.begun |= {event.pid for event in reading.events if isinstance(event, WorkerStart)}
 
 
 class Executioner:

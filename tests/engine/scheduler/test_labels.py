@@ -134,7 +134,7 @@ def test_a_queue_whose_change_is_not_committed_stays_as_it_was(here: Scene, monk
     with pytest.raises(IndexNotWritten):
         here.ask(SetQueue(state=QueueState.OPEN))
 
-    assert read_queue(here.home).state is here.supervisor.queue.state is QueueState.HELD
+    assert read_queue(here.home).state is here.supervisor.dispatcher.queue.state is QueueState.HELD
 
 
 def test_a_run_that_is_named_twice_is_changed_once(here: Scene):
