@@ -62,7 +62,7 @@ def handle(request: AnyRequest, supervisor: Supervisor, *, started_at: float) ->
         case Shutdown():
             supervisor.leave(stop_workers=not request.keep_training)
             if request.opens_queue:
-                supervisor.set_queue(QueueState.OPEN)
+                supervisor.dispatcher.set_queue(QueueState.OPEN)
             return Done(id=request.id)
         case Submit():
             return submit(request, supervisor)
@@ -109,8 +109,8 @@ def greet(request: Hello, supervisor: Supervisor, *, started_at: float) -> Greet
         num_queued=len(supervisor.reader.unfinished_runs()) - supervisor.num_running,
         devices=tuple(device.name for device in supervisor.devices),
         slots=tuple(map(supervisor.slots.num, supervisor.devices)),
-        queue=supervisor.queue.state,
-        trouble=supervisor.storage.trouble,
+        queue=supervisor.dispatcher.queue.state,
+        trouble=supervisor.dispatcher.storage.trouble,
     )
 
 
@@ -254,13 +254,13 @@ def move(request: Move, supervisor: Supervisor) -> Done:
 
 def set_queue(request: SetQueue, supervisor: Supervisor) -> Done:
     """Hold, drain or open the queue as a whole."""
-    reply, before = Done(id=request.id), supervisor.queue
+    reply, before = Done(id=request.id), supervisor.dispatcher.queue
     try:
         with supervisor.labelling.transaction():
-            supervisor.set_queue(request.state)
+            supervisor.dispatcher.set_queue(request.state)
             supervisor.store.remember_answer(request.id, encode(reply))
     except BaseException:
-        supervisor.keep_queue(before)
+        supervisor.dispatcher.keep_queue(before)
         raise
     return reply
 

@@ -47,9 +47,15 @@ class Labelling:
         self._changed: dict[str, Labels] = {}
         """In the transaction under way, by run id."""
         self._behind_commit: list[Callable[[], object]] = []
-        self._unwritten = store.unwritten_labels()
-        self._written: set[str] = set()
+        self._unwritten: dict[str, Labels]
+        self._written: set[str]
         """Runs that the index still calls unwritten; the next transaction corrects that, which saves one of its own."""
+
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Take over the labels that the index calls unwritten; again where another index has taken its place."""
+        self._unwritten, self._written = self._store.unwritten_labels(), set()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

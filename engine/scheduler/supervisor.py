@@ -11,49 +11,33 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from engine.base.errors import DepthscopeError
 from engine.base.logs import cap_log
 from engine.base.paths import Home
-from engine.base.system import boot_id, is_another_boot
-from engine.control.queue_state import Queue, QueueState, read_queue, write_queue
+from engine.base.system import is_another_boot
 from engine.index.database import DatabaseUnusable, IndexNotWritten
 from engine.index.ingest import ingest, place_said
 from engine.index.queries import Reader
 from engine.index.writer import Store
-from engine.runs.directory import Assignment, Labels, RunDirectory
-from engine.runs.disk import Storage
+from engine.runs.directory import Labels, RunDirectory
 from engine.runs.journal import WorkerStart
-from engine.runs.launcher import Launcher, WorkerHolds
+from engine.runs.launcher import Launcher
 from engine.runs.run import TRANSITIONS, Intent, Run, RunOutcome, RunStatus
+from engine.scheduler.dispatch import Dispatcher, Worker
 from engine.scheduler.labels import Labelling
 from engine.scheduler.outcomes import disk_trouble, lose, rest, settle
-from engine.scheduler.placement import MemoryShort, Occupant, PlacesShort, Slots
+from engine.scheduler.placement import Slots
 from engine.scheduler.recovery import enter_run
 from engine.spec.devices import CPU, Device, MemoryReading, read_memory
 from engine.spec.settings import Settings
-from models.catalog import ModelSpec
 
 log = logging.getLogger(__name__)
 
 STOP_PATIENCE_SECONDS = 120.0
 """A worker that was asked to leave and has not is killed after this."""
-START_RETRY_SECONDS = 5.0
 SECONDS_FOR_FILES = 0.05
 """Within which files are written before somebody else has a turn; each is made durable, which takes a disk its time."""
-
-
-@dataclass(slots=True)
-class Worker:
-    """A worker that lives, or did when it was last looked at."""
-
-    device: str
-    model: ModelSpec
-    first_step: int
-    """Where its run stood when we first saw it; what it needs in memory it has once the run stands further."""
-    began: float | None = None
-    """When we started it, by the monotonic clock; None of one that we have found."""
 
 
 class Supervisor:
@@ -84,16 +68,14 @@ class Supervisor:
         self.reader = reader
         store.when_replaced = reader.refresh
         self.slots = Slots(home, devices, settings or Settings(), read_memory)
-        self.queue = read_queue(home)
-        self.storage = Storage(home)
         self.labelling = Labelling(home, store)
         self._launcher = launcher
         self._running: dict[str, Worker] = {}
         """By run id."""
+        self.dispatcher = Dispatcher(home, store, reader, launcher, self.slots, self.labelling, self._running)
         self._stop_asked_at: dict[str, float] = {}
         self._ends: dict[str, tuple[str | None, str | None]] = {}
         """Of workers that are gone and not settled yet: how they ended, and what that says of the disk."""
-        self._start_again_at = 0.0
         self.is_leaving = False
         """Whether this engine ends, and starts nothing any more."""
         self._trouble: dict[str, str] = {}
@@ -157,7 +139,8 @@ class Supervisor:
         self.reader.close()
         kept = self.store.begin_anew()
         self.reader.refresh()
-        self.labelling = Labelling(self.home, self.store)
+        self.labelling.begin_anew()
+        self.dispatcher.forget_waits()
         # Workers that live are found again by their locks.
         self._running.clear()
         self._ends.clear()
@@ -207,19 +190,20 @@ class Supervisor:
                 # One run's trouble is not the others', and not the engine's end; the next tick looks again.
                 self._note_trouble(run, error)
         try:
-            self._look_at_disk()
-            self._start_waiting()
+            self.dispatcher.requeue_waiting_for_disk()
+            if not self.is_leaving:
+                self.dispatcher.start_waiting()
         except DatabaseUnusable:
             raise
         except DepthscopeError as error:
-            self._start_again_at = time.monotonic() + START_RETRY_SECONDS
+            self.dispatcher.retry_later()
             self._note_trouble("queue", error)
 
     def _note_trouble(self, run: str, error: Exception) -> None:
         """Say in the log what went wrong with a run, once for each new trouble."""
         if isinstance(error, IndexNotWritten) and run in self._ends:
             # Not before its worker has left, which would go on until that room is taken too.
-            self.storage.give_up_reserve()
+            self.dispatcher.storage.give_up_reserve()
         text = f"{type(error).__name__}: {error}"
         if self._trouble.get(run) != text:
             self._trouble[run] = text
@@ -316,112 +300,12 @@ class Supervisor:
         del self._running[run], self._ends[run]
         self._stop_asked_at.pop(run, None)
         if trouble is not None:
-            self.storage.met(self.reader.run(run), trouble)
-
-    def _look_at_disk(self) -> None:
-        """Queue runs again that wait for the disk, where it takes now what they write; and keep a reserve of it."""
-        if not self.storage.is_due():
-            return
-        waiting = self.reader.waiting_for_disk()
-        for run in waiting:
-            if self.storage.may_go_on(run):
-                with self.labelling.transaction():
-                    rest(self.store, run.id, Intent.RUN)
-        if waiting:
-            self.storage.trouble = waiting[-1].error
-        elif time.monotonic() >= self._start_again_at:
-            # Else a queued run has found no room a moment ago.
-            self.storage.trouble = None
-            self.storage.keep_reserve()
-
-    def _start_waiting(self) -> None:
-        """Start queued runs in order, each where there is a place and memory for it."""
-        if self.is_leaving or time.monotonic() < self._start_again_at:
-            return
-        if not self._any_free():
-            return
-        unfinished = self.reader.unfinished_runs()
-        occupied: dict[str, list[Occupant]] = {}
-        for run in unfinished:
-            if (worker := self._running.get(run.id)) is not None:
-                is_growing = run.step <= worker.first_step
-                occupied.setdefault(worker.device, []).append(Occupant(run, is_growing))
-        closed: frozenset[str] = frozenset()
-        for run in unfinished:
-            if run.status is not RunStatus.QUEUED or run.held or not self.queue.starts(run.id):
-                continue
-            choice = self.slots.choose(run, occupied, closed)
-            if isinstance(choice, MemoryShort | PlacesShort):
-                # Else small runs from behind would take every place that it waits for.
-                closed |= set(choice.devices)
-                self._note_wait(run.id, str(choice))
-                if not self._any_free(closed):
-                    return
-            elif choice is not None and (trouble := self.storage.trouble_for(run)) is not None:
-                self._start_again_at = time.monotonic() + START_RETRY_SECONDS
-                self.storage.trouble = trouble
-                self._note_wait(run.id, trouble)
-            elif choice is not None and self._start(run, choice):
-                occupied.setdefault(choice.name, []).append(Occupant(run, is_growing=True))
-            if time.monotonic() < self._start_again_at:
-                return
-
-    def _any_free(self, closed: frozenset[str] = frozenset()) -> bool:
-        """Whether a device that is not closed takes one more worker."""
-        return self.slots.any_free(((worker.device, worker.model) for worker in self._running.values()), closed)
-
-    def _note_wait(self, run: str, text: str) -> None:
-        """Say once what a run waits for, where `depthscope show` tells it."""
-        # Figures that follow change with every look.
-        if self._trouble.get(run, "").partition(":")[0] != text.partition(":")[0]:
-            self._trouble[run] = text
-            with self.store.transaction():
-                self.store.add_event(run, "notice", text)
-
-    def _start(self, run: Run, device: Device) -> bool:
-        """Start one run; whether it takes its place now. Where no process can be made, all wait for a while."""
-        began = time.monotonic()
-        try:
-            with self.labelling.transaction():
-                assigned = Assignment(
-                    device=device.name,
-                    visible=device.visible,
-                    at=time.time(),
-                    journal_bytes=self.store.journal_offset(run.id),
-                    boot=boot_id(),
-                )
-                self.labelling.change(run.id, assigned=assigned)
-                self.store.set_running(run.id, device.name, started_at=time.time())
-            # In the run directory too: a worker says where it is only after seconds, and an engine may be gone by
-            # then, and its index.
-            self.labelling.write_one(run.id)
-            self._launcher.start(self.directory(run.id), device, self.slots.num_threads(device, run.spec.model))
-        except WorkerHolds:
-            # Somebody started one by hand; what it writes is read like any other's.
-            log.warning("%s: adopted a worker that this engine did not start", run.id)
-            with self.labelling.transaction():
-                self.labelling.change(run.id, assigned=None)
-        except FileNotFoundError as error:
-            with self.store.transaction():
-                lose(self.store, run.id, f"its run directory is gone: {error.filename or self.directory(run.id).path}")
-            return False
-        except OSError as error:
-            self._start_again_at = time.monotonic() + START_RETRY_SECONDS
-            with self.store.transaction():
-                self.store.set_status(run.id, RunStatus.QUEUED)
-                if self._trouble.get(run.id) != str(error):
-                    self.store.add_event(run.id, "notice", f"could not be started, tried again soon: {error}")
-            self._note_trouble(run.id, error)
-            return False
-        self._running[run.id] = Worker(device.name, run.spec.model, run.step, began=began)
-        return True
+            self.dispatcher.storage.met(self.reader.run(run), trouble)
 
     def needs_ticks(self) -> bool:
         """Whether something is under way that has to be looked at again and again."""
-        return (
-            bool(self._running or self.labelling.num_unwritten or self.storage.trouble)
-            or time.monotonic() < self._start_again_at
-        )
+        is_active = bool(self._running or self.labelling.num_unwritten or self.dispatcher.storage.trouble)
+        return is_active or self.dispatcher.waits_to_retry()
 
     def submit(self, run: str, labels: Labels) -> None:
         """Note, in the caller's transaction, that a run has entered the queue."""
@@ -468,20 +352,6 @@ class Supervisor:
     def forgive(self, run: str) -> None:
         """Forget a run's crashes, in the caller's transaction: somebody has asked to try it again."""
         self.store.set_crashes(run, 0, None)
-
-    def set_queue(self, state: QueueState) -> None:
-        """Hold the queue as a whole, let it drain, or open it, for every engine to come."""
-        to_finish: tuple[str, ...] = ()
-        if state is QueueState.DRAINING:
-            # One that crashed a moment ago and was to be finished still is.
-            before = self.queue.to_finish if self.queue.state is QueueState.DRAINING else ()
-            to_finish = tuple(dict.fromkeys((*before, *self._running)))
-        self.keep_queue(Queue(state=state, to_finish=to_finish))
-
-    def keep_queue(self, queue: Queue) -> None:
-        """Make this the state of the queue, for the next engine too."""
-        write_queue(self.home, queue)
-        self.queue = queue
 
     def leave(self, *, stop_workers: bool) -> None:
         """Start nothing more.

@@ -1,0 +1,203 @@
+"""The decisions of the queue: which run starts next, on which device, and what the others wait for."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+from engine.base.paths import Home
+from engine.base.system import boot_id
+from engine.control.queue_state import Queue, QueueState, read_queue, write_queue
+from engine.index.queries import Reader
+from engine.index.writer import Store
+from engine.runs.directory import Assignment, RunDirectory
+from engine.runs.disk import Storage
+from engine.runs.launcher import Launcher, WorkerHolds
+from engine.runs.run import Intent, Run, RunStatus
+from engine.scheduler.labels import Labelling
+from engine.scheduler.outcomes import lose, rest
+from engine.scheduler.placement import MemoryShort, Occupant, PlacesShort, Slots
+from engine.spec.devices import Device
+from models.catalog import ModelSpec
+
+log = logging.getLogger(__name__)
+
+START_RETRY_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Worker:
+    """A worker that lives, or did when it was last looked at."""
+
+    device: str
+    model: ModelSpec
+    first_step: int
+    """Where its run stood when we first saw it; once the run is past it, the worker has all the memory it needs."""
+    began: float | None = None
+    """When we started it, by the monotonic clock; None if we found it."""
+
+
+class Dispatcher:
+    """Starts queued runs in order, each where there is a place and memory for it.
+
+    Args:
+        home: Where run directories and the state of the queue lie.
+        store: The index.
+        reader: A view of the same index.
+        launcher: Starts workers.
+        slots: Places for workers on this machine.
+        labelling: Labels of the runs.
+        workers: Workers that live, by run id; one that is started here is added.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        store: Store,
+        reader: Reader,
+        launcher: Launcher,
+        slots: Slots,
+        labelling: Labelling,
+        workers: dict[str, Worker],
+    ) -> None:
+        self.queue = read_queue(home)
+        self.storage = Storage(home)
+        self._home = home
+        self._store = store
+        self._reader = reader
+        self._launcher = launcher
+        self._slots = slots
+        self._labelling = labelling
+        self._workers = workers
+        self._start_again_at = 0.0
+        self._waits: dict[str, str] = {}
+        """What each run waits for, so that it is noted once and not at every tick."""
+
+    def waits_to_retry(self) -> bool:
+        """Whether nothing starts for a while, because something failed."""
+        return time.monotonic() < self._start_again_at
+
+    def retry_later(self) -> None:
+        """Start nothing for a while: something failed."""
+        self._start_again_at = time.monotonic() + START_RETRY_SECONDS
+
+    def forget_waits(self) -> None:
+        """Note again what runs wait for: the index is being rebuilt."""
+        self._waits.clear()
+
+    def requeue_waiting_for_disk(self) -> None:
+        """Queue runs again that wait for the disk, where it takes now what they write; and keep a reserve of it."""
+        if not self.storage.is_due():
+            return
+        waiting = self._reader.waiting_for_disk()
+        for run in waiting:
+            if self.storage.may_go_on(run):
+                with self._labelling.transaction():
+                    rest(self._store, run.id, Intent.RUN)
+        if waiting:
+            self.storage.trouble = waiting[-1].error
+        elif not self.waits_to_retry():
+            # Else a queued run has found no room a moment ago.
+            self.storage.trouble = None
+            self.storage.keep_reserve()
+
+    def start_waiting(self) -> None:
+        """Start queued runs in order, each where there is a place and memory for it."""
+        if self.waits_to_retry() or not self._any_free():
+            return
+        unfinished = self._reader.unfinished_runs()
+        occupied: dict[str, list[Occupant]] = {}
+        for run in unfinished:
+            if (worker := self._workers.get(run.id)) is not None:
+                is_growing = run.step <= worker.first_step
+                occupied.setdefault(worker.device, []).append(Occupant(run, is_growing))
+        closed: frozenset[str] = frozenset()
+        for run in unfinished:
+            if run.status is not RunStatus.QUEUED or run.held or not self.queue.starts(run.id):
+                continue
+            choice = self._slots.choose(run, occupied, closed)
+            if isinstance(choice, MemoryShort | PlacesShort):
+                # Else small runs from behind would take every place that it waits for.
+                closed |= set(choice.devices)
+                self._note_wait(run.id, str(choice))
+                if not self._any_free(closed):
+                    return
+            elif choice is not None and (trouble := self.storage.trouble_for(run)) is not None:
+                self.retry_later()
+                self.storage.trouble = trouble
+                self._note_wait(run.id, trouble)
+            elif choice is not None and self._start(run, choice):
+                occupied.setdefault(choice.name, []).append(Occupant(run, is_growing=True))
+            if self.waits_to_retry():
+                return
+
+    def _any_free(self, closed: frozenset[str] = frozenset()) -> bool:
+        """Whether a device that is not closed takes one more worker."""
+        return self._slots.any_free(((worker.device, worker.model) for worker in self._workers.values()), closed)
+
+    def _note_wait(self, run: str, text: str) -> None:
+        """Say once what a run waits for, where `depthscope show` tells it."""
+        if self._is_news(run, text):
+            with self._store.transaction():
+                self._store.add_event(run, "notice", text)
+
+    def _is_news(self, run: str, text: str) -> bool:
+        """Whether a run waits for something else than before; figures after a colon change with every look."""
+        before, self._waits[run] = self._waits.get(run, ""), text
+        return before.partition(":")[0] != text.partition(":")[0]
+
+    def _start(self, run: Run, device: Device) -> bool:
+        """Start one run; whether it takes its place now. Where no process can be made, all wait for a while."""
+        began = time.monotonic()
+        directory = RunDirectory(self._home.runs / run.id)
+        try:
+            with self._labelling.transaction():
+                assigned = Assignment(
+                    device=device.name,
+                    visible=device.visible,
+                    at=time.time(),
+                    journal_bytes=self._store.journal_offset(run.id),
+                    boot=boot_id(),
+                )
+                self._labelling.change(run.id, assigned=assigned)
+                self._store.set_running(run.id, device.name, started_at=time.time())
+            # In the run directory too: a worker says where it is only after seconds, and an engine may be gone by
+            # then, and its index.
+            self._labelling.write_one(run.id)
+            self._launcher.start(directory, device, self._slots.num_threads(device, run.spec.model))
+        except WorkerHolds:
+            # Somebody started one by hand; what it writes is read like any other's.
+            log.warning("%s: adopted a worker that this engine did not start", run.id)
+            with self._labelling.transaction():
+                self._labelling.change(run.id, assigned=None)
+        except FileNotFoundError as error:
+            with self._store.transaction():
+                lose(self._store, run.id, f"its run directory is gone: {error.filename or directory.path}")
+            return False
+        except OSError as error:
+            self.retry_later()
+            is_news = self._is_news(run.id, str(error))
+            with self._store.transaction():
+                self._store.set_status(run.id, RunStatus.QUEUED)
+                if is_news:
+                    self._store.add_event(run.id, "notice", f"could not be started, tried again soon: {error}")
+            if is_news:
+                log.error("%s: %s: %s", run.id, type(error).__name__, error)
+            return False
+        self._workers[run.id] = Worker(device.name, run.spec.model, run.step, began=began)
+        return True
+
+    def set_queue(self, state: QueueState) -> None:
+        """Hold the queue as a whole, let it drain, or open it, for every engine to come."""
+        to_finish: tuple[str, ...] = ()
+        if state is QueueState.DRAINING:
+            # One that crashed a moment ago and was to be finished still is.
+            before = self.queue.to_finish if self.queue.state is QueueState.DRAINING else ()
+            to_finish = tuple(dict.fromkeys((*before, *self._workers)))
+        self.keep_queue(Queue(state=state, to_finish=to_finish))
+
+    def keep_queue(self, queue: Queue) -> None:
+        """Make this the state of the queue, for the next engine too."""
+        write_queue(self._home, queue)
+        self.queue = queue
