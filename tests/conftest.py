@@ -228,6 +228,14 @@ class TestHome:
         directory = self.directory(run)
         return read_pid(directory.lock_file) if directory.path.exists() and directory.is_locked() else None
 
+    def halt(self, run: str) -> None:
+        """Stop a run's worker where it is, so that it neither reaches its end nor takes time from other tests."""
+        os.kill(wait_until(lambda: self.worker_pid(run)), signal.SIGSTOP)
+
+    def go_on(self, run: str) -> None:
+        """Continue a halted worker; signals sent to it meanwhile reach it now."""
+        os.kill(wait_until(lambda: self.worker_pid(run)), signal.SIGCONT)
+
     def kill(self, pid: int) -> None:
         """End a process for real, as the kernel would."""
         os.kill(pid, signal.SIGKILL)

@@ -75,18 +75,6 @@ def test_a_run_goes_from_the_queue_to_its_end(home: Any):
     assert (happened[0], happened[1], happened[-1]) == ("queued", "started", "finished")
 
 
-def test_one_device_trains_one_run_at_a_time_in_order(home: Any):
-    """The CPU is one device; the second run starts when the first has ended."""
-    first, second = home.train("--epochs", "2"), home.train("--epochs", "1", "--seed", "1")
-    home.cli("wait", first, second)
-    with home.reader() as reader:
-        earlier, later = reader.run(first), reader.run(second)
-
-    assert earlier.finished_at is not None
-    assert later.started_at is not None
-    assert later.started_at >= earlier.finished_at
-
-
 def test_stop_keeps_a_checkpoint_and_resume_goes_on_from_it(home: Any, wait_until: Callable[..., Any]):
     """A cancelled run is not lost."""
     run = home.train(*LONG)
@@ -120,10 +108,9 @@ def test_pause_lets_a_run_rest_and_the_next_one_go_first(home: Any, wait_until: 
     until(home, wait_until, run, "running")
 
 
-def test_a_queued_run_is_stopped_and_paused_without_a_worker(home: Any, wait_until: Callable[..., Any]):
+def test_a_queued_run_is_stopped_and_paused_without_a_worker(home: Any):
     """Nothing has begun, so nothing has to be saved."""
-    first = home.train(*LONG)
-    until(home, wait_until, first, "running")
+    home.cli("queue", "hold")
     paused, stopped = home.train(*LONG, "--seed", "1"), home.train(*LONG, "--seed", "2")
     home.cli("pause", paused)
     home.cli("stop", stopped)
@@ -132,10 +119,10 @@ def test_a_queued_run_is_stopped_and_paused_without_a_worker(home: Any, wait_unt
     assert home.worker_pid(paused) is None
 
 
-def test_changes_that_make_no_sense_are_refused_and_change_nothing(home: Any):
+def test_changes_that_make_no_sense_are_refused_and_change_nothing(finished: Any):
     """All or nothing: one wrong name refuses the whole command."""
-    run = home.train("--epochs", "1")
-    home.cli("wait", run)
+    home = finished
+    (run,) = (path.name for path in home.home.runs.iterdir())
 
     assert "finished already: succeeded" in home.cli("stop", run, status=2)
     assert "only paused, cancelled and early stopped runs" in home.cli("resume", run, status=2)
@@ -194,14 +181,15 @@ def test_restarting_the_engine_leaves_training_alone(home: Any, wait_until: Call
     assert "adopted" in kinds(home, run)
 
 
-def test_a_lost_database_is_built_again_from_the_run_directories(home: Any, wait_until: Callable[..., Any]):
+def test_a_lost_database_is_built_again_from_the_run_directories(finished: Any):
     """Finished, paused and cancelled runs, with their epochs, names and experiments."""
-    done, rests, ended = home.train("--epochs", "2"), home.train(*LONG, "--seed", "1"), home.train(*LONG, "--seed", "2")
-    home.cli("wait", done)
+    home = finished
+    (done,) = (path.name for path in home.home.runs.iterdir())
+    home.cli("queue", "hold")
+    rests, ended = (home.train(*LONG, "--seed", seed) for seed in ("1", "2"))
     home.cli("pause", rests)
     home.cli("stop", ended)
-    for run, wanted in ((rests, "paused"), (ended, "cancelled")):
-        until(home, wait_until, run, wanted)
+    assert (state(home, rests), state(home, ended)) == ("paused", "cancelled")
     before = home.json("ls")["runs"]
     home.cli("engine", "stop")
     for path in home.home.root.glob("depthscope.db*"):
@@ -211,7 +199,7 @@ def test_a_lost_database_is_built_again_from_the_run_directories(home: Any, wait
 
     kept = ("id", "name", "experiment", "status", "outcome", "epoch", "step", "test_error_percent", "position", "spec")
     assert [{key: run[key] for key in kept} for run in after] == [{key: run[key] for key in kept} for run in before]
-    assert len(rows(home, done)) == 2
+    assert len(rows(home, done)) == 1
 
 
 @pytest.mark.parametrize("damage", ["schema", "garbage"])
@@ -237,7 +225,7 @@ def test_a_database_that_cannot_be_used_is_kept_and_built_anew(finished: Any, da
 
 def test_sending_a_request_twice_does_it_once(home: Any):
     """A client that lost the reply asks again."""
-    ensure_engine(home.home)
+    home.cli("queue", "hold")
     spec = RunSpec(model=model_spec("he-resnet", 8, width=4, num_classes=4), data=DataSpec(name="tiny"))
     request = Submit(runs=(NewRun(name="a", spec=spec), NewRun(name="b", spec=spec)), experiment="e")
     replies = []
@@ -252,7 +240,7 @@ def test_sending_a_request_twice_does_it_once(home: Any):
 
 def test_a_request_whose_reply_was_never_written_is_not_doubled(home: Any):
     """The engine died between making the run directory and the commit; the same request means the same run."""
-    ensure_engine(home.home)
+    home.cli("queue", "hold")
     spec = RunSpec(model=model_spec("he-resnet", 8, width=4, num_classes=4), data=DataSpec(name="tiny"))
     request = Submit(runs=(NewRun(name="a", spec=spec),), experiment="e")
     with Connection(home.home.engine_socket) as connection:

@@ -21,11 +21,6 @@ def state_of(home: Any, run: str) -> RunStatus:
         return RunStatus(reader.run(run).status)
 
 
-def step_of(home: Any, run: str) -> int:
-    with home.reader() as reader:
-        return int(reader.run(run).step)
-
-
 def queued(home: Any, num: int) -> list[str]:
     """Runs in a queue that is held; `depthscope` starts the engine by itself."""
     home.cli("queue", "hold")
@@ -61,7 +56,7 @@ def test_queue_of_nothing_says_so(bare_home: Any):
     assert bare_home.engine_pid() is None
 
 
-def test_move_changes_the_order_in_which_runs_are_started(home: Any):
+def test_move_changes_the_order_for_good(home: Any):
     """By a run's id, name or the beginning of it; the order outlives the engine and its index."""
     one, two, three = queued(home, 3)
     assert "first" in home.cli("queue", "move", three, "--first")
@@ -72,12 +67,8 @@ def test_move_changes_the_order_in_which_runs_are_started(home: Any):
     for path in home.home.root.glob("depthscope.db*"):
         path.unlink()
     home.cli("engine", "start")
-    assert order(home) == [three, one, two]
 
-    home.cli("queue", "release")
-    home.cli("wait", one, two, three)
-    began = {row["id"]: row["started_at"] for row in home.json("ls")["runs"]}
-    assert sorted(began, key=lambda run: began[run]) == [three, one, two]
+    assert order(home) == [three, one, two]
 
 
 def test_what_makes_no_sense_is_refused_in_a_line(home: Any):
@@ -108,42 +99,35 @@ def test_a_finished_run_is_neither_held_nor_moved(finished: Any):
 
 
 def test_drain_finishes_what_runs_and_release_opens_the_queue_again(home: Any, wait_until: Callable[..., Any]):
-    """The run under way comes to its end though its worker is killed and its engine ends."""
-    run = home.train("--epochs", "60")
-    wait_until(lambda: step_of(home, run) > 0)
+    """A run under way ends; the queue stays shut, over a restart of the engine too, until it is released."""
+    run = home.train("--epochs", "1")
+    home.halt(run)
     behind = home.train("--epochs", "1", "--seed", "1")
     assert "Draining: running jobs will finish" in home.cli("queue", "drain")
-    home.kill(home.worker_pid(run))
-    home.cli("engine", "stop")
-    home.cli("engine", "start")
-    home.cli("wait", run)
     home.cli("engine", "restart")
+    home.go_on(run)
+    home.cli("wait", run)
 
     assert home.json("queue")["queue"] == "draining"
     assert order(home) == [behind]
     assert "open" in home.cli("queue", "release")
-    home.cli("wait", behind)
+    wait_until(lambda: state_of(home, behind) is RunStatus.RUNNING)
 
 
 def test_slots_train_several_runs_at_a_time_and_divide_the_threads(home: Any, wait_until: Callable[..., Any]):
-    """Two of three at once; a run that goes on keeps the number of threads that it began with."""
+    """One run alone on both cores, and a second beside it once there are two slots, on its share."""
     home.env["OMP_NUM_THREADS"] = "2"
     home.home.config.write_text("[slots]\ncpu = 1\n")
-    alone = home.train(*LONG)
-    wait_until(lambda: step_of(home, alone) > 0)
+    alone, beside, behind = (home.train(*LONG, "--seed", str(seed)) for seed in (0, 1, 2))
+    wait_until(lambda: told(home, alone, Started))
+    assert state_of(home, beside) is RunStatus.QUEUED
     home.home.config.write_text("[slots]\ncpu = 2\n")
     home.cli("engine", "restart")
-    beside, behind = (home.train(*LONG, "--seed", str(seed)) for seed in (1, 2))
-    wait_until(lambda: step_of(home, beside) > 0)
+    wait_until(lambda: told(home, beside, Started))
 
     assert [state_of(home, run) for run in (alone, beside, behind)] == ["running", "running", "queued"]
     assert "cpu (2 slots)" in home.cli("engine", "status")
-    home.cli("engine", "stop")
-    home.cli("engine", "start")
-    wait_until(lambda: all(told(home, run, Resumed) for run in (alone, beside)))
-    assert told(home, alone, Started) == told(home, alone, Resumed) == [2]
-    assert told(home, beside, Started) == told(home, beside, Resumed) == [1]
-    home.cli("stop", alone, beside, behind)
+    assert [told(home, run, Started) for run in (alone, beside)] == [[2], [1]]
 
 
 def told(home: Any, run: str, kind: type[Started] | type[Resumed]) -> list[int]:
@@ -156,12 +140,14 @@ def test_a_run_that_is_resumed_beside_others_ends_with_the_same_weights(home: An
     # Passive: threads that spin for each other on cores that others use take a hundred times as long.
     home.env |= {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}
     home.home.config.write_text("[slots]\ncpu = 1\n")
-    words = ("--epochs", "16", "--seed", "3")
+    words = ("--epochs", "6", "--seed", "3")
     whole = home.train(*words)
     home.cli("wait", whole)
     broken = home.train(*words)
-    wait_until(lambda: step_of(home, broken) > 5)
+    wait_until(home.directory(broken).checkpoint.exists)
+    home.halt(broken)
     home.cli("pause", broken)
+    home.go_on(broken)
     wait_until(lambda: state_of(home, broken) is RunStatus.PAUSED)
     home.home.config.write_text("[slots]\ncpu = 2\n")
     home.cli("engine", "restart")
@@ -217,7 +203,6 @@ def test_two_cores_train_two_narrow_networks_at_once(home: Any, wait_until: Call
 
     assert [state_of(home, run) for run in runs] == ["running", "running", "queued"]
     assert [told(home, run, Started) for run in runs[:2]] == [[1], [1]]
-    home.cli("stop", *runs)
 
 
 def test_config_show_names_the_slots_of_every_device(bare_home: Any):

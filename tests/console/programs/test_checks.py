@@ -35,8 +35,8 @@ def kinds(home: Any, run: str) -> list[str]:
 
 def test_a_drained_engine_finishes_what_runs_and_starts_nothing_else(home: Any, wait_until: Callable[..., Any]):
     """What waits is there for the next engine, whose queue is open; Ctrl-C leaves it draining, and says so."""
-    first, second = home.train("--epochs", "100"), home.train("--epochs", "1")
-    wait_until(lambda: home.json("show", first)["run"]["status"] == "running")
+    first, second = home.train("--epochs", "1"), home.train("--epochs", "1", "--seed", "1")
+    home.halt(first)
     interrupted = home.start("engine", "stop", "--drain")
     wait_until(lambda: home.json("engine", "status")["engine"]["queue"] == "draining")
     assert interrupted.stderr is not None
@@ -46,6 +46,7 @@ def test_a_drained_engine_finishes_what_runs_and_starts_nothing_else(home: Any, 
     assert interrupted.returncode == 130
     assert "still draining" in said
     home.cli("queue", "release")
+    home.go_on(first)
 
     said = home.cli("engine", "stop", "--drain", patience_seconds=240)
 
@@ -55,7 +56,7 @@ def test_a_drained_engine_finishes_what_runs_and_starts_nothing_else(home: Any, 
         assert reader.run(first).succeeded
         assert "started" not in [event.kind for event in reader.events(second)]
     home.cli("engine", "start")
-    home.cli("wait", second)
+    wait_until(lambda: home.worker_pid(second))
 
 
 def test_stopping_waits_for_checkpoints_and_says_so(home: Any, training: str):
@@ -76,9 +77,12 @@ def test_draining_and_leaving_alone_are_two_things(bare_home: Any):
     assert "one of them" in bare_home.cli("engine", "stop", "--drain", "--keep-training", status=2)
 
 
-def test_an_engine_of_another_version_is_replaced_while_runs_train(home: Any, training: str):
+def test_an_engine_of_another_version_is_replaced_while_runs_train(
+    home: Any, training: str, wait_until: Callable[..., Any]
+):
     """By the command that every refusal names, or by a key of the console; the worker never notices."""
     worker = home.worker_pid(training)
+    home.halt(training)
     for how in ("command", "console"):
         home.cli("engine", "stop", "--keep-training")
         old = start_old(home)
@@ -105,6 +109,11 @@ def test_an_engine_of_another_version_is_replaced_while_runs_train(home: Any, tr
         launch.check_version(greeting)
         assert greeting.num_running == 1
         assert home.worker_pid(training) == worker
+    with home.reader() as reader:
+        step = reader.run(training).step
+        home.go_on(training)
+        wait_until(lambda: reader.run(training).step > step)
+    assert home.worker_pid(training) == worker
 
 
 def start_old(home: Any) -> subprocess.Popen[bytes]:

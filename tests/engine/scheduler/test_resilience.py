@@ -7,14 +7,20 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import torch
 
-from engine.runs.run import RunOutcome, RunStatus
+from engine.base.paths import Home
+from engine.runs.directory import ExitReason
+from engine.runs.run import RunOutcome
+from engine.spec.devices import CPU
 from engine.training.step import has_finite_weights
+from tests.conftest import wait_until
+from tests.engine.scripted import scene
 
 LONG = ("--epochs", "2000")
 
@@ -24,20 +30,20 @@ def run_of(home: Any, run: str) -> Any:
         return reader.run(run)
 
 
-def begin(home: Any, wait_until: Callable[..., Any], *words: str) -> str:
+def begin(home: Any, *words: str) -> str:
     run = str(home.train(*LONG, *words))
     wait_until(lambda: run_of(home, run).step > 0)
     return run
 
 
-def kill_engine(home: Any, wait_until: Callable[..., Any]) -> None:
+def kill_engine(home: Any) -> None:
     home.kill(home.engine_pid())
     wait_until(lambda: home.engine_pid() is None)
 
 
-def test_an_engine_that_is_told_to_leave_its_workers_alone_does(home: Any, wait_until: Callable[..., Any]):
+def test_an_engine_that_is_told_to_leave_its_workers_alone_does(home: Any):
     """However often it looks at them before it ends."""
-    run = begin(home, wait_until)
+    run = begin(home)
     worker = home.worker_pid(run)
     for _ in range(3):
         home.cli("engine", "stop", "--keep-training")
@@ -49,13 +55,13 @@ def test_an_engine_that_is_told_to_leave_its_workers_alone_does(home: Any, wait_
     assert home.worker_pid(run) == worker
 
 
-def test_a_stop_that_was_acknowledged_outlives_the_engine(home: Any, wait_until: Callable[..., Any]):
+def test_a_stop_that_was_acknowledged_outlives_the_engine(home: Any):
     """The next engine asks the worker that the one before did not come to ask."""
-    run = begin(home, wait_until)
+    run = begin(home)
     worker = home.worker_pid(run)
     os.kill(worker, signal.SIGSTOP)
     home.cli("stop", run)
-    kill_engine(home, wait_until)
+    kill_engine(home)
     os.kill(worker, signal.SIGCONT)
     # The signal of the first engine may have reached it; one that was lost is sent again by the second.
     home.cli("engine", "start")
@@ -64,36 +70,52 @@ def test_a_stop_that_was_acknowledged_outlives_the_engine(home: Any, wait_until:
     assert run_of(home, run).outcome is RunOutcome.CANCELLED
 
 
-def test_bytes_that_are_no_text_are_garbage_and_not_the_end(home: Any, wait_until: Callable[..., Any]):
+@pytest.fixture
+def stopped(copied_home: Callable[..., Any]) -> Any:
+    """A home whose one run was stopped behind its first checkpoint, and that no engine serves."""
+
+    def train_and_stop(home: Any) -> None:
+        run = home.train(*LONG)
+        wait_until(home.directory(run).checkpoint.exists)
+        home.cli("stop", run)
+        wait_until(lambda: run_of(home, run).is_finished)
+
+    return copied_home("stopped", train_and_stop)
+
+
+def the_run(home: Any) -> str:
+    with home.reader() as reader:
+        (run,) = reader.runs()
+    return str(run.id)
+
+
+def test_bytes_that_are_no_text_are_garbage_and_not_the_end(stopped: Any):
     """A line that a disk has spoilt is told with its place; the engine and the run go on."""
-    run = begin(home, wait_until)
-    home.cli("pause", run)
-    wait_until(lambda: run_of(home, run).status is RunStatus.PAUSED)
+    home, run = stopped, the_run(stopped)
     with home.directory(run).journal.open("ab") as file:
         file.write(b'{"kind":"notice","seq":1,"at":0,"text":"\xff\xfe"}\n')
-    home.cli("resume", run)
     step = run_of(home, run).step
+    home.cli("resume", run)
 
     wait_until(lambda: run_of(home, run).step > step)
     assert "garbage" in {event["kind"] for event in home.json("show", run)["events"]}
 
 
-def test_a_run_whose_directory_is_gone_is_lost_and_blocks_nobody(home: Any, wait_until: Callable[..., Any]):
+def test_a_run_whose_directory_is_gone_is_lost_and_blocks_nobody(tmp_path: Path):
     """The queue goes on behind it."""
-    first = begin(home, wait_until)
-    gone = home.train("--epochs", "1", "--seed", "1")
-    behind = home.train("--epochs", "1", "--seed", "2")
-    shutil.rmtree(home.directory(gone).path)
-    home.cli("stop", first)
+    here = scene(Home(tmp_path / "home").create(), (CPU,))
+    first, gone, behind = here.submit(None, None, None)
+    shutil.rmtree(here.supervisor.directory(gone).path)
+    here.end(first, ExitReason.SUCCEEDED)
 
-    home.cli("wait", behind)
-    assert run_of(home, gone).outcome is RunOutcome.LOST
-    assert "gone" in run_of(home, gone).error
+    assert [run for run, _ in here.started] == [first, behind]
+    lost = here.supervisor.reader.run(gone)
+    assert lost.outcome is RunOutcome.LOST
+    assert lost.error is not None
+    assert "gone" in lost.error
 
 
-def test_a_run_whose_directory_is_deleted_while_it_trains_is_lost_and_keeps_nobody(
-    home: Any, wait_until: Callable[..., Any]
-):
+def test_a_run_whose_directory_is_deleted_while_it_trains_is_lost_and_keeps_nobody(home: Any):
     """Its worker, which can keep nothing, is ended before the next run has its place; `engine stop` waits for none."""
     # So deep that no checkpoint is due, at which a worker would find out by itself.
     deep = ("train", "-a", "he-resnet", "-d", "110", "--width", "64", "--seeds", "2", "--data", "tiny", "--detach")
@@ -114,11 +136,9 @@ def test_a_run_whose_directory_is_deleted_while_it_trains_is_lost_and_keeps_nobo
     assert run_of(home, behind).outcome is RunOutcome.LOST
 
 
-def test_a_run_is_not_lost_where_all_directories_are_out_of_sight_for_a_while(
-    home: Any, wait_until: Callable[..., Any]
-):
+def test_a_run_is_not_lost_where_all_directories_are_out_of_sight_for_a_while(home: Any):
     """As when a file system comes and goes: its worker, which is halted meanwhile as one that waits for it, goes on."""
-    run = begin(home, wait_until)
+    run = begin(home)
     worker = home.worker_pid(run)
     runs, aside = home.home.runs, home.home.runs.with_name("aside")
     os.kill(worker, signal.SIGSTOP)
@@ -135,13 +155,12 @@ def test_a_run_is_not_lost_where_all_directories_are_out_of_sight_for_a_while(
     assert run_of(home, run).outcome is RunOutcome.CANCELLED
 
 
-def test_a_database_with_a_spoilt_page_is_built_again(home: Any, wait_until: Callable[..., Any]):
+def test_a_database_with_a_spoilt_page_is_built_again(finished: Any):
     """Not its first page, so that it opens; no run is lost, and none is trained again."""
-    done = home.train("--epochs", "1")
-    home.cli("wait", done)
-    stopped = begin(home, wait_until, "--seed", "1")
+    home, done = finished, the_run(finished)
+    home.cli("queue", "hold")
+    stopped = home.train("--epochs", "1")
     home.cli("stop", stopped)
-    wait_until(lambda: run_of(home, stopped).is_finished)
     home.cli("engine", "stop")
     database = home.home.database
     size = database.stat().st_size
@@ -155,25 +174,21 @@ def test_a_database_with_a_spoilt_page_is_built_again(home: Any, wait_until: Cal
     assert list(database.parent.glob("depthscope.db.*.old"))
 
 
-def test_a_run_never_goes_on_with_other_images(home: Any, wait_until: Callable[..., Any]):
+def test_a_run_never_goes_on_with_other_images(stopped: Any):
     """A dataset that was replaced under its name is refused, both checksums named."""
-    run = begin(home, wait_until)
-    home.cli("pause", run)
-    wait_until(lambda: run_of(home, run).status is RunStatus.PAUSED)
+    home, run = stopped, the_run(stopped)
     shutil.rmtree(home.home.data / "tiny")
     home.add_tiny(num_train=240)
     home.cli("resume", run)
+    home.cli("wait", run, status=4)
 
-    wait_until(lambda: run_of(home, run).is_finished)
     assert run_of(home, run).outcome is RunOutcome.FAILED
     assert "tiny has changed since this run began" in run_of(home, run).error
 
 
-def test_a_removed_run_is_not_queued_where_nobody_sees_it(home: Any, wait_until: Callable[..., Any]):
+def test_a_removed_run_is_not_queued_where_nobody_sees_it(stopped: Any):
     """It has to be brought back first, and the message says how."""
-    run = begin(home, wait_until)
-    home.cli("stop", run)
-    wait_until(lambda: run_of(home, run).is_finished)
+    home, run = stopped, the_run(stopped)
     home.cli("rm", run)
 
     assert f"`depthscope restore {run}` first" in home.cli("retry", run, status=2)
