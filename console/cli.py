@@ -64,8 +64,8 @@ def open_console() -> int:
     app = ConsoleApp(home, config, guard=TerminalGuard())
     app.run()
     # However it was left: what is on screen has been seen.
-    save_view(home, app.view)
-    app.feed.close()
+    save_view(home, app.session.view)
+    app.session.feed.close()
     if app.return_code == 0 and sys.stderr.isatty():
         narrate(f"depthscope: {app.parting_words()}")
     return app.return_code or 0

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
+from textual.app import App
 from textual.widgets import Input
 
 from console.text.formatting import clean, percent
 from console.tui.background import in_background
 from console.tui.config import Ring
+from console.tui.session import Session
 from engine.base.errors import DepthscopeError
 from engine.runs.run import Run, RunOutcome
 
-if TYPE_CHECKING:
-    from console.app import ConsoleApp
+
+def write_to_terminal(app: App[Any], sequence: str) -> None:
+    """Send a control sequence to the terminal itself."""
+    if app._driver is not None:
+        app._driver.write(sequence)
 
 
-def ring(app: ConsoleApp, way: Ring, text: str) -> None:
+def ring(app: App[Any], way: Ring, text: str) -> None:
     """Tell it by the terminal's own means."""
     if way in (Ring.BELL, Ring.BOTH):
         app.bell()
     if way in (Ring.OSC9, Ring.BOTH):
         # Not the bare text: one that began with 4; would be a progress bar to some terminals.
-        app.write_to_terminal(f"\x1b]9;depthscope: {clean(text)}\x07")
+        write_to_terminal(app, f"\x1b]9;depthscope: {clean(text)}\x07")
 
 
 def end_words(runs: Sequence[Run]) -> str:
@@ -35,11 +40,11 @@ def end_words(runs: Sequence[Run]) -> str:
     return f"{clean(first.name)} {first.outcome}{error}{more}"
 
 
-def tell_ends(app: ConsoleApp, finished: Iterable[Run]) -> None:
+def tell_ends(session: Session, finished: Iterable[Run]) -> None:
     """Say that runs have ended; what the user stopped by hand is no news."""
     if ended := [run for run in finished if run.outcome is not RunOutcome.CANCELLED]:
-        app.notify(end_words(ended), markup=False)
-        ring(app, app.config.notify, end_words(ended))
+        session.app.notify(end_words(ended), markup=False)
+        ring(session.app, session.config.notify, end_words(ended))
 
 
 def has_ended_since(runs: Iterable[Run], moment: float) -> bool:
@@ -47,26 +52,26 @@ def has_ended_since(runs: Iterable[Run], moment: float) -> bool:
     return any((run.finished_at or 0.0) > moment for run in runs)
 
 
-async def tell_away(app: ConsoleApp, since: float | None, *, asked: bool) -> None:
+async def tell_away(session: Session, *, asked: bool) -> None:
     """Show what happened since the last look; unasked only to a user who has not begun to do something.
 
     Args:
-        app: Whose home.
-        since: Seconds since 1970; None for a user who has never looked.
+        session: Whose runs; a user who has never looked sees the last hours.
         asked: Whether the user wants to see it now.
     """
     from console.comparison.digest import HOURS_WITHOUT_A_LOOK, read_away
     from console.screens.away import AwayScreen
 
+    app, since = session.app, session.away_since
     begin = time.time() - 3600 * HOURS_WITHOUT_A_LOOK if since is None else since
     beneath = app.screen if asked else app.screen_stack[0]
     try:
-        found = await in_background(read_away, app.home, since=begin)
+        found = await in_background(read_away, session.home, since=begin)
     except DepthscopeError as error:
         app.notify(clean(str(error)), severity="error", markup=False)
         return
     if app.screen is beneath and (asked or not isinstance(app.screen.focused, Input)):
-        app.push_screen(AwayScreen(found))
+        app.push_screen(AwayScreen(session, found))
     elif not asked:
-        key = app.config.keys.get("app.away", "W")
+        key = session.config.keys.get("app.away", "W")
         app.notify(f"runs have ended while you were away: {key} tells of them", markup=False)

@@ -40,7 +40,7 @@ async def picture(home: Home, name: str, keys: tuple[str, ...]) -> None:
         # The form waits for the hand to rest, and the headline for its first pulse.
         await pilot.pause(PATIENCE_SECONDS)
         (PICTURES / f"{name}.svg").write_text(app.export_screenshot(title="depthscope"))
-    app.feed.close()
+    app.session.feed.close()
 
 
 def main() -> None:

@@ -11,12 +11,14 @@ from textual.widgets import Static
 
 from console.comparison.digest import Away, away_lines
 from console.screens.base import ConsoleScreen
+from console.tui.session import Session
 
 
 class AwayScreen(ConsoleScreen):
     """What happened since the last look; nothing on it changes.
 
     Args:
+        session: Shared by all screens.
         away: What to tell.
     """
 
@@ -27,8 +29,8 @@ class AwayScreen(ConsoleScreen):
         Binding("enter,space,W", "app.pop_screen", "close", show=False, id="away.close-too"),
     ]
 
-    def __init__(self, away: Away) -> None:
-        super().__init__()
+    def __init__(self, session: Session, away: Away) -> None:
+        super().__init__(session)
         self._away = away
 
     def compose_body(self) -> ComposeResult:

@@ -16,10 +16,10 @@ from console.comparison import tables
 from console.comparison.claim_text import conclusion_line
 from console.comparison.groups import group_runs, pair_groups
 from console.comparison.verdict import conclude
-from console.screens.base import ConsoleScreen
-from console.screens.chart_actions import ChartActions
-from console.screens.run import say
+from console.screens.base import set_text
+from console.screens.charts import CHART_BINDINGS, ChartScreen
 from console.text.formatting import clean
+from console.tui.session import Session
 from console.widgets.chart import Chart
 from engine.runs.journal import Epoch, Gradients
 from engine.runs.run import Run
@@ -27,7 +27,7 @@ from engine.runs.run import Run
 ALL = ("train-loss", "test-error")
 
 
-class ComparisonScreen(ChartActions, ConsoleScreen):
+class ComparisonScreen(ChartScreen):
     """The report's figures and its table, filling in while runs go on."""
 
     HELP = (
@@ -44,23 +44,23 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
         Binding("4", "tab('table')", "table", id="comparison.table"),
         Binding("d", "depth(1)", "next depth", id="comparison.depth"),
         Binding("D", "depth(-1)", "depth before", show=False, id="comparison.depth-before"),
-        *ChartActions.CHART_BINDINGS,
+        *CHART_BINDINGS,
         Binding("Y", "copy", "copy table", show=False, id="comparison.copy"),
     ]
 
-    def __init__(self, experiment: str) -> None:
-        super().__init__()
+    def __init__(self, session: Session, experiment: str) -> None:
+        super().__init__(session, session.view.options.with_window(None))
         self._experiment = experiment
         self._depth: int | None = None
 
     def compose_body(self) -> ComposeResult:
-        app = self.console_app
+        session = self.session
         yield Static("", id="run-title", markup=False)
         with TabbedContent(id="comparison-tabs"):
             with TabPane("1 Figures", id="figures"), Vertical():
                 yield Static("", id="comparison-legend", markup=False)
-                yield Chart(unicode=app.has_unicode, colour=app.has_colour, named=False, id="comparison-loss")
-                yield Chart(unicode=app.has_unicode, colour=app.has_colour, named=False, id="comparison-error")
+                yield Chart(unicode=session.has_unicode, colour=session.has_colour, named=False, id="comparison-loss")
+                yield Chart(unicode=session.has_unicode, colour=session.has_colour, named=False, id="comparison-error")
             with TabPane("2 Gap", id="gap"), Vertical():
                 yield self.chart("comparison-gap-train")
                 yield self.chart("comparison-gap-test")
@@ -73,16 +73,14 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
 
     def chart(self, id: str) -> Chart:
         """A chart with a legend of its own."""
-        app = self.console_app
-        return Chart(unicode=app.has_unicode, colour=app.has_colour, id=id)
+        return Chart(unicode=self.session.has_unicode, colour=self.session.has_colour, id=id)
 
     def on_mount(self) -> None:
-        self._options = self.console_app.view.options.with_window(None)
         self.query_one("#comparison-loss", Chart).focus()
 
     def runs(self) -> list[Run]:
         """All runs of the experiment, shallow before deep, residual before plain."""
-        found = [run for run in self.console_app.feed.runs.values() if run.experiment == self._experiment]
+        found = [run for run in self.session.feed.runs.values() if run.experiment == self._experiment]
         return [run for group in group_runs(found) for run in group.runs]
 
     def drawn_runs(self) -> list[Run]:
@@ -96,41 +94,43 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
 
     def epochs(self) -> dict[str, list[Epoch]]:
         """What was measured of every run, by id."""
-        return {run.id: self.console_app.feed.history(run.id).epochs for run in self.runs()}
+        return {run.id: self.session.feed.history(run.id).epochs for run in self.runs()}
 
     def gradients(self) -> dict[str, list[Gradients]]:
         """What was measured of the layers of every run, by id."""
-        return {run.id: self.console_app.feed.history(run.id).gradients for run in self.runs()}
+        return {run.id: self.session.feed.history(run.id).gradients for run in self.runs()}
 
     def show_runs(self) -> None:
         runs, drawn = self.runs(), self.drawn_runs()
         depths = "all depths" if self._depth is None else f"depth {self._depth}"
         wanted = sum(self._depth in (None, run.spec.model.depth) for run in runs)
         left_out = f" ({len(drawn)} of {wanted} drawn: d goes to one depth)" if wanted > len(drawn) else ""
-        say(self.query_one("#run-title", Static), f"{clean(self._experiment)}: {len(runs)} runs, {depths}{left_out}")
+        set_text(
+            self.query_one("#run-title", Static), f"{clean(self._experiment)}: {len(runs)} runs, {depths}{left_out}"
+        )
         if runs:
-            say(self.query_one("#comparison-table", Static), self.table_text())
+            set_text(self.query_one("#comparison-table", Static), self.table_text())
             line = conclusion_line(conclude(group_runs(runs), self.epochs())) or tables.data_words(runs)
-            say(self.query_one("#remark", Static), self.written(line))
+            set_text(self.query_one("#remark", Static), self.written(line))
 
     def show_curves(self) -> None:
         from rich.text import Text
 
         from console.charts.overlay import overlay
 
-        app, runs = self.console_app, self.drawn_runs()
-        histories = {run.id: app.feed.history(run.id) for run in runs}
+        session, runs = self.session, self.drawn_runs()
+        histories = {run.id: session.feed.history(run.id) for run in runs}
         legend = Text()
-        look_of = looks(runs, app.curve_colours)
+        look_of = looks(runs, session.curve_colours)
         for run in runs:
             look = look_of[run.id]
-            style = f"color({look.colour})" if app.has_colour else ""
+            style = f"color({look.colour})" if session.has_colour else ""
             legend.append(look.marker, style=style).append(f" {clean(run.name)}  ")
         self.query_one("#comparison-legend", Static).update(legend)
         for selector, name in zip(("#comparison-loss", "#comparison-error"), ALL, strict=True):
             metric: Metric = METRICS[name]
-            series = overlay(runs, histories, metric, self._options, app.curve_colours)
-            self.query_one(selector, Chart).show(series, self._options, title=metric.title, crosshair=self._crosshair)
+            series = overlay(runs, histories, metric, self.options, session.curve_colours)
+            self.query_one(selector, Chart).show(series, self.options, title=metric.title, crosshair=self.crosshair)
         self.show_gaps()
         self.show_depths()
 
@@ -139,16 +139,16 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
         from console.comparison.depth_curves import gap_curves
 
         pairs = [pair for pair in pair_groups(group_runs(self.runs())) if self._depth in (None, pair.depth)]
-        epochs, colours = self.epochs(), self.console_app.curve_colours
+        epochs, colours = self.epochs(), self.session.curve_colours
         last = max((pair.plain.spec.recipe.epochs for pair in pairs), default=0)
         for selector, name in (("#comparison-gap-train", "train-error"), ("#comparison-gap-test", "test-error")):
-            series = gap_curves(pairs, epochs, METRICS[name].field, colours, smoothing=self._options.smoothing)
+            series = gap_curves(pairs, epochs, METRICS[name].field, colours, smoothing=self.options.smoothing)
             title = f"{METRICS[name].title}: plain - residual" if pairs else "no residual network with a plain one"
             self.query_one(selector, Chart).show(
                 series,
-                self._options,
+                self.options,
                 title=title,
-                crosshair=self._crosshair,
+                crosshair=self.crosshair,
                 x_range=(0.0, float(last)) if last else None,
                 x_label="epoch",
             )
@@ -157,7 +157,7 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
         """Final errors against depth, of all depths, with what others have published."""
         from console.comparison.depth_curves import depth_curves, depth_range, missing_finals, published_curves
 
-        groups, colours = group_runs(self.runs()), self.console_app.curve_colours
+        groups, colours = group_runs(self.runs()), self.session.curve_colours
         measured = {name: depth_curves(groups, METRICS[name].field, colours) for name in ("train-error", "test-error")}
         others = published_curves(groups, colours[-1])
         x_range, missing = depth_range(groups), missing_finals(groups)
@@ -167,9 +167,9 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
         ):
             self.query_one(selector, Chart).show(
                 [*measured[name], *beside],
-                self._options,
+                self.options,
                 title=f"Final {METRICS[name].title.lower()}{missing}",
-                crosshair=self._crosshair,
+                crosshair=self.crosshair,
                 x_range=x_range,
                 x_label="depth",
             )
@@ -177,8 +177,7 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
     @on(TabbedContent.TabActivated)
     def focus_part(self, message: TabbedContent.TabActivated) -> None:
         # An epoch is no depth.
-        self._options, self._crosshair = self._options.with_window(None), None
-        self.draw_soon()
+        self.draw_with(self.options.with_window(None), None)
         # The focus of a hidden chart would bring its tab back.
         next(node for node in message.pane.query("*") if node.focusable).focus()
 
@@ -190,22 +189,20 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
         """Residual and plain networks of one depth, of the next, and of all again."""
         depths: list[int | None] = [None, *sorted({run.spec.model.depth for run in self.runs()})]
         self._depth = depths[(depths.index(self._depth) + step) % len(depths)] if self._depth in depths else None
-        self.console_app.feed.watch(self.watched_runs())
+        self.session.feed.watch(self.watched_runs())
         self.show_runs()
         self.draw_soon()
 
     def action_save(self) -> None:
         """Write the chart with the focus, or the table where that is shown, to a file."""
         if self.query_one("#comparison-tabs", TabbedContent).active == "table":
-            path = self.console_app.save_text(f"comparison-{self._experiment}.txt".replace("/", "_"), self.table_text())
-            if path is not None:
-                self.notify(f"written: {path}", markup=False)
-            return
-        super().action_save()
+            self.save_shown_text(f"comparison-{self._experiment}.txt".replace("/", "_"), self.table_text())
+        else:
+            super().action_save()
 
     def action_copy(self) -> None:
         """Copy the table."""
-        self.console_app.copy(self.table_text(), "table")
+        self.session.copy(self.table_text(), "table")
 
     def table_text(self) -> str:
         runs = self.runs()
@@ -213,4 +210,4 @@ class ComparisonScreen(ChartActions, ConsoleScreen):
 
     def written(self, text: str) -> str:
         """Text with signs that reach the reader."""
-        return text if self.console_app.has_unicode else text.replace("±", "+-")
+        return text if self.session.has_unicode else text.replace("±", "+-")

@@ -15,17 +15,18 @@ from textual.widgets import Input, Static
 
 from console.charts.metrics import METRICS
 from console.charts.styles import MOST_CURVES, Look, Options, looks
-from console.screens.base import ConsoleScreen
-from console.screens.chart_actions import ChartActions
-from console.screens.label_actions import LabelActions
-from console.screens.queue_actions import QueueActions
-from console.screens.run_actions import RunActions
+from console.screens.base import set_text
+from console.screens.charts import CHART_BINDINGS, ChartScreen
+from console.screens.label_actions import LABEL_ACTIONS
+from console.screens.queue_actions import QUEUE_ACTIONS
+from console.screens.run_actions import RUN_ACTIONS, Chosen
 from console.text.columns import ORDERS, in_order
 from console.text.filter import FilterError, parse_readable, why_none
 from console.text.formatting import cells, cut
 from console.text.listing import tags_and_note
 from console.text.status import remark
 from console.tui.background import in_background
+from console.tui.session import Session
 from console.widgets.chart import Chart
 from console.widgets.fields import Field
 from console.widgets.question import Question
@@ -41,20 +42,20 @@ q   leave; `depthscope quickstart` then
 ?   what every key does"""
 
 
-class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleScreen):
+class HomeScreen(ChartScreen):
     """Runs on the left, curves on the right; one above the other where it is narrow."""
+
+    ACTIONS: ClassVar = {action.id: action for action in (*RUN_ACTIONS, *QUEUE_ACTIONS, *LABEL_ACTIONS)}
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "new", id="home.new"),
         Binding("space", "mark", "mark", id="home.mark"),
         Binding("enter", "open", "open", key_display="enter", id="home.open"),
         Binding("c", "compare", "compare", id="home.compare"),
-        *RunActions.RUN_BINDINGS,
-        *QueueActions.QUEUE_BINDINGS,
-        *LabelActions.LABEL_BINDINGS,
+        *(action.binding for action in ACTIONS.values()),
         # Before all others, so that letters typed right behind it reach the filter, not the table.
         Binding("slash", "filter", "filter", key_display="/", priority=True, id="home.filter"),
-        *ChartActions.CHART_BINDINGS,
+        *CHART_BINDINGS,
         Binding("m", "metric", "metric", show=False, id="chart.metric"),
         Binding("M", "other_metric", "lower chart's metric", show=False, id="chart.other-metric"),
         Binding("v", "swap_charts", "swap charts", show=False, id="chart.swap"),
@@ -66,16 +67,24 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
         Binding("escape", "clear", "clear filter, zoom, crosshair", show=False, id="home.clear"),
     ]
 
+    def __init__(self, session: Session) -> None:
+        super().__init__(session, session.view.options, session.view.crosshair)
+        self.view = session.view
+        self.charts_ready = False
+        """Whether what draws is loaded."""
+        self._unread: FilterError | None = None
+        """What is wrong with the filter; the runs are those that fit what stands before it."""
+
     def compose_body(self) -> ComposeResult:
-        app = self.console_app
+        session = self.session
         with Container(id="home-body"):
             with Container(id="home-runs"):
-                yield RunTable(unicode=app.has_unicode, id="runs")
+                yield RunTable(unicode=session.has_unicode, id="runs")
                 yield Static(NO_RUNS, id="no-runs", markup=False)
             with Vertical(id="home-charts"):
                 # The table beside them is their legend.
-                yield Chart(unicode=app.has_unicode, colour=app.has_colour, named=False, id="first-chart")
-                yield Chart(unicode=app.has_unicode, colour=app.has_colour, named=False, id="second-chart")
+                yield Chart(unicode=session.has_unicode, colour=session.has_colour, named=False, id="first-chart")
+                yield Chart(unicode=session.has_unicode, colour=session.has_colour, named=False, id="second-chart")
         yield Field(
             placeholder="words, arch:plain depth>=56 test-error<10 tag:good star:yes !status:failed",
             id="filter",
@@ -95,34 +104,29 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
         """Load what draws, behind the first frame and off the UI thread; then draw for the first time."""
         await in_background(importlib.import_module, "console.charts.overlay")
         self.charts_ready = True
-        self.console_app.feed.watch(self.watched_runs())
+        self.session.feed.watch(self.watched_runs())
         self.draw_soon()
-
-    charts_ready = False
-    """Whether what draws is loaded."""
-    _unread: FilterError | None = None
-    """What is wrong with the filter; the runs are those that fit what stands before it."""
 
     # What is shown
 
     def current_runs(self) -> list[Run]:
-        run = self.console_app.feed.runs.get(self.query_one(RunTable).cursor_run or "")
+        run = self.session.feed.runs.get(self.query_one(RunTable).cursor_run or "")
         return [] if run is None else [run]
 
     def chosen_runs(self) -> list[Run]:
         """Marked runs, or the one under the cursor: what an action is for."""
-        marked = [run for run in map(self.console_app.feed.runs.get, self.console_app.view.marked) if run is not None]
+        marked = [run for run in map(self.session.feed.runs.get, self.view.marked) if run is not None]
         return marked or self.current_runs()
 
     def drawn_runs(self) -> list[Run]:
         """The runs whose curves are drawn: the marked ones, else those that fit of the experiment under the cursor."""
-        feed, marked = self.console_app.feed, self.console_app.view.marked
+        feed, marked = self.session.feed, self.view.marked
         if shown := [feed.runs[id] for id in marked if id in feed.runs]:
             return shown
         if not (under_cursor := self.current_runs()):
             return []
         current = under_cursor[0]
-        now, (fits, _) = time.monotonic(), parse_readable(self.console_app.view.filter)
+        now, (fits, _) = time.monotonic(), parse_readable(self.view.filter)
         # The run under the cursor is in the table, so it stays although it may have ceased to fit a moment ago.
         alike = [
             run
@@ -143,32 +147,30 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
         return list({run.id: None for run in (*self.drawn_runs(), *self.current_runs())})
 
     def drawn_looks(self) -> dict[str, Look]:
-        return looks(self.drawn_runs(), self.console_app.curve_colours)
+        return looks(self.drawn_runs(), self.session.curve_colours)
 
     def show_runs(self) -> None:
-        app, view, now = self.console_app, self.console_app.view, time.monotonic()
+        feed, view, now = self.session.feed, self.view, time.monotonic()
         fits, self._unread = parse_readable(view.filter)
-        runs = in_order(
-            [run for run in app.feed.runs.values() if fits(run, now)], view.sort, now, backwards=view.backwards
-        )
+        runs = in_order([run for run in feed.runs.values() if fits(run, now)], view.sort, now, backwards=view.backwards)
         table = self.query_one(RunTable)
         if not table.run_ids and view.cursor is not None:
             self.call_after_refresh(table.select, view.cursor)
         table.show(
             grouped_lines(runs) if view.grouped else [run.id for run in runs],
-            app.feed.runs,
+            feed.runs,
             looks=self.drawn_looks(),
             marked=frozenset(view.marked),
             sorted_by=view.sort,
         )
         table.say_title(self.table_title(len(runs)))
-        self.query_one("#no-runs", Static).display = not app.feed.runs
-        table.display = bool(app.feed.runs)
+        self.query_one("#no-runs", Static).display = not feed.runs
+        table.display = bool(feed.runs)
         self.draw_soon()
         self.say_remark()
 
     def table_title(self, num_shown: int) -> str:
-        view, separator = self.console_app.view, " · " if self.console_app.has_unicode else " | "
+        view, separator = self.view, " · " if self.session.has_unicode else " | "
         parts = ["Runs" if not view.filter else f"Runs: {num_shown} fit{' so far' if self._unread else ''}"]
         parts += [f"{len(view.marked)} marked"] if view.marked else []
         parts += [f"by {view.sort}"] if view.sort != ORDERS[0] else []
@@ -180,48 +182,46 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
             return
         from console.charts.overlay import common_range, overlay
 
-        app, view, runs = self.console_app, self.console_app.view, self.drawn_runs()
-        histories = {run.id: app.feed.history(run.id) for run in runs}
-        metrics = [METRICS[name] for name in view.charts]
-        drawn = [overlay(runs, histories, metric, view.options, app.curve_colours) for metric in metrics]
-        x_range = common_range([one for series in drawn for one in series], view.options)
+        session, runs = self.session, self.drawn_runs()
+        histories = {run.id: session.feed.history(run.id) for run in runs}
+        metrics = [METRICS[name] for name in self.view.charts]
+        drawn = [overlay(runs, histories, metric, self.options, session.curve_colours) for metric in metrics]
+        x_range = common_range([one for series in drawn for one in series], self.options)
         for id, metric, series in zip(("#first-chart", "#second-chart"), metrics, drawn, strict=True):
             self.query_one(id, Chart).show(
-                series, view.options, title=metric.title, crosshair=view.crosshair, x_range=x_range
+                series, self.options, title=metric.title, crosshair=self.crosshair, x_range=x_range
             )
 
     def on_resize(self) -> None:
         self.say_remark()
 
     def say_remark(self) -> None:
-        app = self.console_app
-        text, view, now = "", app.view, time.monotonic()
+        session, view = self.session, self.view
+        text, now = "", time.monotonic()
         if self._unread is not None:
             text = self.pointing(self._unread, view.filter)
         elif runs := self.current_runs():
-            history = app.feed.history(runs[0].id)
+            history = session.feed.history(runs[0].id)
             words = remark(runs[0], history.epochs, now, history.gradients)
-            text = f"{words}  {tags_and_note(runs[0], unicode=app.has_unicode)}".rstrip()
-        elif view.filter and app.feed.runs and not self.query_one(RunTable).run_ids:
-            every = list(app.feed.runs.values())
+            text = f"{words}  {tags_and_note(runs[0], unicode=session.has_unicode)}".rstrip()
+        elif view.filter and session.feed.runs and not self.query_one(RunTable).run_ids:
+            every = list(session.feed.runs.values())
             text = ": ".join(filter(None, (f"none of {len(every)} runs fits", why_none(view.filter, every, now))))
-        line = self.query_one("#remark", Static)
-        text = cut(text, max(self.size.width - 2, 1), unicode=app.has_unicode)
-        if str(line.content) != text:
-            line.update(text)
+        width = max(self.size.width - 2, 1)
+        set_text(self.query_one("#remark", Static), cut(text, width, unicode=session.has_unicode))
 
     def look_again(self) -> None:
         """What is drawn has changed by the user's hand."""
-        self.console_app.feed.watch(self.watched_runs())
+        self.session.feed.watch(self.watched_runs())
         self.show_runs()
-        self.console_app.save_view_soon()
+        self.session.save_view_soon()
 
     # The table
 
     @on(RunTable.Moved)
     def follow_cursor(self) -> None:
-        self.console_app.view.cursor = self.query_one(RunTable).cursor_run
-        self.console_app.feed.watch(self.watched_runs())
+        self.view.cursor = self.query_one(RunTable).cursor_run
+        self.session.feed.watch(self.watched_runs())
         self.show_runs()
 
     @on(RunTable.Opened)
@@ -230,32 +230,32 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
 
     @on(RunTable.SortAsked)
     def sort_by(self, message: RunTable.SortAsked) -> None:
-        view = self.console_app.view
+        view = self.view
         view.backwards = view.sort == message.key and not view.backwards
         view.sort = message.key
         self.look_again()
 
     def action_sort(self) -> None:
         """Sort by the next column."""
-        view = self.console_app.view
+        view = self.view
         view.sort = ORDERS[(ORDERS.index(view.sort) + 1) % len(ORDERS)]
         view.backwards = False
         self.look_again()
 
     def action_reverse(self) -> None:
         """Turn the order round."""
-        self.console_app.view.backwards = not self.console_app.view.backwards
+        self.view.backwards = not self.view.backwards
         self.look_again()
 
     def action_group(self) -> None:
         """Group the runs by experiment, or list them as they come."""
-        self.console_app.view.grouped = not self.console_app.view.grouped
+        self.view.grouped = not self.view.grouped
         self.look_again()
 
     def action_mark(self) -> None:
         """Mark the run under the cursor, or take its mark away, and go on to the next."""
         for run in self.current_runs():
-            if not self.console_app.view.toggle_mark(run.id):
+            if not self.view.toggle_mark(run.id):
                 self.notify(f"{MOST_CURVES} curves are the most that can be told apart", severity="warning")
                 return
             self.query_one(RunTable).action_move(1)
@@ -263,28 +263,33 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
 
     def action_unmark_all(self) -> None:
         """Take all marks away."""
-        self.console_app.view.marked.clear()
+        self.view.marked.clear()
         self.look_again()
 
     # The filter
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        del parameters
-        # In a field itself a slash is a letter, as is every other key that asks for words.
-        return not (self.is_letter(action) or (action == "filter" and isinstance(self.focused, Input)))
+        # In a field a slash is a letter, as is every other key that asks for words.
+        asks = action == "filter" or (action == "act" and self.ACTIONS[str(parameters[0])].asks)
+        return not (asks and isinstance(self.focused, Input))
+
+    def action_act(self, id: str) -> None:
+        """Do what a key does to the chosen runs."""
+        current = next(iter(self.current_runs()), None)
+        self.ACTIONS[id].act(Chosen(self.session, self.chosen_runs(), current, self.query_one(Question)))
 
     def action_filter(self) -> None:
         """Show only runs that fit words and key:value pairs."""
         field = self.query_one("#filter", Input)
         field.display = True
-        field.value = self.console_app.view.filter
+        field.value = self.view.filter
         # At once: `focus` waits for a turn of the message loop, and letters typed ahead would go to the table.
         self.set_focus(field)
         field.select_all()
 
     @on(Input.Changed, "#filter")
     def filter_changed(self, message: Input.Changed) -> None:
-        self.console_app.view.filter = message.value
+        self.view.filter = message.value
         self.look_again()
 
     def pointing(self, error: FilterError, text: str) -> str:
@@ -297,7 +302,7 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
     @on(Input.Submitted, "#filter")
     def leave_filter(self, message: Input.Submitted) -> None:
         """Come back to the table, once the filter can be read."""
-        self.console_app.view.filter = message.value
+        self.view.filter = message.value
         self.look_again()
         if self._unread is not None:
             return
@@ -306,27 +311,20 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
 
     def action_clear(self) -> None:
         """Leave the filter, the zoom and the crosshair, whichever there is, and come back to the table."""
-        view = self.console_app.view
         field = self.query_one("#filter", Input)
-        if field.has_focus or view.filter:
-            view.filter = field.value = ""
+        if field.has_focus or self.view.filter:
+            self.view.filter = field.value = ""
             field.display = False
-        view.options = view.options.with_window(None)
-        view.crosshair = None
+        self.draw_with(self.options.with_window(None), None)
         self.query_one(RunTable).focus()
         self.look_again()
 
     # The charts
 
-    def chart_options(self) -> Options:
-        return self.console_app.view.options
-
-    def crosshair(self) -> float | None:
-        return self.console_app.view.crosshair
-
-    def set_chart_options(self, options: Options, crosshair: float | None) -> None:
-        self.console_app.view.options, self.console_app.view.crosshair = options, crosshair
-        self.look_again()
+    def draw_with(self, options: Options, crosshair: float | None) -> None:
+        super().draw_with(options, crosshair)
+        self.view.options, self.view.crosshair = options, crosshair
+        self.session.save_view_soon()
 
     def action_metric(self) -> None:
         """Another metric in the upper chart."""
@@ -337,36 +335,42 @@ class HomeScreen(RunActions, QueueActions, LabelActions, ChartActions, ConsoleSc
         self.next_metric(1)
 
     def next_metric(self, place: int) -> None:
-        charts, names = list(self.console_app.view.charts), list(METRICS)
+        charts, names = list(self.view.charts), list(METRICS)
         charts[place] = names[(names.index(charts[place]) + 1) % len(names)]
-        self.console_app.view.charts = (charts[0], charts[1])
+        self.view.charts = (charts[0], charts[1])
         self.look_again()
 
     def action_swap_charts(self) -> None:
         """Put the lower chart on top: on a small screen it is the one that is shown."""
-        upper, lower = self.console_app.view.charts
-        self.console_app.view.charts = (lower, upper)
+        upper, lower = self.view.charts
+        self.view.charts = (lower, upper)
         self.look_again()
 
     def action_copy(self) -> None:
         """Copy the ids of the chosen runs."""
-        self.console_app.copy(" ".join(run.id for run in self.chosen_runs()), "run ids")
+        self.session.copy(" ".join(run.id for run in self.chosen_runs()), "run ids")
 
     # Other screens
 
     def action_new(self) -> None:
         """Choose architectures and depths, and train them."""
-        self.console_app.open_new()
+        from console.screens.new_experiment import NewExperimentScreen
+
+        self.app.push_screen(NewExperimentScreen(self.session))
 
     def action_open(self) -> None:
         """Everything about the run under the cursor."""
+        from console.screens.run import RunScreen
+
         for run in self.current_runs():
-            self.console_app.open_run(run.id)
+            self.app.push_screen(RunScreen(self.session, run.id))
 
     def action_compare(self) -> None:
         """Compare the networks of the run's experiment."""
+        from console.screens.comparison import ComparisonScreen
+
         for run in self.current_runs():
-            self.console_app.open_comparison(run.experiment)
+            self.app.push_screen(ComparisonScreen(self.session, run.experiment))
 
 
 def grouped_lines(runs: list[Run]) -> list[Line]:

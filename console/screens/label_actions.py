@@ -2,130 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, ClassVar, cast
+from collections.abc import Sequence
 
-from textual.binding import Binding
-from textual.widgets import Input
-
-from console.screens.run_actions import count_words
+from console.screens.run_actions import Chosen, RunAction, count_words
 from console.text.formatting import clean
 from console.text.listing import parse_tags
-from console.widgets.question import Question
 from engine.base.errors import UsageError
 from engine.control.protocol import Relabel, RenameExperiment
 from engine.runs.run import Run
 
-if TYPE_CHECKING:
-    from console.app import ConsoleApp
-    from console.screens.base import ConsoleScreen
 
-ASKING = frozenset({"tag", "note", "rename", "rename_experiment", "remove"})
-"""Actions whose keys are letters where text is typed."""
+def star(chosen: Chosen) -> None:
+    """Star runs; take the stars away where all of them have one."""
+    if ids := chosen.ids:
+        starred = not all(run.starred for run in chosen.runs)
+        chosen.request(Relabel(runs=ids, starred=starred), f"{count_words(ids)} {'' if starred else 'not '}starred")
 
 
-class LabelActions:
-    """Keys for star, tags, note and names; those that ask for words do so in the screen's Question."""
+def tag(chosen: Chosen) -> None:
+    """Add tags to runs and take some away; a word without a sign is added."""
+    if not chosen.runs:
+        return
 
-    LABEL_BINDINGS: ClassVar[list[Binding]] = [
-        Binding("asterisk", "star", "star or unstar", key_display="*", show=False, id="label.star"),
-        # Before all others, so that letters typed right behind them reach the field.
-        Binding("t", "tag", "tags", show=False, priority=True, id="label.tag"),
-        Binding("i", "note", "note", show=False, priority=True, id="label.note"),
-        Binding("R", "rename", "rename", show=False, priority=True, id="label.rename"),
-        Binding(
-            "G", "rename_experiment", "rename the experiment", show=False, priority=True, id="label.rename-experiment"
-        ),
-    ]
-
-    def chosen_runs(self) -> list[Run]:
-        """The runs that an action is for."""
-        raise NotImplementedError
-
-    def current_runs(self) -> list[Run]:
-        """The one run that a single action is for, if there is one."""
-        raise NotImplementedError
-
-    def is_letter(self, action: str) -> bool:
-        """Whether the key of an action is only a letter now, since a field has the focus."""
-        return action in ASKING and isinstance(_screen(self).focused, Input)
-
-    def action_star(self) -> None:
-        """Star runs; take the stars away where all of them have one."""
-        runs = self.chosen_runs()
-        if not runs:
-            return
-        starred = not all(run.starred for run in runs)
-        ids = tuple(run.id for run in runs)
-        _app(self).request(Relabel(runs=ids, starred=starred), f"{count_words(ids)} {'' if starred else 'not '}starred")
-
-    def action_tag(self) -> None:
-        """Add tags to runs and take some away."""
-        if runs := self.chosen_runs():
-            had = " ".join(f"+{tag}" for tag in dict.fromkeys(tag for run in runs for tag in run.tags))
-            question = f"tags of {words_of(runs)}{f' ({had})' if had else ''}, +add -remove:"
-            self.ask(question, self.set_tags, hint="separated by spaces or commas")
-
-    def set_tags(self, answer: str) -> None:
-        """Change tags as was typed; a word without a sign is added."""
-        ids = tuple(run.id for run in self.chosen_runs())
+    def set_tags(answer: str) -> None:
         words = [word if word[0] in "+-" else f"+{word}" for word in answer.replace(",", " ").split()]
-        if not words or not ids:
+        if not words:
             return
         try:
             add, remove = parse_tags(words)
         except UsageError as error:
-            _app(self).notify(clean(str(error)), title="refused", severity="error", markup=False)
+            chosen.session.app.notify(clean(str(error)), title="refused", severity="error", markup=False)
             return
-        _app(self).request(Relabel(runs=ids, add_tags=add, remove_tags=remove), f"{count_words(ids)} tagged")
+        chosen.request(Relabel(runs=chosen.ids, add_tags=add, remove_tags=remove), f"{count_words(chosen.ids)} tagged")
 
-    def action_note(self) -> None:
-        """Write a line about runs."""
-        if runs := self.chosen_runs():
-            self.ask(f"note on {words_of(runs)}:", self.set_note, value=runs[0].notes if len(runs) == 1 else "")
+    had = " ".join(f"+{tag}" for tag in dict.fromkeys(tag for run in chosen.runs for tag in run.tags))
+    question = f"tags of {words_of(chosen.runs)}{f' ({had})' if had else ''}, +add -remove:"
+    chosen.question.ask(question, set_tags, hint="separated by spaces or commas")
 
-    def set_note(self, answer: str) -> None:
-        """Keep the line; an empty one takes the note away."""
-        if ids := tuple(run.id for run in self.chosen_runs()):
-            done = f"{count_words(ids)} noted" if answer.strip() else "note taken away"
-            _app(self).request(Relabel(runs=ids, note=clean(answer)), done)
 
-    def action_rename(self) -> None:
-        """Give the run another name."""
-        for run in self.current_runs():
-            self.ask(f"another name for {run.name}:", partial(self.set_name, run), value=run.name)
+def note(chosen: Chosen) -> None:
+    """Write a line about runs; an empty one takes the note away."""
+    if not chosen.runs:
+        return
 
-    def set_name(self, run: Run, name: str) -> None:
-        """Rename a run."""
+    def set_note(answer: str) -> None:
+        done = f"{count_words(chosen.ids)} noted" if answer.strip() else "note taken away"
+        chosen.request(Relabel(runs=chosen.ids, note=clean(answer)), done)
+
+    value = chosen.runs[0].notes if len(chosen.runs) == 1 else ""
+    chosen.question.ask(f"note on {words_of(chosen.runs)}:", set_note, value=value)
+
+
+def rename(chosen: Chosen) -> None:
+    """Give the run under the cursor another name."""
+    if (run := chosen.current) is None:
+        return
+
+    def set_name(name: str) -> None:
         if name.strip() not in ("", run.name):
-            _app(self).request(Relabel(runs=(run.id,), name=name.strip()), f"{clean(run.name)} is {clean(name)} now")
+            request = Relabel(runs=(run.id,), name=name.strip())
+            chosen.request(request, f"{clean(run.name)} is {clean(name)} now")
 
-    def action_rename_experiment(self) -> None:
-        """Give the run's experiment another name."""
-        for run in self.current_runs():
-            old = run.experiment
-            self.ask(f"another name for the experiment {old}:", partial(self.set_experiment_name, old), value=old)
+    chosen.question.ask(f"another name for {run.name}:", set_name, value=run.name)
 
-    def set_experiment_name(self, old: str, name: str) -> None:
-        """Rename an experiment."""
+
+def rename_experiment(chosen: Chosen) -> None:
+    """Give the experiment of the run under the cursor another name."""
+    if chosen.current is None:
+        return
+    old = chosen.current.experiment
+
+    def set_name(name: str) -> None:
         if name.strip() not in ("", old):
             request = RenameExperiment(experiment=old, name=name.strip())
-            _app(self).request(request, f"{clean(old)} is {clean(name)} now")
+            chosen.request(request, f"{clean(old)} is {clean(name)} now")
 
-    def ask(self, question: str, hand_on: Callable[[str], None], *, value: str = "", hint: str = "") -> None:
-        """Ask in the screen's own line."""
-        _screen(self).query_one(Question).ask(question, hand_on, value=value, hint=hint)
+    chosen.question.ask(f"another name for the experiment {old}:", set_name, value=old)
 
 
-def words_of(runs: list[Run]) -> str:
+def words_of(runs: Sequence[Run]) -> str:
     """A run by its name, several by their number."""
-    return runs[0].name if len(runs) == 1 else count_words([run.id for run in runs])
+    return runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
 
 
-def _screen(screen: LabelActions) -> ConsoleScreen:
-    return cast("ConsoleScreen", screen)
-
-
-def _app(screen: LabelActions) -> ConsoleApp:
-    return _screen(screen).console_app
+LABEL_ACTIONS = (
+    RunAction("label.star", "asterisk", star, "star or unstar", key_display="*"),
+    RunAction("label.tag", "t", tag, "tags", asks=True),
+    RunAction("label.note", "i", note, "note", asks=True),
+    RunAction("label.rename", "R", rename, "rename", asks=True),
+    RunAction("label.rename-experiment", "G", rename_experiment, "rename the experiment", asks=True),
+)

@@ -16,6 +16,7 @@ from console.planning.form import RECIPE_FIELDS, Filled, filled_from, offered_de
 from console.planning.options import BY_NAME, Option, in_form, of_field, split_words
 from console.planning.planning import check_all_fit, not_here_yet
 from console.screens.base import ConsoleScreen
+from console.tui.session import Session
 from console.widgets.fields import Choices, Field
 from engine.base.errors import DepthscopeError
 from engine.control.protocol import NewRun, Submit
@@ -48,8 +49,8 @@ class NewExperimentScreen(ConsoleScreen):
         Binding("shift+tab", "app.focus_previous", "field before", show=False, priority=True, id="new.previous"),
     ]
 
-    def __init__(self, spec: RunSpec | None = None) -> None:
-        super().__init__()
+    def __init__(self, session: Session, spec: RunSpec | None = None) -> None:
+        super().__init__(session)
         self._filled = Filled(texts={}) if spec is None else filled_from(spec)
         self.planned: list[NewRun] = []
         self._wrong = ""
@@ -92,7 +93,7 @@ class NewExperimentScreen(ConsoleScreen):
                 yield Field(text, placeholder=option.placeholder, id=option.name, compact=True)
                 return
             text = text or option.unset or option.text(option.default)
-            choices = [*([option.unset] if option.unset else []), *option.choices(self.console_app.home)]
+            choices = [*([option.unset] if option.unset else []), *option.choices(self.session.home)]
             if text not in choices:
                 choices.append(text)
             yield Select(((one, one) for one in choices), value=text, allow_blank=False, id=option.name, compact=True)
@@ -106,7 +107,7 @@ class NewExperimentScreen(ConsoleScreen):
         return "" if widget.value == option.unset else str(widget.value)
 
     def on_mount(self) -> None:
-        self._knowledge = gather(self.console_app.home)
+        self._knowledge = gather(self.session.home)
         self.query_one("#plan-table", DataTable).add_columns(*PLAN_COLUMNS)
         self.query_one("#new-plan").border_title = "Runs"
         self.show_placeholders()
@@ -171,7 +172,7 @@ class NewExperimentScreen(ConsoleScreen):
 
     def show_plan(self) -> None:
         """The runs that the form would make, or what is wrong with it; those that do not fit are shown beside that."""
-        home, table = self.console_app.home, self.query_one("#plan-table", DataTable)
+        home, table = self.session.home, self.query_one("#plan-table", DataTable)
         trouble, filled = self.query_one("#new-trouble", Static), self.filled()
         table.clear()
         self.planned = []
@@ -211,5 +212,5 @@ class NewExperimentScreen(ConsoleScreen):
             return
         name = self.query_one("#experiment", Input).value.strip() or None
         runs = "1 run" if len(self.planned) == 1 else f"{len(self.planned)} runs"
-        self.console_app.request(Submit(runs=tuple(self.planned), experiment=name), f"{runs} queued")
+        self.session.engine.request(Submit(runs=tuple(self.planned), experiment=name), f"{runs} queued")
         self.app.pop_screen()

@@ -14,13 +14,14 @@ from textual.containers import Vertical, VerticalScroll
 from textual.widgets import DataTable, Input, Static, TabbedContent, TabPane
 
 from console.charts.metrics import METRICS
-from console.screens.base import ConsoleScreen
-from console.screens.chart_actions import ChartActions
-from console.screens.label_actions import LabelActions
-from console.screens.run_actions import RunActions
+from console.screens.base import set_text
+from console.screens.charts import CHART_BINDINGS, ChartScreen
+from console.screens.label_actions import LABEL_ACTIONS
+from console.screens.run_actions import RUN_ACTIONS, Chosen
 from console.text.formatting import clean
 from console.text.listing import EPOCH_COLUMNS, epoch_cells, star
 from console.text.status import remark, state
+from console.tui.session import Session
 from console.widgets.chart import Chart
 from console.widgets.fields import Field
 from console.widgets.layer_map import LayerMap
@@ -34,24 +35,25 @@ TABS = ("curves", "epochs", "spec", "log", "events", "gradients")
 CHARTS = (("#run-loss", ("train-loss", "test-loss")), ("#run-error", ("train-error", "test-error")))
 
 
-class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
+class RunScreen(ChartScreen):
     """One run, in tabs."""
+
+    ACTIONS: ClassVar = {action.id: action for action in (*RUN_ACTIONS, *LABEL_ACTIONS)}
 
     HELP = "One run. The numbers 1 to 6 choose what of it is shown; p, s and r pause, stop and resume it."
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "app.pop_screen", "back", id="run.back"),
         *(Binding(str(n), f"tab('{name}')", name, show=False, id=f"run.{name}") for n, name in enumerate(TABS, 1)),
-        *RunActions.RUN_BINDINGS,
-        *LabelActions.LABEL_BINDINGS,
+        *(action.binding for action in ACTIONS.values()),
         Binding("c", "compare", "compare", id="run.compare"),
         Binding("slash", "search", "search log", key_display="/", show=False, id="run.search"),
-        *ChartActions.CHART_BINDINGS,
+        *CHART_BINDINGS,
         Binding("Y", "copy", "copy", show=False, id="run.copy"),
     ]
 
-    def __init__(self, run: str) -> None:
-        super().__init__()
+    def __init__(self, session: Session, run: str) -> None:
+        super().__init__(session, session.view.options)
         self._run_id = run
         self._num_epochs = 0
         self._num_events = 0
@@ -59,15 +61,15 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
         self._layer_ranges: dict[str, tuple[float, float]] = {}
 
     def compose_body(self) -> ComposeResult:
-        app = self.console_app
-        directory = RunDirectory(app.home.runs / self._run_id)
+        session = self.session
+        directory = RunDirectory(session.home.runs / self._run_id)
         yield Static("", id="run-title", markup=False)
         yield Static("", id="run-note", markup=False)
         with TabbedContent(id="run-tabs"):
             with TabPane("1 Curves", id="curves"), Vertical():
                 # Their titles are their legends.
-                yield Chart(unicode=app.has_unicode, colour=app.has_colour, named=False, id="run-loss")
-                yield Chart(unicode=app.has_unicode, colour=app.has_colour, named=False, id="run-error")
+                yield Chart(unicode=session.has_unicode, colour=session.has_colour, named=False, id="run-loss")
+                yield Chart(unicode=session.has_unicode, colour=session.has_colour, named=False, id="run-error")
             with TabPane("2 Epochs", id="epochs"):
                 yield DataTable[str](id="run-epochs", cursor_type="row", zebra_stripes=True)
             with TabPane("3 Spec", id="spec"), VerticalScroll():
@@ -80,12 +82,11 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
             with TabPane("5 Events", id="events"):
                 yield DataTable[str](id="run-events", cursor_type="row")
             with TabPane("6 Gradients", id="gradients"):
-                yield LayerMap(unicode=app.has_unicode, id="run-gradients")
+                yield LayerMap(unicode=session.has_unicode, id="run-gradients")
         yield Question()
         yield Static("", id="remark", markup=False)
 
     def on_mount(self) -> None:
-        self._options = self.console_app.view.options
         self.query_one("#run-search", Input).display = False
         self.query_one("#run-epochs", DataTable).add_columns(*EPOCH_COLUMNS)
         self.query_one("#run-events", DataTable).add_columns("when", "what", "more")
@@ -94,15 +95,17 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
         self.set_interval(1.0, self.read_log)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        del parameters
-        return not self.is_letter(action)
+        asks = action == "act" and self.ACTIONS[str(parameters[0])].asks
+        return not (asks and isinstance(self.focused, Input))
+
+    def action_act(self, id: str) -> None:
+        """Do what a key does to this run."""
+        runs = self.current_runs()
+        self.ACTIONS[id].act(Chosen(self.session, runs, next(iter(runs), None), self.query_one(Question)))
 
     def current_runs(self) -> list[Run]:
-        run = self.console_app.feed.runs.get(self._run_id)
+        run = self.session.feed.runs.get(self._run_id)
         return [] if run is None else [run]
-
-    def chosen_runs(self) -> list[Run]:
-        return self.current_runs()
 
     def watched_runs(self) -> list[str]:
         return [self._run_id]
@@ -110,17 +113,17 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
     def show_runs(self) -> None:
         for run in self.current_runs():
             where = f" on {run.device}" if run.device else ""
-            sign = star(run, unicode=self.console_app.has_unicode)
+            sign = star(run, unicode=self.session.has_unicode)
             title = f"{sign}{clean(run.experiment)}/{clean(run.name)}  {run.id}  {state(run, time.monotonic())}{where}"
             tags = " ".join(f"+{clean(tag)}" for tag in run.tags)
-            say(self.query_one("#run-title", Static), f"{title}  {tags}".rstrip())
+            set_text(self.query_one("#run-title", Static), f"{title}  {tags}".rstrip())
             note = self.query_one("#run-note", Static)
             note.display = bool(run.notes)
-            say(note, f'note: "{clean(run.notes)}"')
-            say(self.query_one("#run-spec", Static), spec_text(run))
-            history = self.console_app.feed.history(run.id)
+            set_text(note, f'note: "{clean(run.notes)}"')
+            set_text(self.query_one("#run-spec", Static), spec_text(run))
+            history = self.session.feed.history(run.id)
             words = remark(run, history.epochs, time.monotonic(), history.gradients)
-            say(self.query_one("#remark", Static), words)
+            set_text(self.query_one("#remark", Static), words)
         self.show_events()
         self.show_gradients()
         self.read_log()
@@ -128,18 +131,18 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
     def show_curves(self) -> None:
         from console.charts.overlay import overlay
 
-        app, runs = self.console_app, self.current_runs()
-        histories = {run.id: app.feed.history(run.id) for run in runs}
+        session, runs = self.session, self.current_runs()
+        histories = {run.id: session.feed.history(run.id) for run in runs}
         for selector, names in (
             ("#run-loss", ("train-loss", "test-loss")),
             ("#run-error", ("train-error", "test-error")),
         ):
             series = []
-            for name, marker, colour in zip(names, "○●", app.curve_colours, strict=False):
-                for one in overlay(runs, histories, METRICS[name], self._options, [colour]):
+            for name, marker, colour in zip(names, "○●", session.curve_colours, strict=False):
+                for one in overlay(runs, histories, METRICS[name], self.options, [colour]):
                     series.append(replace(one, marker=marker, label=METRICS[name].title if one.label else ""))
             title = f"○ {METRICS[names[0]].title}  ● {METRICS[names[1]].title}"
-            self.query_one(selector, Chart).show(series, self._options, title=title, crosshair=self._crosshair)
+            self.query_one(selector, Chart).show(series, self.options, title=title, crosshair=self.crosshair)
         self.show_epochs()
         self.show_gradients()
 
@@ -147,7 +150,7 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
         """Add what was recorded of layers since the last look, while somebody looks at it."""
         if self.query_one("#run-tabs", TabbedContent).active != "gradients":
             return
-        feed = self.console_app.feed
+        feed = self.session.feed
         newest = self._gradients[-1].epoch if self._gradients else -1
         if newest > max((row.epoch for row in feed.history(self._run_id).epochs[-1:]), default=0):
             # It went back to a checkpoint or to its beginning.
@@ -155,13 +158,13 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
         self._gradients += feed.gradients(self._run_id, after=newest)
         empty = "no gradients recorded: the first come with the first step"
         self.query_one("#run-gradients", LayerMap).show(
-            self._gradients, self.console_app.heat_colours, empty=empty, ranges=self._layer_ranges
+            self._gradients, self.session.heat_colours, empty=empty, ranges=self._layer_ranges
         )
 
     def show_epochs(self) -> None:
         """Add the rows of new epochs, and begin again where the run has."""
         table = self.query_one("#run-epochs", DataTable)
-        epochs = self.console_app.feed.history(self._run_id).epochs
+        epochs = self.session.feed.history(self._run_id).epochs
         if len(epochs) < self._num_epochs:
             table.clear()
             self._num_epochs = 0
@@ -174,7 +177,7 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
     def show_events(self) -> None:
         """Add what has happened since the last look."""
         table = self.query_one("#run-events", DataTable)
-        events = self.console_app.feed.events(self._run_id)
+        events = self.session.feed.events(self._run_id)
         if len(events) < self._num_events:
             table.clear()
             self._num_events = 0
@@ -189,7 +192,7 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
         log = self.query_one("#run-log", LogView)
         log.read_more()
         empty = "" if log.content_text else "Nothing yet: a worker writes here only when something is worth a word."
-        say(self.query_one("#run-log-empty", Static), empty)
+        set_text(self.query_one("#run-log-empty", Static), empty)
 
     def action_tab(self, name: str) -> None:
         """Show another part."""
@@ -201,7 +204,7 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
         next(node for node in message.pane.query("*") if node.focusable).focus()
         for run in self.current_runs() if message.pane.id == "gradients" else ():
             # Once a look: a scale that moves with every epoch of every run would be none.
-            self._layer_ranges = self.console_app.feed.layer_ranges(run.experiment)
+            self._layer_ranges = self.session.feed.layer_ranges(run.experiment)
         self.show_gradients()
 
     def action_search(self) -> None:
@@ -221,17 +224,17 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
 
     def action_compare(self) -> None:
         """Compare the networks of this run's experiment."""
+        from console.screens.comparison import ComparisonScreen
+
         for run in self.current_runs():
-            self.console_app.open_comparison(run.experiment)
+            self.app.push_screen(ComparisonScreen(self.session, run.experiment))
 
     def action_save(self) -> None:
         """Write the chart with the focus, or the log or the gradients where those are shown, to a file."""
         if (tab := self.query_one("#run-tabs", TabbedContent).active) in ("log", "gradients"):
-            path = self.console_app.save_text(f"{tab}-{self._run_id}.txt", self.text_of(tab))
-            if path is not None:
-                self.notify(f"written: {path}", markup=False)
-            return
-        super().action_save()
+            self.save_shown_text(f"{tab}-{self._run_id}.txt", self.text_of(tab))
+        else:
+            super().action_save()
 
     def text_of(self, tab: str) -> str:
         """The log, or the gradients as wide as they are shown."""
@@ -244,17 +247,11 @@ class RunScreen(RunActions, LabelActions, ChartActions, ConsoleScreen):
         """Copy what is shown: the log, the gradients, the specification, or the run's id."""
         tab = self.query_one("#run-tabs", TabbedContent).active
         if tab in ("log", "gradients"):
-            self.console_app.copy(self.text_of(tab), tab)
+            self.session.copy(self.text_of(tab), tab)
         elif tab == "spec" and (runs := self.current_runs()):
-            self.console_app.copy(spec_text(runs[0]), "specification")
+            self.session.copy(spec_text(runs[0]), "specification")
         else:
-            self.console_app.copy(self._run_id, "run id")
-
-
-def say(line: Static, text: str) -> None:
-    """Change a line, if its words differ."""
-    if str(line.content) != text:
-        line.update(text)
+            self.session.copy(self._run_id, "run id")
 
 
 def spec_text(run: Run) -> str:

@@ -12,11 +12,11 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-if TYPE_CHECKING:
-    from engine.base.paths import Home
-    from engine.control.protocol import ChangeRequest
-    from engine.control.systemd import LogoutRisk
+from engine.base.paths import Home
+from engine.control.protocol import ChangeRequest
 
+if TYPE_CHECKING:
+    from engine.control.systemd import LogoutRisk
 
 P = ParamSpec("P")
 T = TypeVar("T")

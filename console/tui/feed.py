@@ -42,18 +42,6 @@ class CurvesChanged(Message):
         return isinstance(message, CurvesChanged)
 
 
-class IndexTrouble(Message):
-    """The database cannot be read, or can be again.
-
-    Args:
-        text: What is wrong, in a line; None where all is well.
-    """
-
-    def __init__(self, text: str | None) -> None:
-        super().__init__()
-        self.text = text
-
-
 @dataclass(frozen=True, slots=True)
 class News:
     """What a look found."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from console.text.formatting import byte_size, duration
 from engine.base.errors import DepthscopeError, EngineUnreachable, UsageError
+from engine.base.paths import Home
+from engine.control.protocol import Greeting
 from engine.control.queue_state import QueueState
 
 if TYPE_CHECKING:
-    from engine.base.paths import Home
-    from engine.control.protocol import Greeting
     from engine.spec.devices import GpuReading, HostReading
 
 PATIENCE_SECONDS = 1.0

@@ -16,10 +16,8 @@ import signal
 import sys
 import termios
 import threading
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from console.app import ConsoleApp
+from collections.abc import Callable
+from typing import Any
 
 SECONDS_TO_LEAVE = 1.2
 SECONDS_WITHOUT_TERMINAL = 0.6
@@ -32,7 +30,8 @@ class TerminalGuard:
     """Ends an app on signals and with its terminal; must be made in the main thread, before the app runs."""
 
     def __init__(self) -> None:
-        self._app: ConsoleApp | None = None
+        self._leave: Callable[[int], None] | None = None
+        """Asks the app to leave with an exit status; None before there is one."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked: int | None = None
         """The first signal that came; None before there was one."""
@@ -53,9 +52,13 @@ class TerminalGuard:
                 signal.signal(number, self.take_signal)
         threading.Thread(target=self.wait_for_hangup, daemon=True).start()
 
-    def guard(self, app: ConsoleApp) -> None:
-        """Let an app leave from now on, at once where that was asked for already; called in its event loop."""
-        self._app, self._loop = app, asyncio.get_running_loop()
+    def guard(self, leave: Callable[[int], None]) -> None:
+        """Let an app leave from now on, at once where that was asked for already; called in its event loop.
+
+        Args:
+            leave: Asks the app to leave with an exit status.
+        """
+        self._leave, self._loop = leave, asyncio.get_running_loop()
         if self._asked is not None:
             self.leave()
 
@@ -89,11 +92,8 @@ class TerminalGuard:
 
     def leave(self) -> None:
         """Ask the app to leave; Ctrl-C is the user's own way to quit."""
-        assert self._app is not None, "nothing is asked to leave before it is guarded"
-        if self._asked == signal.SIGINT:
-            self._app.action_leave()
-        else:
-            self._app.leave(EXIT_OF_SIGNAL + (self._asked or signal.SIGHUP))
+        assert self._leave is not None, "nothing is asked to leave before it is guarded"
+        self._leave(0 if self._asked == signal.SIGINT else EXIT_OF_SIGNAL + (self._asked or signal.SIGHUP))
 
     def wait_for_hangup(self) -> None:
         """Sleep until the other end of the terminal is closed, whatever became of SIGHUP."""

@@ -50,6 +50,9 @@ class Chart(Widget, can_focus=True):
             super().__init__()
             self.x = x
 
+    class SizeChanged(Message):
+        """There is another size to draw at, or the chart has come into view: `show` is to be called again."""
+
     def __init__(
         self, *, unicode: bool, colour: bool, named: bool = True, id: str | None = None, classes: str | None = None
     ) -> None:
@@ -69,7 +72,6 @@ class Chart(Widget, can_focus=True):
         self._crosshair: float | None = None
         self._column: int | None = None
         """The cell of the crosshair, as it was shown last."""
-        self._is_ready = False
         self._labels = ("", "")
         self._base_style = Style.null()
 
@@ -88,7 +90,7 @@ class Chart(Widget, can_focus=True):
         x_range: tuple[float, float] | None = None,
         x_label: str | None = None,
     ) -> None:
-        """Draw other curves, or the same ones after they have grown.
+        """Draw at the present size if anything else is to be seen, and repaint the cells that differ.
 
         Args:
             series: All of them, whole.
@@ -100,8 +102,17 @@ class Chart(Widget, can_focus=True):
         """
         self._x_range, self._x_label = x_range, x_label
         self._series, self._options, self._title, self._crosshair = series, options, title, crosshair
-        self._is_ready = True
-        self.redraw()
+        width, height = self.content_size
+        # A chart on a hidden tab is drawn when it comes into view.
+        if width <= 0 or height <= 0 or not self.is_on_screen:
+            return
+        column_before = self._column
+        if not self._is_up_to_date(width, height):
+            self._draw(width, height)
+        self._column = self.crosshair_column()
+        self.label_border()
+        if self._column != column_before:
+            self.refresh()
 
     def as_lines(self, *, width: int, height: int, colour: bool) -> list[str]:
         """The chart with its title and legend, for a file or the clipboard."""
@@ -118,20 +129,6 @@ class Chart(Widget, can_focus=True):
             x_range=self._x_range if self._x_label else None,
             x_label=self._x_label,
         ).lines
-
-    def redraw(self) -> None:
-        """Draw at the present size if anything else is to be seen, and repaint the cells that differ."""
-        width, height = self.content_size
-        # A chart on a hidden tab is drawn when it is shown.
-        if width <= 0 or height <= 0 or not self._is_ready or not self.is_on_screen:
-            return
-        column_before = self._column
-        if not self._is_up_to_date(width, height):
-            self._draw(width, height)
-        self._column = self.crosshair_column()
-        self.label_border()
-        if self._column != column_before:
-            self.refresh()
 
     def _inputs(self, width: int, height: int) -> tuple[object, ...]:
         """What a drawing depends on, beside the curves."""
@@ -238,10 +235,10 @@ class Chart(Widget, can_focus=True):
         return strip.apply_style(self._base_style)
 
     def on_resize(self) -> None:
-        self.redraw()
+        self.post_message(self.SizeChanged())
 
     def on_show(self) -> None:
-        self.redraw()
+        self.post_message(self.SizeChanged())
 
     def on_click(self, event: events.Click) -> None:
         if self._canvas is not None:

@@ -15,9 +15,9 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from textual.pilot import Pilot
 
-import console.app
 import console.planning.estimates
 import console.planning.planning
+import console.tui.engine_link
 import engine.estimates.fitting
 import engine.spec.devices
 import engine.spec.places
@@ -59,10 +59,10 @@ def terminal_words(monkeypatch: pytest.MonkeyPatch) -> None:
 def pulses(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the engine and the devices answer; a test may put another pulse under "now"."""
     answer: dict[str, Any] = {"now": UP}
-    monkeypatch.setattr(console.app, "take_pulse", lambda _home: answer["now"])
-    monkeypatch.setattr(console.app, "find_logout_risk", lambda _home: None)
+    monkeypatch.setattr(console.tui.engine_link, "take_pulse", lambda _home: answer["now"])
+    monkeypatch.setattr(console.tui.engine_link, "find_logout_risk", lambda _home: None)
     # It would start an engine for real.
-    monkeypatch.setattr(console.app, "heal", lambda _home: None)
+    monkeypatch.setattr(console.tui.engine_link, "heal", lambda _home: None)
     return answer
 
 
@@ -121,7 +121,7 @@ def make_app(
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Requests, as the engine would have got them."""
     requests: list[Any] = []
-    monkeypatch.setattr(console.app, "ask_for", lambda _home, request: requests.append(request))
+    monkeypatch.setattr(console.tui.engine_link, "ask_for", lambda _home, request: requests.append(request))
     return requests
 
 

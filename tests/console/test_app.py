@@ -11,7 +11,7 @@ import pytest
 from textual.geometry import Size
 from textual.widgets import Input, Static
 
-import console.app
+import console.tui.engine_link
 from console.app import ConsoleApp
 from console.screens.home import HomeScreen
 from console.screens.new_experiment import NewExperimentScreen
@@ -52,16 +52,16 @@ async def test_marks_choose_what_is_drawn_and_survive_the_console(make_app: Call
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         await press(pilot, "space", "space", "y", "x")
-        marked = list(app.view.marked)
+        marked = list(app.session.view.marked)
         home = app.screen_stack[0]
         assert isinstance(home, HomeScreen)
         assert [run.id for run in home.drawn_runs()] == marked
         await press(pilot, "q")
 
     again = make_app()
-    assert again.view.marked == marked
-    assert again.view.options.log_y
-    assert again.view.options.axis == "step"
+    assert again.session.view.marked == marked
+    assert again.session.view.options.log_y
+    assert again.session.view.options.axis == "step"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ async def test_engine_that_does_not_answer_is_told_and_nothing_is_lost(
     def fail(_home: Home, _request: Any) -> None:
         raise EngineUnreachable("the engine does not respond (3 s)")
 
-    monkeypatch.setattr(console.app, "ask_for", fail)
+    monkeypatch.setattr(console.tui.engine_link, "ask_for", fail)
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -158,13 +158,13 @@ async def test_new_numbers_reach_the_table_and_the_charts(make_app: Callable[...
         chart = app.screen.query_one("#second-chart", Chart)
         before = chart.as_lines(width=60, height=20, colour=False)
         run = table(app).cursor_run or ""
-        store = Store(app.home.database)
+        store = Store(app.session.home.database)
         with store.transaction():
             store.ingest(run, [samples.sample_epoch(83, floor=60.0, at=samples.NOW)], [], end=0)
         store.close()
-        await until(pilot, lambda: app.feed.runs[run].epoch == 83)
+        await until(pilot, lambda: app.session.feed.runs[run].epoch == 83)
         await until(pilot, lambda: chart.as_lines(width=60, height=20, colour=False) != before)
-        assert [row.epoch for row in app.feed.history(run).epochs] == list(range(1, 84))
+        assert [row.epoch for row in app.session.feed.history(run).epochs] == list(range(1, 84))
 
 
 async def test_damaged_database_is_told_and_comes_back(make_app: Callable[..., ConsoleApp], tmp_path: Path):
@@ -173,16 +173,16 @@ async def test_damaged_database_is_told_and_comes_back(make_app: Callable[..., C
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         kept = tmp_path / "kept.db"
-        app.home.database.rename(kept)
+        app.session.home.database.rename(kept)
         for suffix in ("-wal", "-shm"):
-            app.home.database.with_name(app.home.database.name + suffix).unlink(missing_ok=True)
-        app.home.database.write_bytes(b"no database at all, but long enough to be looked at" * 50)
+            app.session.home.database.with_name(app.session.home.database.name + suffix).unlink(missing_ok=True)
+        app.session.home.database.write_bytes(b"no database at all, but long enough to be looked at" * 50)
         banner = app.screen.query_one(Banner)
         await until(pilot, lambda: banner.display and "damaged" in str(banner.content))
-        app.home.database.unlink()
-        samples.fill_small(app.home)
+        app.session.home.database.unlink()
+        samples.fill_small(app.session.home)
         await until(pilot, lambda: not banner.display)
-        assert len(app.feed.runs) == 13
+        assert len(app.session.feed.runs) == 13
 
 
 async def test_database_that_appears_later_is_read(make_app: Callable[..., ConsoleApp]):
@@ -191,7 +191,7 @@ async def test_database_that_appears_later_is_read(make_app: Callable[..., Conso
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         assert app.screen.query_one("#no-runs").display
-        samples.fill_small(app.home)
+        samples.fill_small(app.session.home)
         await until(pilot, lambda: len(table(app).run_ids) == 13)
         assert not app.screen.query_one("#no-runs").display
 
@@ -215,8 +215,8 @@ async def test_chart_is_saved_as_picture_and_as_text(make_app: Callable[..., Con
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         await press(pilot, "end", "w")
-        (as_text,) = app.home.saved_charts.glob("*.txt")
-        (as_svg,) = app.home.saved_charts.glob("*.svg")
+        (as_text,) = app.session.home.saved_charts.glob("*.txt")
+        (as_svg,) = app.session.home.saved_charts.glob("*.svg")
         assert "Training loss" in as_text.read_text()
         assert as_svg.read_text().startswith("<svg")
         assert str(as_svg) in told(app)
@@ -251,7 +251,7 @@ async def test_mouse_moves_sorts_opens_and_presses_keys(make_app: Callable[..., 
         await pilot.click(RunTable, offset=(6, 4))
         assert table(app).cursor_run == table(app).run_ids[1]
         await pilot.click(RunTable, offset=(40, 1))
-        assert app.view.sort != "submitted"
+        assert app.session.view.sort != "submitted"
         await pilot.click("KeyBar", offset=(2, 0))
         assert isinstance(app.screen, NewExperimentScreen)
         await press(pilot, "escape")
@@ -266,16 +266,16 @@ async def test_crosshair_reads_every_curve(make_app: Callable[..., ConsoleApp]):
         await settle(pilot)
         await press(pilot, "end")
         await pilot.click("#first-chart", offset=(30, 8))
-        await until(pilot, lambda: app.view.crosshair is not None)
+        await until(pilot, lambda: app.session.view.crosshair is not None)
         chart = app.screen.query_one("#second-chart", Chart)
         assert chart.reading_words().count("●") + chart.reading_words().count("○") >= 2
         await press(pilot, "z")
-        window = app.view.options.window
+        window = app.session.view.options.window
         assert window is not None
-        assert window[0] <= (app.view.crosshair or 0) <= window[1]
+        assert window[0] <= (app.session.view.crosshair or 0) <= window[1]
         await press(pilot, "escape")
-        assert app.view.options.window is None
-        assert app.view.crosshair is None
+        assert app.session.view.options.window is None
+        assert app.session.view.crosshair is None
 
 
 async def test_curves_are_those_of_the_runs_that_fit(make_app: Callable[..., ConsoleApp]):
@@ -302,7 +302,7 @@ async def test_crosshair_begins_at_the_last_point(make_app: Callable[..., Consol
         chart = app.screen.query_one("#first-chart", Chart)
         await until(pilot, lambda: not chart.is_empty)
         await press(pilot, "left_square_bracket")
-        assert app.view.crosshair == max(float(one.x[-1]) for one in chart._series if len(one.x))
+        assert app.session.view.crosshair == max(float(one.x[-1]) for one in chart._series if len(one.x))
         assert ": " in chart.reading_words(), "a curve is read there"
 
 
@@ -326,7 +326,7 @@ async def test_parting_words_say_what_goes_on(make_app: Callable[..., ConsoleApp
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
-        running = sum(run.status is RunStatus.RUNNING for run in app.feed.runs.values())
+        running = sum(run.status is RunStatus.RUNNING for run in app.session.feed.runs.values())
 
         assert running == 2
         assert app.parting_words().startswith("2 runs go on training, 1 in the queue")
@@ -364,10 +364,12 @@ async def test_a_run_that_another_hand_takes_away_leaves_the_charts(make_app: Ca
         home = app.screen_stack[0]
         assert isinstance(home, HomeScreen)
         drawn = [run.id for run in home.drawn_runs()]
-        store = Store(app.home.database)
+        store = Store(app.session.home.database)
         gone = next(run for run in drawn if run != table(app).cursor_run)
-        names = {run: app.feed.runs[run].name for run in drawn} | {gone: "gone"}
-        labels = Labels(name="gone", experiment=app.feed.runs[gone].experiment, position=1, created_at=samples.NOW)
+        names = {run: app.session.feed.runs[run].name for run in drawn} | {gone: "gone"}
+        labels = Labels(
+            name="gone", experiment=app.session.feed.runs[gone].experiment, position=1, created_at=samples.NOW
+        )
         for deleted_at in (samples.NOW, None):
             with store.transaction():
                 store.set_labels(gone, msgspec.structs.replace(labels, deleted_at=deleted_at))

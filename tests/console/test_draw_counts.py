@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-import console.app
 import console.charts.overlay
+import console.tui.session
 import console.tui.view_state
 from console.app import ConsoleApp
 from console.tui.view_state import load_view
@@ -91,27 +91,27 @@ async def test_a_filter_is_typed_with_a_draw_for_other_curves_and_one_write_afte
 
         await until(pilot, lambda: writes)
         assert threading.main_thread() not in writes
-        assert app.view.filter == "depth:8"
-        assert load_view(app.home, app.config).filter == "depth:8"
+        assert app.session.view.filter == "depth:8"
+        assert load_view(app.session.home, app.session.config).filter == "depth:8"
 
 
 async def test_letters_in_a_burst_are_written_once(
     make_app: Callable[..., ConsoleApp], writes: list[threading.Thread], monkeypatch: pytest.MonkeyPatch
 ):
     """Whatever the machine is busy with, the pause begins again with every letter."""
-    monkeypatch.setattr(console.app, "SECONDS_BEFORE_SAVING", 3600.0)
+    monkeypatch.setattr(console.tui.session, "SECONDS_BEFORE_SAVING", 3600.0)
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         await press(pilot, "slash", *"depth:8")
-        assert app._saving is not None
+        assert app.session._saving is not None
         assert writes == []
-        app._save_view_in_background()
+        app.session._save_view_in_background()
         await until(pilot, lambda: writes)
-        assert app._saving is None
+        assert app.session._saving is None
 
     assert len(writes) == 1
-    assert load_view(app.home, app.config).filter == "depth:8"
+    assert load_view(app.session.home, app.session.config).filter == "depth:8"
 
 
 @pytest.mark.parametrize("status", [0, 143])
@@ -119,14 +119,14 @@ async def test_a_change_that_waits_to_be_written_is_written_at_the_end(
     status: int, make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch
 ):
     """By the user's key and by a signal, however long the pause."""
-    monkeypatch.setattr(console.app, "SECONDS_BEFORE_SAVING", 3600.0)
+    monkeypatch.setattr(console.tui.session, "SECONDS_BEFORE_SAVING", 3600.0)
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         await press(pilot, "y")
         app.leave(status)
 
-    assert load_view(app.home, app.config).options.log_y
+    assert load_view(app.session.home, app.session.config).options.log_y
 
 
 async def test_new_numbers_draw_each_chart_once(make_app: Callable[..., ConsoleApp], draws: list[int]):
@@ -136,24 +136,24 @@ async def test_new_numbers_draw_each_chart_once(make_app: Callable[..., ConsoleA
         await settle(pilot)
         await press(pilot, "slash", *"status:running", "enter")
         await settle(pilot)
-        run = app.feed.runs[table(app).cursor_run or ""]
-        store = Store(app.home.database)
+        run = app.session.feed.runs[table(app).cursor_run or ""]
+        store = Store(app.session.home.database)
         draws.clear()
         with store.transaction():
             step = run.step + 50
             store.ingest(run.id, [samples.sample_step(step, step // samples.STEPS_PER_EPOCH + 1, at=0.0)], [], end=0)
-        app.look()
+        app.session.look()
         await settle(pilot)
         assert 1 <= len(draws) <= NUM_CHARTS
 
         draws.clear()
-        other = next(one for one in app.feed.runs.values() if one.experiment != run.experiment)
+        other = next(one for one in app.session.feed.runs.values() if one.experiment != run.experiment)
         with store.transaction():
             labels = Labels(name="renamed", experiment=other.experiment, position=other.position, created_at=0.0)
             store.set_labels(other.id, labels)
         store.close()
-        app.look()
-        await until(pilot, lambda: app.feed.runs[other.id].name == "renamed")
+        app.session.look()
+        await until(pilot, lambda: app.session.feed.runs[other.id].name == "renamed")
         await settle(pilot)
         assert draws == []
 

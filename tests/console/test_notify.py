@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+import console.notify
 from console.app import ConsoleApp
 from console.tui.config import Config, Ring
 from engine.index.writer import Store
@@ -15,7 +16,7 @@ from tests.console.driving import settle, told, until
 
 def end(app: ConsoleApp, number: int, outcome: RunOutcome) -> None:
     """What the engine writes when a run of the sample ends."""
-    store = Store(app.home.database)
+    store = Store(app.session.home.database)
     with store.transaction():
         store.set_status(f"{number:010x}", RunStatus.FINISHED, outcome=outcome, finished_at=0.0)
     store.close()
@@ -36,12 +37,12 @@ async def test_the_end_of_a_run_rings_once(
     """Neither those that had ended before, nor one that was stopped by hand."""
     rung: list[str] = []
     monkeypatch.setattr(ConsoleApp, "bell", lambda _self: rung.append("bell"))
-    monkeypatch.setattr(ConsoleApp, "write_to_terminal", lambda _self, sequence: rung.append(sequence))
+    monkeypatch.setattr(console.notify, "write_to_terminal", lambda _app, sequence: rung.append(sequence))
     app = make_app(config=Config(notify=way))
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         end(app, 9, RunOutcome.CANCELLED)
-        await until(pilot, lambda: app.feed.runs[f"{9:010x}"].is_finished)
+        await until(pilot, lambda: app.session.feed.runs[f"{9:010x}"].is_finished)
         assert not rung
 
         end(app, 7, RunOutcome.SUCCEEDED)

@@ -189,7 +189,7 @@ async def test_the_cursor_reads_by_keys_and_by_mouse(make_app: Callable[..., Con
         await pilot.click(LayerMap, offset=(1, 1))
         assert str(shown.border_subtitle) == before
         await press(pilot, "w")
-        (saved,) = app.home.saved_charts.glob("gradients-*.txt")
+        (saved,) = app.session.home.saved_charts.glob("gradients-*.txt")
         assert "Update over weight by layer and epoch" in saved.read_text()
 
 

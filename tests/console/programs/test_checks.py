@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-import console.app
+import console.tui.engine_link
 from console.programs.checks import Level, examine_logout
 from engine.control import launch
 from engine.control.protocol import Stop
@@ -156,7 +156,7 @@ async def test_the_console_tells_what_a_logout_would_end(make_app: Callable[...,
     """When it is opened, and in its parting words."""
     app = make_app()
     risk = LogoutRisk("ann does not linger", "`loginctl enable-linger`")
-    monkeypatch.setattr(console.app, "find_logout_risk", lambda _home: risk)
+    monkeypatch.setattr(console.tui.engine_link, "find_logout_risk", lambda _home: risk)
     async with app.run_test() as pilot:
         while not app._notifications:
             await pilot.pause(0.01)
@@ -172,10 +172,12 @@ async def test_what_was_asked_for_just_before_leaving_is_still_asked(
     """A run is stopped and the console left with the next key: it leaves when the engine has answered."""
     asked: list[Any] = []
     may_answer = threading.Event()
-    monkeypatch.setattr(console.app, "ask_for", lambda _home, request: (asked.append(request), may_answer.wait(30)))
+    monkeypatch.setattr(
+        console.tui.engine_link, "ask_for", lambda _home, request: (asked.append(request), may_answer.wait(30))
+    )
     app = make_app()
     async with app.run_test() as pilot:
-        app.request(Stop(runs=("0000000007",)), "stopped")
+        app.session.engine.request(Stop(runs=("0000000007",)), "stopped")
         await pilot.press("q")
         while not asked:
             await pilot.pause(0.01)

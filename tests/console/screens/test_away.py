@@ -63,7 +63,7 @@ async def test_it_is_told_on_opening_dismissed_and_brought_back(
         await press(pilot, "enter", "q")
 
     again = make_app()
-    assert again.view.looked_at == samples.NOW
+    assert again.session.view.looked_at == samples.NOW
     async with again.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         assert isinstance(again.screen, HomeScreen)

@@ -30,7 +30,7 @@ async def test_filter(words: str, names: set[str], make_app: Callable[..., Conso
         app.screen.query_one("#filter", Input).value = words
         await pilot.pause()
 
-        assert {app.feed.runs[run].name for run in table(app).run_ids} == names
+        assert {app.session.feed.runs[run].name for run in table(app).run_ids} == names
         await press(pilot, "escape")
         assert len(table(app).run_ids) == 13
 

@@ -105,7 +105,7 @@ async def test_clone_fills_the_form_as_the_run_was_asked_for(make_app: Callable[
     async with app.run_test(size=(120, 50)) as pilot:
         await settle(pilot)
         await press(pilot, "end")
-        run = app.feed.runs[table(app).cursor_run or ""]
+        run = app.session.feed.runs[table(app).cursor_run or ""]
         await press(pilot, "a")
         screen = app.screen
         assert isinstance(screen, NewExperimentScreen)
@@ -138,7 +138,7 @@ async def test_log_follows_and_finds(make_app: Callable[..., ConsoleApp]):
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
-        log = app.home.runs / (table(app).cursor_run or "") / "worker.log"
+        log = app.session.home.runs / (table(app).cursor_run or "") / "worker.log"
         log.parent.mkdir(mode=0o700)
         log.write_text("first line\n\x1b[31msecond\x1b[0m [bold]line[/bold]\u202e\nhalf a")
         await press(pilot, "enter", "4")

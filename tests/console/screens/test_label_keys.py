@@ -84,7 +84,7 @@ async def test_a_question_is_left_by_escape_and_a_wrong_tag_is_refused(
         await press(pilot, "space", "space", "i", "x", "escape")
         assert not app.screen.query_one(Question).display
         assert app.screen.focused is table(app)
-        assert len(app.view.marked) == 2
+        assert len(app.session.view.marked) == 2
 
         await press(pilot, "t")
         assert app.screen.query_one(Answer).placeholder == "separated by spaces or commas"

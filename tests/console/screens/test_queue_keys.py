@@ -51,11 +51,11 @@ async def test_a_held_run_says_so_and_is_released_by_the_same_key(
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
-        hold_run(app.home)
-        await until(pilot, lambda: app.feed.runs[QUEUED].held)
+        hold_run(app.session.home)
+        await until(pilot, lambda: app.session.feed.runs[QUEUED].held)
         await choose(pilot, "status:held")
         assert table(app).run_ids == [QUEUED]
-        assert state(app.feed.runs[QUEUED], time.monotonic()) == "held"
+        assert state(app.session.feed.runs[QUEUED], time.monotonic()) == "held"
         assert "held in the queue" in str(app.screen.query_one("#remark", Static).content)
 
         await press(pilot, "h")
@@ -99,7 +99,7 @@ async def test_the_whole_queue_is_held_drained_and_released(
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
-        await until(pilot, lambda: app.pulse.greeting is not None)
+        await until(pilot, lambda: app.session.engine.pulse.greeting is not None)
         await press(pilot, key)
         await until(pilot, lambda: told(app))
 

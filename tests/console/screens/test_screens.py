@@ -115,7 +115,7 @@ async def test_held_queue(
     """A queue that starts nothing, and a run in it that is held by itself."""
     hold_queue(pulses, QueueState.HELD)
     app = make_app()
-    hold_run(app.home)
+    hold_run(app.session.home)
 
     assert await text_compare(app, terminal_size=SMALL, run_before=keys("slash", *"status:held"))
 

@@ -51,7 +51,7 @@ async def test_a_filter_typed_at_once_filters_and_does_nothing_else(make_app: Ca
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         burst(app, "/", *"arch:plain", "enter")
-        await until(pilot, lambda: app.view.filter == "arch:plain")
+        await until(pilot, lambda: app.session.view.filter == "arch:plain")
         await settle(pilot)
 
         assert isinstance(app.screen, HomeScreen)
@@ -84,7 +84,7 @@ async def test_a_filter_that_cannot_be_read_stays_and_says_so(
         assert (field.display, field.value, app.screen.focused) == (True, text, field)
         assert reason in str(remark.content)
         plain = {"plain56-s0", "plain110-s0", "plain152-s0"}
-        assert {app.feed.runs[run].name for run in table(app).run_ids} == plain
+        assert {app.session.feed.runs[run].name for run in table(app).run_ids} == plain
 
         app.screen.set_focus(table(app))
         await press(pilot, "down", "slash")
@@ -94,11 +94,11 @@ async def test_a_filter_that_cannot_be_read_stays_and_says_so(
         field.value = "arch:plain depth>=110"
         await press(pilot, "enter")
         assert app.screen.focused is table(app)
-        assert {app.feed.runs[run].name for run in table(app).run_ids} == plain - {"plain56-s0"}
+        assert {app.session.feed.runs[run].name for run in table(app).run_ids} == plain - {"plain56-s0"}
         assert reason not in str(remark.content)
 
     again = make_app()
-    assert again.view.filter == "arch:plain depth>=110"
+    assert again.session.view.filter == "arch:plain depth>=110"
 
 
 async def test_a_slash_within_the_filter_is_a_letter(make_app: Callable[..., ConsoleApp]):

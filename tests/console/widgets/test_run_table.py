@@ -44,4 +44,4 @@ async def test_nothing_is_hidden_beneath_the_scroll_bar(size: tuple[int, int], m
 
         assert shown.show_vertical_scrollbar == (size == (80, 24))
         assert sum(width + 1 for _, width in columns) - 1 + PREFIX_CELLS == shown.scrollable_content_region.width
-        assert columns[0][1] >= max(len(app.feed.runs[run].name) for run in shown.run_ids)
+        assert columns[0][1] >= max(len(app.session.feed.runs[run].name) for run in shown.run_ids)

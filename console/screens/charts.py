@@ -1,0 +1,131 @@
+"""What every screen with charts has: their keys, and one drawing for all that changes at a time."""
+
+from __future__ import annotations
+
+import time
+
+from textual import on
+from textual.binding import Binding
+
+from console.charts.styles import Options
+from console.screens.base import ConsoleScreen
+from console.tui.feed import CurvesChanged
+from console.tui.session import Session
+from console.widgets.chart import Chart
+
+CHART_BINDINGS = [
+    Binding("y", "log_y", "log y", id="chart.log-y"),
+    Binding("x", "x_axis", "axis", id="chart.x-axis"),
+    Binding("e", "smooth", "smoothing", show=False, id="chart.smoothing"),
+    Binding("z", "zoom(0.5)", "zoom in", show=False, id="chart.zoom-in"),
+    Binding("Z", "zoom(2)", "zoom out", show=False, id="chart.zoom-out"),
+    Binding("left_square_bracket", "crosshair(-1)", "crosshair left", show=False, id="chart.crosshair-left"),
+    Binding("right_square_bracket", "crosshair(1)", "crosshair right", show=False, id="chart.crosshair-right"),
+    Binding("w", "save", "save", show=False, id="chart.save"),
+]
+"""Named by every screen with charts, at the place where its key bar shows them."""
+
+
+class ChartScreen(ConsoleScreen):
+    """A screen with charts that share their axis, scale, smoothing, zoom and crosshair.
+
+    Args:
+        session: Shared by all screens.
+        options: How the charts are drawn at first.
+        crosshair: Where on the x axis they are read; None nowhere.
+    """
+
+    def __init__(self, session: Session, options: Options, crosshair: float | None = None) -> None:
+        super().__init__(session)
+        self.options = options
+        self.crosshair = crosshair
+        self._is_stale = False
+        """Whether a drawing of the charts is due."""
+
+    def watched_runs(self) -> list[str]:
+        """Ids of the runs whose numbers this screen draws."""
+        raise NotImplementedError
+
+    def show_curves(self) -> None:
+        """Draw the charts."""
+        raise NotImplementedError
+
+    @on(CurvesChanged)
+    @on(Chart.SizeChanged)
+    def draw_soon(self) -> None:
+        """Draw the charts once, behind all messages that wait now and what they do to the layout."""
+        if not self._is_stale:
+            self._is_stale = True
+            self.call_after_refresh(self._draw)
+
+    def _draw(self) -> None:
+        self._is_stale = False
+        # A screen that another one has covered meanwhile draws when it comes back.
+        if self.is_current:
+            # Runs that came into view since: their numbers are part of this drawing, not of another one.
+            self.session.feed.watch(self.watched_runs())
+            self.show_curves()
+
+    def look_at_runs(self) -> None:
+        # Runs come and go by other hands too.
+        self.session.feed.watch(self.watched_runs())
+        super().look_at_runs()
+
+    def on_screen_resume(self) -> None:
+        super().on_screen_resume()
+        self.draw_soon()
+
+    def draw_with(self, options: Options, crosshair: float | None) -> None:
+        """Draw the charts so, with the crosshair there."""
+        self.options, self.crosshair = options, crosshair
+        self.draw_soon()
+
+    def chosen_chart(self) -> Chart:
+        """The chart with the focus, or the uppermost."""
+        return self.focused if isinstance(self.focused, Chart) else self.query(Chart).first()
+
+    @on(Chart.Pointed)
+    def point(self, message: Chart.Pointed) -> None:
+        self.draw_with(self.options, message.x)
+
+    def action_crosshair(self, columns: int) -> None:
+        """Move the crosshair of all charts."""
+        self.chosen_chart().action_move_crosshair(columns)
+
+    def action_log_y(self) -> None:
+        """A logarithmic vertical axis, or a linear one."""
+        self.draw_with(self.options.with_other_scale(), self.crosshair)
+
+    def action_x_axis(self) -> None:
+        """Epochs, steps or time to the right."""
+        self.draw_with(self.options.with_next_axis(), None)
+
+    def action_smooth(self) -> None:
+        """Smooth the curves more, or not at all; the raw ones stay behind them."""
+        self.draw_with(self.options.with_next_smoothing(), self.crosshair)
+
+    def action_zoom(self, factor: float) -> None:
+        """Show a part of the range around the crosshair, or before its right end."""
+        window = self.chosen_chart().zoomed(factor)
+        self.draw_with(self.options.with_window(window), self.crosshair)
+
+    def action_save(self) -> None:
+        """Write the chart with the focus, or the upper one, as SVG and as text, and say where."""
+        from console.charts.svg import chart_as_svg
+
+        chart, session = self.chosen_chart(), self.session
+        if chart.is_empty:
+            self.notify("nothing to save: the chart has no curves yet", severity="warning")
+            return
+        width, height = max(chart.size.width, 60), max(chart.size.height, 16)
+        stem = time.strftime("chart-%Y%m%d-%H%M%S")
+        as_text = session.save_text(f"{stem}.txt", "\n".join(chart.as_lines(width=width, height=height, colour=False)))
+        lines = chart.as_lines(width=width, height=height, colour=True)
+        as_svg = session.save_text(f"{stem}.svg", chart_as_svg(lines, width=width, theme=self.app.current_theme))
+        if as_text is not None and as_svg is not None:
+            self.notify(f"written: {as_svg} and {as_text.name}", markup=False, timeout=8)
+
+    def save_shown_text(self, name: str, text: str) -> None:
+        """Write what is shown instead of a chart, and say where."""
+        if (path := self.session.save_text(name, text)) is not None:
+            self.notify(f"written: {path}", markup=False)

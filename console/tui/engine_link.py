@@ -1,0 +1,129 @@
+"""The engine as the console sees it: how it is, what is wrong with it, and requests to it, all off the UI thread."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from textual.app import App
+from textual.message import Message
+
+from console.text.formatting import clean
+from console.tui.background import ask_for, ensure_engine, find_logout_risk, heal, in_background, replace_engine
+from console.tui.status import SECONDS_BETWEEN_PULSES, EngineState, Pulse, take_pulse
+from engine.base.errors import DepthscopeError, EngineUnreachable
+from engine.base.paths import Home
+from engine.control.protocol import ChangeRequest
+from engine.control.queue_state import QueueState
+
+if TYPE_CHECKING:
+    from engine.control.systemd import LogoutRisk
+
+SECONDS_BETWEEN_HEALINGS = 20.0
+
+
+class PulseChanged(Message):
+    """The engine and the devices were asked again, or something is wrong that was not before."""
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, PulseChanged)
+
+
+class EngineLink:
+    """One engine, and the last that was heard of it.
+
+    Args:
+        app: Runs the requests, and is notified of their answers; its top screen receives `PulseChanged`.
+        home: Whose engine.
+        read_index: Called once the engine has changed something.
+    """
+
+    def __init__(self, app: App[Any], home: Home, read_index: Callable[[], None]) -> None:
+        self._app = app
+        self._home = home
+        self._read_index = read_index
+        self._start_trouble: str | None = None
+        self._healed_at = -SECONDS_BETWEEN_HEALINGS
+        self.pulse = Pulse(EngineState.STARTING)
+        self.num_asked = 0
+        """Requests that are not answered yet."""
+        self.logout_risk: LogoutRisk | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong with the engine and what to do, in a line."""
+        return self.pulse.trouble or self._start_trouble
+
+    @property
+    def queue_state(self) -> QueueState:
+        """How the queue as a whole is, as the engine said last."""
+        greeting = self.pulse.greeting
+        return QueueState.OPEN if greeting is None else greeting.queue
+
+    async def take_pulse(self) -> None:
+        """Ask the engine and the devices how they are, and show it."""
+        self.pulse = await in_background(take_pulse, self._home)
+        if self.pulse.engine is EngineState.UP:
+            self._start_trouble = None
+        self._app.screen.post_message(PulseChanged())
+
+    async def watch(self) -> None:
+        """Take a pulse again and again."""
+        while True:
+            await self.take_pulse()
+            await asyncio.sleep(SECONDS_BETWEEN_PULSES)
+
+    async def start(self) -> None:
+        """Start an engine where none serves; one of another version makes room for ours, and workers go on."""
+        replaces = self.pulse.engine is EngineState.FOREIGN
+        try:
+            await in_background(replace_engine if replaces else ensure_engine, self._home)
+            self._start_trouble = None
+        except DepthscopeError as error:
+            self._start_trouble = str(error)
+        await self.take_pulse()
+
+    async def find_logout_risk(self) -> None:
+        """Say once that a logout would end what trains here; the console says it again when it is left."""
+        self.logout_risk = await in_background(find_logout_risk, self._home)
+        if (risk := self.logout_risk) is not None:
+            text = f"{risk.text}: {risk.remedy} keeps training going"
+            self._app.notify(text, title="your logout ends training", severity="warning", markup=False, timeout=12)
+
+    def request(self, request: ChangeRequest | Sequence[ChangeRequest], done: str) -> None:
+        """Ask for a change, or for several in turn, and say how it went."""
+        self.num_asked += 1
+        requests = tuple(request) if isinstance(request, Sequence) else (request,)
+        self._app.run_worker(self._request(requests, done))
+
+    async def _request(self, requests: Sequence[ChangeRequest], done: str) -> None:
+        try:
+            try:
+                for request in requests:
+                    await in_background(ask_for, self._home, request)
+            finally:
+                self.num_asked -= 1
+        except EngineUnreachable as error:
+            self._app.notify(str(error), title="not done yet", severity="error", markup=False, timeout=8)
+        except DepthscopeError as error:
+            self._app.notify(clean(str(error)), title="refused", severity="error", markup=False, timeout=8)
+        else:
+            self._app.notify(done, markup=False, timeout=3)
+            self._read_index()
+            # At once: what the next key does may depend on how the queue is now.
+            await self.take_pulse()
+
+    def heal_index(self) -> None:
+        """Have a damaged index built anew, at most now and then."""
+        now = time.monotonic()
+        if now - self._healed_at >= SECONDS_BETWEEN_HEALINGS:
+            self._healed_at = now
+            self._app.run_worker(self._heal_index())
+
+    async def _heal_index(self) -> None:
+        try:
+            await in_background(heal, self._home)
+        except DepthscopeError as error:
+            self._start_trouble = str(error)

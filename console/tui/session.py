@@ -1,0 +1,150 @@
+"""What all screens share: settings, the view, the runs, the engine, and the files that are written for the user."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from textual.app import App
+from textual.message import Message
+from textual.timer import Timer
+
+from console.text.formatting import supports_unicode
+from console.tui.background import in_background
+from console.tui.config import Config
+from console.tui.engine_link import EngineLink, PulseChanged
+from console.tui.feed import CurvesChanged, Feed, RunsChanged, trouble_words
+from console.tui.themes import curve_colours, heat_colours
+from console.tui.view_state import load_view, save_view
+from engine.base.errors import DepthscopeError
+from engine.base.paths import Home, open_private
+from engine.index.database import DatabaseUnusable
+from engine.runs.run import Run
+
+SECONDS_BEFORE_SAVING = 0.5
+"""The view is written once the user pauses for this long."""
+LEAST_COLUMNS, LEAST_LINES = 60, 16
+
+
+class RunsEnded(Message):
+    """Runs have ended while the console was open."""
+
+    def __init__(self, runs: tuple[Run, ...]) -> None:
+        super().__init__()
+        self.runs = runs
+
+
+class Session:
+    """One console over one home, from its first frame to its last.
+
+    Args:
+        app: Gives timers, workers, notifications and the theme.
+        home: Whose runs.
+        config: The user's settings.
+    """
+
+    def __init__(self, app: App[Any], home: Home, config: Config) -> None:
+        self.app = app
+        self.home = home
+        self.config = config
+        self.view = load_view(home, config)
+        self.away_since = self.view.looked_at
+        self.feed = Feed(home, first=[*self.view.marked, *filter(None, [self.view.cursor])])
+        self.engine = EngineLink(app, home, self.look)
+        self.has_unicode = supports_unicode(sys.__stderr__ or sys.stderr)
+        self.removed: list[tuple[Run, ...]] = []
+        """What the user has hidden, and how it was, for undo."""
+        self._index_trouble: str | None = None
+        self._saving: Timer | None = None
+        """Runs while the view has changes that are not written yet."""
+
+    # How it looks
+
+    @property
+    def has_colour(self) -> bool:
+        return not self.app.no_color
+
+    @property
+    def curve_colours(self) -> tuple[int, ...]:
+        return curve_colours(self.app.current_theme)
+
+    @property
+    def heat_colours(self) -> tuple[int, ...] | None:
+        """Of a map, from the smallest number to the largest; None where there is no colour."""
+        return heat_colours(self.app.current_theme) if self.has_colour else None
+
+    # What is read
+
+    def look(self) -> None:
+        """Read what was committed, and tell the screen on top."""
+        try:
+            news = self.feed.look()
+        except DepthscopeError as error:
+            self._set_index_trouble(trouble_words(error))
+            if isinstance(error, DatabaseUnusable):
+                self.engine.heal_index()
+            return
+        self._set_index_trouble(None)
+        if news.runs:
+            self.app.screen.post_message(RunsChanged())
+        if news.finished:
+            self.app.post_message(RunsEnded(news.finished))
+        if news.curves:
+            self.app.screen.post_message(CurvesChanged())
+
+    def _set_index_trouble(self, text: str | None) -> None:
+        if text != self._index_trouble:
+            self._index_trouble = text
+            self.app.screen.post_message(PulseChanged())
+
+    def troubles(self) -> list[str]:
+        """What is wrong just now, a line each."""
+        found, size = [self._index_trouble, self.engine.trouble], self.app.size
+        if size.width < LEAST_COLUMNS or size.height < LEAST_LINES:
+            found.append(f"terminal too small: {size.width}x{size.height}, at least {LEAST_COLUMNS}x{LEAST_LINES}")
+        return [trouble for trouble in found if trouble is not None]
+
+    # What is written
+
+    def save_view_soon(self) -> None:
+        """Write the view in the background, once no key has changed it for a while."""
+        if self._saving is not None:
+            self._saving.stop()
+        self._saving = self.app.set_timer(SECONDS_BEFORE_SAVING, self._save_view_in_background)
+
+    def _save_view_in_background(self) -> None:
+        self._saving = None
+        self.app.run_worker(in_background(save_view, self.home, self.view))
+
+    @property
+    def is_view_unsaved(self) -> bool:
+        """Whether a change of the view waits for the pause."""
+        return self._saving is not None
+
+    def save_view_now(self) -> None:
+        """Write the view before the console ends."""
+        if self._saving is not None:
+            self._saving.stop()
+            self._saving = None
+        save_view(self.home, self.view)
+
+    def save_text(self, name: str, text: str) -> Path | None:
+        """Write a file for the user; None, said why, where that is not possible."""
+        path = self.home.saved_charts / name
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            with os.fdopen(open_private(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w", encoding="utf-8") as file:
+                file.write(text + "\n")
+        except OSError as error:
+            self.app.notify(f"{path} cannot be written: {error.strerror}", severity="error", markup=False)
+            return None
+        return path
+
+    def copy(self, text: str, what: str) -> None:
+        """Copy to the terminal's clipboard (OSC 52), and to a file, since many terminals keep the first from us."""
+        self.app.copy_to_clipboard(text)
+        path = self.save_text("copied.txt", text)
+        where = f"; also in {path}" if path is not None else ""
+        self.app.notify(f"{what} copied, if your terminal allows it{where}", markup=False)
