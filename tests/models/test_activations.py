@@ -28,6 +28,9 @@ CATALOGUE = [
     for depth, kinds in FOUR_STAGE_BLOCKS.items()
     for block in kinds
 ] + [model_spec(architecture, depth, width=2) for architecture in sorted(THREE_STAGE) for depth in PAPER_DEPTHS]
+DEEP_BLOCKS = 28
+"""From as many blocks on, a network of the catalogue is traced with the slow tests: all of its kinds of block, and of
+changes between them, are in shallower ones."""
 VARIANTS = [
     model_spec(
         architecture,
@@ -48,7 +51,13 @@ VARIANTS = [
 
 @pytest.mark.parametrize("checkpointed", [False, True], ids=["kept", "checkpointed"])
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
-@pytest.mark.parametrize("spec", CATALOGUE + VARIANTS, ids=label)
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param(spec, id=label(spec), marks=[pytest.mark.slow] if sum(spec.blocks) >= DEEP_BLOCKS else [])
+        for spec in CATALOGUE + VARIANTS
+    ],
+)
 def test_the_closed_form_is_what_autograd_saves(spec: ModelSpec, precision: Precision, checkpointed: bool):
     """Every storage once, without the parameters; the layout of bf16, channels innermost, takes the same bytes."""
     counted = saved_by_autograd(spec, BATCH, precision, checkpointed=checkpointed)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from console.commands.quickstart import quickstart
+from console.programs.checks import examine_engine
 from engine.base.errors import UsageError
 from engine.base.paths import Home
 from engine.control.protocol import NewRun
@@ -182,8 +183,7 @@ def test_engine_status_says_what_it_has_to_do(home: Any):
     assert home.json("engine", "status")["serves"] is False
     stopped = "; it was stopped: `depthscope engine start` continues the runs; "
     assert stopped in home.cli("engine", "status")
-    (finding,) = [one for one in home.json("doctor")["findings"] if one["subject"] == "engine"]
-    assert stopped in finding["text"]
+    assert stopped in examine_engine(home.home).text
     assert "serving" in home.cli("engine", "logs")
     assert not home.home.engine_socket.exists()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from matplotlib.figure import Figure
 
 from console.report import facts
 from engine.index.writer import Store
@@ -56,6 +57,16 @@ def take_recorded(home: Any, name: str) -> None:
             (target / file.name).write_bytes(file.read_bytes())
 
 
+@pytest.fixture
+def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures with nothing in them, for tests of what is written beside them: drawing takes a second for a report."""
+
+    def save(_figure: Figure, file: Any, **_options: Any) -> None:
+        file.write(b"blank")
+
+    monkeypatch.setattr(Figure, "savefig", save)
+
+
 def files(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
@@ -84,7 +95,7 @@ class References(HTMLParser):
         self.text += data
 
 
-def test_the_markdown_of_a_recorded_experiment(bare_home: Any, tmp_path: Path):
+def test_the_markdown_of_a_recorded_experiment(bare_home: Any, blank_figures: None, tmp_path: Path):
     """Word for word: four real runs on synthetic images, whose journals say what they were trained on and with."""
     take_recorded(bare_home, "quickstart")
     bare_home.cli("engine", "start")
@@ -97,7 +108,7 @@ def test_the_markdown_of_a_recorded_experiment(bare_home: Any, tmp_path: Path):
     assert written == expected.read_text()
 
 
-def test_degradation_is_among_the_diagnoses(bare_home: Any, tmp_path: Path):
+def test_degradation_is_among_the_diagnoses(bare_home: Any, blank_figures: None, tmp_path: Path):
     """What the verdict claims is not denied below it, and where gradients were recorded their numbers follow."""
     take_recorded(bare_home, "depths")
     bare_home.cli("engine", "start")
@@ -119,7 +130,7 @@ def test_degradation_is_among_the_diagnoses(bare_home: Any, tmp_path: Path):
     )
 
 
-def test_every_run_is_told_whatever_became_of_it(bare_home: Any, tmp_path: Path):
+def test_every_run_is_told_whatever_became_of_it(bare_home: Any, blank_figures: None, tmp_path: Path):
     """One that is no result is marked, drawn, and in no mean; published numbers come with what differs."""
     fill(bare_home)
     bare_home.cli("report", "-o", str(tmp_path / "report"))
@@ -160,7 +171,7 @@ def test_the_page_needs_nothing_from_outside_and_takes_names_for_text(bare_home:
         assert base64.b64decode(reference.partition(",")[2]).startswith(b"<?xml")
 
 
-def test_stars_tags_and_notes_are_beside_their_runs(bare_home: Any, tmp_path: Path):
+def test_stars_tags_and_notes_are_beside_their_runs(bare_home: Any, blank_figures: None, tmp_path: Path):
     """Columns of their own where any run has them, in both files, as text; else none."""
     fill(bare_home)
     bare_home.cli("report", "-o", str(tmp_path / "bare"))
@@ -226,7 +237,7 @@ def test_gradients_are_drawn_where_they_were_recorded(bare_home: Any, tmp_path: 
     assert "he-plain20-s0: vanishing gradient: stem gradient 5e-5 of the head's" in text
 
 
-def test_a_second_report_replaces_the_first(bare_home: Any, tmp_path: Path):
+def test_a_second_report_replaces_the_first(bare_home: Any, blank_figures: None, tmp_path: Path):
     """The same directory, again and again, while runs finish."""
     fill(bare_home)
     target = tmp_path / "deep" / "report"
@@ -263,7 +274,7 @@ def test_a_directory_of_somebody_else_is_left_as_it_is(bare_home: Any, tmp_path:
     assert (target.is_dir(), files(tmp_path / "place")) == before
 
 
-def test_a_report_that_was_edited_is_not_written_over(bare_home: Any, tmp_path: Path):
+def test_a_report_that_was_edited_is_not_written_over(bare_home: Any, blank_figures: None, tmp_path: Path):
     """What somebody added to it, or changed in it, is theirs; so is the report of another experiment."""
     fill(bare_home)
     target = tmp_path / "report"
@@ -323,7 +334,7 @@ def test_networks_trained_in_several_ways_are_told_apart(bare_home: Any):
     assert {gathered.label(group) for group in gathered.groups} == {"he-plain20 (epochs 3)", "he-plain20 (epochs 4)"}
 
 
-def test_the_report_trains_again_to_the_same_numbers(home: Any, tmp_path: Path):
+def test_the_report_trains_again_to_the_same_numbers(home: Any, blank_figures: None, tmp_path: Path):
     """Its specification is all that a second training needs; other images than the first's are told."""
     words = ("--data", "tiny", "--width", "4", "--batch-size", "20", "--epochs", "1")
     home.cli("train", "-a", "he-plain", "-d", "8", "--seed", "3", *words, "-e", "first")

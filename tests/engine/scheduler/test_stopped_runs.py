@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tests.conftest import TestHome
 
-HOPELESS = ("--lr", "1e-12", "--epochs", "13", "--stop-when", "not-learning")
+HOPELESS = (
+    "--lr", "1e-12", "--epochs", "13", "--train-images", "40", "--test-images", "20", "--stop-when", "not-learning",
+)  # fmt: skip
 """So small a rate that nothing is learnt."""
 
 
