@@ -77,6 +77,8 @@ class Engine:
         self._announcer = announcer
         self._started_at = time.monotonic()
         self._woken = asyncio.Event()
+        self._ticked = asyncio.Event()
+        """Set for an instant after every tick."""
         self._ended = asyncio.Event()
         self._submitting = asyncio.Lock()
         self._clients: dict[asyncio.StreamWriter, None] = {}
@@ -128,6 +130,8 @@ class Engine:
                 self._announcer.look()
             except DatabaseUnusable as error:
                 self._rebuild(error)
+            self._ticked.set()
+            self._ticked.clear()
             patience = SECONDS_BETWEEN_TICKS if self._supervisor.needs_ticks() else None
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), patience)
@@ -249,7 +253,7 @@ class Engine:
         if not request.keep_training:
             self._woken.set()
             while self._supervisor.num_running:
-                await asyncio.sleep(SECONDS_BETWEEN_TICKS / 5)
+                await self._ticked.wait()
         asyncio.get_running_loop().call_later(0.05, self._ended.set)
 
 

@@ -44,17 +44,25 @@ def hold(descriptor: int, *, patience_seconds: float, for_child: bool = False) -
     Returns:
         Whether we hold the lock. If so, the file contains our pid, for display.
     """
+    if not lock(descriptor, patience_seconds=patience_seconds):
+        return False
+    if not for_child:
+        write_pid(descriptor, os.getpid())
+    return True
+
+
+def lock(descriptor: int, *, patience_seconds: float, shared: bool = False) -> bool:
+    """Lock an open file, trying again while others hold it, as flock knows no timeout; return whether we hold it."""
+    operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     deadline = time.monotonic() + patience_seconds
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 return False
             select.select([], [], [], SECONDS_BETWEEN_TRIES)
         else:
-            if not for_child:
-                write_pid(descriptor, os.getpid())
             return True
 
 

@@ -11,9 +11,7 @@ engine replaces, under one lock.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from typing import Any
 import apsw
 
 from engine.base.errors import DepthscopeError, UsageError
+from engine.base.locks import lock
 from engine.base.paths import open_private, sync_directory
 from engine.runs.run import DISK_FULL
 
@@ -35,7 +34,6 @@ WAL_KEPT_BYTES = 4 << 20
 """What is left of the WAL's file once all of it is in the database."""
 REPLACE_PATIENCE_SECONDS = 1.0
 REPLACE_AGAIN_SECONDS = 10.0
-SECONDS_BETWEEN_TRIES = 0.01
 BESIDE = ("-wal", "-shm")
 
 REMEDY = "`depthscope engine rebuild` builds it anew from the run directories and keeps the old file"
@@ -237,15 +235,8 @@ def replacing(path: Path, *, alone: bool, patience_seconds: float) -> Iterator[N
         yield
         return
     try:
-        deadline = time.monotonic() + patience_seconds
-        while True:
-            try:
-                fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise IndexLocked(f"{path} is being replaced or opened by a program that does not move") from None
-                select.select([], [], [], SECONDS_BETWEEN_TRIES)
+        if not lock(descriptor, patience_seconds=patience_seconds, shared=not alone):
+            raise IndexLocked(f"{path} is being replaced or opened by a program that does not move")
         yield
     finally:
         os.close(descriptor)
