@@ -9,7 +9,7 @@ import typer
 from console.commands.run_options import RunArguments
 
 if TYPE_CHECKING:
-    from engine.control.protocol import RunRequest
+    from engine.control.protocol import AnyRunRequest
 
 
 def stop(runs: RunArguments) -> None:
@@ -54,7 +54,7 @@ def restore(runs: RunArguments) -> None:
     change(Restore, runs, "restored")
 
 
-def change(request: type[RunRequest], words: list[str], done: str) -> None:
+def change(request: type[AnyRunRequest], words: list[str], done: str) -> None:
     """Resolve the words here, where a wrong one costs nothing, and ask the engine for the change."""
     from console.text.formatting import clean
     from engine import client

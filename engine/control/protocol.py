@@ -47,52 +47,42 @@ class Submit(Request, frozen=True, tag="submit"):
     """None for the next of exp1, exp2, …; an existing experiment gets the runs added."""
 
 
-class Stop(Request, frozen=True, tag="stop"):
+class RunRequest(Request, frozen=True):
+    """Base of requests whose only argument is a list of runs."""
+
+    runs: tuple[str, ...]
+
+
+class Stop(RunRequest, frozen=True, tag="stop"):
     """Cancel runs: they stop at the next step with a checkpoint."""
 
-    runs: tuple[str, ...]
 
-
-class Pause(Request, frozen=True, tag="pause"):
+class Pause(RunRequest, frozen=True, tag="pause"):
     """Pause runs: they stop at the next step with a checkpoint, until resumed."""
 
-    runs: tuple[str, ...]
 
-
-class Resume(Request, frozen=True, tag="resume"):
+class Resume(RunRequest, frozen=True, tag="resume"):
     """Queue paused or cancelled runs again, to continue from their checkpoints."""
 
-    runs: tuple[str, ...]
 
-
-class Retry(Request, frozen=True, tag="retry"):
+class Retry(RunRequest, frozen=True, tag="retry"):
     """Queue failed, diverged, lost or cancelled runs again, to continue from their checkpoints."""
 
-    runs: tuple[str, ...]
 
-
-class Remove(Request, frozen=True, tag="remove"):
+class Remove(RunRequest, frozen=True, tag="remove"):
     """Hide finished or waiting runs; their files stay on disk."""
 
-    runs: tuple[str, ...]
 
-
-class Restore(Request, frozen=True, tag="restore"):
+class Restore(RunRequest, frozen=True, tag="restore"):
     """Show removed runs again."""
 
-    runs: tuple[str, ...]
 
-
-class Hold(Request, frozen=True, tag="hold"):
+class Hold(RunRequest, frozen=True, tag="hold"):
     """Hold queued runs: they keep their places but do not start until released."""
 
-    runs: tuple[str, ...]
 
-
-class Release(Request, frozen=True, tag="release"):
+class Release(RunRequest, frozen=True, tag="release"):
     """Release held runs."""
-
-    runs: tuple[str, ...]
 
 
 class Move(Request, frozen=True, tag="move"):
@@ -157,9 +147,8 @@ class Shutdown(Request, frozen=True, tag="shutdown", omit_defaults=True):
     """Open a draining queue, so that the next engine starts the waiting runs."""
 
 
-RunRequest = Stop | Pause | Resume | Retry | Remove | Restore | Hold | Release
-"""Requests whose only argument is a list of runs."""
-ChangeRequest = Submit | RunRequest | Move | SetQueue | Relabel | RenameExperiment | Import | Rebuild
+AnyRunRequest = Stop | Pause | Resume | Retry | Remove | Restore | Hold | Release
+ChangeRequest = Submit | AnyRunRequest | Move | SetQueue | Relabel | RenameExperiment | Import | Rebuild
 """Requests answered by Done."""
 AnyRequest = Hello | ChangeRequest | Shutdown
 

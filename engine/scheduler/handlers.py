@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -28,6 +28,7 @@ from engine.control.protocol import (
     Restore,
     Resume,
     Retry,
+    RunRequest,
     SetQueue,
     Shutdown,
     Stop,
@@ -66,22 +67,8 @@ def handle(request: AnyRequest, supervisor: Supervisor, *, started_at: float) ->
             return Done(id=request.id)
         case Submit():
             return submit(request, supervisor)
-        case Stop():
-            return change(request.id, request.runs, supervisor, stop)
-        case Pause():
-            return change(request.id, request.runs, supervisor, pause)
-        case Resume():
-            return change(request.id, request.runs, supervisor, resume)
-        case Retry():
-            return change(request.id, request.runs, supervisor, retry)
-        case Remove():
-            return change(request.id, request.runs, supervisor, remove)
-        case Restore():
-            return change(request.id, request.runs, supervisor, restore)
-        case Hold():
-            return change(request.id, request.runs, supervisor, hold)
-        case Release():
-            return change(request.id, request.runs, supervisor, release)
+        case RunRequest():
+            return change(request, supervisor, CHANGES[type(request)])
         case Move():
             return move(request, supervisor)
         case Relabel():
@@ -132,14 +119,14 @@ class Change:
     held: bool | None = None
 
 
-def change(request: str, words: Sequence[str], supervisor: Supervisor, decide: Callable[[Run], Change]) -> Done:
+def change(request: RunRequest, supervisor: Supervisor, decide: Callable[[Run], Change]) -> Done:
     """Change some runs, or none of them where one of them may not be changed so."""
-    runs = list({run.id: run for run in map(supervisor.reader.find, words)}.values())
+    runs = list({run.id: run for run in map(supervisor.reader.find, request.runs)}.values())
     for run in runs:
         if run.deleted_at is not None and decide not in (restore, remove):
             raise UsageError(f"{run.id} ({run.name}) is removed: `depthscope restore {run.id}` first")
     decided = [(run, decide(run)) for run in runs]
-    reply = Done(id=request, runs=tuple(run.id for run in runs))
+    reply = Done(id=request.id, runs=tuple(run.id for run in runs))
     with supervisor.labelling.transaction():
         for run, wanted in decided:
             if wanted.forgives_crashes:
@@ -150,7 +137,7 @@ def change(request: str, words: Sequence[str], supervisor: Supervisor, decide: C
                 supervisor.labelling.change(run.id, deleted_at=time.time() if wanted.hidden else None)
             if wanted.held is not None:
                 supervisor.labelling.change(run.id, held=wanted.held)
-        supervisor.store.remember_answer(request, encode(reply))
+        supervisor.store.remember_answer(request.id, encode(reply))
     return reply
 
 
@@ -208,6 +195,19 @@ def hold(run: Run) -> Change:
 def release(run: Run) -> Change:
     """Let a held run be started; one that is not held stays so, wherever it stands."""
     return Change(held=False) if run.held else Change()
+
+
+CHANGES: dict[type[RunRequest], Callable[[Run], Change]] = {
+    Stop: stop,
+    Pause: pause,
+    Resume: resume,
+    Retry: retry,
+    Remove: remove,
+    Restore: restore,
+    Hold: hold,
+    Release: release,
+}
+"""What each of these requests does to a run."""
 
 
 def check_queued(run: Run, what: str) -> None:
