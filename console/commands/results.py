@@ -10,6 +10,8 @@ from console.commands.run_options import JsonOption
 
 if TYPE_CHECKING:
     from console.charts.layer_grid import Quantity
+    from engine.runs.journal import Epoch, Gradients
+    from engine.runs.run import Run
 
 
 def plot(
@@ -76,15 +78,9 @@ def compare(
 ) -> None:
     """Compare final errors over seeds, residual against plain."""
     from console.comparison import description, tables
-    from console.comparison.verdict import read_epochs, read_gradients
-    from console.text.listing import find_experiment
     from console.text.output import print_json
-    from engine import client
-    from engine.base.paths import find_home
 
-    with client.read_fresh(find_home()) as reader:
-        name, runs = find_experiment(reader, experiment)
-        epochs, gradients = read_epochs(reader, runs), read_gradients(reader, runs)
+    name, runs, epochs, gradients = read_experiment(experiment)
     if as_json:
         print_json(description.comparison_document(name, runs, epochs, gradients))
     else:
@@ -97,17 +93,23 @@ def describe(
 ) -> None:
     """Describe an experiment in words: networks, diagnoses, verdict."""
     from console.comparison import description
+    from console.text.output import print_json
+
+    found = read_experiment(experiment)
+    words = description.description(*found)
+    if as_json:
+        print_json({**description.comparison_document(*found), "words": words})
+    else:
+        typer.echo("\n".join(words))
+
+
+def read_experiment(word: str | None) -> tuple[str, list[Run], dict[str, list[Epoch]], dict[str, list[Gradients]]]:
+    """The name of an experiment, its runs, and their epochs and gradients by id."""
     from console.comparison.verdict import read_epochs, read_gradients
     from console.text.listing import find_experiment
-    from console.text.output import print_json
     from engine import client
     from engine.base.paths import find_home
 
     with client.read_fresh(find_home()) as reader:
-        name, runs = find_experiment(reader, experiment)
-        epochs, gradients = read_epochs(reader, runs), read_gradients(reader, runs)
-    words = description.description(name, runs, epochs, gradients)
-    if as_json:
-        print_json({**description.comparison_document(name, runs, epochs, gradients), "words": words})
-    else:
-        typer.echo("\n".join(words))
+        name, runs = find_experiment(reader, word)
+        return name, runs, read_epochs(reader, runs), read_gradients(reader, runs)

@@ -90,22 +90,17 @@ def logs(
         listing.print_log(home, reader, found, follow=follow)
 
 
-def follow(
-    words: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Default: the newest experiment.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
+RunsOrExperiments = Annotated[
+    list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Default: the newest experiment.")
+]
+
+
+def follow(words: RunsOrExperiments = None, as_json: JsonOption = False) -> None:
     """Watch runs until they finish; Ctrl-C leaves, training continues."""
     watch(words, quiet=False, as_json=as_json)
 
 
-def wait(
-    words: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Default: the newest experiment.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
+def wait(words: RunsOrExperiments = None, as_json: JsonOption = False) -> None:
     """Wait silently until runs finish; status 4 unless all succeed."""
     watch(words, quiet=True, as_json=as_json)
 

@@ -273,11 +273,21 @@ def verify(home: Home, name: str) -> DatasetInfo:
     Raises:
         DatasetError: the dataset is unknown, not converted or damaged; the text names a damaged file.
     """
+    info = converted_info(home, name)
+    check_content(home, info)
+    return info
+
+
+def converted_info(home: Home, name: str) -> DatasetInfo:
+    """Describe a converted dataset.
+
+    Raises:
+        DatasetError: the dataset is unknown, not converted or damaged.
+    """
     info = read_info(home, name)
     if info is None:
         describe(home, name)
         raise DatasetError(f"{name} is not here yet: fetch it with `depthscope data fetch {name}`")
-    check_content(home, info)
     return info
 
 
@@ -292,10 +302,7 @@ def load(home: Home, name: str, *, verify: bool = True) -> Dataset:
     Raises:
         DatasetError: the dataset is unknown, not converted or damaged; the text names a damaged file.
     """
-    info = read_info(home, name)
-    if info is None:
-        describe(home, name)
-        raise DatasetError(f"{name} is not here yet: fetch it with `depthscope data fetch {name}`")
+    info = converted_info(home, name)
     if verify:
         check_content(home, info)
     return Dataset(
