@@ -13,7 +13,6 @@ from engine.index.provenance import Provenance, read_provenance
 from engine.index.queries import Reader
 from engine.runs.journal import Epoch, Gradients
 from engine.runs.run import Run, RunStatus
-from models import catalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +120,3 @@ def states(runs: Sequence[Run]) -> str:
     """Count runs by state: 2 running, 1 failed."""
     words = [str(run.outcome or run.status) for run in runs]
     return ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
-
-
-def plain_label(run: Run) -> str:
-    """Network and seed of a run."""
-    return f"{catalog.label(run.spec.model)} seed {run.spec.seed}"

@@ -143,7 +143,7 @@ def draw_panels(panels: Sequence[Panel], *, title: str, note: str, columns: int 
     return _finish(figure)
 
 
-def draw_heat_maps(maps: Sequence[HeatMap], *, title: str, note: str, scale: str, columns: int = 2) -> Drawn:
+def draw_heat_maps(maps: Sequence[HeatMap], *, title: str, note: str, scale: str) -> Drawn:
     """Draw heat maps side by side on a common scale of lightness, dark for the smallest.
 
     Args:
@@ -151,12 +151,11 @@ def draw_heat_maps(maps: Sequence[HeatMap], *, title: str, note: str, scale: str
         title: Above all.
         note: Below the title.
         scale: What the lightness stands for, with its unit.
-        columns: Maps a row.
     """
     from matplotlib.colors import LogNorm
     from matplotlib.ticker import FixedLocator
 
-    columns = min(columns, len(maps))
+    columns = min(2, len(maps))
     rows = math.ceil(len(maps) / columns)
     figure = _new_figure((4.6 * columns + 0.6, 2.5 * rows + 0.7), title, note)
     grid = figure.subplots(rows, columns, squeeze=False)

@@ -111,7 +111,7 @@ def percent(value: float | None, digits: int = 2) -> str:
     return UNKNOWN if value is None or not math.isfinite(value) else f"{value:.{digits}f} %"
 
 
-def mean_std(values: Sequence[float], digits: int = 2, *, unicode: bool = True) -> str:
+def mean_std(values: Sequence[float]) -> str:
     """Mean and sample standard deviation with the number of values: 8.08 ± 0.12 (n=3), 8.08 (n=1)."""
     number = len(values)
     if not number:
@@ -120,9 +120,9 @@ def mean_std(values: Sequence[float], digits: int = 2, *, unicode: bool = True) 
         return f"not finite (n={number})"
     mean = math.fsum(value / number for value in values)
     if number == 1:
-        return f"{mean:.{digits}f} (n=1)"
+        return f"{mean:.2f} (n=1)"
     std = math.hypot(*(value - mean for value in values)) / math.sqrt(number - 1)
-    return f"{mean:.{digits}f} {'±' if unicode else '+-'} {std:.{digits}f} (n={number})"
+    return f"{mean:.2f} ± {std:.2f} (n={number})"
 
 
 def table(
@@ -131,7 +131,6 @@ def table(
     *,
     align: str,
     max_width: int | None = None,
-    rule: bool = False,
     unicode: bool = True,
 ) -> str:
     """Align text in columns, two spaces apart and measured in cells; every text is cleaned.
@@ -141,8 +140,7 @@ def table(
         rows: One text for each column.
         align: "<" or ">" for each column.
         max_width: Maximum cells of a line; the widest columns are cut to fit. None: no limit.
-        rule: Draw a line under the header.
-        unicode: Whether to use Unicode for the rule and the ellipsis.
+        unicode: Whether to use Unicode for the ellipsis.
 
     Raises:
         ValueError: a row or align differs from the header in its number of columns.
@@ -154,8 +152,6 @@ def table(
     widths = [max(map(cells, column)) for column in zip(*lines, strict=True)]
     if max_width is not None:
         widths = narrowed(widths, max_width - 2 * (len(widths) - 1))
-    if rule:
-        lines.insert(1, [("─" if unicode else "-") * width for width in widths])
     texts = []
     for line in lines:
         parts = [
@@ -189,21 +185,6 @@ def progress_bar(fraction: float | None, width: int, unicode: bool = True) -> st
     done = int(share * max(width, 0) + 5e-7)
     full, empty = ("▇", "▁") if unicode else ("#", ".")
     return full * done + empty * (max(width, 0) - done)
-
-
-def sparkline(values: Sequence[float], *, unicode: bool = True) -> str:
-    """One bar for each value, higher for larger values; a space if not finite."""
-    bars = BARS if unicode else BARS_IN_ASCII
-    finite = [value for value in values if math.isfinite(value)]
-    if not finite:
-        return " " * len(values)
-    low, high = min(finite), max(finite)
-    # Quarters, because the distance between two floats may overflow; a constant series sits in the middle.
-    span = high / 4 - low / 4
-    shares = ((value / 4 - low / 4) / span if span else 0.5 for value in values if math.isfinite(value))
-    return "".join(
-        bars[min(int(next(shares) * len(bars)), len(bars) - 1)] if math.isfinite(value) else " " for value in values
-    )
 
 
 def supports_unicode(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:

@@ -14,15 +14,13 @@ MAX_LOG_BYTES = 4 << 20
 KEPT_LOG_BYTES = 1 << 20
 
 
-def cap_log(path: Path, *, max_bytes: int = MAX_LOG_BYTES, kept_bytes: int = KEPT_LOG_BYTES) -> bool:
-    """Drop the beginning of a log that has grown too long.
+def cap_log(path: Path) -> bool:
+    """Drop the beginning of a log longer than MAX_LOG_BYTES; keep KEPT_LOG_BYTES at most, in whole lines if possible.
 
     Truncates in place, because the writer keeps the file open. Lines written at that very moment may be lost.
 
     Args:
         path: Log file; it need not exist.
-        max_bytes: Size above which the log is cut.
-        kept_bytes: Upper limit on what is kept from the end, in whole lines if there are any.
 
     Returns:
         Whether anything was dropped.
@@ -36,9 +34,9 @@ def cap_log(path: Path, *, max_bytes: int = MAX_LOG_BYTES, kept_bytes: int = KEP
         return False
     try:
         size = os.fstat(descriptor).st_size
-        if size <= max_bytes:
+        if size <= MAX_LOG_BYTES:
             return False
-        end = os.pread(descriptor, kept_bytes, size - kept_bytes)
+        end = os.pread(descriptor, KEPT_LOG_BYTES, size - KEPT_LOG_BYTES)
         end = end[end.find(b"\n") + 1 :]
         os.ftruncate(descriptor, 0)
         os.write(descriptor, b"[%d bytes before this were dropped]\n" % (size - len(end)) + end)

@@ -182,9 +182,9 @@ def logout_risk(pid: int | None = None, *, root: Path = Path("/"), user: str | N
     return None
 
 
-def risk_of_home(home: Home, *, root: Path = Path("/")) -> LogoutRisk | None:
+def risk_of_home(home: Home) -> LogoutRisk | None:
     """Find what would end the home's engine, or one started from this process, at logout."""
-    return logout_risk(read_pid(home.engine_lock) if is_held(home.engine_lock) else None, root=root)
+    return logout_risk(read_pid(home.engine_lock) if is_held(home.engine_lock) else None)
 
 
 def user_name() -> str:

@@ -24,7 +24,6 @@ from console.text.formatting import (
     mean_std,
     percent,
     progress_bar,
-    sparkline,
     supports_colour,
     supports_unicode,
     table,
@@ -125,7 +124,6 @@ def test_byte_size_is_binary(size: float, expected: str):
 def test_mean_says_over_how_many():
     """One seed has no spread, and must not look as if it had."""
     assert mean_std([8.2, 7.96, 8.08]) == "8.08 ± 0.12 (n=3)"
-    assert mean_std([8.2, 7.96, 8.08], unicode=False) == "8.08 +- 0.12 (n=3)"
     assert mean_std([8.08]) == "8.08 (n=1)"
     assert mean_std([]) == "-"
     assert mean_std([1.0, math.nan]) == "not finite (n=2)"
@@ -156,9 +154,9 @@ def test_percent_and_ago_read_naturally():
 
 def test_table_aligns_by_cells():
     """A wide character takes two cells; counting characters would shift what follows it."""
-    text = table(["name", "error"], [["漢字", "8.1"], ["plain", "10.25"]], align="<>", rule=True)
+    text = table(["name", "error"], [["漢字", "8.1"], ["plain", "10.25"]], align="<>")
 
-    assert text.split("\n") == ["name   error", "─────  ─────", "漢字     8.1", "plain  10.25"]
+    assert text.split("\n") == ["name   error", "漢字     8.1", "plain  10.25"]
 
 
 cells = st.text(max_size=30)
@@ -167,14 +165,13 @@ cells = st.text(max_size=30)
 @given(
     rows=st.lists(st.tuples(cells, cells, cells), max_size=6),
     width=st.none() | st.integers(0, 60),
-    rule=st.booleans(),
 )
-def test_table_is_never_wider_than_asked(rows: list[tuple[str, str, str]], width: int | None, rule: bool):
+def test_table_is_never_wider_than_asked(rows: list[tuple[str, str, str]], width: int | None):
     """A row that wraps is no row."""
-    text = table(["name", "status", "test error"], rows, align="<<>", max_width=width, rule=rule)
+    text = table(["name", "status", "test error"], rows, align="<<>", max_width=width)
 
     lines = text.split("\n")
-    assert len(lines) == 1 + rule + len(rows)
+    assert len(lines) == 1 + len(rows)
     assert width is None or all(cell_len(line) <= width for line in lines)
 
 
@@ -199,21 +196,6 @@ def test_progress_bar_is_full_only_at_the_end():
     assert progress_bar(0.29, 100).count("▇") == 29
     assert progress_bar(math.nan, 4) == progress_bar(None, 4) == progress_bar(-1, 4) == "▁▁▁▁"
     assert progress_bar(0.5, -1) == ""
-
-
-@given(st.lists(floats, max_size=40), st.booleans())
-def test_sparkline_has_a_cell_for_each_value(values: list[float], unicode: bool):
-    """It stands in a column of a table."""
-    line = sparkline(values, unicode=unicode)
-
-    assert cell_len(line) == len(values)
-    assert unicode or line.isascii()
-    assert [cell == " " for cell in line] == [not math.isfinite(value) for value in values]
-
-
-def test_sparkline_rises_with_its_values():
-    """Lowest and highest take the lowest and the highest bar."""
-    assert sparkline([0, 1, 2, 3, math.nan, 7]) == "▁▂▃▄ █"
 
 
 class Stream(io.StringIO):
