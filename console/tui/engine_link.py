@@ -67,7 +67,9 @@ class EngineLink:
         self.pulse = await in_background(take_pulse, self._home)
         if self.pulse.engine is EngineState.UP:
             self._start_trouble = None
-        self._app.screen.post_message(PulseChanged())
+        # There is none where the console was left meanwhile.
+        for screen in self._app.screen_stack[-1:]:
+            screen.post_message(PulseChanged())
 
     async def watch(self) -> None:
         """Take a pulse again and again."""

@@ -341,6 +341,19 @@ async def test_ctrl_c_behind_the_last_screen_asks_for_nothing_more(make_app: Cal
     assert app.return_code == 0
 
 
+async def test_a_pulse_taken_while_the_console_is_left_is_shown_nowhere(make_app: Callable[..., ConsoleApp]):
+    """The engine may answer when the last screen is gone."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "q")
+    assert not app.screen_stack
+    app.session.engine.pulse = Pulse(EngineState.STARTING)
+    await app.session.engine.take_pulse()
+
+    assert app.session.engine.pulse.engine is EngineState.UP
+
+
 async def test_first_and_last_reach_runs_in_a_grouped_table(make_app: Callable[..., ConsoleApp]):
     """The uppermost line is the head of a group, which cannot be chosen."""
     app = make_app()

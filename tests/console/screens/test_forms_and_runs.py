@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from textual.events import Key
 from textual.widgets import DataTable, Input, SelectionList, Static, TabbedContent
 
@@ -67,21 +66,8 @@ async def test_keys_typed_ahead_of_a_busy_form_all_count(make_app: Callable[...,
         assert [screen.query_one(f"#{name}", Input).value for name in ("depths", "seeds")] == ["8", "3"]
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("depths", "57", "depth 57 does not exist"),
-        ("width", "0", "width must be in 1..2048"),
-        ("batch_size", "60000", "batch size must be at most 50000"),
-        ("epochs", "many", "epochs must be a whole number, got 'many'"),
-        ("device", "tpu", "device must be cpu or cuda:N"),
-        ("memory_limit", "6Gig", "memory limit must be a size such as 6GiB"),
-        ("memory_limit", "1MiB", "resnet20-s0 needs ~1."),
-        ("precision", "fp8", "precision must be one of auto, fp32, tf32, bf16, fp16, got 'fp8'"),
-    ],
-)
 async def test_form_says_what_is_wrong_in_the_words_of_the_command_line(
-    field: str, value: str, message: str, make_app: Callable[..., ConsoleApp], asked: Asked
+    make_app: Callable[..., ConsoleApp], asked: Asked
 ):
     """In place, at once, and nothing is started."""
     app = make_app()
@@ -89,14 +75,29 @@ async def test_form_says_what_is_wrong_in_the_words_of_the_command_line(
         await settle(pilot)
         await press(pilot, "n", "space")
         app.screen.query_one("#depths", Input).value = "20"
-        app.screen.query_one(f"#{field}", Input).value = value
-        await until(pilot, lambda: message in str(app.screen.query_one("#new-trouble", Static).content))
-        await press(pilot, "ctrl+s")
+        trouble = app.screen.query_one("#new-trouble", Static)
+        for name, value, message in (
+            ("depths", "57", "depth 57 does not exist"),
+            ("width", "0", "width must be in 1..2048"),
+            ("batch_size", "60000", "batch size must be at most 50000"),
+            ("epochs", "many", "epochs must be a whole number, got 'many'"),
+            ("device", "tpu", "device must be cpu or cuda:N"),
+            ("memory_limit", "6Gig", "memory limit must be a size such as 6GiB"),
+            ("memory_limit", "1MiB", "resnet20-s0 needs ~1."),
+            ("precision", "fp8", "precision must be one of auto, fp32, tf32, bf16, fp16, got 'fp8'"),
+        ):
+            app.screen.query_one("#seeds", Input).focus()
+            field = app.screen.query_one(f"#{name}", Input)
+            before, field.value = field.value, value
+            await until(pilot, lambda message=message: message in str(trouble.content))
+            await press(pilot, "ctrl+s")
 
-        assert isinstance(app.screen, NewExperimentScreen)
-        assert not asked
-        if value != "1MiB":  # That one may be mended in several fields.
-            assert app.focused is app.screen.query_one(f"#{field}")
+            assert isinstance(app.screen, NewExperimentScreen)
+            assert not asked
+            if value != "1MiB":  # That one may be mended in several fields.
+                assert app.focused is field
+            field.value = before
+            await until(pilot, lambda message=message: message not in str(trouble.content))
 
 
 async def test_clone_fills_the_form_as_the_run_was_asked_for(make_app: Callable[..., ConsoleApp]):
