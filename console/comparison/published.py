@@ -126,7 +126,7 @@ def training_differences(spec: RunSpec, source: Source) -> list[str]:
     """What is different in rate, batch, schedule and augmentation."""
     if not source.follows_recipe:
         return [f"rate {spec.recipe.learning_rate:g} and schedule {spec.recipe.schedule} (not said there)"]
-    theirs, names = RECIPES["reference"], ("batch_size", "learning_rate", "schedule", "drops", "augment")
+    theirs, names = RECIPES["reference"], ("batch_size", "learning_rate", "schedule", "drops", "drop_factor", "augment")
     return [
         f"{name.replace('_', ' ')} {words(getattr(spec.recipe, name))} ({words(getattr(theirs, name))} there)"
         for name in names

@@ -328,10 +328,17 @@ OPTIONS: tuple[Option, ...] = (
         name="drops",
         kind="number",
         many=True,
-        help="Where a step schedule drops tenfold, such as 0.5,0.75.",
+        help="Where a step schedule drops, such as 0.5,0.75.",
         fills="recipe.drops",
         group="training",
         wanted="fractions such as 0.5,0.75",
+    ),
+    Option(
+        name="drop_factor",
+        kind="number",
+        help="Factor of the learning rate at each drop (0.1).",
+        fills="recipe.drop_factor",
+        group="training",
     ),
     Option(
         name="warmup_rate",

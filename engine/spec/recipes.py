@@ -38,7 +38,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     schedule: Schedule = Schedule.STEP
     """Shape of the learning rate over the run."""
     drops: tuple[float, ...] = (0.5, 0.75)
-    """Fractions of the run at which a step schedule falls to a tenth."""
+    """Fractions of the run at which a step schedule drops."""
+    drop_factor: float = 0.1
+    """Factor by which each drop multiplies the rate."""
     warmup_rate: float | None = None
     """Constant rate of the first `warmup_steps` updates; None for no warm-up (0.01 for the paper's 110 layers)."""
     warmup_steps: int = 400
@@ -76,6 +78,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise InvalidField(f"momentum must be at least 0 and below 1, got {self.momentum}", field="momentum")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise InvalidField(f"weight_decay must be at least 0, got {self.weight_decay}", field="weight_decay")
+        if not 0 < self.drop_factor < 1:
+            raise InvalidField(f"drop_factor must be between 0 and 1, got {self.drop_factor}", field="drop_factor")
         if list(self.drops) != sorted(self.drops) or not all(0 < drop < 1 for drop in self.drops):
             raise InvalidField(f"drops must be rising fractions between 0 and 1, got {list(self.drops)}", field="drops")
 

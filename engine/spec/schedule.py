@@ -35,7 +35,8 @@ def learning_rate_at(step: int, recipe: Recipe, *, total_steps: int) -> float:
         case Schedule.CONSTANT:
             return recipe.learning_rate
         case Schedule.STEP:
-            return recipe.learning_rate * 0.1 ** sum(step >= fraction * total_steps for fraction in recipe.drops)
+            num_drops = sum(step >= fraction * total_steps for fraction in recipe.drops)
+            return recipe.learning_rate * recipe.drop_factor**num_drops
         case Schedule.ONE_CYCLE:
             rise = ONE_CYCLE_RISE * total_steps
             if step < rise:

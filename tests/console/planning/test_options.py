@@ -35,6 +35,7 @@ VALUES: dict[str, Any] = {
     "learning_rate": 0.0123456789,
     "schedule": "step",
     "drops": (0.25, 0.625),
+    "drop_factor": 0.2,
     "warmup_rate": 1e-05,
     "warmup_steps": 0,
     "momentum": 0.0,

@@ -37,6 +37,7 @@ def test_unknown_fields_are_refused():
         ({"learning_rate": float("nan")}, "learning_rate must be a positive number, got nan"),
         ({"momentum": 1.0}, "momentum must be at least 0 and below 1, got 1.0"),
         ({"weight_decay": -1.0}, "weight_decay must be at least 0, got -1.0"),
+        ({"drop_factor": 1.0}, "drop_factor must be between 0 and 1"),
         ({"drops": (0.75, 0.5)}, "drops must be rising fractions"),
         ({"warmup_rate": -0.1}, "warmup_rate must be a positive number"),
         ({"schedule": "cosine"}, "schedule must be one of step, constant, one-cycle, got 'cosine'"),

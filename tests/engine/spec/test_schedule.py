@@ -17,6 +17,15 @@ def test_reference_falls_tenfold_at_half_and_three_quarters():
     assert before == 0.1
 
 
+def test_a_drop_factor_of_a_fifth_falls_fivefold_at_each_drop():
+    """The steps of Wide ResNet (Zagoruyko and Komodakis 2016)."""
+    fifth = recipe("reference", drops=(0.3, 0.6, 0.8), drop_factor=0.2)
+
+    at = [learning_rate_at(step, fifth, total_steps=100) for step in (29, 30, 60, 80)]
+
+    assert at == pytest.approx([0.1, 0.02, 0.004, 0.0008])
+
+
 def test_constant_never_moves():
     """The report's command line: one rate for the whole run."""
     rates = {learning_rate_at(step, RECIPES["constant"], total_steps=50) for step in range(50)}
