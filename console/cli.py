@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-# What is beneath `signal`, which is loaded for ten milliseconds: Ctrl-C in these would print a traceback.
+# `_signal` because importing `signal` takes ten milliseconds, in which Ctrl-C would print a traceback.
 import _signal  # type: ignore[import-not-found]
 import os
 import sys
 
 
 def main() -> None:
-    """Run what was asked for; an error that a user can act on is one line and an exit code, never a traceback."""
-    # Ctrl-C while modules are loaded ends the process without a word; nothing has begun that could be left half done.
+    """Run the console or a command; an error the user can act on prints one line, never a traceback."""
+    # Ctrl-C while modules load ends the process silently; nothing has started yet.
     is_pythons = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
     if is_pythons:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
@@ -18,9 +18,9 @@ def main() -> None:
 
     try:
         if len(sys.argv) == 1 and sys.stdin.isatty() and sys.stdout.isatty():
-            # Before typer is loaded, which the first frame does not need.
+            # Before importing typer, which the first frame does not need.
             status = open_console()
-            # Nothing is left to be put in order, which would keep the user from the shell for a tenth of a second.
+            # Skip the interpreter's teardown, which takes a tenth of a second and has nothing left to clean up.
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
@@ -30,22 +30,22 @@ def main() -> None:
             _signal.signal(_signal.SIGINT, _signal.default_int_handler)
         app()
     except DepthscopeError as error:
-        # Only where there is something to say; the first frame does not wait for it.
+        # Imported only for errors: the first frame does not wait for it.
         from console.text.formatting import clean_lines
 
         print(f"depthscope: {clean_lines(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except PermissionError as error:
-        # A home, or something in it, that is not ours to read or write.
-        print(f"depthscope: {error.filename}: {error.strerror}: is it yours?", file=sys.stderr)
+        # The home, or something in it, belongs to another user.
+        print(f"depthscope: {error.filename}: {error.strerror} (does it belong to another user?)", file=sys.stderr)
         sys.exit(1)
 
 
 def open_console() -> int:
-    """Run the console until the user leaves it; returns the exit status.
+    """Run the console until the user leaves and return the exit status.
 
     Raises:
-        DepthscopeError: the home or config.toml cannot be used; the text says why.
+        DepthscopeError: the home or config.toml cannot be used.
     """
     from console.app import ConsoleApp
     from console.text.output import narrate
@@ -60,10 +60,10 @@ def open_console() -> int:
         from console.keymap import check_keys
 
         check_keys(home, config)
-    # From here to the end of the process, since the screen may be another at any instant between.
+    # Guarded until the process ends, since the terminal may vanish at any time.
     app = ConsoleApp(home, config, guard=TerminalGuard())
     app.run()
-    # However it was left: what is on screen has been seen.
+    # Saved however the console ended, so that the next digest starts from here.
     save_view(home, app.session.view)
     app.session.feed.close()
     if app.return_code == 0 and sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""Every key of the console by the id under which config.toml may give it another."""
+"""All keys of the console by id; config.toml can rebind each."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ OWNERS = (
 
 
 def own_bindings() -> Iterator[Binding]:
-    """Every binding that has an id."""
+    """Iterate over all bindings with an id."""
     for owner in OWNERS:
         bindings: list[Any] = list(vars(owner).get("BINDINGS", ()))
         yield from (binding for binding in bindings if isinstance(binding, Binding) and binding.id)
 
 
 def all_keys(config: Config) -> list[tuple[str, str, str]]:
-    """Id, key and what it does, sorted by id; the user's own keys where config.toml names some."""
+    """Rows of id, key and action, sorted by id, with the user's keys from config.toml."""
     found = {binding.id or "": (binding.key, binding.description) for binding in own_bindings()}
     return [(id, config.keys.get(id, key), does) for id, (key, does) in sorted(found.items())]
 
 
 def check_keys(home: Home, config: Config) -> None:
-    """Refuse ids that no key has.
+    """Check the key ids in config.toml.
 
     Raises:
-        UsageError: config.toml names one.
+        UsageError: an id does not exist.
     """
     known = {binding.id for binding in own_bindings()}
     for id in config.keys:
         if id not in known:
-            raise UsageError(f"{home.config}: no key is called {id!r}: `depthscope config keys` shows their ids")
+            raise UsageError(f"{home.config}: unknown key id {id!r}; `depthscope config keys` lists all ids")

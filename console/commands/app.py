@@ -1,7 +1,7 @@
-"""The command line: one Typer app over everything that depthscope does without the console.
+"""The command line: one Typer app with every command.
 
-Modules of commands import little at their top, and what they work with inside their functions, so that `--help` and
-completion load neither numpy nor textual nor plotext, and nothing in this process ever loads torch.
+Command modules import what they work with inside their functions, so that `--help` and completion load neither numpy
+nor textual nor plotext. Nothing in this process ever loads torch.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ app.command()(manage.retry)
 app.command("rm")(manage.remove)
 app.command()(manage.restore)
 app.command()(labels.note)
-# -word takes a tag away: it must be no option, and no cluster of short ones such as -h.
+# -word removes a tag, so it must not be parsed as options such as -h.
 app.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})(labels.tag)
 app.command()(labels.star)
 app.command()(labels.unstar)

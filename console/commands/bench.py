@@ -1,4 +1,4 @@
-"""`depthscope bench`: our training loop and the textbook's, side by side."""
+"""`depthscope bench`: time depthscope's training loop against a textbook loop."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def bench(
     chosen = devices.candidates(device, devices.find_devices())[0]
     greeting = launch.greet(home)
     if greeting is not None and greeting.num_running:
-        narrate(f"{greeting.num_running} runs are training: figures beside them are too low; `depthscope pause` first")
+        narrate(f"{greeting.num_running} runs are training and will slow this down: `depthscope pause` them first")
     results = [
         bench.bench_network(
             catalog.label(run.spec.model), run.spec, chosen, trials=trials, seconds=seconds, report=narrate

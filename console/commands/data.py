@@ -1,4 +1,4 @@
-"""`depthscope data`: what there is to train on, and how to bring in more."""
+"""`depthscope data` and `depthscope import`: list, fetch, import and verify datasets; import runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ data_app = typer.Typer(no_args_is_help=True, help="List, fetch, import and verif
 
 
 def info_fields(info: DatasetInfo) -> dict[str, Any]:
-    """A converted dataset as JSON shows it."""
+    """JSON document of a converted dataset."""
     return {
         "name": info.name,
         "source": info.source,
@@ -75,12 +75,12 @@ def list_command(as_json: JsonOption = False) -> None:
 
 
 def state(dataset: ListedDataset) -> str:
-    """Whether it can be trained on at once, in words."""
+    """Availability of a dataset in a word."""
     if dataset.problem:
         return "damaged"
     if dataset.cached:
-        return "here"
-    return "to be drawn" if dataset.synthetic else "to fetch"
+        return "ready"
+    return "generated on use" if dataset.synthetic else "not fetched"
 
 
 @data_app.command("fetch")
@@ -177,18 +177,18 @@ def import_runs(
     from engine.runs import transfer
 
     home = client.open_home()
-    looked_at = {run.id: run for run in map(transfer.look_at, directories)}
-    here = [id for id, run in looked_at.items() if transfer.is_here(run, home)]
+    found = {run.id: run for run in map(transfer.look_at, directories)}
+    here = [id for id, run in found.items() if transfer.is_here(run, home)]
     for id in here:
-        narrate(f"{id} is here already, with the same content: nothing to do")
-    new = [run for id, run in looked_at.items() if id not in here]
+        narrate(f"{id} is already here with the same contents: nothing to do")
+    new = [run for id, run in found.items() if id not in here]
     if new:
         token = secrets.token_hex(16)
         try:
             with transfer.staged(home, new, token, narrate):
                 client.change(home, Import(token=token, runs=tuple(run.id for run in new), experiment=experiment))
         except OSError as error:
-            raise DepthscopeError(f"{error.filename} cannot be copied: {error.strerror}") from error
+            raise DepthscopeError(f"cannot copy {error.filename}: {error.strerror}") from error
     with client.read(home) as reader:
         runs = [reader.run(run.id) for run in new]
     if as_json:

@@ -1,4 +1,4 @@
-"""`depthscope doctor`: what could keep depthscope from working here, each with its remedy."""
+"""`depthscope doctor` and `depthscope config`: check the installation; show settings and keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def doctor(as_json: JsonOption = False) -> None:
     from console.text.output import narrate, print_json
 
     if sys.stderr.isatty():
-        narrate("asking torch what it finds: some seconds")
+        narrate("loading torch, which takes a few seconds")
     findings = checks.examine()
     if as_json:
         print_json({"findings": [checks.finding_document(finding) for finding in findings]})

@@ -1,4 +1,4 @@
-"""`depthscope engine`: the background process that trains."""
+"""`depthscope engine`: control the background process that trains."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ def stop(
     from engine.runs.run import RunStatus
 
     if keep_training and drain:
-        raise UsageError("--keep-training leaves what runs alone, --drain waits for it: one of them")
+        raise UsageError("choose one: --keep-training leaves workers running, --drain waits for them")
     home = find_home()
     ended = drain_and_stop(home) if drain else stop_with_progress(home, keep_training=keep_training)
     if ended is None:
-        typer.echo("no engine serves")
+        typer.echo("no engine is running")
         return
     try:
         with Reader(home.database) as reader:
             unfinished = [run.status for run in reader.unfinished_runs()]
     except DatabaseUnusable:
-        # To have it mended would start an engine again.
+        # Repairing the index would start an engine again.
         unfinished = []
-    left = [
+    remaining = [
         f"{number} {status}" for status in (RunStatus.QUEUED, RunStatus.RUNNING) if (number := unfinished.count(status))
     ]
-    waiting = f"; left for the next one: {' and '.join(left)}" if left else ""
-    typer.echo(f"the engine (pid {ended.pid}) has ended{waiting}")
+    rest = f"; left for the next one: {' and '.join(remaining)}" if remaining else ""
+    typer.echo(f"stopped the engine (pid {ended.pid}){rest}")
 
 
 @engine_app.command()
@@ -69,12 +69,13 @@ def restart() -> None:
 @engine_app.command()
 def rebuild() -> None:
     """Rebuild the database from the run directories."""
+    from console.text.status import counted
     from engine import client
 
     home = client.open_home()
     client.rebuild(home)
     with client.read(home) as reader:
-        typer.echo(f"{len(reader.runs(with_deleted=True))} runs in an index built from {home.runs}")
+        typer.echo(f"rebuilt the index from {home.runs}: {counted(len(reader.runs(with_deleted=True)), 'run')}")
 
 
 @engine_app.command()
@@ -94,9 +95,9 @@ def status(as_json: JsonOption = False) -> None:
         found = None if greeting is None else msgspec.to_builtins(greeting)
         print_json({"home": str(home.root), "serves": greeting is not None, "engine": found})
     elif greeting is None and launch.is_serving(home):
-        typer.echo(f"an engine holds {home.engine_lock} but does not listen: it is starting, or ending")
+        typer.echo(f"an engine holds {home.engine_lock} but does not listen: it is starting or stopping")
     elif greeting is None:
-        typer.echo(f"no engine serves {home.root}; {launch.absence(home)}")
+        typer.echo(f"no engine is running for {home.root}; {launch.absence(home)}")
     else:
         # An engine from before slots existed reports none.
         slots = greeting.slots or (1,) * len(greeting.devices)
@@ -107,8 +108,8 @@ def status(as_json: JsonOption = False) -> None:
             f"version {greeting.version}, pid {greeting.pid}, up {duration(greeting.uptime_seconds)}:"
             f" {greeting.num_running} running, {greeting.num_queued} queued on {', '.join(devices)}"
         )
-        if words := queue_sentence(greeting.queue):
-            narrate(words)
+        if notice := queue_sentence(greeting.queue):
+            narrate(notice)
         if greeting.trouble is not None:
             narrate(greeting.trouble)
 
@@ -124,7 +125,7 @@ def logs(
 
     log = find_home().engine_log
     if not log.exists():
-        narrate(f"no engine has written to {log} yet")
+        narrate(f"{log} does not exist yet: no engine has run here")
         return
     for line in log.read_text(errors="replace").splitlines()[-lines:]:
         typer.echo(clean(line))
@@ -150,7 +151,7 @@ def install_service(
     done = systemd.install(home, replaces=replace)
     typer.echo(f"{systemd.unit_path()} {done}")
     if shutil.which("systemctl") is None or not systemd_runs():
-        narrate("no systemd runs on this machine: the unit takes effect on one where it does")
+        narrate("systemd is not running on this machine: the unit takes effect where it is")
         return
     steps = [
         "systemctl --user daemon-reload",
@@ -158,7 +159,7 @@ def install_service(
         "loginctl enable-linger",
     ]
     if launch.is_serving(home):
-        # Else the unit's own would find it, and leave.
+        # Otherwise the unit's engine would find this one and exit.
         steps.insert(0, "depthscope engine stop --keep-training")
-    narrate("so that it starts now and with the machine, and outlives your logout:")
+    narrate("to start it now and at boot, and keep it running after logout:")
     narrate("\n".join(f"  {step}" for step in steps))

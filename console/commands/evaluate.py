@@ -1,4 +1,4 @@
-"""`depthscope weights` and `depthscope eval`: where final weights are, and the test error of any."""
+"""`depthscope weights` and `depthscope eval`: locate a run's final weights, and evaluate any weights."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ def evaluate(
     home = find_home()
     found: Run | None = None
     if (run is None) == (weights is None):
-        raise UsageError("name a run, or a file with --weights")
+        raise UsageError("give either a run or --weights FILE")
     if run is not None:
         if architecture or depth or blocks or dataset or test_images:
-            raise UsageError(f"{run} says itself which network and data it is: leave -a, -d and --data out")
+            raise UsageError(f"leave out -a, -d, --blocks, --data and --test-images: {run} determines them")
         found = found_run(run)
         weights, spec = final_weights(found), of_run(found, precision)
     else:
         if architecture is None:
-            raise UsageError("the network of the weights is needed: -a resnet -d 20")
+            raise UsageError("--weights needs the network too, such as -a resnet -d 20")
         asked = Asked(
             architectures=[architecture],
             depths=[] if depth is None else [depth],
@@ -79,7 +79,7 @@ def evaluate(
             device=device,
         )
         spec = planning.plan_runs(home, asked)[0].spec
-    assert weights is not None, "one of the two was named"
+    assert weights is not None, "either a run or a file is given"
     task = EvaluationTask(
         home=str(home.root),
         weights=str(weights.absolute()),
@@ -97,7 +97,7 @@ def evaluate(
 
 
 def found_run(word: str) -> Run:
-    """The run that a word means."""
+    """Find a run by id or name."""
     from engine import client
     from engine.base.paths import find_home
 
@@ -106,10 +106,10 @@ def found_run(word: str) -> Run:
 
 
 def final_weights(run: Run) -> Path:
-    """Where the final weights of a run are.
+    """Path of a run's final weights.
 
     Raises:
-        UsageError: it has none (yet).
+        UsageError: the run has none (yet).
     """
     from console.text.formatting import clean
     from engine.base.errors import UsageError
@@ -119,15 +119,15 @@ def final_weights(run: Run) -> Path:
     path = RunDirectory(find_home().runs / run.id).weights
     if not run.is_finished or not path.is_file():
         state = run.outcome or f"{run.status} at epoch {run.epoch} of {run.spec.recipe.epochs}"
-        raise UsageError(f"{run.id} ({clean(run.name)}) has no final weights: it is {state}")
+        raise UsageError(f"{run.id} ({clean(run.name)}) has no final weights: {state}")
     return path
 
 
 def of_run(run: Run, precision: str | None) -> RunSpec:
-    """What a run was asked for, in the precision that it was computed in, or another.
+    """Spec of a run with the given precision, by default the one it was trained in.
 
     Raises:
-        UsageError: there is no such precision.
+        UsageError: the precision does not exist.
     """
     import msgspec
 

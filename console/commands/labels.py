@@ -1,4 +1,4 @@
-"""Say something about runs: note, tag, star, unstar, rename. Nothing of it changes how they are trained."""
+"""Commands that label runs: note, tag, star, unstar, rename. None affects training."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def note(
         if found := find([run])[0].notes:
             typer.echo(clean(found))
         return
-    # Whole escape sequences go here; the engine takes single control characters from whoever asks it.
-    change(Relabel(runs=(run,), note=clean(text)), "noted" if text else "note taken away")
+    # Escape sequences are removed as a whole here; the engine strips only single control characters.
+    change(Relabel(runs=(run,), note=clean(text)), "note saved" if text else "note deleted")
 
 
 def tag(
@@ -47,7 +47,7 @@ def tag(
     if add or remove:
         change(Relabel(runs=tuple(runs), add_tags=add, remove_tags=remove), None)
     else:
-        typer.echo("\n".join(f"{run.id}  {clean(run.name)}  {tag_words(run)}".rstrip() for run in find(runs)))
+        typer.echo("\n".join(f"{run.id}  {clean(run.name)}  {typed_tags(run)}".rstrip() for run in find(runs)))
 
 
 def star(runs: RunArguments) -> None:
@@ -61,7 +61,7 @@ def unstar(runs: RunArguments) -> None:
     """Unstar runs."""
     from engine.control.protocol import Relabel
 
-    change(Relabel(runs=tuple(runs), starred=False), "not starred")
+    change(Relabel(runs=tuple(runs), starred=False), "unstarred")
 
 
 def rename(
@@ -78,13 +78,13 @@ def rename(
 
     if of_experiment:
         done = client.change(find_home(), RenameExperiment(experiment=run, name=name))
-        typer.echo(f"{clean(run)} is called {clean(name)} now: {counted(len(done.runs), 'run')}")
+        typer.echo(f"Renamed {clean(run)} to {clean(name)} ({counted(len(done.runs), 'run')})")
     else:
-        change(Relabel(runs=(run,), name=name), f"is called {clean(name)} now")
+        change(Relabel(runs=(run,), name=name), f"renamed to {clean(name)}")
 
 
 def find(words: list[str]) -> list[Run]:
-    """The runs that words mean."""
+    """Find runs by id or name."""
     from engine import client
     from engine.base.paths import find_home
 
@@ -92,19 +92,19 @@ def find(words: list[str]) -> list[Run]:
         return [reader.find(word) for word in words]
 
 
-def tag_words(run: Run) -> str:
-    """A run's tags as they are typed."""
+def typed_tags(run: Run) -> str:
+    """Tags of a run as typed: +baseline +bad."""
     from console.text.formatting import clean
 
     return " ".join(f"+{clean(tag)}" for tag in run.tags)
 
 
 def change(request: Relabel, done: str | None) -> None:
-    """Resolve the words here, where a wrong one costs nothing, ask the engine, and say what stands now.
+    """Resolve all names before asking the engine, so that a wrong one changes nothing; then print the result.
 
     Args:
-        request: With runs as they were typed.
-        done: What to say of each; None says its tags.
+        request: Request with runs as typed.
+        done: Result to print for each run; None prints its tags.
     """
     import msgspec
 
@@ -116,5 +116,5 @@ def change(request: Relabel, done: str | None) -> None:
     ids = [run.id for run in before]
     client.change(find_home(), msgspec.structs.replace(request, runs=tuple(ids)))
     now = {run.id: run for run in find(ids)}
-    said = {run.id: tag_words(now[run.id]) or "no tags" if done is None else done for run in before}
-    typer.echo("\n".join(f"{run.id}  {clean(run.name)}  {said[run.id]}" for run in before))
+    results = {run.id: typed_tags(now[run.id]) or "no tags" if done is None else done for run in before}
+    typer.echo("\n".join(f"{run.id}  {clean(run.name)}  {results[run.id]}" for run in before))

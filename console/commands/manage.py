@@ -1,4 +1,4 @@
-"""Change runs: stop, pause, resume, retry, rm, restore. A name that is not one run refuses the whole command."""
+"""Commands that change runs: stop, pause, resume, retry, rm, restore. An unknown name fails the whole command."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def restore(runs: RunArguments) -> None:
 
 
 def change(request: type[AnyRunRequest], words: list[str], done: str) -> None:
-    """Resolve the words here, where a wrong one costs nothing, and ask the engine for the change."""
+    """Resolve all names before asking the engine, so that a wrong one changes nothing."""
     from console.text.formatting import clean
     from engine import client
     from engine.base.paths import find_home

@@ -1,4 +1,4 @@
-"""`depthscope queue`: look at what waits, move it, hold it, and let the queue run dry."""
+"""`depthscope queue`: list, move, hold, release and drain."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def list_queue(as_json: JsonOption = False) -> None:
         return
     if runs:
         typer.echo(listing.queue_table(runs))
-    if words := queue_sentence(state) or ("" if runs else "nothing runs, and nothing waits"):
-        narrate(words)
+    if notice := queue_sentence(state) or ("" if runs else "the queue is empty"):
+        narrate(notice)
 
 
 @queue_app.command()
@@ -68,7 +68,7 @@ def move(
     from engine.control.protocol import Move
 
     if first + last + (before is not None) != 1:
-        raise UsageError("say where to: one of --first, --last and --before RUN")
+        raise UsageError("choose one of --first, --last and --before RUN")
     home = find_home()
     with client.read_fresh(home) as reader:
         found = [reader.find(word) for word in runs]
@@ -115,10 +115,10 @@ def drain() -> None:
 
 
 def set_queue(state: QueueState) -> None:
-    """Ask for it, and say what that means."""
+    """Set the queue's state and explain it."""
     from console.text.status import queue_sentence
     from engine import client
     from engine.control.protocol import SetQueue
 
     client.change(client.open_home(), SetQueue(state=state))
-    typer.echo(queue_sentence(state) or "the queue is open: runs are started in order")
+    typer.echo(queue_sentence(state) or "Queue open: runs start in order")

@@ -14,13 +14,13 @@ SHALLOW, DEEP = 8, 44
 WIDTH = 8
 SEEDS = "0,1,2"
 EPOCHS, LEARNING_RATE = 10, 0.02
-"""Found by trying. With 32 layers the deep plain network sometimes begins to learn; with augmentation, or at a rate of
-0.05, some deep residual networks do not."""
+"""Found by experiment. With 32 layers the deep plain network sometimes starts to learn; with augmentation or a learning
+rate of 0.05, some deep residual networks do not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is trained on in each epoch, so that two cores take about two minutes for twelve runs."""
+    """Dataset and batch sizes with which twelve runs take about two minutes on two cores."""
 
     train_images: int
     test_images: int
@@ -29,7 +29,7 @@ class Sizes:
 
 HALF_PRECISION = Sizes(train_images=700, test_images=300, batch_size=25)
 FULL_PRECISION = Sizes(train_images=500, test_images=250, batch_size=16)
-"""For float32, in which a step takes half as long again."""
+"""For float32, whose steps take 1.5 times as long."""
 
 
 def quickstart(
@@ -61,7 +61,7 @@ def quickstart(
     num_train, num_test, _ = datasets.describe(home, chosen)
     asked = Asked(
         architectures=ARCHITECTURES,
-        # The longest runs first, so that all cores have work until the end.
+        # Longest runs first keeps all cores busy until the end.
         depths=(DEEP, SHALLOW),
         seeds=seeds,
         width=WIDTH,
@@ -106,7 +106,7 @@ def quickstart(
 
 
 def sizes_for(precision: str) -> Sizes:
-    """Sizes for a precision; `auto` is what the first of the devices here prefers."""
+    """Sizes for a precision; `auto` resolves to what the first device prefers."""
     from engine.spec.devices import candidates, find_devices
     from engine.spec.precision import Precision
 

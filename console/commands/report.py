@@ -1,4 +1,4 @@
-"""Hand in results: the report of an experiment, and every number of it for other programs."""
+"""Commands that write results to files: report and export."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ def export(
     from console.report.export_formats import FORMATS
     from console.text import listing
     from console.text.output import narrate
+    from console.text.status import counted
     from engine import client
     from engine.base.errors import UsageError
     from engine.base.paths import find_home
@@ -65,10 +66,10 @@ def export(
     if format_word not in FORMATS:
         raise UsageError(f"the format must be one of {', '.join(FORMATS)}, got {format_word!r}")
     if everything and words:
-        raise UsageError("--all takes every run: leave out the names, or --all")
+        raise UsageError("--all exports every run: leave out either the names or --all")
     wanted = FORMATS[format_word]
     if output is None and wanted.write_text is None:
-        raise UsageError(f"--format {wanted.name} needs -o PATH: it is no text")
+        raise UsageError(f"--format {wanted.name} needs -o PATH: it is not a text format")
     export_formats.check_importable(wanted)
     with client.read_fresh(find_home()) as reader:
         runs = reader.runs() if everything else listing.find_all(reader, words or [])
@@ -78,4 +79,4 @@ def export(
         elif wanted.write_text is not None:
             wanted.write_text(sys.stdout, rows)
     if output is not None:
-        narrate(f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} in {output}")
+        narrate(f"exported {counted(len(runs), 'run')} to {output}")

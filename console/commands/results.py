@@ -1,4 +1,4 @@
-"""Look at results: plot curves in the terminal, compare the networks of an experiment."""
+"""Commands that show results: plot, compare, describe."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def plot(
 
     if metric in LAYER_METRICS:
         if x_axis != "epoch":
-            raise UsageError(f"{metric} are drawn by layer and epoch, so there is no x axis {x_axis!r}")
+            raise UsageError(f"{metric} are drawn by layer and epoch: leave out --x-axis {x_axis}")
         plot_layers(words or [], LAYER_METRICS[metric], width=width, height=height, as_json=as_json)
         return
     wanted = metrics.find_metric(metric)
@@ -56,7 +56,7 @@ def plot(
 
 
 def plot_layers(words: list[str], quantity: Quantity, *, width: int | None, height: int | None, as_json: bool) -> None:
-    """What was measured of the layers of runs."""
+    """Print a layer metric of runs as a chart or JSON."""
     from console.charts import layer_profiles
     from console.text import listing
     from console.text.output import print_json

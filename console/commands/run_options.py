@@ -1,4 +1,4 @@
-"""The options that say which runs are meant, the same for every command that takes them."""
+"""Options shared by commands: those of a run, from the table in `planning.options`, and common arguments."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ TYPES: dict[str, type] = {"text": str, "whole": int, "number": float, "yes/no": 
 
 
 def takes_runs(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of the table before its own; it gets what they ask for as its first argument.
+    """Add the options of the table to a command, which receives them as its first argument, an Asked.
 
-    A command with an option of the name `listed` gets None there where that option is given, which excludes the others.
+    If the command has an option `listed` and it is given, the first argument is None and no table option is allowed.
     """
     _, *own = inspect.signature(command).parameters.values()
 
     def with_options(**given: Any) -> None:
         typed = {name: given.pop(name) for name in BY_NAME}
-        # An option left out is None, or the default that --help shows.
+        # An option left out has the value None or the default shown by --help.
         typed = {name: value for name, value in typed.items() if value not in (None, [], BY_NAME[name].default)}
         if given.get("listed") is None:
-            with naming_options():
-                command(asked_for(typed), **given)
+            with errors_naming_options():
+                command(parse_options(typed), **given)
             return
-        refuse_beside_a_list(list(typed))
+        refuse_with_list(list(typed))
         command(None, **given)
 
     hints = get_type_hints(command, include_extras=True)
@@ -38,14 +38,14 @@ def takes_runs(command: Callable[..., None]) -> Callable[..., None]:
         *(one.replace(annotation=hints[one.name], kind=inspect.Parameter.KEYWORD_ONLY) for one in own),
     ]
     with_options.__name__, with_options.__doc__ = command.__name__, command.__doc__
-    # Typer reads both.
+    # Typer reads both attributes.
     with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return with_options
 
 
 def parameter_of(option: Option) -> inspect.Parameter:
-    """An option as Typer reads it from a signature."""
+    """Signature parameter from which Typer makes an option."""
     kind: Any = list[str] if option.many else TYPES[option.kind]
     default = None if option.many else option.default
     if default is None:
@@ -58,46 +58,46 @@ def parameter_of(option: Option) -> inspect.Parameter:
     )
 
 
-def asked_for(typed: dict[str, Any]) -> Asked:
-    """What options ask for.
+def parse_options(typed: dict[str, Any]) -> Asked:
+    """Parse the values of options by name.
 
     Raises:
-        UsageError: no architecture is named, or a text gives no value.
+        UsageError: no architecture is given, or a value cannot be parsed.
     """
     from engine.base.errors import UsageError
 
     values = {name: value_of(BY_NAME[name], value) for name, value in typed.items()}
     if not values.get("architectures"):
-        raise UsageError("an architecture is needed: -a resnet,plain")
+        raise UsageError("an architecture is needed, such as -a resnet,plain")
     return Asked(**values)
 
 
 def value_of(option: Option, typed: Any) -> Any:
-    """The value of an option from what Typer made of it."""
+    """Parse an option's value as received from Typer."""
     if option.many:
         return option.parse(",".join(typed))
     return option.parse(typed) if isinstance(typed, str) else typed
 
 
-def refuse_beside_a_list(names: list[str]) -> None:
-    """Refuse options that would change what a list of runs says in full.
+def refuse_with_list(names: list[str]) -> None:
+    """Refuse options beside `--from`, whose file specifies runs completely.
 
     Raises:
-        UsageError: there are some.
+        UsageError: `names` is not empty.
     """
     from engine.base.errors import UsageError
 
     if names:
-        words = ", ".join(BY_NAME[name].flag for name in names)
-        raise UsageError(f"--from trains the runs as the file says: leave out {words}")
+        flags = ", ".join(BY_NAME[name].flag for name in names)
+        raise UsageError(f"--from trains runs exactly as the file specifies: leave out {flags}")
 
 
 @contextmanager
-def naming_options() -> Iterator[None]:
-    """Name the option instead of the field in errors about one.
+def errors_naming_options() -> Iterator[None]:
+    """Replace the field by its command-line option in validation errors.
 
     Raises:
-        UsageError: the one from within, in these words.
+        UsageError: an InvalidField was raised inside.
     """
     from engine.base.errors import UsageError
     from engine.spec.errors import InvalidField

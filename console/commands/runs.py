@@ -1,4 +1,4 @@
-"""Look at runs: ls, show, logs, follow, wait."""
+"""Commands that show runs: ls, show, logs, follow, wait, digest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from console.commands.run_options import JsonOption, RunArgument
 
 MOST_LISTED = 1000
-"""More than anybody reads, and as many as are read from the index and laid out in a moment."""
+"""More than anyone reads, yet few enough to list at once."""
 
 
 def list_runs(
@@ -32,7 +32,7 @@ def list_runs(
     from engine.base.paths import find_home
 
     fits, now = parse_filter(where or ""), time.monotonic()
-    # A filter looks at all of them.
+    # A filter has to see every run.
     limit = newest if where is None and not as_json else None
     with client.read_fresh(find_home()) as reader:
         found = reader.runs(experiment=experiment, with_deleted=everything, newest=limit)
@@ -50,7 +50,7 @@ def list_runs(
             narrate(f"the newest {newest} of {num_fitting} runs; -n {num_fitting} lists all of them")
     elif found:
         why = why_none(where or "", found, now)
-        narrate(f"none of {len(found)} runs fits {where!r}{f': {why}' if why else ''}")
+        narrate(f"none of {len(found)} runs matches {where!r}{f': {why}' if why else ''}")
     elif unknown is not None:
         raise unknown
     else:
@@ -106,7 +106,7 @@ def wait(words: RunsOrExperiments = None, as_json: JsonOption = False) -> None:
 
 
 def watch(words: list[str] | None, *, quiet: bool, as_json: bool) -> None:
-    """Follow what is named, print it where asked, and leave with the status that says how it went."""
+    """Follow the named runs, print them if `as_json`, and exit with status 4 unless all succeed."""
     from console.text import documents, follow, listing
     from console.text.output import print_json
     from engine import client
@@ -151,7 +151,7 @@ def digest(
     else:
         looked_at = load_view(home, read_config(home)).looked_at
         begin = time.time() - 3600 * digest.HOURS_WITHOUT_A_LOOK if looked_at is None else looked_at
-    # Whatever ended while no engine was there to see it is seen first.
+    # First let an engine record what ended while none was running.
     client.read_fresh(home).close()
     found = digest.read_away(home, since=begin)
     if as_json:

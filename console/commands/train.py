@@ -1,4 +1,4 @@
-"""`depthscope train`: the cross product of architectures, depths and seeds as one experiment."""
+"""`depthscope train` and `depthscope plan`: train or estimate every combination of architecture, depth and seed."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def train(
     from console.text import documents, follow
     from console.text.formatting import clean
     from console.text.output import narrate, print_json
+    from console.text.status import counted
     from engine import client
     from engine.base.paths import find_home
 
@@ -39,7 +40,7 @@ def train(
     if asked is not None:
         planned = planning.plan_runs(home, asked, narrate)
     else:
-        assert listed is not None, "either is given"
+        assert listed is not None, "either options or --from are given"
         planned = spec_file.plan_listed(home, spec_file.read_spec_list(listed), narrate)
     if dry_run:
         verdicts = planning.judge_all(home, planned)
@@ -55,7 +56,7 @@ def train(
         return
     home = client.open_home()
     done = client.submit(home, gather(home).estimated(planned), experiment=experiment)
-    narrate(f"{done.experiment}: {len(done.runs)} {'run' if len(done.runs) == 1 else 'runs'} queued")
+    narrate(f"{done.experiment}: {counted(len(done.runs), 'run')} queued")
     if not detach:
         follow.follow_until_done(home, done.runs, name=str(done.experiment))
     with client.read(home) as reader:
@@ -110,7 +111,7 @@ def plan(
         try:
             knowledge = estimates.probe(knowledge, planned, again=bool(probe), report=narrate)
         except ProbeFailed as error:
-            narrate(f"depthscope: {error}; going by past runs alone")
+            narrate(f"depthscope: {error}; using past runs only")
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_INTERRUPTED) from None
     planned = knowledge.estimated(planned)

@@ -21,7 +21,7 @@ def test_a_run_and_the_same_weights_by_position_give_the_recorded_error(home: An
     """One number by three ways; another network, a wrong mean and a run without weights are refused."""
     run = home.train("--epochs", "2", "--device", "cpu")
     refused = home.cli("weights", run, status=2)
-    assert "has no final weights: it is" in refused
+    assert "has no final weights: " in refused
     home.cli("wait", run)
     path = home.cli("weights", run).strip()
     recorded = home.json("show", run)["run"]["test_error_percent"]

@@ -52,7 +52,7 @@ def test_queue_of_nothing_says_so(bare_home: Any):
     out, narration = done.communicate(timeout=60)
 
     assert (done.returncode, out) == (0, "")
-    assert "nothing waits" in narration
+    assert "queue is empty" in narration
     assert bare_home.engine_pid() is None
 
 

@@ -50,7 +50,7 @@ def test_a_drained_engine_finishes_what_runs_and_starts_nothing_else(home: Any, 
 
     said = home.cli("engine", "stop", "--drain", patience_seconds=240)
 
-    assert "has ended; left for the next one: 1 queued" in said
+    assert "; left for the next one: 1 queued" in said
     assert home.engine_pid() is None
     with home.reader() as reader:
         assert reader.run(first).succeeded
@@ -74,7 +74,7 @@ def test_stopping_waits_for_checkpoints_and_says_so(home: Any, training: str):
 
 def test_draining_and_leaving_alone_are_two_things(bare_home: Any):
     """Refused in one line."""
-    assert "one of them" in bare_home.cli("engine", "stop", "--drain", "--keep-training", status=2)
+    assert "choose one: " in bare_home.cli("engine", "stop", "--drain", "--keep-training", status=2)
 
 
 def test_an_engine_of_another_version_is_replaced_while_runs_train(

@@ -103,7 +103,7 @@ def test_tensorboard_reads_what_was_written_for_it(exported: Any, tmp_path: Path
         (("--format", "xlsx"), "the format must be one of csv, jsonl, parquet, tensorboard, got 'xlsx'"),
         (("--format", "parquet"), "--format parquet needs -o PATH"),
         (("nothing",), "no run is called 'nothing'"),
-        (("depths", "--all"), "--all takes every run: leave out the names"),
+        (("depths", "--all"), "--all exports every run: leave out either the names"),
         (("-o", "{tmp}/there.csv"), "there.csv exists: choose another file, or replace it with --force"),
         (("-o", "{tmp}"), "is a directory: choose a file"),
         (("-o", "{tmp}/no/such.csv"), "such.csv cannot be written (No such file or directory)"),

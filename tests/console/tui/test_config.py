@@ -43,7 +43,7 @@ def test_keys_shows_ids_that_config_takes(bare_home: Any):
         ('charts = ["train-loss", "nothing"]', "got 'nothing'"),
         ("x-axis = 3", "$.x-axis"),
         ("not toml at all", "is not TOML"),
-        ('[keys]\n"home.nothing" = "n"', "no key is called 'home.nothing'"),
+        ('[keys]\n"home.nothing" = "n"', "unknown key id 'home.nothing'"),
     ],
 )
 def test_wrong_settings_are_named(text: str, says: str, bare_home: Any):
