@@ -104,7 +104,7 @@ def describe(
 
 
 def read_experiment(word: str | None) -> tuple[str, list[Run], dict[str, list[Epoch]], dict[str, list[Gradients]]]:
-    """The name of an experiment, its runs, and their epochs and gradients by id."""
+    """Read an experiment: its name, runs, and their epochs and gradients by id."""
     from console.comparison.verdict import read_epochs, read_gradients
     from console.text.listing import find_experiment
     from engine import client

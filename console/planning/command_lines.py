@@ -1,4 +1,4 @@
-"""The command lines of `depthscope train` that would make given runs."""
+"""Command lines of `depthscope train` that make given runs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from engine.control.protocol import NewRun
 
 
 def train_commands(asked: Asked, kept: Sequence[NewRun], experiment: str | None) -> list[str]:
-    """Command lines that make the runs which are left of what was asked for: one for all depths with the same seeds.
+    """Command lines for a subset of planned runs, one for each set of depths with the same seeds.
 
     Args:
-        asked: What was asked for.
-        kept: Some of its runs: of a depth and a seed either all or none.
-        experiment: A name, which more than one command line needs to add up to one experiment.
+        asked: Options that the runs were planned from.
+        kept: Runs to keep: for each depth and seed, either all or none.
+        experiment: Name of the experiment; several command lines need one to end up in the same experiment.
     """
     seeds_of: dict[int | None, list[int]] = {}
     for run in kept:
@@ -26,16 +26,16 @@ def train_commands(asked: Asked, kept: Sequence[NewRun], experiment: str | None)
     for depth, seeds in seeds_of.items():
         depths_with.setdefault(tuple(seeds), []).append(depth)
     return [
-        shlex.join(train_words(asked, [depth for depth in depths if depth is not None], seeds, experiment))
+        shlex.join(train_arguments(asked, [depth for depth in depths if depth is not None], seeds, experiment))
         for seeds, depths in depths_with.items()
     ]
 
 
-def train_words(asked: Asked, depths: Sequence[int], seeds: Sequence[int], experiment: str | None) -> list[str]:
-    """The words of one command line; options at their defaults are left out."""
+def train_arguments(asked: Asked, depths: Sequence[int], seeds: Sequence[int], experiment: str | None) -> list[str]:
+    """Arguments of one command line, without options at their defaults."""
     values = asked.values | {"depths": tuple(depths), "seeds": tuple(seeds), "num_seeds": None}
     words = ["depthscope", "train"]
     for option in OPTIONS:
         if (value := values[option.name]) is not None and value != option.default:
-            words += option.words(value)
+            words += option.arguments(value)
     return words if experiment is None else [*words, "-e", experiment]

@@ -1,4 +1,4 @@
-"""`depthscope plan --until`: which runs will be done by a time, behind what is queued already."""
+"""`depthscope plan --until`: which runs finish by a deadline, given the queue ahead of them."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from engine.spec.run import RunSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """What will be done by a time."""
+    """Forecast of which planned runs finish by a deadline."""
 
     now: datetime
     until: datetime
     expected: list[datetime | None]
-    """When each planned run will have ended; None where that cannot be told."""
+    """Estimated finish of each planned run; None if unknown."""
     latest: list[datetime | None]
-    """The same if everything takes as long as the estimates' uncertainty allows."""
+    """The same at the pessimistic end of the estimates."""
     kept: list[int]
-    """Indices of the planned runs that will all be done if the others are left out."""
+    """Indices of planned runs that all finish in time if the others are left out."""
     commands: list[str]
-    """What makes those that are kept, where something has to be left out."""
+    """Command lines that train only the kept runs; empty if all are kept."""
     num_unknown_ahead: int
-    """Queued runs of which nothing is known, and which are not counted."""
+    """Number of running or queued runs without an estimate, which are ignored."""
 
-    def word(self, index: int) -> str:
-        """Whether a planned run will be done, if all are queued."""
+    def in_time(self, index: int) -> str:
+        """Whether a planned run finishes in time if all are queued: yes, perhaps, no or unknown."""
         expected, latest = self.expected[index], self.latest[index]
         if expected is None or latest is None:
             return "unknown"
@@ -55,15 +55,15 @@ def look_ahead(
     now: datetime,
     experiment: str | None,
 ) -> Outlook:
-    """What of a plan will be done by a time.
+    """Forecast which planned runs finish by a deadline.
 
     Args:
-        planned: With what each run is expected to take.
-        knowledge: Devices, and the queue that is ahead.
-        asked: What the plan was made from.
-        until: The time.
-        now: The time of day, with a zone.
-        experiment: Of the command lines; None where none was named.
+        planned: Runs with their time estimates.
+        knowledge: Devices, paces and the queue.
+        asked: Options the plan was made from.
+        until: The deadline.
+        now: Current time, with a time zone.
+        experiment: Name for the command lines, if one was given.
     """
     known = [index for index, run in enumerate(planned) if run.estimate is not None]
     expected = [job_of(planned[index], knowledge, pessimistic=False) for index in known]
@@ -81,7 +81,7 @@ def look_ahead(
     if len(indices) < len(planned):
         commands = train_commands(asked, [planned[index] for index in indices], experiment)
         if len(commands) > 1 and experiment is None:
-            # Two command lines would make two experiments.
+            # Without a name, two command lines would make two experiments.
             name = f"until-{until:%H:%M}"
             commands = train_commands(asked, [planned[index] for index in indices], name)
 
@@ -103,7 +103,7 @@ def look_ahead(
 
 
 def job_of(run: NewRun, knowledge: Knowledge, *, pessimistic: bool) -> Job:
-    """A planned run as the timetable sees it; its estimate is known."""
+    """Scheduling job of a planned run, which must have an estimate."""
     assert run.estimate is not None, f"{run.name} has no estimate"
     longer = 1 + run.estimate.error_percent / 100 if pessimistic else 1.0
     seconds = longer * run.estimate.total_seconds + knowledge.seconds_around_training
@@ -111,7 +111,7 @@ def job_of(run: NewRun, knowledge: Knowledge, *, pessimistic: bool) -> Job:
 
 
 def as_job(spec: RunSpec, seconds: float, knowledge: Knowledge) -> Job:
-    """A run that takes so long as the timetable sees it."""
+    """Scheduling job of a run with a given duration."""
     devices = possible_devices(spec, knowledge)
     settings, model = knowledge.settings, spec.model
     fills = tuple(one for one in devices if places_taken(settings, one, model) == num_places(settings, one))
@@ -119,7 +119,7 @@ def as_job(spec: RunSpec, seconds: float, knowledge: Knowledge) -> Job:
 
 
 def possible_devices(spec: RunSpec, knowledge: Knowledge) -> tuple[str, ...]:
-    """Names of the devices that a run may go to."""
+    """Names of the devices a run may use."""
     try:
         possible = candidates(spec.device, knowledge.devices)
     except UsageError:
@@ -128,7 +128,7 @@ def possible_devices(spec: RunSpec, knowledge: Knowledge) -> tuple[str, ...]:
 
 
 def queue_ahead(knowledge: Knowledge, *, pessimistic: bool) -> tuple[dict[str, list[float]], list[Job], int]:
-    """When each place of a device is free of what it trains now, what waits, and how many of these are unknown."""
+    """Seconds until each slot of each device is free, queued jobs, and the number of runs without an estimate."""
     free_in: dict[str, list[float]] = {device.name: [] for device in knowledge.devices}
     waiting: list[Job] = []
     num_unknown = 0
@@ -147,7 +147,7 @@ def queue_ahead(knowledge: Knowledge, *, pessimistic: bool) -> tuple[dict[str, l
 
 
 def remaining_seconds(run: Run, knowledge: Knowledge, *, pessimistic: bool) -> float | None:
-    """What a run of the queue still takes; None where nothing is known of it."""
+    """Remaining time of a running or queued run; None if unknown."""
     estimate = knowledge.estimate(run.spec) or run.estimate
     longer = 1 + estimate.error_percent / 100 if pessimistic and estimate is not None else 1.0
     if run.epoch and (left := seconds_left(run)) is not None:
@@ -158,27 +158,27 @@ def remaining_seconds(run: Run, knowledge: Knowledge, *, pessimistic: bool) -> f
 
 
 def outlook_lines(outlook: Outlook, planned: Sequence[NewRun]) -> list[str]:
-    """What will be done, what is left out for it, and how to queue the rest."""
+    """Lines that say what finishes in time, what to leave out, and how to queue the rest."""
     by = clock_time(outlook.until, outlook.now)
     lines: list[str] = []
     if outlook.num_unknown_ahead:
-        lines.append(f"{outlook.num_unknown_ahead} queued without an estimate, and not counted")
+        lines.append(f"{outlook.num_unknown_ahead} queued without an estimate, not counted")
     ends_known = [end for end in outlook.latest if end is not None]
     if not outlook.commands and outlook.kept:
         latest = clock_time(max(ends_known), outlook.now)
-        lines.append(f"all {len(planned)} will be done by {by}, at the latest by {latest}")
+        lines.append(f"all {len(planned)} will finish by {by}, at the latest by {latest}")
         return lines
     if not outlook.kept:
-        # Where no time can be told at all, the line above has said so.
-        return [*lines, f"no depth will be done by {by}"] if ends_known else lines
-    left_out = left_out_words(outlook, planned)
-    lines.append(f"{len(outlook.kept)} of {len(planned)} will be done by {by}, without {left_out}:")
+        # Without any estimate, the line of totals has said so already.
+        return [*lines, f"no depth will finish by {by}"] if ends_known else lines
+    left_out = left_out_runs(outlook, planned)
+    lines.append(f"{len(outlook.kept)} of {len(planned)} will finish by {by}, without {left_out}:")
     lines += [f"  {command}" for command in outlook.commands]
     return lines
 
 
-def left_out_words(outlook: Outlook, planned: Sequence[NewRun]) -> str:
-    """What is left out: whole depths, and seeds of others."""
+def left_out_runs(outlook: Outlook, planned: Sequence[NewRun]) -> str:
+    """Text that lists the runs left out: whole depths, and seeds of other depths."""
     seeds: dict[int, set[int]] = {}
     gone: dict[int, set[int]] = {}
     for index, run in enumerate(planned):
@@ -194,7 +194,7 @@ def left_out_words(outlook: Outlook, planned: Sequence[NewRun]) -> str:
 
 
 def outlook_document(outlook: Outlook, planned: Sequence[NewRun]) -> dict[str, Any]:
-    """The same for programs; moments in seconds since 1970."""
+    """JSON document of the forecast, with times in seconds since 1970."""
     return {
         "until": outlook.until.timestamp(),
         "runs": [
@@ -202,7 +202,7 @@ def outlook_document(outlook: Outlook, planned: Sequence[NewRun]) -> dict[str, A
                 "name": run.name,
                 "expected_at": seconds_since_1970(outlook.expected[index]),
                 "latest_at": seconds_since_1970(outlook.latest[index]),
-                "done": outlook.word(index),
+                "done": outlook.in_time(index),
                 "kept": index in outlook.kept,
             }
             for index, run in enumerate(planned)
@@ -213,5 +213,5 @@ def outlook_document(outlook: Outlook, planned: Sequence[NewRun]) -> dict[str, A
 
 
 def seconds_since_1970(moment: datetime | None) -> float | None:
-    """For documents."""
+    """Timestamp of a moment; None stays None."""
     return None if moment is None else moment.timestamp()

@@ -1,4 +1,4 @@
-"""What runs are expected to take on this machine, by its past runs and by probes of its devices."""
+"""Time estimates for runs on this machine, from past runs and probes of its devices."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from engine.spec.settings import Settings, read_settings
 from models.catalog import label
 
 QUIET_PERCENT = 25.0
-"""A device of which others use more is not free to be timed."""
+"""Above this use by other programs, a device is too busy for timing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knowledge:
-    """Devices, what was measured on each, and how far off estimates have been."""
+    """Devices, measured paces on each, and the accuracy of past estimates."""
 
     home: Home
     devices: tuple[Device, ...]
     paces: Mapping[str, Paces]
-    """By a device's name."""
+    """By device name."""
     queue: tuple[Run, ...] = ()
     """Running and queued runs, in queue order."""
     truths: tuple[Truth, ...] = ()
     seconds_around_training: float = 0.0
-    """What a run takes beside its epochs: its worker's start and end."""
+    """Time a run takes beyond its epochs, for its worker's start and end."""
     settings: Settings = field(default_factory=Settings)
-    """How many workers a device takes."""
+    """Settings that determine the number of workers on a device."""
 
     def device_for(self, spec: RunSpec) -> Device | None:
-        """The first device that a run may go to; None where there is none such."""
+        """First device that a run may use; None if no device is suitable."""
         try:
             possible = candidates(spec.device, self.devices)
         except UsageError:
@@ -54,26 +54,26 @@ class Knowledge:
         return next((device for device in possible if can_compute(device, spec.recipe.precision)), None)
 
     def threads(self, device: Device, spec: RunSpec) -> range:
-        """Numbers of CPU threads that a run may have on a device, as far as they change its pace."""
+        """Range of CPU thread counts with which past runs are comparable to a run on a device."""
         if device != CPU:
             return range(sys.maxsize)
         asked = probes.threads_asked()
         share = num_threads(self.settings, device.name, spec.model)
         if share is None and asked is not None and asked.isdigit():
             share = int(asked)
-        # What torch chooses is not known here, but more than one wherever it can.
+        # Torch's own choice is unknown here, but it is more than one if there are several cores.
         return range(min(2, num_cores()), sys.maxsize) if share is None else range(share, share + 1)
 
     def known_of(self, device: Device, spec: RunSpec) -> Paces:
-        """What was measured on a device with the threads that a run would have there."""
+        """Paces measured on a device with as many threads as the run would have there."""
         return self.paces[device.name].with_threads(self.threads(device, spec))
 
     def is_busy(self, device: Device) -> bool:
-        """Whether a run is trained on it just now."""
+        """Whether a run is training on a device."""
         return any(run.status == "running" and run.device == device.name for run in self.queue)
 
     def estimate(self, spec: RunSpec) -> Estimate | None:
-        """What a run will take on the first device that it may go to; None where nothing is known of the like."""
+        """Estimate a run's time on the first device it may use; None without comparable measurements."""
         device = self.device_for(spec)
         if device is None:
             return None
@@ -82,7 +82,7 @@ class Knowledge:
         return self.known_of(device, spec).estimate(spec, precision, num_train=num_train, num_test=num_test)
 
     def estimated(self, planned: Sequence[NewRun]) -> list[NewRun]:
-        """The runs with what each is expected to take; runs that differ by their seeds alone take equally long."""
+        """Add time estimates to planned runs; runs that differ only in their seeds share one."""
         known: dict[RunSpec, Estimate | None] = {}
         for run in planned:
             key = msgspec.structs.replace(run.spec, seed=0)
@@ -93,9 +93,9 @@ class Knowledge:
         ]
 
     def with_probes(self, device: Device, found: Sequence[Pace]) -> Knowledge:
-        """The same, with probes of a device that were made just now."""
+        """Copy with new probes of a device."""
         known = self.paces[device.name]
-        # Of this moment, and asked for: they count before the history of other moments.
+        # New probes were asked for explicitly, so they take precedence over past runs.
         fresh = {pace.workload for pace in found}
         past = [pace for pace in known.past if pace.workload not in fresh]
         changed = Paces(past=past, probes=[*known.probes, *found], torch=known.torch, errors=known.errors)
@@ -103,16 +103,16 @@ class Knowledge:
 
 
 def precision_on(device: Device, spec: RunSpec) -> Precision:
-    """What a run is computed in on a device that does it natively."""
+    """Precision that a run would use on a device."""
     return resolve(spec.recipe.precision, native_for(spec.model, device.native), device.name)
 
 
 def gather(home: Home, *, with_kept_probes: bool = True) -> Knowledge:
-    """Everything that is known of the time that runs take here.
+    """Collect everything known about the time runs take on this machine.
 
     Args:
-        home: With the index, and probes of earlier commands.
-        with_kept_probes: Whether to go by those probes as well.
+        home: Home with the index and stored probes.
+        with_kept_probes: Whether to use stored probes as well.
     """
     past: list[Pace] = []
     truths: list[Truth] = []
@@ -123,7 +123,7 @@ def gather(home: Home, *, with_kept_probes: bool = True) -> Knowledge:
             past, truths, queue = reader.paces(), reader.truths(), reader.unfinished_runs()
             around = reader.seconds_around_training()
     except DepthscopeError:
-        # An index of another version, or one that is locked: whoever needs it says so; estimates do without.
+        # The index is locked or of another version. Commands that need it report that; estimates do without.
         pass
     kept = probes.read_kept(home) if with_kept_probes else []
     version, errors = probes.torch_version(), errors_by_source(truths)
@@ -131,7 +131,6 @@ def gather(home: Home, *, with_kept_probes: bool = True) -> Knowledge:
     found = find_devices()
     for device in found:
         name = device_name(device)
-
         here = [pace for pace in past if pace.device_name == name]
         newest = next((pace.torch for pace in here if probes.same_torch(pace.torch, version)), version)
         paces[device.name] = Paces(
@@ -149,13 +148,13 @@ def gather(home: Home, *, with_kept_probes: bool = True) -> Knowledge:
 
 
 def probe(knowledge: Knowledge, planned: Sequence[NewRun], *, again: bool, report: Callable[[str], None]) -> Knowledge:
-    """Time a few steps of every network of which nothing exact is known, and keep what was found for later commands.
+    """Time a few steps of every network without an exact measurement, and store the results for later commands.
 
     Args:
-        knowledge: So far.
-        planned: The runs.
-        again: Whether to time also what is known.
-        report: Is told what goes on, a line at a time.
+        knowledge: Measurements so far.
+        planned: Runs to probe.
+        again: Whether to time networks that have been measured before, too.
+        report: Called with each line of progress.
     """
     asked: dict[str, dict[Workload, Task]] = {}
     for run in planned:
@@ -183,33 +182,33 @@ def probe(knowledge: Knowledge, planned: Sequence[NewRun], *, again: bool, repor
 def probe_device(
     knowledge: Knowledge, device: Device, tasks: Sequence[Task], report: Callable[[str], None]
 ) -> Knowledge:
-    """Probe networks on one device; where it has other work, that is said, and nothing is kept."""
+    """Probe networks on one device; if it is busy, report that and do not store the results."""
     networks = "1 network" if len(tasks) == 1 else f"{len(tasks)} networks"
     report(f"probing {networks} on {device.name}, at most about {15 * len(tasks)} s")
-    trouble = trouble_with(device, knowledge)
-    if trouble is not None:
-        report(f"{trouble}: this probe is slower than a device that is free, and is not kept for later")
+    busy = why_busy(device, knowledge)
+    if busy is not None:
+        report(f"{busy}: this probe will be too slow, so it is not stored for later")
 
-    def tell(task: Task, answer: Pace | NoPace) -> None:
-        words = answer.reason if isinstance(answer, NoPace) else step_words(answer.seconds_per_step)
-        report(f"  {label(task.spec.model)}: {words}")
+    def report_pace(task: Task, answer: Pace | NoPace) -> None:
+        result = answer.reason if isinstance(answer, NoPace) else step_time(answer.seconds_per_step)
+        report(f"  {label(task.spec.model)}: {result}")
 
-    found = probes.probe_all(knowledge.home.create(), device, tasks, tell)
-    if trouble is None:
+    found = probes.probe_all(knowledge.home.create(), device, tasks, report_pace)
+    if busy is None:
         probes.keep(knowledge.home, found)
     return knowledge.with_probes(device, found)
 
 
-def trouble_with(device: Device, knowledge: Knowledge) -> str | None:
-    """Why a device is not free to be timed; None where it is."""
+def why_busy(device: Device, knowledge: Knowledge) -> str | None:
+    """Reason why a device is too busy for timing; None if it is free."""
     if knowledge.is_busy(device):
-        return f"{device.name} trains a run just now"
+        return f"a run is training on {device.name}"
     used = busy_percent(device)
     if used is not None and used > QUIET_PERCENT:
         return f"other programs use {used:.0f} % of {device.name}"
     return None
 
 
-def step_words(seconds: float) -> str:
-    """How long a step takes."""
-    return f"{seconds:.2f} s a step" if seconds >= 1 else f"{1000 * seconds:.3g} ms a step"
+def step_time(seconds: float) -> str:
+    """Time of a step: 1.25 s/step, 12.3 ms/step."""
+    return f"{seconds:.2f} s/step" if seconds >= 1 else f"{1000 * seconds:.3g} ms/step"

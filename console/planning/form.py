@@ -1,4 +1,4 @@
-"""The form of a new experiment as plain words, and what they mean: as `depthscope train` takes and refuses them."""
+"""Contents of the new-experiment form, parsed and checked exactly like the options of `depthscope train`."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ RECIPE_FIELDS = tuple(one.name for one in OPTIONS if one.part == "recipe" and on
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filled:
-    """Every field as it stands in the form; an empty one takes the default."""
+    """Contents of the form's fields; an empty field takes the default."""
 
     architectures: Sequence[str] = ()
     texts: Mapping[str, str]
-    """What stands in the fields, by the options' names."""
+    """Texts of the fields, by option name."""
 
     def dataset(self) -> str:
-        """The dataset chosen."""
+        """Name of the chosen dataset."""
         return self.texts.get("dataset") or str(BY_NAME["dataset"].default)
 
 
 def offered_depths(architectures: Iterable[str]) -> list[int]:
-    """Depths to choose from: all that the chosen architectures have in common."""
+    """Depths that all the chosen architectures have in common."""
     chosen = [set(known_depths(Architecture(one))) for one in architectures]
     return sorted(set.intersection(*chosen)) if chosen else []
 
 
 def plan(home: Home, filled: Filled) -> list[NewRun]:
-    """The runs that the form would make.
+    """Plan the runs the form describes.
 
     Raises:
-        UsageError: a field makes no sense; the text is the command line's.
+        UsageError: a field is invalid; the text is the command line's.
     """
     if not filled.architectures:
         raise InvalidField("an architecture is needed: space chooses one", field="architectures")
@@ -51,7 +51,7 @@ def plan(home: Home, filled: Filled) -> list[NewRun]:
 
 
 def filled_from(spec: RunSpec) -> Filled:
-    """The form that would make a run again; what the named recipe has already is left empty."""
+    """Fill the form so that it plans a given run again; recipe defaults stay empty."""
     name = spec.recipe.name if spec.recipe.name in RECIPES else "reference"
     parts = {"recipe": spec.recipe, "model": spec.model, "data": spec.data, "run": spec}
     texts = {}
@@ -62,7 +62,7 @@ def filled_from(spec: RunSpec) -> Filled:
         texts[option.name] = "" if value == default else option.text(value)
     texts["recipe"] = name
     model = spec.model
-    # A catalogued network is named by its depth, any other by its blocks.
+    # Known depths define the network; otherwise its blocks do.
     is_known = model.depth in known_depths(model.architecture)
     if is_known or model.architecture in THREE_STAGE:
         texts["blocks"] = ""
@@ -74,11 +74,11 @@ def filled_from(spec: RunSpec) -> Filled:
 
 
 def plan_rows(home: Home, planned: Sequence[NewRun]) -> list[list[str]]:
-    """A row a run: name, parameters, MACs, estimated memory, whether it fits, and estimated time.
+    """One row for each run: name, parameters, MACs, estimated memory, whether it fits, estimated time.
 
     Args:
-        home: Whose dataset is asked for its size.
-        planned: What `plan` made, with what each run is expected to take.
+        home: Where datasets are cached.
+        planned: Runs from `plan`, with their time estimates.
     """
     if not planned:
         return []

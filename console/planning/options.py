@@ -1,7 +1,7 @@
 """The options of a run: one table from which commands, the form and printed command lines are made.
 
 An option that fills a field of the specification needs a row here and nothing else. `--help` loads this module, so it
-imports nothing of weight at its top.
+imports nothing slow at the top.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ if TYPE_CHECKING:
 Kind = Literal["text", "whole", "number", "yes/no", "size"]
 Group = Literal["runs", "training", "network", "limits", ""]
 GROUPS: tuple[Group, ...] = ("runs", "training", "network", "limits")
-"""In the form's order."""
+"""In the order of the form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """One option of `train` and `plan`, which is a field of the form too."""
+    """One option of `train` and `plan`, usually also a field of the form."""
 
     name: str
     flags: tuple[str, ...] = ()
-    """As typed; `--no-x` after a slash turns off. Left out, it is made of the name."""
+    """As typed, with a negation after a slash; default: derived from the name."""
     kind: Kind = "text"
     many: bool = False
     """Whether it takes a list: comma-separated, repeated, or both."""
     crossed: bool = False
-    """Whether each value of the list makes runs of its own, crossed with the other lists."""
+    """Whether runs are made for each value, in every combination with the other lists."""
     default: Any = None
     help: str
     """At most 60 characters."""
     fills: str = ""
-    """Part and field of the specification, such as `recipe.epochs`."""
+    """Part and field of the spec that the option sets, such as `recipe.epochs`."""
     group: Group = ""
-    """Where it is in the form; empty for the command line alone."""
+    """Group in the form; empty for options of the command line only."""
     placeholder: str = ""
-    """What the form shows in an empty field; fields of the recipe show the recipe's value."""
+    """Shown in an empty field of the form; recipe fields show the recipe's value instead."""
     choices: Callable[[Home], Sequence[str]] | None = None
-    """What the form offers, in place of a field to type in."""
+    """Values to choose from in the form; None makes a text field."""
     unset: str = ""
-    """The form's choice for leaving it out."""
+    """Label of the form's choice that leaves the option out."""
     wanted: str = ""
-    """What a list holds, for errors."""
+    """Description of valid values, for errors."""
 
     @property
     def label(self) -> str:
@@ -56,7 +56,7 @@ class Option:
 
     @property
     def declared(self) -> tuple[str, ...]:
-        """The flags as Typer takes them."""
+        """Flags as declared to Typer."""
         return self.flags or ("--" + self.name.replace("_", "-"),)
 
     @property
@@ -66,26 +66,26 @@ class Option:
 
     @property
     def part(self) -> str:
-        """Part of the specification: model, data, recipe or run."""
+        """Part of the spec: model, data, recipe or run."""
         return self.fills.partition(".")[0]
 
     @property
     def field(self) -> str:
-        """Field of that part."""
+        """Field within that part."""
         return self.fills.partition(".")[2]
 
     def parse(self, text: str) -> Any:
-        """The value of a text.
+        """Parse a value.
 
         Raises:
-            InvalidField: the text does not give one.
+            InvalidField: the text is not a valid value.
         """
         if not self.many:
             return self.parse_one(text.strip())
         return tuple(self.parse_one(word) for word in split_words([text]))
 
     def parse_one(self, word: str) -> Any:
-        """One value of a list, or the only one."""
+        """Parse a single value, or one value of a list."""
         from engine.base.units import parse_size
         from engine.spec.errors import InvalidField
 
@@ -112,7 +112,7 @@ class Option:
             raise InvalidField(str(error), field=self.name) from error
 
     def text(self, value: Any) -> str:
-        """A value as text that `parse` takes; empty where there is none."""
+        """Format a value so that `parse` reads it back; None gives an empty text."""
         from engine.base.units import size_as_typed
 
         if value is None:
@@ -123,8 +123,8 @@ class Option:
             return ",".join(map(str, value))
         return size_as_typed(value) if self.kind == "size" else str(value)
 
-    def words(self, value: Any) -> list[str]:
-        """A value as words of a command line."""
+    def arguments(self, value: Any) -> list[str]:
+        """Command-line arguments that set a value."""
         shown = self.declared[0] if len(self.declared[0]) == 2 else self.declared[-1]
         if self.kind != "yes/no":
             return [shown, self.text(value)]
@@ -157,7 +157,7 @@ def stop_rules(_home: Home) -> Sequence[str]:
 
 
 def dataset_names(home: Home) -> Sequence[str]:
-    """Datasets that can be chosen, those that are cached first."""
+    """Names of all datasets, cached ones first."""
     from engine.base.errors import DepthscopeError
     from engine.data import datasets
 
@@ -440,20 +440,20 @@ BY_NAME = {option.name: option for option in OPTIONS}
 
 
 def in_form() -> list[Option]:
-    """Options of the form, in its order."""
+    """Options shown in the form, in its order."""
     return sorted((one for one in OPTIONS if one.group), key=lambda one: GROUPS.index(one.group))
 
 
 def of_field(field: str) -> Option | None:
-    """The option that an error about a field is about."""
+    """Find an option by its name or by the spec field it sets."""
     return BY_NAME.get(field) or next((one for one in OPTIONS if field and one.field == field), None)
 
 
 class Asked:
-    """What was asked for: a value of every option, the default where none was given.
+    """Values of all options; those not given have their defaults.
 
     Args:
-        given: Values by the options' names.
+        given: Values by option name.
     """
 
     def __init__(self, **given: Any) -> None:
@@ -465,7 +465,7 @@ class Asked:
         return self.values[name]
 
     def part(self, part: str) -> dict[str, Any]:
-        """Fields of a part of the specification that are the same in all runs; those left out are missing."""
+        """Fields of one part of the spec that all runs share, without options left out."""
         return {
             option.field: self[option.name]
             for option in OPTIONS
@@ -473,39 +473,39 @@ class Asked:
         }
 
     def combinations(self) -> Iterator[dict[str, Any]]:
-        """Every combination of the lists that are crossed, by option; an empty list gives None."""
+        """Iterate over the cross product of the crossed lists, by option name; an empty list gives None."""
         crossed = [option.name for option in OPTIONS if option.crossed]
         lists = {name: self[name] or (None,) for name in crossed} | {"seeds": self.seeds()}
         for values in itertools.product(*lists.values()):
             yield dict(zip(crossed, values, strict=True))
 
     def seeds(self) -> Sequence[int]:
-        """The seeds listed by `--seed`, or `--seeds` of them counted from 0; seed 0 where neither is given.
+        """Seeds from `--seed`, or 0, 1, ... from `--seeds`; seed 0 by default.
 
         Raises:
-            UsageError: there are none, or both options are given.
+            UsageError: both options are given, or `--seeds` is 0.
         """
         from engine.base.errors import UsageError
         from engine.spec.errors import InvalidField
 
         listed, how_many = self["seeds"], self["num_seeds"]
         if listed and how_many:
-            raise UsageError("--seed lists seeds and --seeds says how many: give one of them")
+            raise UsageError("choose one: --seed lists seeds, --seeds is their number")
         if not how_many:
             return listed or (0,)
         if len(how_many) > 1:
             return tuple(how_many)
         if how_many[0] == 0:
-            raise InvalidField("num_seeds must be at least 1, got 0: --seed 0 takes seed 0 alone", field="num_seeds")
+            raise InvalidField("num_seeds must be at least 1, got 0; --seed 0 trains seed 0 only", field="num_seeds")
         return range(how_many[0])
 
 
 def flag_named(error: InvalidField) -> str:
-    """The text of an error with the option's flag in place of the field."""
+    """Error text that names the option's flag instead of the field."""
     option = of_field(error.field)
     return str(error) if option is None else error.naming(option.flag)
 
 
 def split_words(words: Sequence[str]) -> list[str]:
-    """Words of comma lists and repetitions, in order."""
+    """Split comma-separated and repeated values, in order."""
     return [part.strip() for word in words for part in word.split(",") if part.strip()]

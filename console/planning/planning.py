@@ -1,4 +1,4 @@
-"""From a user's words to the runs of an experiment: checked whole before anything is queued, and torch-free."""
+"""Plan the runs of an experiment from options. Everything is checked before anything is queued, without torch."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ QUICK_FETCH_SECONDS = 8.0
 
 
 def plan_runs(home: Home, asked: Asked, report: Callable[[str], None] = lambda _text: None) -> list[NewRun]:
-    """The cross product of architectures, depths and seeds, each run checked against its data.
+    """Make a run for every combination of architecture, depth and seed, and check each against its data.
 
-    Whether they fit in memory is left to `check_all_fit`, so that a table of them can be shown before.
+    Memory is checked separately by `check_all_fit`, so that the plan can be shown first.
 
     Args:
         home: Where datasets are cached.
-        asked: What was typed.
-        report: Is told what was changed to make a run fit, where that was agreed to.
+        asked: Values of the options.
+        report: Called with each change made so that a run fits, if `--fit` or `--fit-batch` allow any.
 
     Raises:
-        UsageError: something of it does not exist or makes no sense; the text names the value and the remedy. Where
-            one field is wrong, it is an InvalidField.
+        InvalidField: one option has an invalid value.
+        UsageError: the options are invalid in another way.
     """
     if not asked["depths"] and asked["blocks"] is None:
-        raise InvalidField("a depth is needed: -d 20,56,110, or --blocks 3,4,6,3", field="depths")
+        raise InvalidField("a depth is needed, such as -d 20,56,110 or --blocks 3,4,6,3", field="depths")
     num_train, num_test, num_classes = datasets.describe(home, asked["dataset"])
     here = find_devices()
     planned: list[NewRun] = []
@@ -57,22 +57,22 @@ def plan_runs(home: Home, asked: Asked, report: Callable[[str], None] = lambda _
                     run, here, may_change_batch=asked["fit_batch"], num_train=num_train, num_test=num_test
                 )
                 if remedy is not None:
-                    report(f"{name}: {remedy.options}, so that it fits")
+                    report(f"{name}: using {remedy.options} to fit in memory")
             planned.append(NewRun(name=name, spec=run))
     except catalog.FieldError as error:
         raise InvalidField(str(error), field=error.field) from error
     except ValueError as error:
         raise UsageError(str(error)) from error
     if len({run.name for run in planned}) < len(planned):
-        raise UsageError("the same network is asked for twice: leave repetitions out")
+        raise UsageError("the same run is listed twice: remove repeated values")
     return planned
 
 
 def stop_rule(word: str) -> StopRule:
-    """The rule of a name.
+    """Parse the name of a stop rule.
 
     Raises:
-        InvalidField: there is none; the text lists those there are.
+        InvalidField: no such rule exists.
     """
     if word not in list(StopRule):
         rules = ", ".join(StopRule)
@@ -81,7 +81,7 @@ def stop_rule(word: str) -> StopRule:
 
 
 def judge_all(home: Home, planned: Sequence[NewRun]) -> list[Verdict]:
-    """Of each run, what it is estimated to need and whether that fits on a device here."""
+    """Estimate each run's memory and judge whether it fits on a device of this machine."""
     here = find_devices()
     sizes = data_sizes(home, planned)
     return [
@@ -91,10 +91,10 @@ def judge_all(home: Home, planned: Sequence[NewRun]) -> list[Verdict]:
 
 
 def check_all_fit(home: Home, planned: Sequence[NewRun]) -> None:
-    """Refuse runs of which one does not fit in memory.
+    """Check that every run fits in memory.
 
     Raises:
-        UsageError: it does not; the text says what it needs, what there is, and what would fit.
+        UsageError: a run does not fit; the text says what it needs, what is available and what would fit.
     """
     here = find_devices()
     for run, (num_train, num_test) in zip(planned, data_sizes(home, planned), strict=True):
@@ -102,27 +102,25 @@ def check_all_fit(home: Home, planned: Sequence[NewRun]) -> None:
 
 
 def data_sizes(home: Home, planned: Sequence[NewRun]) -> list[tuple[int, int]]:
-    """Training and test images of each run's dataset."""
+    """Numbers of training and test images of each run's dataset."""
     sizes = {name: datasets.describe(home, name)[:2] for name in {run.spec.data.name for run in planned}}
     return [sizes[run.spec.data.name] for run in planned]
 
 
 def not_here_yet(home: Home, dataset: str) -> str | None:
-    """What has to be fetched before a run can begin, in words; None where everything is here."""
+    """Notice that a dataset still has to be downloaded; None if it is available."""
     entry = next((one for one in datasets.list_datasets(home) if one.name == dataset), None)
     if entry is None or entry.cached or entry.synthetic:
         return None
-    return (
-        f"{dataset} is not here yet: the first run fetches it, or fails (`depthscope data fetch {dataset}` tells now)"
-    )
+    return f"{dataset} is not downloaded yet: the first run fetches it (`depthscope data fetch {dataset}` does it now)"
 
 
 def quick_dataset(home: Home, report: Callable[[str], None]) -> str:
-    """CIFAR-10 where it is here or can be fetched within seconds, else the synthetic set; says which, and why.
+    """Choose CIFAR-10 if it is cached or downloads within seconds, else the synthetic dataset.
 
     Args:
         home: Where datasets are cached.
-        report: Is told what was chosen.
+        report: Called with the choice and its reason.
     """
     cached = {entry.name for entry in datasets.list_datasets(home) if entry.cached}
     if "cifar10" in cached:
@@ -133,16 +131,14 @@ def quick_dataset(home: Home, report: Callable[[str], None]) -> str:
     try:
         datasets.prepare(home, "cifar10", limit_seconds=QUICK_FETCH_SECONDS)
     except DatasetError:
-        report(
-            f"data: synthetic images, since CIFAR-10 is not here and could not be fetched in {QUICK_FETCH_SECONDS:g} s"
-        )
+        report(f"data: synthetic images, because CIFAR-10 could not be downloaded in {QUICK_FETCH_SECONDS:g} s")
         return "synthetic"
-    report("data: CIFAR-10, just fetched")
+    report("data: CIFAR-10, just downloaded")
     return "cifar10"
 
 
 def plan_table(planned: Sequence[NewRun], verdicts: Sequence[Verdict]) -> str:
-    """What would be trained, a row a run, with a verdict of `judge_all` for each."""
+    """Table of planned runs, one row each, with their verdicts from `judge_all`."""
     rows = [
         [
             run.name,

@@ -1,4 +1,4 @@
-"""Runs as a file from which `depthscope train --from` trains them again."""
+"""Spec files: lists of runs that `depthscope train --from` trains again."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from engine.spec.run import RunSpec, check_fits_data
 
 SPEC_LIST_FORMAT = 1
 SPEC_LIST_NAME = "spec.json"
-"""Within a report."""
+"""File name within a report."""
 MOST_BYTES = 8 << 20
-"""Longer files are refused; a thousand runs fit in a tenth of it."""
+"""Size limit of a file; a thousand runs take a tenth of it."""
 
 
 class ListedRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -29,64 +29,64 @@ class ListedRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     name: str
     spec: RunSpec
     data_sha256: str | None = None
-    """Of the images that it was trained on; None where that is not known."""
+    """Checksum of the images it was trained on; None if unknown."""
 
 
 class SpecList(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The content of a report's spec.json."""
+    """Contents of a report's spec.json."""
 
     format: int = SPEC_LIST_FORMAT
     depthscope: str = VERSION
-    """The version that wrote it."""
+    """Version that wrote the file."""
     experiment: str
-    """What it was called where it was trained; training it again makes an experiment of another name."""
+    """Original name; training again makes an experiment with a new name."""
     runs: tuple[ListedRun, ...]
 
 
 def encode_spec_list(specs: SpecList) -> bytes:
-    """The file, indented, for people to read and to compare."""
+    """Encode as indented JSON, which is easy to read and diff."""
     return msgspec.json.format(msgspec.json.encode(specs), indent=2) + b"\n"
 
 
 def read_spec_list(path: Path) -> SpecList:
-    """The runs of a file, or of the spec.json of a report's directory.
+    """Read a spec file, given its path or a report's directory.
 
     Raises:
-        UsageError: it cannot be read, or holds no list of run specifications; the text says where and why.
+        UsageError: the file cannot be read or is not a list of run specs.
     """
     if path.is_dir():
         path /= SPEC_LIST_NAME
         if not path.exists():
-            raise UsageError(f"{clean(str(path.parent))} is a directory without {SPEC_LIST_NAME}: name a report's")
+            raise UsageError(f"{clean(str(path.parent))} has no {SPEC_LIST_NAME}: give a report's directory")
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"{clean(str(path))} cannot be read: {error.strerror}") from error
-    wanted = f"{clean(str(path))} is no list of runs such as a report's spec.json"
+        raise UsageError(f"cannot read {clean(str(path))}: {error.strerror}") from error
+    invalid = f"{clean(str(path))} is not a list of runs such as a report's spec.json"
     if len(content) > MOST_BYTES:
-        raise UsageError(f"{wanted}: it is longer than {MOST_BYTES >> 20} MiB")
+        raise UsageError(f"{invalid}: larger than {MOST_BYTES >> 20} MiB")
     try:
         specs = msgspec.json.decode(content, type=SpecList)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{wanted}: {clean(str(error))}") from error
+        raise UsageError(f"{invalid}: {clean(str(error))}") from error
     if specs.format != SPEC_LIST_FORMAT:
-        raise UsageError(f"{wanted}: format {specs.format} is not known, this depthscope reads {SPEC_LIST_FORMAT}")
+        raise UsageError(f"{invalid}: unknown format {specs.format}, this version reads format {SPEC_LIST_FORMAT}")
     if not specs.runs:
-        raise UsageError(f"{wanted}: it lists no run")
+        raise UsageError(f"{invalid}: the list is empty")
     return specs
 
 
 def plan_listed(home: Home, specs: SpecList, report: Callable[[str], None]) -> list[NewRun]:
-    """The runs of a list, each checked against the data and the devices that are here.
+    """Plan the runs of a spec file, checking each against the datasets and devices of this machine.
 
     Args:
         home: Where datasets are cached.
-        specs: The list.
-        report: Is told of images that are not those of the list.
+        specs: Contents of the file.
+        report: Called for each dataset whose images differ from the original ones.
 
     Raises:
-        UsageError: a dataset or a device of the list is not here.
+        UsageError: a dataset or device does not exist here.
     """
     here = find_devices()
     for run in specs.runs:
@@ -96,20 +96,20 @@ def plan_listed(home: Home, specs: SpecList, report: Callable[[str], None]) -> l
             check_device(run.spec, here)
         except ValueError as error:
             raise UsageError(f"{clean(run.name)}: {error}") from error
-    for line in strange_images(home, specs.runs):
+    for line in changed_datasets(home, specs.runs):
         report(line)
     return [NewRun(name=run.name, spec=run.spec) for run in specs.runs]
 
 
-def strange_images(home: Home, runs: Sequence[ListedRun]) -> list[str]:
-    """A line for every dataset whose images are here, but are not those that a list was trained on."""
+def changed_datasets(home: Home, runs: Sequence[ListedRun]) -> list[str]:
+    """One line for each cached dataset whose images are not those the runs were trained on."""
     lines = []
     for name in dict.fromkeys(run.spec.data.name for run in runs):
         wanted = {run.data_sha256 for run in runs if run.spec.data.name == name and run.data_sha256 is not None}
         info = datasets.dataset_info(home, name)
         if wanted and info is not None and info.digest() not in wanted:
             lines.append(
-                f"{name} is not what the list was trained on: its SHA-256 is {info.digest()[:12]}…,"
-                f" there it was {min(wanted)[:12]}…"
+                f"{name} differs from the dataset these runs were trained on: its SHA-256 is {info.digest()[:12]}…,"
+                f" theirs was {min(wanted)[:12]}…"
             )
     return lines

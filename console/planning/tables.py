@@ -1,4 +1,4 @@
-"""What `depthscope plan` prints: for each run what it needs, and how far off such estimates have been."""
+"""Output of `depthscope plan`: what each run needs, and how accurate past estimates were."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from engine.estimates.duration import Truth
 from engine.spec.estimate import Estimate, Source
 from models import cost
 
-NOTHING = "nothing to go by"
+NO_SOURCE = "no data"
 
 
 def plan_page(planned: Sequence[NewRun], knowledge: Knowledge, outlook: Outlook | None, *, unicode: bool) -> str:
-    """A row a run, what all take together and what will be done when, and how far off estimates have been."""
+    """Table with one row for each run, the total time, the forecast for a deadline, and the accuracy so far."""
     sign = "±" if unicode else "+-"
     header, align = ["run", "parameters", "MACs", "memory", "fits", "an epoch", "total", "", "from"], "<>>><>>><"
     if outlook is not None:
@@ -40,22 +40,22 @@ def plan_page(planned: Sequence[NewRun], knowledge: Knowledge, outlook: Outlook 
             "-" if estimate is None else f"~{duration(estimate.seconds_per_epoch)}",
             "-" if estimate is None else f"~{duration(estimate.total_seconds)}",
             "" if estimate is None else f"{sign} {estimate.error_percent:.0f} %",
-            source_words(estimate),
+            source_text(estimate),
         ]
         if outlook is not None:
             end = outlook.expected[index]
-            row += ["-" if end is None else f"~{clock_time(end, outlook.now)}", outlook.word(index)]
+            row += ["-" if end is None else f"~{clock_time(end, outlook.now)}", outlook.in_time(index)]
         rows.append(row)
-    lines = [table(header, rows, align=align), "", sum_line(planned)]
+    lines = [table(header, rows, align=align), "", total_line(planned)]
     if outlook is not None:
         lines += outlook_lines(outlook, planned)
     return "\n".join([*lines, accuracy_line(knowledge.truths)])
 
 
-def source_words(estimate: Estimate | None) -> str:
-    """Where an estimate is from."""
+def source_text(estimate: Estimate | None) -> str:
+    """Source of an estimate."""
     if estimate is None:
-        return NOTHING
+        return NO_SOURCE
     runs = "1 past run" if estimate.num_runs == 1 else f"{estimate.num_runs} past runs"
     match estimate.source:
         case Source.PROBE:
@@ -66,31 +66,31 @@ def source_words(estimate: Estimate | None) -> str:
             return f"{runs} of {estimate.network}, by MACs"
 
 
-def sum_line(planned: Sequence[NewRun]) -> str:
-    """What all runs take together, one after the other."""
+def total_line(planned: Sequence[NewRun]) -> str:
+    """Estimated training time of all runs, added up."""
     known = [run.estimate.total_seconds for run in planned if run.estimate is not None]
     if not known:
-        return "no time can be told: leave --no-probe out, or train one of them"
+        return "no time estimate: leave out --no-probe, or train one of these networks first"
     runs = "1 run" if len(planned) == 1 else f"{len(planned)} runs"
     missing = len(planned) - len(known)
-    without = f", without {missing} of which nothing is known" if missing else ""
+    without = f", without {missing} without an estimate" if missing else ""
     return f"{runs}: about {duration(sum(known))} of training{without}"
 
 
 def accuracy_line(truths: Sequence[Truth]) -> str:
-    """How far off estimates have been."""
+    """Accuracy of past estimates."""
     if not truths:
-        return "no estimate has met its run's true time yet"
+        return "no estimated run has finished yet, so the accuracy of estimates is unknown"
     errors = [100 * truth.error for truth in truths]
     runs = "1 run" if len(errors) == 1 else f"{len(errors)} runs"
     return (
-        f"estimates so far were off by {percent(statistics.median(errors), 1)} in the median,"
+        f"past estimates were off by {percent(statistics.median(errors), 1)} (median),"
         f" {percent(max(errors), 1)} at worst ({runs})"
     )
 
 
 def plan_document(planned: Sequence[NewRun], knowledge: Knowledge, outlook: Outlook | None) -> dict[str, Any]:
-    """The same for programs; a run without an estimate has null."""
+    """JSON document of a plan; runs without an estimate have null."""
     return {
         "runs": [
             {
@@ -110,7 +110,7 @@ def plan_document(planned: Sequence[NewRun], knowledge: Knowledge, outlook: Outl
 
 
 def accuracy_document(truths: Sequence[Truth]) -> dict[str, Any]:
-    """How far off estimates have been: all of them, the median and the worst."""
+    """JSON document of the accuracy of past estimates: median, worst, and each run."""
     errors = [100 * truth.error for truth in truths]
     return {
         "num_runs": len(errors),

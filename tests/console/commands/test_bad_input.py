@@ -31,7 +31,7 @@ def refused(home: Any, *words: str) -> str:
         (("train", "-a", "rsnet", "-d", "20", "--data", "tiny"), "unknown architecture 'rsnet': did you mean resnet?"),
         (("train", "-a", "he-resnet", "-d", "57", "--data", "tiny"), "depth 57 does not exist for he-resnet: depths are 6n+2, the nearest are 56 and 62"),  # noqa: E501
         (("train", "-a", "resnet", "-d", "19", "--data", "tiny"), "depth 19 does not exist for resnet: depths are 18, 20,"),  # noqa: E501
-        (("train", "-a", "resnet", "--data", "tiny"), "a depth is needed: -d 20,56,110"),
+        (("train", "-a", "resnet", "--data", "tiny"), "a depth is needed, such as -d 20,56,110"),
         (("train", "-a", "resnet", "-d", "x", "--data", "tiny"), "depth must be whole numbers such as 20,56, got 'x'"),
         ((*TRAIN, "--width", "0"), "width must be in 1..2048"),
         ((*TRAIN, "--batch-size", "201"), "--batch-size must be at most 200 (the training set), got 201"),
@@ -41,8 +41,8 @@ def refused(home: Any, *words: str) -> str:
         ((*TRAIN, "--epochs", "0"), "--epochs must be at least 1, got 0"),
         ((*TRAIN, "--drops", "a"), "drops must be fractions such as 0.5,0.75, got 'a'"),
         ((*TRAIN, "--seeds", "0"), "seeds must be at least 1, got 0"),
-        ((*TRAIN, "--seeds", "2", "--seed", "1"), "--seed lists seeds and --seeds says how many"),
-        ((*TRAIN, "--seed", "1,1"), "the same network is asked for twice"),
+        ((*TRAIN, "--seeds", "2", "--seed", "1"), "choose one: --seed lists seeds"),
+        ((*TRAIN, "--seed", "1,1"), "the same run is listed twice"),
         ((*TRAIN, "--device", "gpu"), "device must be cpu or cuda:N"),
         ((*TRAIN, "--memory-limit", "6Gig"), "--memory-limit must be a size such as 6GiB, 6144MiB, 6GB or a number of bytes, got '6Gig'"),  # noqa: E501
         ((*TRAIN, "--memory-limit", "0"), "--memory-limit must be at least 1 byte, or left out for none, got '0'"),

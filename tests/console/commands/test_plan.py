@@ -87,7 +87,7 @@ def test_an_estimate_is_stored_with_the_run_and_held_against_the_truth(
     assert truth["taken_seconds"] == labels.taken_seconds
     error = 100 * abs(truth["estimated_seconds"] / truth["taken_seconds"] - 1)
     assert accuracy["median_error_percent"] == accuracy["worst_error_percent"] == pytest.approx(error)
-    assert f"off by {error:.1f} % in the median, {error:.1f} % at worst (1 run)" in home.cli(
+    assert f"off by {error:.1f} % (median), {error:.1f} % at worst (1 run)" in home.cli(
         "plan", "-a", "he-resnet", *TINY, *words
     )
 
@@ -111,7 +111,7 @@ def test_past_runs_are_enough_for_the_same_network_and_for_one_that_is_like_it(h
     page = home.cli("plan", "-a", "he-resnet", *TINY, "-d", "8,14", "--epochs", "3", "--no-probe")
     assert "1 past run of he-resnet8-w4-c4, by MACs" in page
     assert re.search(r"he-resnet8-w4-c4-s0 .*~.*~.*~.*± \d+ %  1 past run\n", page)
-    assert "no estimate has met its run's true time yet" in page
+    assert "no estimated run has finished yet" in page
 
 
 NIGHT = ("--seeds", "3", *TINY, "--no-augment", "--lr", "0.05", "--drops", "0.3,0.6", "--train-images", "100")
@@ -163,7 +163,7 @@ def test_until_says_so_in_words(home: Any, hours: None):
     asked = ("-a", "he-resnet,he-plain", "-d", "8,14", *NIGHT, "--epochs", "697", "--until", "+11h", "-e", "night")
     page = home.cli("plan", *asked)
 
-    assert re.search(r"6 of 12 will be done by [-\d: ]+, without seed 2 of depth 8; seed 1,2 of depth 14:\n", page)
+    assert re.search(r"6 of 12 will finish by [-\d: ]+, without seed 2 of depth 8; seed 1,2 of depth 14:\n", page)
     assert "  depthscope train -a he-resnet,he-plain -d 8 --seed 0,1 --width 4 --data tiny" in page
     assert "  depthscope train -a he-resnet,he-plain -d 14 --seed 0 --width 4 --data tiny" in page
     assert page.count(" -e night\n") == 2

@@ -168,7 +168,7 @@ def test_an_engine_that_is_ended_starts_no_other_for_an_index_of_another_version
     database.close()
     told = bare_home.cli("engine", "stop")
 
-    assert told.startswith("the engine (pid ")
+    assert told.startswith("stopped the engine (pid ")
     assert bare_home.engine_pid() is None
 
 
@@ -301,6 +301,6 @@ def test_a_dataset_that_is_not_here_is_told_before_a_run_waits_for_it(home: Any)
         child = home.start("train", "-a", "he-resnet", "-d", "8", "--data", dataset, "--batch-size", "20", "--dry-run")
         said[dataset] = child.communicate(timeout=60)[1]
 
-    assert "cifar10 is not here yet" in said["cifar10"]
+    assert "cifar10 is not downloaded yet" in said["cifar10"]
     assert "depthscope data fetch cifar10" in said["cifar10"]
     assert said["tiny"] == said["synthetic"] == ""

@@ -100,8 +100,8 @@ def test_a_device_with_other_work_is_named_and_its_probe_is_not_kept(
     found = probe(gather(home), planned, again=False, report=said.append)
 
     assert sources(found, planned) == ["probe"]
-    assert said[1].startswith("cpu trains a run just now" if trains else "other programs use 80 % of cpu")
-    assert "slower than a device that is free" in said[1]
+    assert said[1].startswith("a run is training on cpu" if trains else "other programs use 80 % of cpu")
+    assert "will be too slow" in said[1]
     assert sources(gather(home), planned) == ["scaled"]
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from console.app import ConsoleApp
 from console.commands.app import app as depthscope
 from console.commands.run_options import takes_runs
-from console.planning.command_lines import train_words
+from console.planning.command_lines import train_arguments
 from console.planning.options import OPTIONS, Asked, Option
 from tests.console.driving import press, settle
 
@@ -89,10 +89,10 @@ def test_an_option_survives_a_command_line_and_the_form(option: Option):
         """Keep what was asked for."""
         seen.append(asked)
 
-    words = train_words(asked, asked["depths"], asked["seeds"], None)[2:]
+    words = train_arguments(asked, asked["depths"], asked["seeds"], None)[2:]
     if option.name == "num_seeds":
         # A printed line lists the seeds instead.
-        words = ["-a", "resnet", "-d", "20", *option.words(value)]
+        words = ["-a", "resnet", "-d", "20", *option.arguments(value)]
     done = CliRunner().invoke(app, words)
 
     assert done.exit_code == 0, done.output

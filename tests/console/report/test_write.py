@@ -349,7 +349,7 @@ def test_the_report_trains_again_to_the_same_numbers(home: Any, blank_figures: N
     specs["runs"][0]["data_sha256"] = "0" * 64
     (tmp_path / "other.json").write_text(json.dumps(specs))
     child = home.start("train", "--from", str(tmp_path / "other.json"), "--dry-run")
-    assert "tiny is not what the list was trained on" in child.communicate(timeout=60)[1]
+    assert "tiny differs from the dataset these runs were trained on" in child.communicate(timeout=60)[1]
 
 
 @pytest.mark.parametrize(
@@ -357,9 +357,9 @@ def test_the_report_trains_again_to_the_same_numbers(home: Any, blank_figures: N
     [
         ("", "Input data was truncated"),
         ("[]", "Expected `object`, got `array`"),
-        ('{"experiment": "a", "runs": []}', "it lists no run"),
+        ('{"experiment": "a", "runs": []}', "the list is empty"),
         ('{"experiment": "a", "runs": [{"name": "b", "spec": {}}]}', "at `$.runs[0].spec`"),
-        ('{"format": 9, "experiment": "a", "runs": []}', "format 9 is not known"),
+        ('{"format": 9, "experiment": "a", "runs": []}', "unknown format 9"),
     ],
 )
 def test_a_file_that_lists_no_runs_is_refused(home: Any, tmp_path: Path, content: str, expected: str):
@@ -367,7 +367,7 @@ def test_a_file_that_lists_no_runs_is_refused(home: Any, tmp_path: Path, content
     (tmp_path / "list.json").write_text(content)
     said = refused(home, "train", "--from", str(tmp_path / "list.json"))
 
-    assert "list.json is no list of runs such as a report's spec.json" in said
+    assert "list.json is not a list of runs such as a report's spec.json" in said
     assert expected in said
 
 
@@ -377,6 +377,6 @@ def test_a_list_excludes_the_options_that_would_change_it(home: Any, tmp_path: P
 
     assert "leave out --arch, --learning-rate, --augment" in said
     said = refused(home, "train", "--from", str(tmp_path))
-    assert f"{tmp_path} is a directory without spec.json: name a report's" in said
-    assert "no.json cannot be read: No such file" in refused(home, "train", "--from", str(tmp_path / "no.json"))
+    assert f"{tmp_path} has no spec.json: give a report's directory" in said
+    assert "no.json: No such file" in refused(home, "train", "--from", str(tmp_path / "no.json"))
     assert "an architecture is needed" in refused(home, "train", "-d", "20")
