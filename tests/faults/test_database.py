@@ -65,13 +65,14 @@ def step_of(home: Any, run: str) -> int:
         return 0
 
 
-def test_damage_and_deletion_under_a_training_engine_lose_no_run(home: Any, wait_until: Callable[..., Any]):
+def test_damage_and_deletion_under_a_training_engine_lose_no_run(finished: Any, wait_until: Callable[..., Any]):
     """Pages overwritten, then all of it deleted, while a worker writes: whoever looks has it built anew meanwhile."""
-    done = home.train("--epochs", "1")
-    home.cli("wait", done)
+    home = finished
+    (done,) = (path.name for path in home.home.runs.iterdir())
+    home.cli("queue", "hold")
     cancelled = home.train("--epochs", "2000", "--seed", "2")
     home.cli("stop", cancelled)
-    home.cli("wait", cancelled, status=4)
+    home.cli("queue", "release")
     run = home.train("--epochs", "4000", "--seed", "1")
     wait_until(lambda: step_of(home, run) > 0)
     engine, worker = home.engine_pid(), home.worker_pid(run)
@@ -97,11 +98,9 @@ def test_damage_and_deletion_under_a_training_engine_lose_no_run(home: Any, wait
     assert waiting.wait(60) == 4, "a console that waits finds the database that took the old one's place"
 
 
-def test_a_rebuild_without_an_engine_and_a_deletion_without_one(home: Any):
+def test_a_rebuild_without_an_engine_and_a_deletion_without_one(finished: Any):
     """The next command sees every run, whether it was asked to rebuild or not."""
-    run = home.train("--epochs", "1")
-    home.cli("wait", run)
-    home.cli("engine", "stop")
+    home = finished
     home.home.database.unlink()
     assert [row["outcome"] for row in home.json("ls")["runs"]] == ["succeeded"]
     home.cli("engine", "stop")

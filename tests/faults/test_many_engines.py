@@ -37,14 +37,16 @@ def test_a_second_engine_process_leaves_at_once(bare_home: Any):
 
 
 @pytest.mark.parametrize("content", ["1", "ours", "999999999", "garbage", ""])
-def test_stale_lock_files_hinder_nobody_and_no_foreign_process_is_signalled(home: Any, content: str):
-    """A lock file that nobody holds is no engine, whatever pid stands in it, even one that lives."""
+def test_stale_lock_files_hinder_nobody_and_no_foreign_process_is_signalled(finished: Any, content: str):
+    """A lock file that nobody holds is no engine and no worker, whatever pid stands in it, even one that lives."""
+    home = finished
+    (run,) = (path.name for path in home.home.runs.iterdir())
     content = str(os.getpid()) if content == "ours" else content
     home.home.engine_lock.write_text(content)
     home.home.engine_socket.touch()
     assert not is_serving(home.home)
-    run = home.train("--epochs", "1")
-    home.cli("wait", run)
+    home.cli("engine", "start")
+    assert home.engine_pid() not in (None, os.getpid())
     directory = home.directory(run)
     directory.lock_file.write_text(content)
     # Signal 0 would do nothing; this one would end us.

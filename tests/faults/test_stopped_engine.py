@@ -105,7 +105,7 @@ def test_an_engine_that_hangs_for_ten_seconds(
 def test_who_follows_starts_an_engine_that_died_and_none_that_was_stopped(home: Any, wait_until: Callable[..., Any]):
     """A kill is nobody's wish; `engine stop` is."""
     run = home.train("--epochs", "2000")
-    wait_until(lambda: home.json("show", run)["run"]["step"] > 0)
+    wait_until(home.directory(run).checkpoint.exists)
     following = home.start("follow", run)
     killed = home.engine_pid()
     home.kill(killed)

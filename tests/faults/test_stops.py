@@ -49,11 +49,12 @@ def test_runs_return_to_the_queue_when_the_machine_is_started_anew(home: Any, wa
     """A power cut with another boot id: both go on, to the weights of one that knew none, with every row once."""
     boot(home, "first")
     home.home.config.write_text("[slots]\ncpu = 2\n")
-    # Enough that the first is still under way when the second has begun, on a busy machine too.
-    words = ("--epochs", "60")
+    words = ("--epochs", "12")
     runs = [home.train(*words), home.train(*words)]
     for run in runs:
-        wait_until(lambda run=run: begun(home, run))
+        wait_until(home.directory(run).checkpoint.exists)
+        # So that it is still under way when the other has come as far, on a busy machine too.
+        home.halt(run)
     go_down(home, runs)
     for run in runs:
         lose_pages(home, run)
@@ -66,7 +67,7 @@ def test_runs_return_to_the_queue_when_the_machine_is_started_anew(home: Any, wa
         assert ("crashed" in kinds, kinds.count("resumed"), kinds.count("started")) == (False, 1, 1)
         with home.reader() as reader:
             assert ANEW in [event.text for event in reader.events(run)]
-        check_rows(home, run, 60)
+        check_rows(home, run, 12)
         assert same_weights(home, undisturbed, run)
         assert metrics(home, undisturbed) == metrics(home, run)
 

@@ -25,7 +25,7 @@ def test_no_environment_is_written_anywhere(home: Any, wait_until: Callable[...,
     """A run that trains, one whose worker dies of a fault, one that fails, and everything that tells of them."""
     home.env |= {"WANDB_API_KEY": SECRET, "AWS_SECRET_ACCESS_KEY": SECRET, "DEPTHSCOPE_TOKEN": SECRET}
     run = home.train("--epochs", "2000")
-    wait_until(lambda: home.json("show", run)["run"]["step"] > 0)
+    wait_until(home.directory(run).checkpoint.exists)
     worker = home.worker_pid(run)
     if sys.platform == "linux":
         # The control: the secret is where it could be taken from.
@@ -33,12 +33,12 @@ def test_no_environment_is_written_anywhere(home: Any, wait_until: Callable[...,
     os.kill(worker, signal.SIGABRT)
     wait_until(lambda: home.worker_pid(run) not in (None, worker))
     home.cli("stop", run)
-    wait_until(lambda: home.json("show", run)["run"]["outcome"] == "cancelled")
+    home.cli("wait", run, status=4)
     home.cli("queue", "hold")
     failing = home.train("--epochs", "2")
     shutil.rmtree(home.home.data / "tiny")
     home.cli("queue", "release")
-    wait_until(lambda: home.json("show", failing)["run"]["status"] == "finished")
+    home.cli("wait", failing, status=4)
 
     told = [
         home.cli(*words)

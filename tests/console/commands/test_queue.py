@@ -140,7 +140,7 @@ def test_a_run_that_is_resumed_beside_others_ends_with_the_same_weights(home: An
     # Passive: threads that spin for each other on cores that others use take a hundred times as long.
     home.env |= {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}
     home.home.config.write_text("[slots]\ncpu = 1\n")
-    words = ("--epochs", "6", "--seed", "3")
+    words = ("--epochs", "12", "--seed", "3")
     whole = home.train(*words)
     home.cli("wait", whole)
     broken = home.train(*words)
