@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
+
+from msgspec.structs import replace
 
 from engine.base.paths import Home
+from engine.estimates.duration import Pace, Workload
 from engine.index.writer import Store
 from engine.runs.directory import Labels
 from engine.runs.journal import Epoch, Gradients, LayerGradients, Started, Step
 from engine.runs.run import RunOutcome, RunStatus
+from engine.spec.precision import Precision
 from engine.spec.recipes import recipe
 from engine.spec.run import DataSpec, RunSpec
 from models.catalog import model_spec
@@ -16,6 +21,58 @@ from models.catalog import model_spec
 NOW = 1_790_000_000.0
 """When these runs are looked at, seconds since 1970."""
 STEPS_PER_EPOCH = 391
+
+
+def an_epoch(number: int, **changes: Any) -> Epoch:
+    """A row of numbers that do not matter, but for those that are given."""
+    row = Epoch(
+        epoch=number,
+        step=10 * number,
+        train_loss=1.0,
+        train_error_percent=50.0,
+        test_loss=1.0,
+        test_error_percent=50.0,
+        learning_rate=0.1,
+        images_per_second=10.0,
+        seconds=1.0,
+        peak_memory_bytes=1,
+    )
+    return replace(row, **changes)
+
+
+def a_start(**changes: Any) -> Started:
+    """The first line of a worker on a CPU, but for what is given."""
+    line = Started(
+        pid=1,
+        host="box",
+        device="cpu",
+        device_name="a processor",
+        torch="2",
+        num_threads=1,
+        num_parameters=1,
+        num_train=1,
+        num_test=1,
+        total_steps=100,
+        data_sha256="0" * 64,
+        synthetic=False,
+    )
+    return replace(line, **changes)
+
+
+def a_pace(spec: RunSpec, **changes: Any) -> Pace:
+    """How fast a run is in float32, by round numbers but for those that are given."""
+    measured = Pace(
+        workload=Workload.of(spec, Precision.FP32),
+        device_name="a processor",
+        torch="2.15",
+        num_threads=2,
+        seconds_per_step=0.1,
+        seconds_per_evaluated_image=0.0001,
+        seconds_per_checkpoint=0.1,
+        seconds_to_begin=0.0,
+        spread=0.0,
+    )
+    return replace(measured, **changes)
 
 
 def sample_spec(architecture: str, depth: int, *, seed: int = 0, epochs: int = 164) -> RunSpec:
@@ -104,21 +161,15 @@ def add_sample(
     events: list[Started | Epoch | Step] = []
     if epochs_done or status is RunStatus.RUNNING:
         events.append(
-            Started(
-                seq=0,
+            a_start(
                 at=begun,
                 pid=4711,
-                host="box",
-                device="cpu",
-                device_name="a processor",
                 torch="2.10.0",
                 num_threads=2,
                 num_parameters=272_474,
                 num_train=50_000,
                 num_test=10_000,
                 total_steps=total * STEPS_PER_EPOCH,
-                data_sha256="0" * 64,
-                synthetic=False,
             )
         )
     for epoch in range(1, epochs_done + 1):

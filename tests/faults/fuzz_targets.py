@@ -19,7 +19,7 @@ from engine.control.queue_state import QueueState
 from engine.daemon import Engine
 from engine.estimates.memory import training_memory
 from engine.runs.directory import Labels
-from engine.runs.journal import Checkpointed, Epoch, JournalWriter, Notice, Resumed, Started, Step, read_journal
+from engine.runs.journal import Checkpointed, JournalWriter, Notice, Resumed, Started, Step, read_journal
 from engine.scheduler.hooks import Announcer
 from engine.spec.devices import CPU
 from engine.spec.precision import Precision
@@ -30,6 +30,7 @@ from engine.training.checkpoint import CHECKPOINT_FORMAT, MAGIC, load_checkpoint
 from models.catalog import model_spec
 from models.cost import forward_macs, num_parameters
 from tests.engine.scripted import scene
+from tests.samples import an_epoch
 
 SPEC = RunSpec(model=model_spec("he-resnet", 20), recipe=recipe("quick"), seed=3)
 WORKER = {"pid": 1, "host": "h", "device": "cpu", "device_name": "c", "torch": "2", "num_threads": 2}
@@ -37,19 +38,7 @@ EVENTS = (
     Started(**WORKER, num_parameters=9, num_train=40, num_test=8, total_steps=80, data_sha256="0", synthetic=True),
     Resumed(seq=1, **WORKER, step=4, total_steps=80),
     Step(seq=2, step=5, epoch=1, train_loss=2.0, train_error_percent=50.0, learning_rate=0.1, images_per_second=9.0),
-    Epoch(
-        seq=3,
-        epoch=1,
-        step=8,
-        train_loss=2.0,
-        train_error_percent=50.0,
-        test_loss=None,
-        test_error_percent=51.0,
-        learning_rate=0.1,
-        images_per_second=10.0,
-        seconds=2.0,
-        peak_memory_bytes=1 << 30,
-    ),
+    an_epoch(1, seq=3, step=8, test_loss=None),
     Checkpointed(seq=4, step=8, size_bytes=100, seconds=0.1),
     Notice(seq=5, text='a "notice"'),
 )

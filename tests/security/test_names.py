@@ -15,10 +15,11 @@ import pytest
 
 from engine.control.protocol import MAX_LINE_BYTES
 from engine.runs.directory import ExitReason, Labels, RunDirectory
-from engine.runs.journal import Epoch, JournalWriter, Notice, Started
+from engine.runs.journal import JournalWriter, Notice
 from tests.conftest import TestHome
 from tests.console.test_terminal import SCRIPT, terminal_env
 from tests.engine.scripted import spec_of
+from tests.samples import a_start, an_epoch
 from tests.terminal import Terminal
 
 EVIL = (
@@ -59,35 +60,10 @@ def fill(directory: RunDirectory, number: int, name: str) -> None:
         ),
     )
     journal = JournalWriter.open(directory.journal)
-    host = {"host": EVIL, "device": "cpu", "device_name": f"processor{EVIL}", "torch": EVIL}
-    journal.append(
-        Started(
-            pid=1,
-            **host,
-            num_threads=1,
-            num_parameters=1,
-            num_train=1,
-            num_test=1,
-            total_steps=10,
-            data_sha256="0" * 64,
-            synthetic=False,
-        )
-    )
+    host = {"host": EVIL, "device_name": f"processor{EVIL}", "torch": EVIL}
+    journal.append(a_start(**host, total_steps=10))
     for epoch in (1, 2):
-        journal.append(
-            Epoch(
-                epoch=epoch,
-                step=5 * epoch,
-                train_loss=2.0 / epoch,
-                train_error_percent=50.0,
-                test_loss=2.0,
-                test_error_percent=50.0,
-                learning_rate=0.1,
-                images_per_second=10.0,
-                seconds=1.0,
-                peak_memory_bytes=1,
-            )
-        )
+        journal.append(an_epoch(epoch, step=5 * epoch))
     journal.append(Notice(text=f"notice{EVIL}"))
     journal.sync()
     journal.close()

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from engine.estimates.duration import Pace, Workload
+from engine.estimates.duration import Pace
 from engine.estimates.probes import keep, torch_version
 from engine.spec.devices import cpu_name
-from engine.spec.precision import Precision
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
 from models.catalog import model_spec
+from tests.samples import a_pace
 
 TINY = ("--data", "tiny", "--width", "4", "--batch-size", "20", "--precision", "fp32", "--device", "cpu")
 
@@ -31,16 +31,14 @@ def pace(architecture: str, depth: int, *, step: float, **changes: Any) -> Pace:
         model=model_spec(architecture, depth, width=4, num_classes=4),
         recipe=recipe("reference", batch_size=20, **changes),
     )
-    return Pace(
-        workload=Workload.of(spec, Precision.FP32),
+    return a_pace(
+        spec,
         device_name=cpu_name(),
         torch=torch_version(),
         num_threads=1,
         seconds_per_step=step,
         seconds_per_evaluated_image=0.01,
-        seconds_per_checkpoint=0.1,
         seconds_to_begin=1.0,
-        spread=0.0,
     )
 
 

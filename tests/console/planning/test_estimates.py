@@ -12,28 +12,18 @@ from console.planning.estimates import Knowledge, gather, probe
 from engine.base.paths import Home
 from engine.control import launch
 from engine.control.protocol import NewRun
-from engine.estimates.duration import Pace, Workload
+from engine.estimates.duration import Pace
 from engine.estimates.probes import Task
 from engine.index.writer import Store
 from engine.runs.run import RunStatus
 from engine.spec.devices import CPU
-from engine.spec.precision import Precision
 from models.catalog import model_spec
-from tests.samples import add_sample, sample_spec
+from tests.samples import a_pace, add_sample, sample_spec
 
 
 def pace_of(task: Task) -> Pace:
-    return Pace(
-        workload=Workload.of(task.spec, Precision.FP32),
-        device_name="a processor",
-        torch=console.planning.estimates.probes.torch_version(),
-        num_threads=task.num_threads or 2,
-        seconds_per_step=0.1,
-        seconds_per_evaluated_image=0.0001,
-        seconds_per_checkpoint=0.1,
-        seconds_to_begin=0.0,
-        spread=0.0,
-    )
+    torch = console.planning.estimates.probes.torch_version()
+    return a_pace(task.spec, torch=torch, num_threads=task.num_threads or 2)
 
 
 @pytest.fixture

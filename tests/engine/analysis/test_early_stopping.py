@@ -12,6 +12,7 @@ from engine.runs.journal import AnyEvent, Epoch, JournalWriter
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec, StopRule
 from models.catalog import model_spec
+from tests.samples import an_epoch
 
 FLAT = 2.31
 """Within 1 % of ln 10."""
@@ -22,18 +23,8 @@ def spec(stop_when: StopRule | None = StopRule.NOT_LEARNING) -> RunSpec:
 
 
 def epoch(number: int, loss: float | None) -> Epoch:
-    return Epoch(
-        epoch=number,
-        step=10 * number,
-        train_loss=loss,
-        train_error_percent=90.0,
-        test_loss=loss,
-        test_error_percent=90.0,
-        learning_rate=0.1,
-        images_per_second=100.0,
-        seconds=60.0,
-        peak_memory_bytes=1,
-    )
+    errors = {"train_error_percent": 90.0, "test_error_percent": 90.0}
+    return an_epoch(number, train_loss=loss, test_loss=loss, seconds=60.0, **errors)
 
 
 @pytest.fixture

@@ -10,25 +10,13 @@ import pytest
 from engine.analysis.paired_test import Measured, Sign, contrast, contrasts_by_epoch
 from engine.runs.journal import Epoch
 from tests.recorded_runs import recorded_runs
+from tests.samples import an_epoch
 
 
 def rows(errors: Sequence[float | None]) -> list[Epoch]:
     """A run with these training errors, an epoch each."""
     return [
-        Epoch(
-            epoch=epoch,
-            step=10 * epoch,
-            at=0.0,
-            train_loss=1.0,
-            train_error_percent=error,
-            test_loss=1.0,
-            test_error_percent=error,
-            learning_rate=0.1,
-            images_per_second=1.0,
-            seconds=1.0,
-            peak_memory_bytes=1,
-        )
-        for epoch, error in enumerate(errors, 1)
+        an_epoch(epoch, train_error_percent=error, test_error_percent=error) for epoch, error in enumerate(errors, 1)
     ]
 
 

@@ -22,11 +22,6 @@ ARRAYS = ("train_images.npy", "train_labels.npy", "test_images.npy", "test_label
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two classes, three training images and one test image each, of one colour an image."""
     root = tmp_path / "pets"

@@ -38,11 +38,6 @@ def noise(seed: int) -> bytes:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
-
-
-@pytest.fixture
 def files() -> Files:
     return {
         f"{split}/{name}/{index}.png": noise(len(f"{split}{name}") * 100 + ord(name[0]) + index)

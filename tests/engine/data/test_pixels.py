@@ -23,11 +23,6 @@ def picture(colour: tuple[int, int, int] = (1, 2, 3), size: tuple[int, int] = (3
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
-
-
-@pytest.fixture
 def files() -> Files:
     places = ("train/cat/0", "train/cat/1", "train/cat/2", "train/cat/3", "train/dog/0", "test/cat/0", "test/dog/0")
     return {f"{place}.png": picture() for place in places}

@@ -23,11 +23,6 @@ from engine.data.sources import CIFAR, FASHION_MNIST_SHA256
 NUM = 6
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
-
-
 def batch(seed: int, **labels: list[int]) -> bytes:
     data = np.random.default_rng(seed).integers(0, 256, (NUM, 3072), dtype=np.uint8)
     return pickle.dumps({"data": data, **labels}, protocol=4)

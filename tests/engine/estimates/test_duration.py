@@ -8,24 +8,21 @@ import msgspec
 import pytest
 
 from engine.base.paths import Home
-from engine.estimates.duration import Pace, Paces, Truth, Workload, epoch_seconds, errors_by_source, upper
+from engine.estimates.duration import Pace, Paces, Truth, epoch_seconds, errors_by_source, upper
 from engine.index.queries import Reader
 from engine.spec.estimate import Source
 from engine.spec.precision import Precision
-from tests.samples import fill_small, sample_spec
+from tests.samples import a_pace, fill_small, sample_spec
 
 SIZES = {"num_train": 50_000, "num_test": 10_000}
 
 
 def pace(architecture: str = "he-resnet", depth: int = 20, *, step: float = 0.1, torch: str = "2.15") -> Pace:
     """A measurement, a step of which took so many seconds."""
-    return Pace(
-        workload=Workload.of(sample_spec(architecture, depth), Precision.FP32),
-        device_name="a processor",
-        torch=torch,
-        num_threads=2,
+    return a_pace(
+        sample_spec(architecture, depth),
         seconds_per_step=step,
-        seconds_per_evaluated_image=0.0001,
+        torch=torch,
         seconds_per_checkpoint=0.5,
         seconds_to_begin=2.0,
         spread=0.01,

@@ -17,6 +17,7 @@ from engine.spec.precision import Precision
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
 from models.catalog import model_spec
+from tests.samples import a_pace
 
 
 def task(depth: int = 8, **changes: Any) -> Task:
@@ -62,17 +63,7 @@ def test_a_probe_that_dies_says_its_last_words(bare: Home, monkeypatch: pytest.M
 
 @pytest.fixture
 def measured() -> Pace:
-    return Pace(
-        workload=Workload.of(task().spec, Precision.FP32),
-        device_name="a processor",
-        torch="2.15.0+cpu",
-        num_threads=1,
-        seconds_per_step=0.1,
-        seconds_per_evaluated_image=0.001,
-        seconds_per_checkpoint=0.01,
-        seconds_to_begin=0.0,
-        spread=0.0,
-    )
+    return a_pace(task().spec, torch="2.15.0+cpu", num_threads=1)
 
 
 def test_a_probe_is_kept_until_torch_or_the_threads_change(bare: Home, measured: Pace, monkeypatch: pytest.MonkeyPatch):

@@ -11,17 +11,17 @@ from engine.base.paths import Home
 from engine.control.protocol import Move, NewRun, Pause, Resume, Submit
 from engine.estimates.memory import training_memory
 from engine.runs.directory import ExitReason, RunDirectory
-from engine.runs.journal import Started, Step
+from engine.runs.journal import Step
 from engine.runs.launcher import WorkerHolds
 from engine.scheduler import placement
 from engine.spec import places
 from engine.spec.devices import CPU, Device, MemoryReading
-from engine.spec.precision import Precision
 from engine.spec.recipes import recipe
 from engine.spec.run import DataSpec
 from engine.spec.settings import Settings
 from models.catalog import model_spec
 from tests.engine.scripted import GPUS, Scene, scene, spec_of
+from tests.samples import a_start
 
 THREE_ON_THE_FIRST = Settings(slots={"cuda:0": 3})
 
@@ -30,24 +30,6 @@ ONE_RUN_BYTES = training_memory(
     spec_of(0, None), GPUS[0].native, on_gpu=True, num_train=50_000, num_test=10_000
 ).total_bytes
 """What one of the scene's runs is estimated to need, with the images of CIFAR-10."""
-
-
-def started(device: str) -> Started:
-    return Started(
-        pid=1,
-        host="box",
-        device=device,
-        device_name="a device",
-        torch="2",
-        num_threads=1,
-        num_parameters=1,
-        num_train=1,
-        num_test=1,
-        total_steps=100,
-        data_sha256="",
-        synthetic=False,
-        precision=Precision.FP32,
-    )
 
 
 def step(number: int) -> Step:
@@ -136,7 +118,7 @@ def test_memory_that_a_worker_has_taken_is_not_counted_twice(home: Home, monkeyp
     here.submit("cuda:0")
     assert len(here.started) == 1
 
-    here.journal(here.started[0][0], started("cuda:0"), step(5))
+    here.journal(here.started[0][0], a_start(device="cuda:0"), step(5))
     here.supervisor.tick()
     assert len(here.started) == 2
 
@@ -264,7 +246,7 @@ def test_a_successor_that_counts_the_gpus_otherwise_knows_them_again(home: Home)
     """`cuda:0` of one engine may be `cuda:1` of the next, whose environment names the GPUs in another order."""
     here = scene(home, (*GPUS, CPU))
     first, second = here.submit("cuda:0", "cuda:0")
-    here.journal(first, started("cuda:0"))
+    here.journal(first, a_start(device="cuda:0"))
     after = here.successor((Device("cuda:0", "GPU-b"), Device("cuda:1", "GPU-a"), CPU))
 
     assert after.supervisor.reader.run(first).device == "cuda:1"
@@ -285,7 +267,7 @@ def test_a_worker_that_somebody_else_started_is_where_it_says(
     with monkeypatch.context() as patch:
         patch.setattr(here.launcher, "start", held)
         (run,) = here.submit(None)
-    here.journal(run, started("cuda:1"))
+    here.journal(run, a_start(device="cuda:1"))
     here.supervisor.tick()
     assert here.supervisor.reader.run(run).device == "cuda:1"
 
@@ -300,7 +282,7 @@ def test_a_worker_started_by_hand_after_the_engines_own_is_where_it_says(home: H
     """Its engine was gone: the first to adopt it reads the journal, and every later one knows."""
     here = scene(home, (*GPUS, CPU))
     (run,) = here.submit("cuda:0")
-    here.journal(run, started("cuda:1"))
+    here.journal(run, a_start(device="cuda:1"))
     after = here.successor().successor(index_lost=index_lost)
 
     assert after.supervisor.reader.run(run).device == "cuda:1"
@@ -312,7 +294,7 @@ def test_what_an_earlier_worker_said_is_not_taken_for_the_newest_ones_word(home:
     """The journal names the device of the one before; the run directory where the newest was sent."""
     here = scene(home, (*GPUS, CPU))
     (run,) = here.submit(None)
-    here.journal(run, started("cuda:0"))
+    here.journal(run, a_start(device="cuda:0"))
     here.ask(Pause(runs=(run,)))
     here.end(run, ExitReason.STOPPED)
     here.submit("cuda:0")

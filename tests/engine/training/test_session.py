@@ -18,6 +18,7 @@ from engine.training.session import Session, restore, save, settle_save
 from engine.training.step import start_training
 from models.catalog import model_spec
 from tests.engine.training.test_step import random_data
+from tests.samples import an_epoch
 
 SPEC = RunSpec(model=model_spec("he-resnet", 8, width=4), recipe=recipe("quick", epochs=3, batch_size=50), seed=1)
 
@@ -80,7 +81,7 @@ def test_lines_wait_for_the_checkpoint_that_carries_the_row(tmp_path: Path):
     session.steps.begin_epoch(draws(), [0.1] * 3, done=0)
     for index in range(3):
         session.steps.take(index)
-    save(session, an_epoch())
+    save(session, an_epoch(1, step=3))
     session.journal.append(Notice(text="behind the row"))
     assert session.saving is not None
     session.saving.written.result()
@@ -99,7 +100,7 @@ def test_a_checkpoint_that_cannot_be_written_is_told_and_leaves_no_row(tmp_path:
     session.steps.begin_epoch(draws(), [0.1] * 3, done=0)
     session.steps.take(0)
     session.directory.checkpoint.with_name(".checkpoint.pt.tmp").mkdir()
-    save(session, an_epoch())
+    save(session, an_epoch(1, step=3))
 
     with pytest.raises(OSError, match=r"checkpoint\.pt\.tmp"):
         save(session)
@@ -108,18 +109,3 @@ def test_a_checkpoint_that_cannot_be_written_is_told_and_leaves_no_row(tmp_path:
 
 def draws() -> EpochDraws:
     return EpochDraws.draw(1, 0, 150)
-
-
-def an_epoch() -> Epoch:
-    return Epoch(
-        epoch=1,
-        step=3,
-        train_loss=1.0,
-        train_error_percent=1.0,
-        test_loss=1.0,
-        test_error_percent=1.0,
-        learning_rate=0.1,
-        images_per_second=1.0,
-        seconds=1.0,
-        peak_memory_bytes=1,
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -77,33 +78,20 @@ def test_weights_equal_those_of_torch(precision: Precision, fused: bool, changes
     assert not are_equal(mine, a_network())
 
 
-def test_momentum_saved_by_torch_is_taken_over():
-    """Checkpoints once held the state of torch.optim.SGD: their runs resume exactly."""
-    mine, theirs = a_network(), a_network()
-    before = torchs(theirs)
-    take_steps(theirs, before, RATES[:2], Precision.FP32)
-    mine.load_state_dict(theirs.state_dict())
-    resumed = ours(mine)
-    resumed.load_state_dict(copy.deepcopy(before.state_dict()))
-    take_steps(mine, resumed, RATES[2:], Precision.FP32)
-    take_steps(theirs, before, RATES[2:], Precision.FP32)
+@pytest.mark.parametrize(("begin", "resume"), [(torchs, ours), (ours, torchs)])
+def test_momentum_goes_from_torch_to_us_and_back(begin: Callable[..., Any], resume: Callable[..., Any]):
+    """Checkpoints once held the state of torch.optim.SGD: their runs resume exactly, and ours still have its form."""
+    undisturbed, resumed = a_network(), a_network()
+    before = begin(undisturbed)
+    take_steps(undisturbed, before, RATES[:2], Precision.FP32)
+    resumed.load_state_dict(undisturbed.state_dict())
+    after = resume(resumed)
+    after.load_state_dict(copy.deepcopy(before.state_dict()))
+    take_steps(undisturbed, before, RATES[2:], Precision.FP32)
+    take_steps(resumed, after, RATES[2:], Precision.FP32)
 
-    assert are_equal(mine, theirs)
-
-
-def test_torch_takes_over_our_momentum():
-    """The form on disk has stayed the same: whoever reads it may use torch.optim.SGD."""
-    mine, theirs = a_network(), a_network()
-    before = ours(mine)
-    take_steps(mine, before, RATES[:2], Precision.FP32)
-    theirs.load_state_dict(mine.state_dict())
-    resumed = torchs(theirs)
-    resumed.load_state_dict(copy.deepcopy(before.state_dict()))
-    take_steps(mine, before, RATES[2:], Precision.FP32)
-    take_steps(theirs, resumed, RATES[2:], Precision.FP32)
-
-    assert are_equal(mine, theirs)
-    assert before.state_dict()["param_groups"][0].keys() == resumed.state_dict()["param_groups"][0].keys()
+    assert are_equal(undisturbed, resumed)
+    assert before.state_dict()["param_groups"][0].keys() == after.state_dict()["param_groups"][0].keys()
 
 
 def test_a_skipped_first_step_leaves_no_momentum():
