@@ -9,7 +9,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from console.planning.options import BY_NAME, OPTIONS, Asked, Option, flag_named
+from console.planning.option import Option
+from console.planning.options import BY_NAME, OPTIONS, Asked, flag_named
 
 TYPES: dict[str, type] = {"text": str, "whole": int, "number": float, "yes/no": bool, "size": str}
 

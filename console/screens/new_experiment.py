@@ -13,7 +13,8 @@ from textual.widgets import Button, DataTable, Input, Label, Select, SelectionLi
 
 from console.planning.estimates import Knowledge, gather
 from console.planning.form import RECIPE_FIELDS, Filled, filled_from, offered_depths, plan, plan_rows
-from console.planning.options import BY_NAME, Option, in_form, of_field, split_words
+from console.planning.option import Option, split_words
+from console.planning.options import BY_NAME, in_form, of_field
 from console.planning.planning import check_all_fit, not_here_yet
 from console.screens.base import ConsoleScreen
 from console.tui.session import Session

@@ -13,7 +13,8 @@ from console.app import ConsoleApp
 from console.commands.app import app as depthscope
 from console.commands.run_options import takes_runs
 from console.planning.command_lines import train_arguments
-from console.planning.options import OPTIONS, Asked, Option
+from console.planning.option import Option
+from console.planning.options import OPTIONS, Asked
 from tests.console.driving import press, settle
 
 VALUES: dict[str, Any] = {

@@ -1,0 +1,131 @@
+"""One option of a run: its declaration for Typer and the form, its parsing and its printing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from engine.base.paths import Home
+
+Kind = Literal["text", "whole", "number", "yes/no", "size"]
+Group = Literal["runs", "training", "network", "limits", ""]
+GROUPS: tuple[Group, ...] = ("runs", "training", "network", "limits")
+"""In the order of the form."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One option of `train` and `plan`, usually also a field of the form."""
+
+    name: str
+    flags: tuple[str, ...] = ()
+    """As typed, with a negation after a slash; default: derived from the name."""
+    kind: Kind = "text"
+    many: bool = False
+    """Whether it takes a list: comma-separated, repeated, or both."""
+    crossed: bool = False
+    """Whether runs are made for each value, in every combination with the other lists."""
+    default: Any = None
+    help: str
+    """At most 60 characters."""
+    fills: str = ""
+    """Part and field of the spec that the option sets, such as `recipe.epochs`."""
+    group: Group = ""
+    """Group in the form; empty for options of the command line only."""
+    placeholder: str = ""
+    """Shown in an empty field of the form; recipe fields show the recipe's value instead."""
+    choices: Callable[[Home], Sequence[str]] | None = None
+    """Values to choose from in the form; None makes a text field."""
+    unset: str = ""
+    """Label of the form's choice that leaves the option out."""
+    wanted: str = ""
+    """Description of valid values, for errors."""
+
+    @property
+    def label(self) -> str:
+        """Name in the form."""
+        return self.name.replace("_", " ")
+
+    @property
+    def declared(self) -> tuple[str, ...]:
+        """Flags as declared to Typer."""
+        return self.flags or ("--" + self.name.replace("_", "-"),)
+
+    @property
+    def flag(self) -> str:
+        """The long flag, for errors."""
+        return self.declared[-1].split("/")[0]
+
+    @property
+    def part(self) -> str:
+        """Part of the spec: model, data, recipe or run."""
+        return self.fills.partition(".")[0]
+
+    @property
+    def field(self) -> str:
+        """Field within that part."""
+        return self.fills.partition(".")[2]
+
+    def parse(self, text: str) -> Any:
+        """Parse a value.
+
+        Raises:
+            InvalidField: the text is not a valid value.
+        """
+        if not self.many:
+            return self.parse_one(text.strip())
+        return tuple(self.parse_one(word) for word in split_words([text]))
+
+    def parse_one(self, word: str) -> Any:
+        """Parse a single value, or one value of a list."""
+        from engine.base.units import parse_size
+        from engine.spec.errors import InvalidField
+
+        try:
+            match self.kind:
+                case "whole":
+                    if not word.isascii() or not word.isdigit():
+                        raise ValueError(f"{self.name} must be {self.wanted or 'a whole number'}, got {word!r}")
+                    return int(word)
+                case "number":
+                    try:
+                        return float(word)
+                    except ValueError:
+                        raise ValueError(f"{self.name} must be {self.wanted or 'a number'}, got {word!r}") from None
+                case "yes/no":
+                    if word not in ("yes", "no"):
+                        raise ValueError(f"{self.name} must be yes or no, got {word!r}")
+                    return word == "yes"
+                case "size":
+                    return parse_size(word, self.name)
+                case "text":
+                    return word
+        except ValueError as error:
+            raise InvalidField(str(error), field=self.name) from error
+
+    def text(self, value: Any) -> str:
+        """Format a value so that `parse` reads it back; None gives an empty text."""
+        from engine.base.units import size_as_typed
+
+        if value is None:
+            return ""
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        if self.many:
+            return ",".join(map(str, value))
+        return size_as_typed(value) if self.kind == "size" else str(value)
+
+    def arguments(self, value: Any) -> list[str]:
+        """Command-line arguments that set a value."""
+        shown = self.declared[0] if len(self.declared[0]) == 2 else self.declared[-1]
+        if self.kind != "yes/no":
+            return [shown, self.text(value)]
+        on, _, off = shown.partition("/")
+        return [on] if value else [off] if off else []
+
+
+def split_words(words: Sequence[str]) -> list[str]:
+    """Split comma-separated and repeated values, in order."""
+    return [part.strip() for word in words for part in word.split(",") if part.strip()]
