@@ -60,8 +60,8 @@ class ChartScreen(ConsoleScreen):
 
     def _draw(self) -> None:
         self._is_stale = False
-        # A screen that another one has covered meanwhile draws when it comes back.
-        if self.is_current:
+        # A screen that another one covers draws when it comes back. Textual counts the one beneath as current always.
+        if self.app.screen is self or (self.is_current and self.app.screen.is_modal):
             # Runs that came into view since: their numbers are part of this drawing, not of another one.
             self.session.feed.watch(self.watched_runs())
             self.show_curves()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
-import console.charts.overlay
 import console.tui.session
 import console.tui.view_state
 from console.app import ConsoleApp
 from console.tui.view_state import load_view
+from console.widgets.chart import Chart
+from console.widgets.layer_map import LayerMap
 from engine.index.writer import Store
 from engine.runs.directory import Labels
 from tests import samples
@@ -24,17 +26,33 @@ NUM_CHARTS = 2
 """Visible on the home screen and on a tab of a comparison."""
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A chart or a map that was drawn, by its id, and whether it differs from what it was."""
+
+    id: str | None
+    differs: bool
+
+
 @pytest.fixture
-def draws(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The number of curves in every chart that was rendered."""
-    counted: list[int] = []
-    draw = console.charts.overlay.draw
+def draws(monkeypatch: pytest.MonkeyPatch) -> list[Drawn]:
+    """Everything that is drawn."""
+    counted: list[Drawn] = []
+    draw, draw_map = Chart._draw, LayerMap._drawn
 
-    def count(series: Any, **options: Any) -> Any:
-        counted.append(len(series))
-        return draw(series, **options)
+    def count(chart: Chart, width: int, height: int) -> None:
+        before = chart._lines
+        draw(chart, width, height)
+        counted.append(Drawn(chart.id, chart._lines != before))
 
-    monkeypatch.setattr(console.charts.overlay, "draw", count)
+    def count_map(layers: LayerMap, *how: Any) -> Any:
+        before = layers._map and layers._map.lines
+        drawn = draw_map(layers, *how)
+        counted.append(Drawn(layers.id, drawn.lines != before))
+        return drawn
+
+    monkeypatch.setattr(Chart, "_draw", count)
+    monkeypatch.setattr(LayerMap, "_drawn", count_map)
     return counted
 
 
@@ -52,7 +70,7 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
     return counted
 
 
-async def draws_of(key: str, pilot: Pilot[Any], draws: list[int]) -> int:
+async def draws_of(key: str, pilot: Pilot[Any], draws: list[Drawn]) -> int:
     """How many charts a key draws."""
     draws.clear()
     await press(pilot, key)
@@ -61,7 +79,7 @@ async def draws_of(key: str, pilot: Pilot[Any], draws: list[int]) -> int:
 
 
 async def test_a_cursor_move_draws_each_chart_once_and_only_other_curves(
-    make_app: Callable[..., ConsoleApp], draws: list[int]
+    make_app: Callable[..., ConsoleApp], draws: list[Drawn]
 ):
     """Two charts; within an experiment the cursor moves over the same curves."""
     app = make_app()
@@ -75,7 +93,7 @@ async def test_a_cursor_move_draws_each_chart_once_and_only_other_curves(
 
 
 async def test_a_filter_is_typed_with_a_draw_for_other_curves_and_one_write_after_the_pause(
-    make_app: Callable[..., ConsoleApp], draws: list[int], writes: list[threading.Thread]
+    make_app: Callable[..., ConsoleApp], draws: list[Drawn], writes: list[threading.Thread]
 ):
     """A letter that changes no curve draws nothing; the view is written by another thread than the one that draws."""
     app = make_app()
@@ -129,7 +147,10 @@ async def test_a_change_that_waits_to_be_written_is_written_at_the_end(
     assert load_view(app.session.home, app.session.config).options.log_y
 
 
-async def test_new_numbers_draw_each_chart_once(make_app: Callable[..., ConsoleApp], draws: list[int]):
+@pytest.mark.parametrize("screen", [[], ["enter"], ["c"]])
+async def test_new_numbers_draw_each_chart_once(
+    screen: list[str], make_app: Callable[..., ConsoleApp], draws: list[Drawn]
+):
     """Runs and numbers change in one commit, which is one drawing; a commit of other runs is none."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
@@ -137,6 +158,8 @@ async def test_new_numbers_draw_each_chart_once(make_app: Callable[..., ConsoleA
         await press(pilot, "slash", *"status:running", "enter")
         await settle(pilot)
         run = app.session.feed.runs[table(app).cursor_run or ""]
+        await press(pilot, *screen)
+        await settle(pilot)
         store = Store(app.session.home.database)
         draws.clear()
         with store.transaction():
@@ -145,6 +168,7 @@ async def test_new_numbers_draw_each_chart_once(make_app: Callable[..., ConsoleA
         app.session.look()
         await settle(pilot)
         assert 1 <= len(draws) <= NUM_CHARTS
+        assert len({drawn.id for drawn in draws}) == len(draws)
 
         draws.clear()
         other = next(one for one in app.session.feed.runs.values() if one.experiment != run.experiment)
@@ -158,7 +182,51 @@ async def test_new_numbers_draw_each_chart_once(make_app: Callable[..., ConsoleA
         assert draws == []
 
 
-async def test_a_chart_on_a_hidden_tab_is_not_drawn(make_app: Callable[..., ConsoleApp], draws: list[int]):
+KEYS = {
+    "home": "down down space space U o O g g y x e z right_square_bracket z Z escape m M v T tab slash d e p t h : 8"
+    " escape slash p l a i n enter escape i escape question_mark escape",
+    "run": "end enter y x e z left_square_bracket 2 3 y 4 5 6 o m T y 1 e Z T t escape question_mark escape escape",
+    "comparison": "c y x e z right_square_bracket d D 2 y T d 3 T 4 y 1 escape",
+}
+"""Keys that change what is shown, on the screen that they open, and some that do not."""
+SIZES = ((124, 38), (90, 40), (90, 25), (120, 25), (120, 36))
+"""Of terminals; each step but the first changes the layout."""
+
+
+@pytest.mark.parametrize("screen", KEYS)
+async def test_a_key_draws_no_chart_twice_and_none_that_stays_the_same(
+    screen: str, make_app: Callable[..., ConsoleApp], draws: list[Drawn]
+):
+    """Whatever the key does to curves, options, colours and sizes at a time."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        for key in KEYS[screen].split():
+            await draws_of(key, pilot, draws)
+            assert len({drawn.id for drawn in draws}) == len(draws), key
+            assert all(drawn.differs for drawn in draws), key
+
+
+@pytest.mark.parametrize("keys", [[], ["enter"], ["end", "enter", "6"], ["c"], ["c", "3"], ["question_mark"]])
+async def test_a_resize_draws_every_visible_chart_once(
+    keys: list[str], make_app: Callable[..., ConsoleApp], draws: list[Drawn]
+):
+    """Also where the layout changes with it; a screen beneath is drawn when it comes back."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, *keys)
+        await settle(pilot)
+        for size in SIZES:
+            draws.clear()
+            await pilot.resize_terminal(*size)
+            await settle(pilot)
+            screen = app.screen_stack[0] if app.screen.is_modal else app.screen
+            visible = [one.id for kind in (Chart, LayerMap) for one in screen.query(kind) if one.is_on_screen]
+            assert sorted(str(drawn.id) for drawn in draws) == sorted(map(str, visible)), size
+
+
+async def test_a_chart_on_a_hidden_tab_is_not_drawn(make_app: Callable[..., ConsoleApp], draws: list[Drawn]):
     """It is drawn once it is shown."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
