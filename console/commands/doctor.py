@@ -11,6 +11,8 @@ from console.commands.run_options import JsonOption
 
 def doctor(as_json: JsonOption = False) -> None:
     """Check the installation; status 1 if something needs fixing."""
+    import msgspec
+
     from console.programs import checks
     from console.text.output import narrate, print_json
 
@@ -18,7 +20,7 @@ def doctor(as_json: JsonOption = False) -> None:
         narrate("loading torch, which takes a few seconds")
     findings = checks.examine()
     if as_json:
-        print_json({"findings": [checks.finding_document(finding) for finding in findings]})
+        print_json({"findings": msgspec.to_builtins(findings)})
     else:
         typer.echo(checks.findings_page(findings))
     if any(finding.level is checks.Level.BAD for finding in findings):

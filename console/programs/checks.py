@@ -179,16 +179,6 @@ def examine_datasets(home: Home) -> list[Finding]:
     return [Finding("data", Level.GOOD, ", ".join(map(clean, cached)))]
 
 
-def finding_document(finding: Finding) -> dict[str, Any]:
-    """JSON document of a finding."""
-    return {
-        "subject": finding.subject,
-        "level": finding.level.value,
-        "text": finding.text,
-        "remedy": finding.remedy,
-    }
-
-
 def findings_page(findings: Sequence[Finding]) -> str:
     """Findings, one line each with the remedy below."""
     lines: list[str] = []

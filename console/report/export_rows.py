@@ -9,21 +9,15 @@ import msgspec
 
 from console.text.formatting import clean
 from engine.index.queries import Reader
+from engine.runs.journal import Epoch, LayerGradients, Step
 from engine.runs.run import Run
 from models import catalog
 
-EPOCH_METRICS = (
-    "train_loss",
-    "train_error_percent",
-    "test_loss",
-    "test_error_percent",
-    "learning_rate",
-    "images_per_second",
-    "seconds",
-    "peak_memory_bytes",
+WHERE_AND_WHEN = frozenset({"seq", "at", "epoch", "step", "name"})
+EPOCH_METRICS, STEP_METRICS, GRADIENT_METRICS = (
+    tuple(field for field in row.__struct_fields__ if field not in WHERE_AND_WHEN)
+    for row in (Epoch, Step, LayerGradients)
 )
-STEP_METRICS = ("train_loss", "train_error_percent", "learning_rate", "images_per_second")
-GRADIENT_METRICS = ("gradient_norm", "weight_norm", "update_ratio")
 
 
 class Kind(StrEnum):

@@ -52,7 +52,7 @@ def read_provenance(runs: Path, run: Run) -> Provenance:
         offset = reading.end
         for event in reading.events:
             if isinstance(event, WorkerStart):
-                worked[_worked(event)] = None
+                worked[msgspec.convert(event, Worked, from_attributes=True)] = None
             if isinstance(event, Started):
                 started = event
             num_resumed += isinstance(event, Resumed)
@@ -65,7 +65,3 @@ def read_provenance(runs: Path, run: Run) -> Provenance:
         data_sha256=started.data_sha256,
         num_resumed=num_resumed,
     )
-
-
-def _worked(event: WorkerStart) -> Worked:
-    return Worked(**{name: getattr(event, name) for name in Worked.__struct_fields__})

@@ -51,6 +51,7 @@ LENGTHEN_LIFE = (
     " AND journal_seq = (SELECT max(journal_seq) FROM lives WHERE run = ?2)"
 )
 
+WORKER_COLUMNS = ("device", "precision", "device_name", "torch", "num_threads", "total_steps")
 SUMS_OF_EPOCHS = (
     "best_test_error_percent = (SELECT min(test_error_percent) FROM epochs WHERE run = runs.id),"
     " seconds = (SELECT sum(seconds) FROM epochs WHERE run = runs.id)"
@@ -137,30 +138,21 @@ def columns_of(event: AnyEvent) -> dict[str, Any]:
     """What a line says of the run as a whole; a later line takes the place of an earlier one."""
     match event:
         case Step():
-            return {"step": event.step, "images_per_second": event.images_per_second}
+            return fields_of(event, "step", "images_per_second")
         case Epoch():
-            return {
-                "step": event.step,
-                "epoch": event.epoch,
-                "train_loss": event.train_loss,
-                "train_error_percent": event.train_error_percent,
-                "test_loss": event.test_loss,
-                "test_error_percent": event.test_error_percent,
-                "images_per_second": event.images_per_second,
-            }
+            losses = ("train_loss", "train_error_percent", "test_loss", "test_error_percent")
+            return fields_of(event, "step", "epoch", *losses, "images_per_second")
         case Started():
-            counted = {"num_train": event.num_train, "num_test": event.num_test, "synthetic": event.synthetic}
-            return {"step": 0, **counted, **place_of(event)}
+            return {"step": 0, **fields_of(event, "num_train", "num_test", "synthetic", *WORKER_COLUMNS)}
         case Resumed():
             # The checkpoint it resumes from counts as progress too; its writer may have died before recording it.
-            return {"step": event.step, "checkpoint_step": event.step, **place_of(event)}
+            return {"checkpoint_step": event.step, **fields_of(event, "step", *WORKER_COLUMNS)}
         case Checkpointed():
             return {"checkpoint_step": event.step}
         case Gradients() | StoppedEarly() | Notice():
             return {}
 
 
-def place_of(event: WorkerStart) -> dict[str, Any]:
-    """Where a run is trained, in what, and how long, as its worker says."""
-    names = ("device", "precision", "device_name", "torch", "num_threads", "total_steps")
+def fields_of(event: AnyEvent, *names: str) -> dict[str, Any]:
+    """Fields of a line that go into columns of the same names."""
     return {name: getattr(event, name) for name in names}
