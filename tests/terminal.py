@@ -124,6 +124,7 @@ def terminal_env(home: Any) -> dict[str, str]:
 
 def goes_on(home: Any, run: str, wait_until: Callable[..., Any]) -> None:
     """Fail unless the worker of a run is the one that was started, and trains."""
-    before = home.json("show", run)["run"]["step"]
-    wait_until(lambda: home.json("show", run)["run"]["step"] > before)
+    with home.reader() as reader:
+        before = reader.run(run).step
+        wait_until(lambda: reader.run(run).step > before)
     assert [event["kind"] for event in home.json("show", run)["events"]].count("started") == 1

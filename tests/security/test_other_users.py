@@ -269,7 +269,7 @@ def test_a_worker_makes_private_files_alone(wait_until: Any, tmp_path: Path):
     try:
         with umask(0o022):
             run = home.train("--epochs", "2000")
-        wait_until(lambda: home.json("show", run)["run"]["step"] > 0)
+        wait_until(home.directory(run).checkpoint.exists)
         status = Path(f"/proc/{home.worker_pid(run)}/status").read_text()
     finally:
         home.end_everything()

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
-
-FOREIGN = """
-import sys, torch
-state = torch.load(sys.argv[1], weights_only=True)
-named = {f"module.theirs{n}.{k.rpartition('.')[2]}": v for n, (k, v) in enumerate(state.items())}
-torch.save({"net": named}, sys.argv[2])
-"""
+import torch
 
 
-def test_a_run_and_the_same_weights_by_position_give_the_recorded_error(home: Any, tmp_path: Any):
+def test_a_run_and_the_same_weights_by_position_give_the_recorded_error(finished: Any, tmp_path: Any):
     """One number by three ways; another network, a wrong mean and a run without weights are refused."""
-    run = home.train("--epochs", "2", "--device", "cpu")
-    refused = home.cli("weights", run, status=2)
+    home = finished
+    (run,) = (path.name for path in home.home.runs.iterdir())
+    home.cli("queue", "hold")
+    refused = home.cli("weights", home.train("--epochs", "2"), status=2)
     assert "has no final weights: " in refused
-    home.cli("wait", run)
     path = home.cli("weights", run).strip()
     recorded = home.json("show", run)["run"]["test_error_percent"]
     foreign = tmp_path / "foreign.pth"
-    subprocess.run([sys.executable, "-c", FOREIGN, path, str(foreign)], check=True)
+    state = torch.load(path, weights_only=True)
+    renamed = {f"module.theirs{n}.{name.rpartition('.')[2]}": state[name] for n, name in enumerate(state)}
+    torch.save({"net": renamed}, foreign)
 
     again = home.json("eval", run)
     network = ("-a", "he-resnet", "-d", "8", "--width", "4", "--data", "tiny")
