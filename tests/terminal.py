@@ -123,8 +123,9 @@ def terminal_env(home: Any) -> dict[str, str]:
 
 
 def goes_on(home: Any, run: str, wait_until: Callable[..., Any]) -> None:
-    """Fail unless the worker of a run is the one that was started, and trains."""
+    """Fail unless the worker of a run, which may have been halted, is the one that was started, and trains."""
     with home.reader() as reader:
         before = reader.run(run).step
+        home.go_on(run)
         wait_until(lambda: reader.run(run).step > before)
     assert [event["kind"] for event in home.json("show", run)["events"]].count("started") == 1

@@ -154,6 +154,7 @@ def test_the_console_ends_with_its_terminal_and_training_goes_on(
     how: str, home: Any, training: str, wait_until: Callable[..., Any]
 ):
     """Within two seconds, whatever became of SIGHUP; a terminal that is still there is restored."""
+    home.halt(training)
     command = [SCRIPT]
     if "ignored" in how:
         command = ["sh", "-c", f"trap '' HUP; exec {SCRIPT}"]
@@ -190,6 +191,7 @@ def test_the_console_ends_with_its_terminal_and_training_goes_on(
 
 def test_ctrl_c_leaves_the_console_alone(home: Any, training: str, wait_until: Callable[..., Any]):
     """It is a way to quit, and says what goes on; it never touches training."""
+    home.halt(training)
     with Terminal([SCRIPT], terminal_env(home)) as terminal:
         terminal.read_until(lambda seen: b"he-resnet8" in seen)
         terminal.type(b"\x03")
@@ -206,8 +208,9 @@ def test_without_a_terminal_there_is_help(home: Any):
     assert done.returncode in (0, 2)
 
 
-def test_engine_that_is_stopped_is_told_within_three_seconds(home: Any, training: str, wait_until: Callable[..., Any]):
+def test_engine_that_is_stopped_is_told_within_three_seconds(home: Any):
     """Not responding, never dead; and no second engine."""
+    home.cli("engine", "start")
     engine = home.engine_pid()
     with Terminal([SCRIPT], terminal_env(home)) as terminal:
         terminal.read_until(lambda seen: b"engine up" in seen)

@@ -93,6 +93,7 @@ def test_a_name_that_nearly_fits_is_asked_after(bare_home: Any, words: tuple[str
 
 def test_an_ambiguous_name_lists_what_it_could_be(home: Any):
     """Two experiments with runs of the same name."""
+    home.cli("queue", "hold")
     first, second = home.train("--epochs", "1", "-e", "one"), home.train("--epochs", "1", "-e", "two")
     home.cli("stop", "one/he-resnet8-w4-c4-s0", "two/he-resnet8-w4-c4-s0")
 
@@ -106,6 +107,7 @@ def test_an_ambiguous_name_lists_what_it_could_be(home: Any):
 
 def test_an_ambiguous_prefix_lists_what_it_could_be(home: Any):
     """Of seventeen ids in hexadecimal, two begin alike."""
+    home.cli("queue", "hold")
     runs = home.json(*TRAIN, "--width", "4", "--seeds", "17", "--detach")["runs"]
     firsts = [run["id"][0] for run in runs]
     shared = next(first for first in firsts if firsts.count(first) > 1)

@@ -129,6 +129,7 @@ def test_names_from_outside_cannot_move_the_cursor(home: Any):
     """A name is only a label, wherever it is shown."""
     said = home.cli("train", "-a", "he-resnet", "-d", "8", *BASE, "-e", "a\x1b[31mb", "--detach", status=2)
     assert "\x1b" not in said
+    home.cli("queue", "hold")
     home.cli("train", "-a", "he-resnet", "-d", "8", *BASE, "-e", "../-rf [bold]x", "--detach")
     listed = home.cli("ls")
 
