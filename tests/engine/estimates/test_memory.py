@@ -35,7 +35,7 @@ def asking_for(model: ModelSpec, **overrides: object) -> RunSpec:
     return RunSpec(model=model, recipe=recipe("reference", **{"precision": "fp32", **overrides}))
 
 
-def live_peak(spec: RunSpec, *, steps: int = 3) -> int:
+def live_peak(spec: RunSpec, *, steps: int = 2) -> int:
     """The most bytes that were alive at once in steps after the first, which makes the momentum."""
     device = torch.device("cpu")
     live = LiveStorages()
