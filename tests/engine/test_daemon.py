@@ -270,27 +270,24 @@ def test_files_and_socket_are_private_under_an_open_umask(home: Any):
         assert mode == wanted, f"{path} has mode {mode:o}"
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
+def test_garbage_on_the_socket_is_refused_and_the_engine_goes_on(bare_home: Any):
+    """Whoever talks nonsense hurts nobody else."""
+    ensure_engine(bare_home.home)
+    for line in (
         b"\n",
         b"garbage\n",
         b"[]\n",
         b'{"request":"fly","id":"1","protocol":%d}\n' % PROTOCOL,
         b'{"request":"stop","id":"2","protocol":%d}\n' % PROTOCOL,
-    ],
-)
-def test_garbage_on_the_socket_is_refused_and_the_engine_goes_on(home: Any, line: bytes):
-    """Whoever talks nonsense hurts nobody else."""
-    ensure_engine(home.home)
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(home.home.engine_socket))
-        client.sendall(line)
-        reply = json.loads(client.makefile("rb").readline())
+    ):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(bare_home.home.engine_socket))
+            client.sendall(line)
+            reply = json.loads(client.makefile("rb").readline())
 
-    assert reply["reply"] == "refused"
-    with Connection(home.home.engine_socket) as connection:
-        assert not isinstance(connection.ask(Hello()), Refused)
+        assert reply["reply"] == "refused", line
+        with Connection(bare_home.home.engine_socket) as connection:
+            assert not isinstance(connection.ask(Hello()), Refused)
 
 
 def serve_once(home: Any, reply: bytes | None) -> threading.Thread:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -185,17 +184,11 @@ def test_names_are_only_labels_and_no_path(name: str, home: TestHome, tmp_path: 
 def test_names_that_no_line_can_hold_are_refused_when_asked_for(name: str, home: TestHome):
     """With the value, in one line, and nothing is queued."""
     options = ("-a", "he-plain", "-d", "8", "--width", "4", "--data", "synthetic", "--device", "cpu")
-    done = subprocess.run(
-        home.command("train", *options, f"--experiment={name}", "--detach"),
-        env=home.env,
-        capture_output=True,
-        timeout=120,
-    )
+    said = home.cli("train", *options, f"--experiment={name}", "--detach", status=2)
 
-    assert done.returncode == 2
-    assert b"experiment" in done.stderr
-    assert done.stderr.count(b"\n") == 1
-    check(done.stderr)
+    assert "experiment" in said
+    assert said.count("\n") == 1
+    check(said.encode())
 
 
 def test_a_name_with_nul_is_refused_by_the_engine(home: TestHome):

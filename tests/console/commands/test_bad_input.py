@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import samples
+from tests.conftest import TestHome
 
 TRAIN = ("train", "-a", "he-resnet", "-d", "8", "--data", "tiny", "--batch-size", "20")
 
@@ -68,6 +70,15 @@ def test_a_device_that_is_not_here_is_refused_by_the_engine(home: Any):
     assert "device must be one of cpu, got cuda:7" in refused(home, *TRAIN, "--device", "cuda:7")
 
 
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestHome]:
+    """A home with runs of many names, for commands that change nothing."""
+    home = TestHome(tmp_path_factory.mktemp("named") / "home")
+    samples.fill_small(home.home)
+    yield home
+    home.end_everything()
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -84,11 +95,9 @@ def test_a_device_that_is_not_here_is_refused_by_the_engine(home: Any):
         (("tag", "deep", "+x"), "'deep' is an experiment, "),
     ],
 )  # fmt: skip
-def test_a_name_that_nearly_fits_is_asked_after(bare_home: Any, words: tuple[str, ...], expected: str):
+def test_a_name_that_nearly_fits_is_asked_after(named: Any, words: tuple[str, ...], expected: str):
     """What begins with it, or else what is nearest, of runs and experiments; far from all, nothing is guessed."""
-    samples.fill_small(bare_home.home)
-
-    assert expected in refused(bare_home, *words)
+    assert expected in refused(named, *words)
 
 
 def test_an_ambiguous_name_lists_what_it_could_be(home: Any):
