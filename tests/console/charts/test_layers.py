@@ -256,7 +256,7 @@ def test_plot_shows_one_run_by_epoch_and_several_side_by_side_as_initialised(tra
     assert all(len(epoch["gradient_norm"]) == len(first["layers"]) for epoch in first["epochs"])
     assert stems[0] == pytest.approx(first["epochs"][0]["gradient_norm"][0], rel=0.01)
 
-    assert "no x axis 'step'" in trained.cli("plot", "bare", "--metric", "gradients", "-x", "step", status=2)
+    assert "leave out --x-axis step" in trained.cli("plot", "bare", "--metric", "gradients", "-x", "step", status=2)
     assert "did you mean gradients?" in trained.cli("plot", "bare", "--metric", "gradient", status=2)
 
 
