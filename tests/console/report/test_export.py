@@ -10,9 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from console.report.export_rows import COLUMNS, EPOCH_METRICS, GRADIENT_METRICS, STEP_METRICS
 from engine.index.writer import Store
@@ -71,6 +69,9 @@ def test_parquet_holds_the_same_with_types(exported: Any, tmp_path: Path):
     target = tmp_path / "all.parquet"
     exported.cli("export", RUN, "--format", "parquet", "-o", str(target))
     lines = [json.loads(line) for line in exported.cli("export", RUN, "--format", "jsonl").splitlines()]
+    # Not above, and tensorboard neither: they would take a tenth of the time in which all tests are collected.
+    import pyarrow.parquet
+
     table = pyarrow.parquet.read_table(target)
 
     assert table.to_pylist() == lines
@@ -83,6 +84,8 @@ def test_tensorboard_reads_what_was_written_for_it(exported: Any, tmp_path: Path
     for _ in range(2):
         exported.cli("export", "--format", "tensorboard", "-o", str(tmp_path / "events"))
     folders = sorted(path.name for path in (tmp_path / "events" / "depths").iterdir())
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     found = EventAccumulator(str(tmp_path / "events" / "depths" / folders[0])).Reload()
     with exported.reader() as reader:
         epochs = reader.epochs(RUN)

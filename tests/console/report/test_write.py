@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from matplotlib.figure import Figure
 
 from console.report import facts
 from engine.index.writer import Store
@@ -60,6 +59,7 @@ def take_recorded(home: Any, name: str) -> None:
 @pytest.fixture
 def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures with nothing in them, for tests of what is written beside them: drawing takes a second for a report."""
+    from matplotlib.figure import Figure
 
     def save(_figure: Figure, file: Any, **_options: Any) -> None:
         file.write(b"blank")
