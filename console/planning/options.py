@@ -181,20 +181,8 @@ OPTIONS: tuple[Option, ...] = (
         group="training",
         choices=recipes,
     ),
-    Option(
-        name="epochs",
-        kind="whole",
-        help="Passes over the training set.",
-        fills="recipe.epochs",
-        group="training",
-    ),
-    Option(
-        name="batch_size",
-        kind="whole",
-        help="Images per update.",
-        fills="recipe.batch_size",
-        group="training",
-    ),
+    Option(name="epochs", kind="whole", help="Passes over the training set.", fills="recipe.epochs", group="training"),
+    Option(name="batch_size", kind="whole", help="Images per update.", fills="recipe.batch_size", group="training"),
     Option(
         name="learning_rate",
         flags=("--lr", "--learning-rate"),
@@ -203,12 +191,7 @@ OPTIONS: tuple[Option, ...] = (
         fills="recipe.learning_rate",
         group="training",
     ),
-    Option(
-        name="schedule",
-        help="step, constant or one-cycle.",
-        fills="recipe.schedule",
-        group="training",
-    ),
+    Option(name="schedule", help="step, constant or one-cycle.", fills="recipe.schedule", group="training"),
     Option(
         name="drops",
         kind="number",
@@ -239,13 +222,7 @@ OPTIONS: tuple[Option, ...] = (
         fills="recipe.warmup_steps",
         group="training",
     ),
-    Option(
-        name="momentum",
-        kind="number",
-        help="SGD momentum.",
-        fills="recipe.momentum",
-        group="training",
-    ),
+    Option(name="momentum", kind="number", help="SGD momentum.", fills="recipe.momentum", group="training"),
     Option(
         name="weight_decay",
         kind="number",
