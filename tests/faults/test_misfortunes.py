@@ -79,8 +79,16 @@ def strike_once(home: Any, causes: dict[str, str], figure: Callable[[str], None]
 
 
 def test_a_worker_that_dies_of_something_is_resumed_and_its_cause_is_named(home: Any, figure: Callable[[str], None]):
-    """A segmentation fault, a limit of the kernel's, a CUDA error: the run goes on to the same weights."""
-    strike_once(home, CAUSES, figure)
+    """A segmentation fault, a CUDA error: the run goes on to the same weights."""
+    strike_once(home, {name: CAUSES[name] for name in ("segmentation fault", "illegal memory access")}, figure)
+
+
+@pytest.mark.slow
+def test_a_worker_that_the_kernel_loses_patience_with_is_resumed_and_its_cause_is_named(
+    home: Any, figure: Callable[[str], None]
+):
+    """By a limit of the kernel's on processor time."""
+    strike_once(home, {"kernel out of patience": CAUSES["kernel out of patience"]}, figure)
 
 
 @pytest.mark.slow

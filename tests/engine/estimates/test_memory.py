@@ -103,7 +103,7 @@ def test_an_evaluation_never_sets_the_peak_of_a_large_run():
     assert evaluation_batch_size(asking_for(model_spec("he-resnet", 56)), Precision.FP32) == 1000
 
 
-@pytest.mark.parametrize("depth", [101, 110])
+@pytest.mark.parametrize("depth", [101, pytest.param(110, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("precision", "checkpointed"), [(Precision.FP32, True), (Precision.BF16, False), (Precision.BF16, True)]
 )
