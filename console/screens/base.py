@@ -38,8 +38,8 @@ class ConsoleScreen(Screen[None]):
         """What is between the headline and the footer."""
         raise NotImplementedError
 
-    def show_runs(self) -> None:
-        """Runs have changed, or this screen has come to the top."""
+    def update_runs(self) -> None:
+        """Show the runs as they are now: they have changed, or this screen has come to the top."""
 
     @on(PulseChanged)
     def show_pulse(self) -> None:
@@ -48,7 +48,7 @@ class ConsoleScreen(Screen[None]):
 
     @on(RunsChanged)
     def look_at_runs(self) -> None:
-        self.show_runs()
+        self.update_runs()
         self.show_pulse()
 
     def on_screen_resume(self) -> None:

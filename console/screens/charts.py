@@ -46,9 +46,22 @@ class ChartScreen(ConsoleScreen):
         """Ids of the runs whose numbers this screen draws."""
         raise NotImplementedError
 
+    def show_runs(self) -> None:
+        """Show the runs, the charts apart."""
+        raise NotImplementedError
+
     def show_curves(self) -> None:
         """Draw the charts."""
         raise NotImplementedError
+
+    def chart(self, id: str, *, named: bool = False) -> Chart:
+        """A chart as this terminal can show it, with a legend if it is to name its curves."""
+        return Chart(unicode=self.session.has_unicode, colour=self.session.has_colour, named=named, id=id)
+
+    def update_runs(self) -> None:
+        self.session.feed.watch(self.watched_runs())
+        self.show_runs()
+        self.draw_soon()
 
     @on(CurvesChanged)
     @on(Chart.SizeChanged)
@@ -65,15 +78,6 @@ class ChartScreen(ConsoleScreen):
             # Runs that came into view since: their numbers are part of this drawing, not of another one.
             self.session.feed.watch(self.watched_runs())
             self.show_curves()
-
-    def look_at_runs(self) -> None:
-        # Runs come and go by other hands too.
-        self.session.feed.watch(self.watched_runs())
-        super().look_at_runs()
-
-    def on_screen_resume(self) -> None:
-        super().on_screen_resume()
-        self.draw_soon()
 
     def draw_with(self, options: Options, crosshair: float | None) -> None:
         """Draw the charts so, with the crosshair there."""

@@ -54,26 +54,21 @@ class ComparisonScreen(ChartScreen):
         self._depth: int | None = None
 
     def compose_body(self) -> ComposeResult:
-        session = self.session
         yield Static("", id="run-title", markup=False)
         with TabbedContent(id="comparison-tabs"):
             with TabPane("1 Figures", id="figures"), Vertical():
                 yield Static("", id="comparison-legend", markup=False)
-                yield Chart(unicode=session.has_unicode, colour=session.has_colour, named=False, id="comparison-loss")
-                yield Chart(unicode=session.has_unicode, colour=session.has_colour, named=False, id="comparison-error")
+                yield self.chart("comparison-loss")
+                yield self.chart("comparison-error")
             with TabPane("2 Gap", id="gap"), Vertical():
-                yield self.chart("comparison-gap-train")
-                yield self.chart("comparison-gap-test")
+                yield self.chart("comparison-gap-train", named=True)
+                yield self.chart("comparison-gap-test", named=True)
             with TabPane("3 Depth", id="depths"), Vertical():
-                yield self.chart("comparison-depth-train")
-                yield self.chart("comparison-depth-test")
+                yield self.chart("comparison-depth-train", named=True)
+                yield self.chart("comparison-depth-test", named=True)
             with TabPane("4 Table", id="table"), VerticalScroll(can_focus=True):
                 yield Static("", id="comparison-table", markup=False)
         yield Static("", id="remark", markup=False)
-
-    def chart(self, id: str) -> Chart:
-        """A chart with a legend of its own."""
-        return Chart(unicode=self.session.has_unicode, colour=self.session.has_colour, id=id)
 
     def on_mount(self) -> None:
         self.query_one("#comparison-loss", Chart).focus()
@@ -189,9 +184,7 @@ class ComparisonScreen(ChartScreen):
         """Residual and plain networks of one depth, of the next, and of all again."""
         depths: list[int | None] = [None, *sorted({run.spec.model.depth for run in self.runs()})]
         self._depth = depths[(depths.index(self._depth) + step) % len(depths)] if self._depth in depths else None
-        self.session.feed.watch(self.watched_runs())
-        self.show_runs()
-        self.draw_soon()
+        self.update_runs()
 
     def action_save(self) -> None:
         """Write the chart with the focus, or the table where that is shown, to a file."""

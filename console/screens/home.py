@@ -76,15 +76,14 @@ class HomeScreen(ChartScreen):
         """What is wrong with the filter; the runs are those that fit what stands before it."""
 
     def compose_body(self) -> ComposeResult:
-        session = self.session
         with Container(id="home-body"):
             with Container(id="home-runs"):
-                yield RunTable(unicode=session.has_unicode, id="runs")
+                yield RunTable(unicode=self.session.has_unicode, id="runs")
                 yield Static(NO_RUNS, id="no-runs", markup=False)
             with Vertical(id="home-charts"):
                 # The table beside them is their legend.
-                yield Chart(unicode=session.has_unicode, colour=session.has_colour, named=False, id="first-chart")
-                yield Chart(unicode=session.has_unicode, colour=session.has_colour, named=False, id="second-chart")
+                yield self.chart("first-chart")
+                yield self.chart("second-chart")
         yield Field(
             placeholder="words, arch:plain depth>=56 test-error<10 tag:good star:yes !status:failed",
             id="filter",
@@ -104,7 +103,6 @@ class HomeScreen(ChartScreen):
         """Load what draws, behind the first frame and off the UI thread; then draw for the first time."""
         await in_background(importlib.import_module, "console.charts.overlay")
         self.charts_ready = True
-        self.session.feed.watch(self.watched_runs())
         self.draw_soon()
 
     # What is shown
@@ -166,7 +164,6 @@ class HomeScreen(ChartScreen):
         table.say_title(self.table_title(len(runs)))
         self.query_one("#no-runs", Static).display = not feed.runs
         table.display = bool(feed.runs)
-        self.draw_soon()
         self.say_remark()
 
     def table_title(self, num_shown: int) -> str:
@@ -212,8 +209,7 @@ class HomeScreen(ChartScreen):
 
     def look_again(self) -> None:
         """What is drawn has changed by the user's hand."""
-        self.session.feed.watch(self.watched_runs())
-        self.show_runs()
+        self.update_runs()
         self.session.save_view_soon()
 
     # The table
@@ -221,8 +217,7 @@ class HomeScreen(ChartScreen):
     @on(RunTable.Moved)
     def follow_cursor(self) -> None:
         self.view.cursor = self.query_one(RunTable).cursor_run
-        self.session.feed.watch(self.watched_runs())
-        self.show_runs()
+        self.update_runs()
 
     @on(RunTable.Opened)
     def open_clicked(self) -> None:

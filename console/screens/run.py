@@ -61,15 +61,14 @@ class RunScreen(ChartScreen):
         self._layer_ranges: dict[str, tuple[float, float]] = {}
 
     def compose_body(self) -> ComposeResult:
-        session = self.session
-        directory = RunDirectory(session.home.runs / self._run_id)
+        directory = RunDirectory(self.session.home.runs / self._run_id)
         yield Static("", id="run-title", markup=False)
         yield Static("", id="run-note", markup=False)
         with TabbedContent(id="run-tabs"):
             with TabPane("1 Curves", id="curves"), Vertical():
                 # Their titles are their legends.
-                yield Chart(unicode=session.has_unicode, colour=session.has_colour, named=False, id="run-loss")
-                yield Chart(unicode=session.has_unicode, colour=session.has_colour, named=False, id="run-error")
+                yield self.chart("run-loss")
+                yield self.chart("run-error")
             with TabPane("2 Epochs", id="epochs"):
                 yield DataTable[str](id="run-epochs", cursor_type="row", zebra_stripes=True)
             with TabPane("3 Spec", id="spec"), VerticalScroll():
@@ -82,7 +81,7 @@ class RunScreen(ChartScreen):
             with TabPane("5 Events", id="events"):
                 yield DataTable[str](id="run-events", cursor_type="row")
             with TabPane("6 Gradients", id="gradients"):
-                yield LayerMap(unicode=session.has_unicode, id="run-gradients")
+                yield LayerMap(unicode=self.session.has_unicode, id="run-gradients")
         yield Question()
         yield Static("", id="remark", markup=False)
 
@@ -133,10 +132,7 @@ class RunScreen(ChartScreen):
 
         session, runs = self.session, self.current_runs()
         histories = {run.id: session.feed.history(run.id) for run in runs}
-        for selector, names in (
-            ("#run-loss", ("train-loss", "test-loss")),
-            ("#run-error", ("train-error", "test-error")),
-        ):
+        for selector, names in CHARTS:
             series = []
             for name, marker, colour in zip(names, "○●", session.curve_colours, strict=False):
                 for one in overlay(runs, histories, METRICS[name], self.options, [colour]):

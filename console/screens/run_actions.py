@@ -40,7 +40,7 @@ class Chosen:
 
     def ids_in(self, *statuses: RunStatus) -> tuple[str, ...]:
         """Ids of the runs that stand in one of these."""
-        return ids_in(self.runs, *statuses)
+        return tuple(run.id for run in self.runs if run.status in statuses)
 
     def tell_nothing(self, verb: str) -> None:
         """Say that no run stands where the action makes sense."""
@@ -155,7 +155,7 @@ def restore(chosen: Chosen) -> None:
     requests: list[ChangeRequest] = [Restore(runs=ids)]
     if cancelled := tuple(run.id for run in runs if not run.is_finished):
         requests.append(Resume(runs=cancelled))
-    if paused := ids_in(runs, RunStatus.PAUSED):
+    if paused := tuple(run.id for run in runs if run.status is RunStatus.PAUSED):
         requests.append(Pause(runs=paused))
     if held := tuple(run.id for run in runs if run.held and run.status is RunStatus.QUEUED):
         requests.append(Hold(runs=held))
@@ -178,11 +178,6 @@ RUN_ACTIONS = (
     RunAction("run.restore", "u", restore, "undo remove"),
     RunAction("run.clone", "a", clone, "again, changed"),
 )
-
-
-def ids_in(runs: Sequence[Run], *statuses: RunStatus) -> tuple[str, ...]:
-    """Ids of the runs that stand in one of these."""
-    return tuple(run.id for run in runs if run.status in statuses)
 
 
 def count_words(ids: Sequence[str]) -> str:
