@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import msgspec
 from textual import on
@@ -29,10 +30,12 @@ from console.widgets.log_view import LogView
 from console.widgets.question import Question
 from engine.runs.directory import RunDirectory
 from engine.runs.journal import Gradients
-from engine.runs.run import Run
+from engine.runs.run import EventRow, Run
 
 TABS = ("curves", "epochs", "spec", "log", "events", "gradients")
 CHARTS = (("#run-loss", ("train-loss", "test-loss")), ("#run-error", ("train-error", "test-error")))
+
+Row = TypeVar("Row")
 
 
 class RunScreen(ChartScreen):
@@ -55,8 +58,6 @@ class RunScreen(ChartScreen):
     def __init__(self, session: Session, run: str) -> None:
         super().__init__(session, session.view.options)
         self._run_id = run
-        self._num_epochs = 0
-        self._num_events = 0
         self._gradients: list[Gradients] = []
         self._layer_ranges: dict[str, tuple[float, float]] = {}
 
@@ -123,7 +124,7 @@ class RunScreen(ChartScreen):
             history = self.session.feed.history(run.id)
             words = remark(run, history.epochs, time.monotonic(), history.gradients)
             set_text(self.query_one("#remark", Static), words)
-        self.show_events()
+        add_new(self.query_one("#run-events", DataTable), self.session.feed.events(self._run_id), event_cells)
         self.show_gradients()
         self.read_log()
 
@@ -139,7 +140,7 @@ class RunScreen(ChartScreen):
                     series.append(replace(one, marker=marker, label=METRICS[name].title if one.label else ""))
             title = f"○ {METRICS[names[0]].title}  ● {METRICS[names[1]].title}"
             self.query_one(selector, Chart).show(series, self.options, title=title, crosshair=self.crosshair)
-        self.show_epochs()
+        add_new(self.query_one("#run-epochs", DataTable), self.session.feed.history(self._run_id).epochs, epoch_cells)
         self.show_gradients()
 
     def show_gradients(self) -> None:
@@ -156,33 +157,6 @@ class RunScreen(ChartScreen):
         self.query_one("#run-gradients", LayerMap).show(
             self._gradients, self.session.heat_colours, empty=empty, ranges=self._layer_ranges
         )
-
-    def show_epochs(self) -> None:
-        """Add the rows of new epochs, and begin again where the run has."""
-        table = self.query_one("#run-epochs", DataTable)
-        epochs = self.session.feed.history(self._run_id).epochs
-        if len(epochs) < self._num_epochs:
-            table.clear()
-            self._num_epochs = 0
-        for row in epochs[self._num_epochs :]:
-            table.add_row(*epoch_cells(row), key=str(row.epoch))
-        if len(epochs) > self._num_epochs:
-            self._num_epochs = len(epochs)
-            table.move_cursor(row=len(epochs) - 1, animate=False)
-
-    def show_events(self) -> None:
-        """Add what has happened since the last look."""
-        table = self.query_one("#run-events", DataTable)
-        events = self.session.feed.events(self._run_id)
-        if len(events) < self._num_events:
-            table.clear()
-            self._num_events = 0
-        for event in events[self._num_events :]:
-            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
-            table.add_row(when, clean(event.kind), clean(event.text))
-        if len(events) > self._num_events:
-            self._num_events = len(events)
-            table.move_cursor(row=len(events) - 1, animate=False)
 
     def read_log(self) -> None:
         log = self.query_one("#run-log", LogView)
@@ -248,6 +222,21 @@ class RunScreen(ChartScreen):
             self.session.copy(spec_text(runs[0]), "specification")
         else:
             self.session.copy(self._run_id, "run id")
+
+
+def add_new(table: DataTable[str], rows: Sequence[Row], cells_of: Callable[[Row], Sequence[str]]) -> None:
+    """Add the rows that a table does not have yet, and begin again where the run has."""
+    if len(rows) < table.row_count:
+        table.clear()
+    if new := rows[table.row_count :]:
+        table.add_rows(map(cells_of, new))
+        table.move_cursor(row=len(rows) - 1, animate=False)
+
+
+def event_cells(event: EventRow) -> list[str]:
+    """When something happened, and what."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
+    return [when, clean(event.kind), clean(event.text)]
 
 
 def spec_text(run: Run) -> str:

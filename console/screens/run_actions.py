@@ -77,15 +77,8 @@ class RunAction:
 
     @property
     def binding(self) -> Binding:
-        return Binding(
-            self.key,
-            f"act('{self.id}')",
-            self.description,
-            show=self.show,
-            key_display=self.key_display,
-            priority=self.asks,
-            id=self.id,
-        )
+        act = f"act('{self.id}')"
+        return Binding(self.key, act, self.description, self.show, self.key_display, self.asks, id=self.id)
 
 
 def pause(chosen: Chosen) -> None:
