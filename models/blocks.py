@@ -169,15 +169,7 @@ class PreActivationBlock(nn.Module):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        planes: int,
-        stride: int,
-        *,
-        block: Block,
-        is_first: bool,
-        norm: Norm,
-        conv_bias: bool,
+        self, in_channels: int, planes: int, stride: int, *, block: Block, is_first: bool, norm: Norm, conv_bias: bool
     ) -> None:
         super().__init__()
         out_channels = planes * EXPANSION[block]

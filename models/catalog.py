@@ -92,10 +92,7 @@ ARCHITECTURES = {
         counterpart=Architecture.PLAIN,
     ),
     Architecture.PLAIN: Design(
-        num_stages=4,
-        width=64,
-        depths=tuple(FOUR_STAGE_BLOCKS),
-        counterpart=Architecture.RESNET,
+        num_stages=4, width=64, depths=tuple(FOUR_STAGE_BLOCKS), counterpart=Architecture.RESNET
     ),
     # The order of normalisation and convolution differs from plain's as well, but there is no nearer counterpart.
     Architecture.PREACT: Design(
@@ -108,18 +105,9 @@ ARCHITECTURES = {
         counterpart=Architecture.PLAIN,
     ),
     Architecture.HE_RESNET: Design(
-        num_stages=3,
-        width=16,
-        depths=PAPER_DEPTHS,
-        is_residual=True,
-        counterpart=Architecture.HE_PLAIN,
+        num_stages=3, width=16, depths=PAPER_DEPTHS, is_residual=True, counterpart=Architecture.HE_PLAIN
     ),
-    Architecture.HE_PLAIN: Design(
-        num_stages=3,
-        width=16,
-        depths=PAPER_DEPTHS,
-        counterpart=Architecture.HE_RESNET,
-    ),
+    Architecture.HE_PLAIN: Design(num_stages=3, width=16, depths=PAPER_DEPTHS, counterpart=Architecture.HE_RESNET),
 }
 """Every architecture; `models/build.py` says which module builds it."""
 

@@ -88,11 +88,7 @@ def not_learning(epochs: Sequence[Epoch], num_classes: int) -> Finding | None:
     flat = flat_epochs([row.train_loss for row in epochs], num_classes)
     if flat < NOT_LEARNING_EPOCHS:
         return None
-    return Finding(
-        symptom=Symptom.NOT_LEARNING,
-        evidence=describe_flat_loss(flat, num_classes),
-        epoch=epochs[-1].epoch,
-    )
+    return Finding(symptom=Symptom.NOT_LEARNING, evidence=describe_flat_loss(flat, num_classes), epoch=epochs[-1].epoch)
 
 
 def flat_epochs(losses: Sequence[float | None], num_classes: int) -> int:
@@ -230,10 +226,7 @@ class Rule:
 
 RULES = (
     Rule(lambda run, epochs, _: diverged(run.outcome, epochs)),
-    Rule(
-        lambda run, epochs, _: not_learning(epochs, run.spec.model.num_classes),
-        unless=frozenset({Symptom.DIVERGED}),
-    ),
+    Rule(lambda run, epochs, _: not_learning(epochs, run.spec.model.num_classes), unless=frozenset({Symptom.DIVERGED})),
     Rule(lambda _run, _epochs, gradients: gradient_flow(gradients)),
     Rule(lambda _run, epochs, _: plateau(epochs), unless=frozenset({Symptom.DIVERGED, Symptom.NOT_LEARNING})),
     Rule(lambda _run, epochs, _: overfitting(epochs), unless=frozenset({Symptom.DIVERGED, Symptom.NOT_LEARNING})),

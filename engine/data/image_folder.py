@@ -22,14 +22,7 @@ from engine.base.errors import DatasetError
 from engine.data.archives import check_size, read_members, shown
 from engine.data.cache import Images, ImageSets, Labels, Report
 
-FORMATS = {
-    ".bmp": "BMP",
-    ".jpeg": "JPEG",
-    ".jpg": "JPEG",
-    ".png": "PNG",
-    ".ppm": "PPM",
-    ".webp": "WebP",
-}
+FORMATS = {".bmp": "BMP", ".jpeg": "JPEG", ".jpg": "JPEG", ".png": "PNG", ".ppm": "PPM", ".webp": "WebP"}
 DECODERS = ("BMP", "JPEG", "PNG", "PPM", "WEBP")
 SPLITS = ("train", "test")
 SIDE = 32

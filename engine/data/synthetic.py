@@ -104,10 +104,7 @@ def signed_distance(u: Floats, v: Floats, outline: Labels, size: Floats) -> Floa
         np.abs(radius - 0.72 * size) - 0.28 * size,
         np.maximum(across, down) - 0.85 * size,
         np.maximum(half_root_3 * across - 0.5 * v, v) - 0.6 * size,
-        np.minimum(
-            np.maximum(across - size, down - 0.3 * size),
-            np.maximum(down - size, across - 0.3 * size),
-        ),
+        np.minimum(np.maximum(across - size, down - 0.3 * size), np.maximum(down - size, across - 0.3 * size)),
     )
     return np.select([(outline == index)[:, None, None] for index in range(len(OUTLINES))], distances)
 

@@ -87,12 +87,7 @@ def refusal(name: str, spec: RunSpec, verdict: Verdict, *, num_train: int, num_t
     else:
         whose = device.name if device.visible else "this machine"
     advice = suggestion(
-        spec,
-        device.native,
-        verdict.limit_bytes,
-        on_gpu=bool(device.visible),
-        num_train=num_train,
-        num_test=num_test,
+        spec, device.native, verdict.limit_bytes, on_gpu=bool(device.visible), num_train=num_train, num_test=num_test
     )
     needed = byte_size(verdict.estimate.total_bytes)
     return f"{name} needs ~{needed}, the limit is {byte_size(verdict.limit_bytes)} ({whose}): {advice}"

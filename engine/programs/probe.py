@@ -26,13 +26,7 @@ from engine.training import numerics
 from engine.training.augmentation import EpochDraws
 from engine.training.checkpoint import save_checkpoint
 from engine.training.device import assigned_device, device_name, torch_device
-from engine.training.step import (
-    EVALUATION_BATCH_SIZE,
-    DeviceData,
-    TrainingState,
-    diverged_at,
-    start_training,
-)
+from engine.training.step import EVALUATION_BATCH_SIZE, DeviceData, TrainingState, diverged_at, start_training
 from engine.training.steps import EagerSteps, Steps, steps_for
 
 FEWEST_STEPS = 3

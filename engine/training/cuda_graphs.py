@@ -21,14 +21,7 @@ from torch import Tensor
 from engine.estimates.memory import evaluation_batch_size
 from engine.spec.run import RunSpec
 from engine.training.augmentation import EpochDraws, crop_and_flip, normalise
-from engine.training.step import (
-    Batch,
-    DeviceData,
-    MetricSums,
-    TrainingState,
-    forward,
-    update,
-)
+from engine.training.step import Batch, DeviceData, MetricSums, TrainingState, forward, update
 
 WARM_UP_STEPS = 3
 """Steps before a capture, so that cuDNN has chosen algorithms and torch's lazy initialisation is done."""

@@ -143,10 +143,7 @@ def layer_rows(measured: list[Layer], values: Tensor) -> list[LayerGradients]:
     """Convert the values of `measure` [3, L] to the journal's rows, from the stem to the classifier."""
     return [
         LayerGradients(
-            name=layer.name,
-            gradient_norm=finite(gradient),
-            weight_norm=finite(weight),
-            update_ratio=finite(ratio),
+            name=layer.name, gradient_norm=finite(gradient), weight_norm=finite(weight), update_ratio=finite(ratio)
         )
         for layer, gradient, weight, ratio in zip(measured, *values.tolist(), strict=True)
     ]
