@@ -97,7 +97,7 @@ def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWr
     dataset = datasets.load(home, spec.data.name)
     info = dataset.info
     try:
-        check_fits_data(spec, num_train=info.num_train, num_test=info.num_test, num_classes=len(info.classes))
+        check_fits_data(spec, num_train=info.num_train, num_test=info.num_test, num_classes=info.num_classes)
     except ValueError as error:
         raise UsageError(f"{spec.data.name} is not what it was when the run was queued: {error}") from error
     data = load_to_device(dataset, spec, device)

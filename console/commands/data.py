@@ -10,7 +10,8 @@ import typer
 from console.commands.run_options import JsonOption
 
 if TYPE_CHECKING:
-    from engine.data.datasets import DatasetInfo, ListedDataset
+    from engine.data.cache import DatasetInfo
+    from engine.data.datasets import ListedDataset
 
 
 LISTED_FIELDS = (
@@ -42,7 +43,7 @@ def print_info(info: DatasetInfo, *, as_json: bool) -> None:
         print_json({"dataset": info_fields(info)})
     else:
         typer.echo(
-            f"{info.name}: {info.num_train} + {info.num_test} images of {len(info.classes)} classes ({info.source})"
+            f"{info.name}: {info.num_train} + {info.num_test} images of {info.num_classes} classes ({info.source})"
         )
 
 

@@ -13,6 +13,7 @@ from engine.base.paths import Home
 from engine.base.version import VERSION
 from engine.control.protocol import NewRun
 from engine.data import datasets
+from engine.data.cache import read_info
 from engine.spec.devices import check_device, find_devices
 from engine.spec.run import RunSpec, check_fits_data
 
@@ -106,7 +107,7 @@ def changed_datasets(home: Home, runs: Sequence[ListedRun]) -> list[str]:
     lines = []
     for name in dict.fromkeys(run.spec.data.name for run in runs):
         wanted = {run.data_sha256 for run in runs if run.spec.data.name == name and run.data_sha256 is not None}
-        info = datasets.dataset_info(home, name)
+        info = read_info(home, name)
         if wanted and info is not None and info.digest() not in wanted:
             lines.append(
                 f"{name} differs from the dataset these runs were trained on: its SHA-256 is {info.digest()[:12]}…,"

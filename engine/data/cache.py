@@ -86,6 +86,11 @@ class DatasetInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     sha256: str | None = None
     """Checksum over all other fields; None in files written by older versions."""
 
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
     def own_digest(self) -> str:
         """Compute SHA-256 over all fields but `sha256`, which covers the normalisation too."""
         return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(self, sha256=None))).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from engine.base.paths import Home
 from engine.data import synthetic
 from engine.data.archives import shown
 from engine.data.cache import (
+    ARRAYS,
     DatasetInfo,
     Images,
     ImageSets,
@@ -28,21 +30,6 @@ from engine.data.cache import (
 from engine.data.catalog import BUILT_IN, check_new_name, get_again, is_name, unknown_dataset
 from engine.data.image_folder import read_images
 from engine.data.sources import DOWNLOAD_LIMIT_SECONDS, download, installed_source, read_published
-
-__all__ = [
-    "BUILT_IN",
-    "Dataset",
-    "DatasetInfo",
-    "ListedDataset",
-    "balanced_subset",
-    "dataset_info",
-    "describe",
-    "import_images",
-    "list_datasets",
-    "load",
-    "prepare",
-    "verify",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +71,12 @@ def ignore(_text: str) -> None:
     """Discard progress reports."""
 
 
-def dataset_info(home: Home, name: str) -> DatasetInfo | None:
-    """Read a converted dataset's info; None if the dataset is unknown or not converted.
-
-    Raises:
-        DatasetError: its dataset.json is damaged.
-    """
-    return read_info(home, name)
-
-
-def complete_info(home: Home, name: str) -> DatasetInfo | None:
-    """Read the info of a dataset whose files all have their full size; None otherwise."""
+def intact_info(home: Home, name: str, check: Callable[[Home, DatasetInfo], None]) -> DatasetInfo | None:
+    """Read the info of a dataset whose files pass a check; None otherwise."""
     try:
         info = read_info(home, name)
         if info is not None:
-            check_sizes(home, info)
+            check(home, info)
     except DatasetError:
         return None
     return info
@@ -106,12 +84,11 @@ def complete_info(home: Home, name: str) -> DatasetInfo | None:
 
 def list_datasets(home: Home) -> list[ListedDataset]:
     """List the built-in datasets, then the imported ones by name; reads no arrays, creates no directories."""
-    imported = set(imported_names(home))
-    return [listed(home, name) for name in [*BUILT_IN, *sorted(imported)]]
+    return [listed(home, name) for name in [*BUILT_IN, *imported_names(home)]]
 
 
 def imported_names(home: Home) -> list[str]:
-    """List the names of imported datasets, including damaged ones."""
+    """List the names of imported datasets, including damaged ones, sorted."""
     try:
         folders = [path.name for path in home.data.iterdir() if path.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
@@ -130,16 +107,16 @@ def listed(home: Home, name: str) -> ListedDataset:
             problem = f"{name}: dataset.json is missing; {get_again(name)}"
     except DatasetError as error:
         problem = str(error)
-    known = BUILT_IN.get(name)
+    known = BUILT_IN.get(name) or info
     return ListedDataset(
         name=name,
-        built_in=known is not None,
+        built_in=name in BUILT_IN,
         cached=info is not None and problem is None,
-        source=known.source if known is not None else info.source if info is not None else "unknown",
-        synthetic=known.synthetic if known is not None else info is not None and info.synthetic,
-        num_train=known.num_train if known is not None else info.num_train if info is not None else None,
-        num_test=known.num_test if known is not None else info.num_test if info is not None else None,
-        num_classes=known.num_classes if known is not None else len(info.classes) if info is not None else None,
+        source=known.source if known is not None else "unknown",
+        synthetic=known is not None and known.synthetic,
+        num_train=known.num_train if known is not None else None,
+        num_test=known.num_test if known is not None else None,
+        num_classes=known.num_classes if known is not None else None,
         num_bytes=sum(path.stat().st_size for path in (home.data / name).glob("*") if path.is_file()),
         problem=problem,
     )
@@ -151,13 +128,10 @@ def describe(home: Home, name: str) -> tuple[int, int, int]:
     Raises:
         DatasetError: the dataset is unknown or its dataset.json is damaged.
     """
-    known = BUILT_IN.get(name)
-    if known is not None:
-        return known.num_train, known.num_test, known.num_classes
-    info = read_info(home, name)
-    if info is None:
+    known = BUILT_IN.get(name) or read_info(home, name)
+    if known is None:
         raise unknown_dataset(name, [*BUILT_IN, *imported_names(home)])
-    return info.num_train, info.num_test, len(info.classes)
+    return known.num_train, known.num_test, known.num_classes
 
 
 def prepare(
@@ -167,7 +141,7 @@ def prepare(
     source: Path | None = None,
     repair: bool = False,
     limit_seconds: float = DOWNLOAD_LIMIT_SECONDS,
-    report: Report | None = None,
+    report: Report = ignore,
 ) -> DatasetInfo:
     """Fetch and convert a dataset unless it is complete already.
 
@@ -184,40 +158,27 @@ def prepare(
         DatasetError: the dataset is unknown, its source is missing, wrong or unreachable, or the disk is full.
         UsageError: the home is not writable.
     """
-    say = report or ignore
     if name not in BUILT_IN and source is not None:
         raise DatasetError(
             f"{shown(name)} is not one of {', '.join(BUILT_IN)}: bring in other images with `depthscope data import`"
         )
     if name == "synthetic" and source is not None:
         raise DatasetError("synthetic is generated, not read from files: leave out --from")
-    info = sound_info(home, name) if repair else complete_info(home, name)
-    if info is not None:
+    check = check_content if repair else check_sizes
+    if (info := intact_info(home, name, check)) is not None:
         return info
     if name not in BUILT_IN:
         # Raises unless an imported dataset has a dataset.json.
         describe(home, name)
     if source is not None and not source.exists():
         raise DatasetError(f"{shown(str(source))} does not exist: give the folder or archive with the files of {name}")
-    with conversion_lock(home, say):
+    with conversion_lock(home, report):
         # Another process may have converted it while we waited for the lock.
-        info = sound_info(home, name) if repair else complete_info(home, name)
-        if info is not None:
+        if (info := intact_info(home, name, check)) is not None:
             return info
         if name not in BUILT_IN:
             verify(home, name)
-        return store(home, name, read_built_in(home, name, source, limit_seconds, say))
-
-
-def sound_info(home: Home, name: str) -> DatasetInfo | None:
-    """Read the info of a dataset whose files all match their checksums; None otherwise."""
-    info = complete_info(home, name)
-    try:
-        if info is not None:
-            check_content(home, info)
-    except DatasetError:
-        return None
-    return info
+        return store(home, name, read_built_in(home, name, source, limit_seconds, report))
 
 
 def read_built_in(home: Home, name: str, source: Path | None, limit_seconds: float, report: Report) -> ImageSets:
@@ -242,7 +203,7 @@ def import_images(
     replace: bool = False,
     resize: bool = False,
     sha256: str | None = None,
-    report: Report | None = None,
+    report: Report = ignore,
 ) -> DatasetInfo:
     """Convert a folder or archive of images into a dataset; writes nothing unless every image is valid.
 
@@ -259,12 +220,11 @@ def import_images(
         DatasetError: the name is invalid or taken, or the images are unusable.
         UsageError: the home is not writable.
     """
-    say = report or ignore
     check_new_name(name)
-    with conversion_lock(home, say):
-        if not replace and sound_info(home, name) is not None:
+    with conversion_lock(home, report):
+        if not replace and intact_info(home, name, check_content) is not None:
             raise DatasetError(f"dataset {name} exists already: choose another --name, or give --replace")
-        return store(home, name, read_images(path, resize=resize, sha256=sha256, report=say))
+        return store(home, name, read_images(path, resize=resize, sha256=sha256, report=report))
 
 
 def verify(home: Home, name: str) -> DatasetInfo:
@@ -295,8 +255,6 @@ def load(home: Home, name: str, *, verify: bool = True) -> Dataset:
     """Memory-map a converted dataset.
 
     Args:
-        home: Home that stores the dataset.
-        name: Name of the dataset.
         verify: Verify checksums first, about half a second for 60,000 images.
 
     Raises:
@@ -305,13 +263,7 @@ def load(home: Home, name: str, *, verify: bool = True) -> Dataset:
     info = converted_info(home, name)
     if verify:
         check_content(home, info)
-    return Dataset(
-        info=info,
-        train_images=map_array(home, info, "train_images"),
-        train_labels=map_array(home, info, "train_labels"),
-        test_images=map_array(home, info, "test_images"),
-        test_labels=map_array(home, info, "test_labels"),
-    )
+    return Dataset(info, **{array: map_array(home, info, array) for array in ARRAYS})
 
 
 SUBSET_SEED = 1512

@@ -12,6 +12,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,14 +108,7 @@ def read_images(path: Path, *, resize: bool, sha256: str | None, report: Report)
             f"{shown(str(path))} does not exist: give a folder with train/ and test/, or an archive of it"
         )
     kind = named or f"{sets.source} images"
-    return ImageSets(
-        source=f"{kind}, imported from {shown(origin)}",
-        classes=sets.classes,
-        train_images=sets.train_images,
-        train_labels=sets.train_labels,
-        test_images=sets.test_images,
-        test_labels=sets.test_labels,
-    )
+    return replace(sets, source=f"{kind}, imported from {shown(origin)}")
 
 
 def open_archive(path: Path) -> io.BufferedReader:

@@ -214,12 +214,7 @@ def cifar_arrays(name: str, files: CifarFiles, batches: list[bytes]) -> tuple[Im
     for batch in batches:
         content = unpickle(name, batch)
         planes = content["data"]  # [N, 3072]: red, green and blue planes
-        if (
-            not isinstance(planes, np.ndarray)
-            or planes.dtype != np.uint8
-            or planes.ndim != 2
-            or planes.shape[1] != 3072
-        ):
+        if not isinstance(planes, np.ndarray) or planes.dtype != np.uint8 or planes.shape[1:] != (3072,):
             raise DatasetError(f"{name}: a batch is not a uint8 array of 3072 values per image; get it again")
         images.append(planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
         labels.append(np.array(content[files.labels_key], dtype=np.int64))

@@ -39,7 +39,7 @@ def measure(task: EvaluationTask) -> Evaluated:
     by_name = fit(model, found := read_weights(path), network=label(spec.model), source=path.name)
     dataset = datasets.load(Home(Path(task.home)), spec.data.name)
     info = dataset.info
-    check_fits_data(spec, num_train=info.num_train, num_test=info.num_test, num_classes=len(info.classes))
+    check_fits_data(spec, num_train=info.num_train, num_test=info.num_test, num_classes=info.num_classes)
     used = numerics.resolve(spec, device)
     numerics.configure(device, used, deterministic=spec.recipe.deterministic)
     data = load_to_device(dataset, spec, device)

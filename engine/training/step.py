@@ -51,7 +51,7 @@ def load_to_device(dataset: Dataset, spec: RunSpec, device: torch.device) -> Dev
 
     def copy(images: np.ndarray, labels: np.ndarray, num: int | None) -> tuple[Tensor, Tensor]:
         if num is not None:
-            chosen = balanced_subset(np.asarray(labels), num, len(dataset.info.classes))
+            chosen = balanced_subset(np.asarray(labels), num, dataset.info.num_classes)
             images, labels = images[chosen], labels[chosen]
         # np.array copies the memory map, which torch could only wrap as a tensor that must not be written to.
         return torch.from_numpy(np.array(images)).to(device), torch.from_numpy(np.array(labels)).to(device)

@@ -17,6 +17,7 @@ from engine.base.errors import DatasetError
 from engine.base.paths import Home
 from engine.data import cache, datasets, synthetic
 from engine.data.cache import ImageSets
+from engine.data.catalog import BUILT_IN
 
 ARRAYS = ("train_images.npy", "train_labels.npy", "test_images.npy", "test_labels.npy")
 
@@ -177,8 +178,8 @@ def test_built_in_datasets_are_known_before_their_data(home: Home):
     assert datasets.describe(home, "cifar100") == (50_000, 10_000, 100)
     assert datasets.describe(home, "fashion-mnist") == (60_000, 10_000, 10)
     assert datasets.describe(home, "synthetic") == (10_000, 2_000, 10)
-    assert [each.name for each in datasets.list_datasets(home)] == list(datasets.BUILT_IN)
-    assert datasets.dataset_info(home, "cifar10") is None
+    assert [each.name for each in datasets.list_datasets(home)] == list(BUILT_IN)
+    assert cache.read_info(home, "cifar10") is None
     assert not home.root.exists()
 
 
@@ -270,7 +271,7 @@ def test_a_killed_conversion_leaves_nothing_half_done(
         assert done.returncode == -signal.SIGKILL
 
     present = existing or function == "remove"
-    assert (datasets.dataset_info(home, "pets") is not None) == present
+    assert (cache.read_info(home, "pets") is not None) == present
     if present:
         datasets.verify(home, "pets")
 
