@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import msgspec
 
 from models import cost
-from models.catalog import ARCHITECTURES, ModelSpec, Norm
+from models.catalog import ModelSpec, Norm
 from models.cost import Layer, LayerKind
 
 FULL_BYTES = 4
@@ -127,7 +127,7 @@ def working_size(spec: ModelSpec) -> int:
 @functools.lru_cache(maxsize=64)
 def parts(spec: ModelSpec) -> tuple[Part, ...]:
     """Stem, blocks and what follows them, in the order of the forward pass."""
-    is_preact = ARCHITECTURES[spec.architecture].is_preact
+    is_preact = spec.design.is_preact
     grouped = {name: list(group) for name, group in itertools.groupby(cost.layers(spec), part_of)}
     found = [part(name, group, spec, is_preact=is_preact) for name, group in grouped.items() if name.startswith("s")]
     return (*found, head(grouped["head"], spec, found[-1].output_size))
@@ -162,18 +162,17 @@ def part(name: str, group: Sequence[Layer], spec: ModelSpec, *, is_preact: bool)
         # shortcut while the last convolution and the ReLU before it are gone through.
         first_gradients_size=output_size + 2 * math.prod(main[-1].input_shape) if is_preact else 2 * output_size,
         last_gradients_size=last_gradients_size(spec, main[0]),
-        summands_size=output_size if ARCHITECTURES[spec.architecture].is_residual and input_size != output_size else 0,
+        summands_size=output_size if spec.design.is_residual and input_size != output_size else 0,
     )
 
 
 def last_gradients_size(spec: ModelSpec, first: Layer) -> int:
     """Numbers for one image that a block holds at the end of its backward pass, by its first convolution."""
     input_size = math.prod(first.input_shape)
-    design = ARCHITECTURES[spec.architecture]
-    if not design.is_residual:
+    if not spec.design.is_residual:
         return input_size + math.prod(first.output_shape)
     # Of the two paths to the input, and their sum; pre-activation still needs what its first ReLU returned.
-    return (4 if design.is_preact else 3) * input_size
+    return (4 if spec.design.is_preact else 3) * input_size
 
 
 def head(group: Sequence[Layer], spec: ModelSpec, last_size: int) -> Part:
@@ -186,7 +185,7 @@ def head(group: Sequence[Layer], spec: ModelSpec, last_size: int) -> Part:
         output_size=spec.num_classes,
         # The pool is applied to what a ReLU returned, the classifier to what the pool returned.
         saved_size=normalised + last_size + classifier.input_shape[0],
-        saves_input=not ARCHITECTURES[spec.architecture].is_preact or spec.norm is Norm.BATCH,
+        saves_input=not spec.design.is_preact or spec.norm is Norm.BATCH,
         saves_output=False,
         # The loss saves the sum of its weights.
         fixed_size=2 * sum(layer.input_shape[0] for layer in normalisations(group)) + 1,

@@ -71,15 +71,15 @@ class Design(msgspec.Struct, frozen=True, kw_only=True):
     width: int
     """Planes of the first stage where the user names none."""
     depths: tuple[int, ...]
-    """Depths to offer, ascending."""
+    """Depths to offer, ascending; he-* exist at every 6n+2, these are the paper's."""
     is_residual: bool = False
     """Whether its blocks have shortcuts."""
     has_projections: bool = False
     """Whether a shortcut between different shapes has a convolution; parameter-free where not."""
     is_preact: bool = False
     """Whether its blocks normalise and activate before each convolution."""
-    counterpart: Architecture | None
-    """The architecture to hold it against, to see what the shortcut does."""
+    counterpart: Architecture
+    """The architecture to hold it against, to see what the shortcut does; preact has none that differs in it alone."""
 
 
 ARCHITECTURES = {
@@ -153,8 +153,13 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     norm: Norm = Norm.BATCH
     num_classes: int = 10
 
+    @property
+    def design(self) -> Design:
+        """What tells its architecture from the others."""
+        return ARCHITECTURES[self.architecture]
+
     def __post_init__(self) -> None:
-        stages = num_stages(self.architecture)
+        stages = self.design.num_stages
         if len(self.blocks) != stages:
             raise FieldError(
                 f"{self.architecture} has {stages} stages and takes {stages} numbers of blocks, "
@@ -188,48 +193,9 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             raise FieldError(f"num_classes must be in 2..{MAX_CLASSES}, got {self.num_classes}", field="num_classes")
 
 
-def num_stages(architecture: Architecture) -> int:
-    """Stages of an architecture: at the start of each but the first, the image halves and the planes double."""
-    return ARCHITECTURES[architecture].num_stages
-
-
-def default_width(architecture: Architecture) -> int:
-    """Planes of the first stage where the user names none."""
-    return ARCHITECTURES[architecture].width
-
-
 def depth_of(block: Block, blocks: Sequence[int]) -> int:
     """Weighted layers on the main path: the blocks' convolutions, the stem and the classifier."""
     return sum(blocks) * CONVOLUTIONS[block] + 2
-
-
-def known_depths(architecture: Architecture) -> tuple[int, ...]:
-    """Depths to offer for an architecture, ascending; he-* exist at every 6n+2, these are the paper's."""
-    return ARCHITECTURES[architecture].depths
-
-
-def is_residual(architecture: Architecture) -> bool:
-    """Whether its blocks have shortcuts."""
-    return ARCHITECTURES[architecture].is_residual
-
-
-def counterpart(architecture: Architecture) -> Architecture | None:
-    """Return the architecture to compare with to see the effect of shortcuts; None if there is none.
-
-    resnet and plain, he-resnet and he-plain differ by the shortcut alone and name each other. preact is held
-    against plain for want of a nearer one: the two differ in the order of normalisation and convolution as well.
-    plain's own counterpart is resnet.
-    """
-    return ARCHITECTURES[architecture].counterpart
-
-
-def parse_architecture(word: str) -> Architecture:
-    """The architecture a user names, in any case, with `_` or `-`.
-
-    Raises:
-        ValueError: There is no such architecture; the message lists those there are.
-    """
-    return _parse(Architecture, word)
 
 
 def model_spec(
@@ -246,7 +212,7 @@ def model_spec(
     """Resolve user input into a network's specification.
 
     Args:
-        architecture: Name of an Architecture.
+        architecture: Name of an Architecture, in any case, with `_` or `-`.
         depth: A depth of the catalogue; None where `blocks` says it.
         block: Name of a Block. None takes the catalogue's kind for the depth, with explicit blocks the kind that
             gives the depth, and basic where no depth is named.
@@ -259,7 +225,8 @@ def model_spec(
     Raises:
         ValueError: A name is unknown, the depth does not exist, or the parts contradict each other.
     """
-    kind = parse_architecture(architecture)
+    kind = _parse(Architecture, architecture)
+    design = ARCHITECTURES[kind]
     wanted = None if block is None else _parse(Block, block)
     if blocks is not None:
         chosen = wanted or _block_giving(depth, blocks)
@@ -268,7 +235,7 @@ def model_spec(
             depth = depth_of(chosen, counts)
     elif depth is None:
         raise FieldError(
-            f"{kind} needs a depth ({_enumerated(known_depths(kind), 'or')}) or explicit blocks per stage, got neither",
+            f"{kind} needs a depth ({_enumerated(design.depths, 'or')}) or explicit blocks per stage, got neither",
             field="depth",
         )
     elif kind in THREE_STAGE:
@@ -281,7 +248,7 @@ def model_spec(
         depth=depth,
         block=chosen,
         blocks=counts,
-        width=default_width(kind) if width is None else width,
+        width=design.width if width is None else width,
         conv_bias=conv_bias,
         norm=_parse(Norm, norm),
         num_classes=num_classes,
@@ -302,7 +269,7 @@ def label(spec: ModelSpec) -> str:
         parts.append(spec.block)
     if spec.blocks != catalogued.get(spec.block):
         parts.append("b" + ".".join(map(str, spec.blocks)))
-    if spec.width != default_width(spec.architecture):
+    if spec.width != spec.design.width:
         parts.append(f"w{spec.width}")
     if spec.norm == Norm.NONE:
         parts.append("nonorm")
@@ -337,7 +304,7 @@ def _three_stage_blocks(architecture: Architecture, depth: int) -> tuple[int, ..
 def _four_stage_blocks(architecture: Architecture, depth: int, wanted: Block | None) -> tuple[Block, tuple[int, ...]]:
     catalogued = FOUR_STAGE_BLOCKS.get(depth)
     if catalogued is None:
-        depths = known_depths(architecture)
+        depths = ARCHITECTURES[architecture].depths
         nearest = min(depths, key=lambda known: abs(known - depth))
         raise FieldError(
             f"depth {depth} does not exist for {architecture}: depths are {_enumerated(depths, 'and')}, "

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
-from models.catalog import ARCHITECTURES, EXPANSION, Block, ModelSpec, Norm
+from models.catalog import EXPANSION, Block, ModelSpec, Norm
 
 IMAGE_CHANNELS = 3
 IMAGE_SIZE = 32
@@ -60,7 +60,7 @@ def forward_macs(spec: ModelSpec) -> int:
 
 def _network(spec: ModelSpec) -> Iterator[Layer]:
     channels, size = spec.width, IMAGE_SIZE
-    is_preact = ARCHITECTURES[spec.architecture].is_preact
+    is_preact = spec.design.is_preact
     yield _convolution("stem", IMAGE_CHANNELS, channels, kernel=3, size=size, stride=1, bias=False)
     if not is_preact:
         yield from _normalisation("stem_norm", channels, size, spec.norm)
@@ -77,7 +77,6 @@ def _network(spec: ModelSpec) -> Iterator[Layer]:
 
 def _block(spec: ModelSpec, name: str, in_channels: int, planes: int, stride: int, size: int) -> Iterator[Layer]:
     """Layers of one block whose input has `size` rows and columns."""
-    design = ARCHITECTURES[spec.architecture]
     out_channels = planes * EXPANSION[spec.block]
     # Kernel, output channels and stride of each convolution.
     convolutions: tuple[tuple[int, int, int], ...]
@@ -91,7 +90,7 @@ def _block(spec: ModelSpec, name: str, in_channels: int, planes: int, stride: in
         convolution = _convolution(
             f"{name}.conv{number}", before, after, kernel, size_before, step, bias=spec.conv_bias
         )
-        if design.is_preact:
+        if spec.design.is_preact:
             yield from _normalisation(f"{name}.norm{number}", before, size_before, spec.norm)
             yield convolution
         else:
@@ -99,11 +98,11 @@ def _block(spec: ModelSpec, name: str, in_channels: int, planes: int, stride: in
             yield from _normalisation(f"{name}.norm{number}", after, size_after, spec.norm)
         before, size_before = after, size_after
 
-    if design.has_projections and (stride != 1 or in_channels != out_channels):
+    if spec.design.has_projections and (stride != 1 or in_channels != out_channels):
         yield _convolution(
             f"{name}.shortcut.conv", in_channels, out_channels, 1, size, stride, bias=False, on_shortcut=True
         )
-        if not design.is_preact:
+        if not spec.design.is_preact:
             size_after = _strided(size, stride)
             yield from _normalisation(f"{name}.shortcut.norm", out_channels, size_after, spec.norm, on_shortcut=True)
 

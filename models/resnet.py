@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.blocks import BasicBlock, Bottleneck, PreActivationBlock, ShortcutKind, convolution, normalisation
-from models.catalog import EXPANSION, Block, ModelSpec, is_residual
+from models.catalog import EXPANSION, Block, ModelSpec
 
 
 class Place(NamedTuple):
@@ -137,7 +137,7 @@ class HeResNet(nn.Module):
 def _post_activation(spec: ModelSpec, residual_kind: ShortcutKind) -> MakeBlock:
     """What makes the blocks of a residual network with such shortcuts, or of its plain counterpart."""
     block_type = BasicBlock if spec.block == Block.BASIC else Bottleneck
-    shortcut_kind = residual_kind if is_residual(spec.architecture) else ShortcutKind.NONE
+    shortcut_kind = residual_kind if spec.design.is_residual else ShortcutKind.NONE
 
     def make_block(place: Place) -> nn.Module:
         return block_type(

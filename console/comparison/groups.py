@@ -79,7 +79,7 @@ def pair_groups(groups: Sequence[Group]) -> list[Pair]:
     """Every residual network with its plain counterpart, where both are there and trained alike."""
     pairs: list[Pair] = []
     for residual in groups:
-        if catalog.is_residual(residual.model.architecture):
+        if residual.model.design.is_residual:
             plain = counterpart(groups, residual)
             pairs += [] if plain is None else [Pair(residual, plain)]
     return pairs
@@ -87,7 +87,7 @@ def pair_groups(groups: Sequence[Group]) -> list[Pair]:
 
 def counterpart(groups: Sequence[Group], group: Group) -> Group | None:
     """The same network with its shortcuts where it has none, or without, trained alike; None where there is none."""
-    wanted = catalog.counterpart(group.model.architecture)
+    wanted = group.model.design.counterpart
     for other in groups:
         alike = all(
             getattr(other.model, name) == getattr(group.model, name)

@@ -13,7 +13,8 @@ from console.comparison.verdict import Epochs, RunGradients, conclude, gap, gap_
 from console.text.formatting import UNKNOWN, clean, count, duration, mean_std, percent, table
 from engine.analysis.diagnosis import Symptom, diagnose
 from engine.runs.run import Run
-from models import catalog, cost
+from models import cost
+from models.catalog import ARCHITECTURES
 
 EPOCHS_OF_A_GAP = 6
 """That a table of it shows, from the first to the last."""
@@ -133,7 +134,7 @@ def data_words(runs: Sequence[Run]) -> str:
 def unpaired_words(groups: Sequence[Group]) -> str:
     """Why there is no gap where no network has its partner beside it."""
     kinds = dict.fromkeys(group.model.architecture for group in groups)
-    partners = ", ".join(f"{kind}'s is {catalog.counterpart(kind)}" for kind in kinds if catalog.counterpart(kind))
+    partners = ", ".join(f"{kind}'s is {ARCHITECTURES[kind].counterpart}" for kind in kinds)
     return f"no gap: no network of the same kind and depth, trained alike, is beside another as its partner: {partners}"
 
 

@@ -12,7 +12,6 @@ from engine.analysis.paired_test import Contrast, Sign, contrast, contrasts_by_e
 from engine.index.queries import Reader
 from engine.runs.journal import Epoch, Gradients
 from engine.runs.run import Run, RunOutcome
-from models import catalog
 
 Epochs = Mapping[str, Sequence[Epoch]]
 """The epochs of each run, by its id; a run that is missing has none yet."""
@@ -138,7 +137,7 @@ def conclude(groups: Sequence[Group], epochs: Epochs) -> Conclusion:
 
 def verdict_of(family: Sequence[Group], groups: Sequence[Group], epochs: Epochs) -> Verdict | None:
     """The verdict over plain networks that differ in depth alone, shallow before deep."""
-    if catalog.is_residual(family[0].model.architecture):
+    if family[0].model.design.is_residual:
         return None
     started = [group for group in family if any(one.epochs for one in measured(group, epochs).values())]
     if not started:

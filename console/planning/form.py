@@ -14,7 +14,7 @@ from engine.spec.errors import InvalidField
 from engine.spec.recipes import RECIPES
 from engine.spec.run import RunSpec
 from models import cost
-from models.catalog import THREE_STAGE, Architecture, known_depths
+from models.catalog import ARCHITECTURES, THREE_STAGE, Architecture
 
 RECIPE_FIELDS = tuple(one.name for one in OPTIONS if one.part == "recipe" and one.field != "name")
 
@@ -34,7 +34,7 @@ class Filled:
 
 def offered_depths(architectures: Iterable[str]) -> list[int]:
     """Depths that all the chosen architectures have in common."""
-    chosen = [set(known_depths(Architecture(one))) for one in architectures]
+    chosen = [set(ARCHITECTURES[Architecture(one)].depths) for one in architectures]
     return sorted(set.intersection(*chosen)) if chosen else []
 
 
@@ -63,7 +63,7 @@ def filled_from(spec: RunSpec) -> Filled:
     texts["recipe"] = name
     model = spec.model
     # Known depths define the network; otherwise its blocks do.
-    is_known = model.depth in known_depths(model.architecture)
+    is_known = model.depth in model.design.depths
     if is_known or model.architecture in THREE_STAGE:
         texts["blocks"] = ""
     else:

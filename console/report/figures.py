@@ -14,7 +14,6 @@ from console.report.facts import Facts
 from console.report.matplotlib_figures import Drawn, HeatMap, Line, Panel, draw_heat_maps, draw_panels
 from engine.runs.journal import Gradients, LayerGradients
 from engine.runs.run import Run
-from models import catalog
 from models.catalog import Architecture
 
 PANELS_A_ROW = 3
@@ -143,7 +142,7 @@ def published_lines(kinds: Sequence[Sequence[Group]]) -> list[Line]:
                     [depth for depth, _ in found],
                     [one.test_error_percent for _, one in found],
                     look,
-                    cross="x" if catalog.is_residual(groups[0].model.architecture) else "+",
+                    cross="x" if groups[0].model.design.is_residual else "+",
                 )
             )
     return lines

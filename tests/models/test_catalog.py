@@ -8,19 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.catalog import (
+    ARCHITECTURES,
     FOUR_STAGE_BLOCKS,
     MAX_BLOCKS,
     Architecture,
     Block,
     ModelSpec,
     Norm,
-    counterpart,
     depth_of,
-    is_residual,
-    known_depths,
     label,
     model_spec,
-    num_stages,
 )
 
 FOUR_STAGE = [Architecture.RESNET, Architecture.PLAIN, Architecture.PREACT]
@@ -32,7 +29,7 @@ def specs(draw: st.DrawFn) -> ModelSpec:
     """Any valid spec, with small numbers so that two of them often agree in most."""
     architecture = draw(st.sampled_from(Architecture))
     block = Block.BASIC if architecture in THREE_STAGE else draw(st.sampled_from(Block))
-    stages = num_stages(architecture)
+    stages = ARCHITECTURES[architecture].num_stages
     catalogued = [blocks for kinds in FOUR_STAGE_BLOCKS.values() for blocks in kinds.values()]
     known = st.just((2, 2, 2)) if stages == 3 else st.sampled_from(catalogued)
     blocks = draw(known | st.tuples(*[st.integers(1, 3)] * stages))
@@ -85,10 +82,8 @@ def test_every_6n_plus_2_is_a_depth_of_the_papers_networks(architecture, n):
 
 def test_known_depths_all_resolve():
     """What is offered must be accepted."""
-    for architecture in Architecture:
-        assert [model_spec(architecture, depth).depth for depth in known_depths(architecture)] == list(
-            known_depths(architecture)
-        )
+    for architecture, design in ARCHITECTURES.items():
+        assert [model_spec(architecture, depth).depth for depth in design.depths] == list(design.depths)
 
 
 def test_explicit_blocks_give_the_depth():
@@ -266,11 +261,10 @@ def test_catalogue_labels_are_unique():
 
 def test_a_counterpart_differs_in_having_shortcuts():
     """What a comparison pairs must be one residual and one plain network of as many stages."""
-    for architecture in Architecture:
-        other = counterpart(architecture)
-        assert other is not None
-        assert is_residual(architecture) != is_residual(other)
-        assert num_stages(architecture) == num_stages(other)
+    for design in ARCHITECTURES.values():
+        other = ARCHITECTURES[design.counterpart]
+        assert design.is_residual != other.is_residual
+        assert design.num_stages == other.num_stages
 
 
 @pytest.mark.parametrize("module", ["models.catalog", "models.cost"])

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from models.build import build_model
-from models.catalog import FOUR_STAGE_BLOCKS, Architecture, Norm, known_depths, label, model_spec
+from models.catalog import ARCHITECTURES, FOUR_STAGE_BLOCKS, Architecture, Norm, label, model_spec
 from models.cost import LayerKind, forward_macs, layers, num_parameters
 
 FOUR_STAGE = [Architecture.RESNET, Architecture.PLAIN, Architecture.PREACT]
@@ -17,7 +17,7 @@ CATALOGUE = [
 ] + [
     model_spec(architecture, depth)
     for architecture in (Architecture.HE_RESNET, Architecture.HE_PLAIN)
-    for depth in known_depths(architecture)
+    for depth in ARCHITECTURES[architecture].depths
 ]
 VARIANTS = [
     model_spec(
