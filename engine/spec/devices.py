@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,22 +79,31 @@ def find_devices() -> tuple[Device, ...]:
 
 def find_gpus() -> tuple[Device, ...]:
     """List the allowed GPUs by UUID, which is the same in every process; empty without a driver."""
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    try:
-        handles = [query_nvml(pynvml.nvmlDeviceGetHandleByIndex, index) for index in range(pynvml.nvmlDeviceGetCount())]
+    with nvml() as has_driver:
+        num_gpus = pynvml.nvmlDeviceGetCount() if has_driver else 0
+        handles = [query_nvml(pynvml.nvmlDeviceGetHandleByIndex, index) for index in range(num_gpus)]
         # A GPU that has fallen off the bus must not hide the others.
         found = {query_nvml(pynvml.nvmlDeviceGetUUID, handle): handle for handle in handles if handle is not None}
         handle_of = {text(uuid): handle for uuid, handle in found.items() if uuid is not None}
         return tuple(gpu(f"cuda:{index}", uuid, handle_of[uuid]) for index, uuid in enumerate(allowed(list(handle_of))))
+
+
+@contextmanager
+def nvml() -> Iterator[bool]:
+    """Open NVML, and yield whether there is a driver; without one, `query_nvml` answers None."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        yield False
+        return
+    try:
+        yield True
     finally:
         pynvml.nvmlShutdown()
 
 
 def gpu(name: str, uuid: str, handle: Any) -> Device:
-    """Describe one GPU; call between nvmlInit and nvmlShutdown."""
+    """Describe one GPU; call with NVML open."""
     capability = query_nvml(pynvml.nvmlDeviceGetCudaComputeCapability, handle)
     memory = query_nvml(pynvml.nvmlDeviceGetMemoryInfo, handle)
     return Device(
@@ -155,16 +165,8 @@ def device_name(device: Device) -> str:
     """Return a device's model name, as in a worker's journal, without torch."""
     if not device.visible:
         return cpu_name()
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return device.name
-    try:
-        handle = query_nvml(pynvml.nvmlDeviceGetHandleByUUID, device.visible)
-        name = None if handle is None else query_nvml(pynvml.nvmlDeviceGetName, handle)
-        return device.name if name is None else text(name)
-    finally:
-        pynvml.nvmlShutdown()
+    name = query_gpu(device, pynvml.nvmlDeviceGetName)
+    return device.name if name is None else text(name)
 
 
 def busy_percent(device: Device, *, over_seconds: float = 0.5) -> float | None:
@@ -202,34 +204,19 @@ def read_memory(device: Device) -> MemoryReading:
     if not device.visible:
         host = psutil.virtual_memory()
         return MemoryReading(free_bytes=host.available, total_bytes=host.total)
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return MemoryReading(free_bytes=None, total_bytes=device.memory_bytes)
-    try:
-        handle = query_nvml(pynvml.nvmlDeviceGetHandleByUUID, device.visible)
-        memory = None if handle is None else query_nvml(pynvml.nvmlDeviceGetMemoryInfo, handle)
-    finally:
-        pynvml.nvmlShutdown()
-    free = None if memory is None else memory.free
-    return MemoryReading(free_bytes=free, total_bytes=device.memory_bytes)
+    memory = query_gpu(device, pynvml.nvmlDeviceGetMemoryInfo)
+    return MemoryReading(free_bytes=None if memory is None else memory.free, total_bytes=device.memory_bytes)
 
 
 def read_gpus() -> tuple[GpuReading, ...]:
     """Read every allowed GPU, in the order of `find_gpus`; empty without a driver."""
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    try:
+    with nvml():
         readings = [read_gpu(device) for device in find_gpus()]
         return tuple(reading for reading in readings if reading is not None)
-    finally:
-        pynvml.nvmlShutdown()
 
 
 def read_gpu(device: Device) -> GpuReading | None:
-    """Read one GPU; call between nvmlInit and nvmlShutdown. Some cards and containers hide some values."""
+    """Read one GPU; call with NVML open. Some cards and containers hide some values."""
     handle = query_nvml(pynvml.nvmlDeviceGetHandleByUUID, device.visible)
     if handle is None:
         return None
@@ -255,6 +242,13 @@ def query_nvml(function: Any, *arguments: Any) -> Any:
         return function(*arguments)
     except pynvml.NVMLError:
         return None
+
+
+def query_gpu(device: Device, function: Any) -> Any:
+    """Call an NVML function of a GPU's handle; None without a driver or the GPU, or if it is not supported."""
+    with nvml():
+        handle = query_nvml(pynvml.nvmlDeviceGetHandleByUUID, device.visible)
+        return None if handle is None else query_nvml(function, handle)
 
 
 def of_other_users(pids: Iterable[int]) -> tuple[int, ...]:
