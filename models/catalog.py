@@ -123,12 +123,13 @@ class FieldError(ValueError):
     """A value that one field cannot take.
 
     Args:
-        text: What is wrong, the value and the remedy; usually begins with the field's name.
         field: Name of the field.
+        problem: What is wrong, the value and the remedy; follows the field's name.
+        text: The whole text, where it does not begin with the field's name.
     """
 
-    def __init__(self, text: str, *, field: str) -> None:
-        super().__init__(text)
+    def __init__(self, field: str, problem: str = "", *, text: str = "") -> None:
+        super().__init__(text or f"{field} {problem}")
         self.field = field
 
     def naming(self, name: str) -> str:
@@ -162,35 +163,33 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         stages = self.design.num_stages
         if len(self.blocks) != stages:
             raise FieldError(
-                f"{self.architecture} has {stages} stages and takes {stages} numbers of blocks, "
+                "blocks",
+                text=f"{self.architecture} has {stages} stages and takes {stages} numbers of blocks, "
                 f"got {len(self.blocks)} (blocks {_joined(self.blocks)})",
-                field="blocks",
             )
         if min(self.blocks) < 1:
-            raise FieldError(f"every stage needs at least 1 block, got blocks {_joined(self.blocks)}", field="blocks")
+            raise FieldError("blocks", text=f"every stage needs at least 1 block, got blocks {_joined(self.blocks)}")
         if sum(self.blocks) > MAX_BLOCKS:
             raise FieldError(
-                f"a network may have at most {MAX_BLOCKS} blocks, got {sum(self.blocks)} (depth {self.depth}): "
+                "depth",
+                text=f"a network may have at most {MAX_BLOCKS} blocks, got {sum(self.blocks)} (depth {self.depth}): "
                 "ask for a smaller depth",
-                field="depth",
             )
         if self.architecture in THREE_STAGE and self.block != Block.BASIC:
             raise FieldError(
-                f"{self.architecture} is made of basic blocks only, got block {self.block}: use basic", field="block"
+                "block", text=f"{self.architecture} is made of basic blocks only, got block {self.block}: use basic"
             )
         depth = depth_of(self.block, self.blocks)
         if self.depth != depth:
             raise FieldError(
-                f"depth must be {depth} for {self.block} blocks {_joined(self.blocks)}, got {self.depth}: "
+                "depth",
+                f"must be {depth} for {self.block} blocks {_joined(self.blocks)}, got {self.depth}: "
                 "leave the depth out, or change the blocks",
-                field="depth",
             )
         if not 1 <= self.width <= MAX_WIDTH:
-            raise FieldError(
-                f"width must be in 1..{MAX_WIDTH} (planes of the first stage), got {self.width}", field="width"
-            )
+            raise FieldError("width", f"must be in 1..{MAX_WIDTH} (planes of the first stage), got {self.width}")
         if not 2 <= self.num_classes <= MAX_CLASSES:
-            raise FieldError(f"num_classes must be in 2..{MAX_CLASSES}, got {self.num_classes}", field="num_classes")
+            raise FieldError("num_classes", f"must be in 2..{MAX_CLASSES}, got {self.num_classes}")
 
 
 def depth_of(block: Block, blocks: Sequence[int]) -> int:
@@ -235,8 +234,8 @@ def model_spec(
             depth = depth_of(chosen, counts)
     elif depth is None:
         raise FieldError(
-            f"{kind} needs a depth ({_enumerated(design.depths, 'or')}) or explicit blocks per stage, got neither",
-            field="depth",
+            "depth",
+            text=f"{kind} needs a depth ({_enumerated(design.depths, 'or')}) or explicit blocks per stage, got neither",
         )
     elif kind in THREE_STAGE:
         chosen = wanted or Block.BASIC
@@ -288,16 +287,10 @@ def _block_giving(depth: int | None, blocks: Sequence[int]) -> Block:
 def _three_stage_blocks(architecture: Architecture, depth: int) -> tuple[int, ...]:
     n, remainder = divmod(depth - 2, 6)
     if n < 1:
-        raise FieldError(
-            f"depth {depth} does not exist for {architecture}: depths are 6n+2, the smallest is 8", field="depth"
-        )
+        raise FieldError("depth", f"{depth} does not exist for {architecture}: depths are 6n+2, the smallest is 8")
     if remainder:
-        below = 6 * n + 2
-        raise FieldError(
-            f"depth {depth} does not exist for {architecture}: depths are 6n+2, "
-            f"the nearest are {below} and {below + 6}",
-            field="depth",
-        )
+        nearest = f"the nearest are {6 * n + 2} and {6 * n + 8}"
+        raise FieldError("depth", f"{depth} does not exist for {architecture}: depths are 6n+2, {nearest}")
     return (n, n, n)
 
 
@@ -307,17 +300,17 @@ def _four_stage_blocks(architecture: Architecture, depth: int, wanted: Block | N
         depths = ARCHITECTURES[architecture].depths
         nearest = min(depths, key=lambda known: abs(known - depth))
         raise FieldError(
-            f"depth {depth} does not exist for {architecture}: depths are {_enumerated(depths, 'and')}, "
+            "depth",
+            f"{depth} does not exist for {architecture}: depths are {_enumerated(depths, 'and')}, "
             f"the nearest is {nearest}; any other needs explicit blocks per stage",
-            field="depth",
         )
     chosen = next(iter(catalogued)) if wanted is None else wanted
     if chosen not in catalogued:
         depths = tuple(known for known, kinds in FOUR_STAGE_BLOCKS.items() if chosen in kinds)
         raise FieldError(
-            f"depth {depth} does not exist for {architecture} with {chosen} blocks: depths are "
+            "depth",
+            f"{depth} does not exist for {architecture} with {chosen} blocks: depths are "
             f"{_enumerated(depths, 'and')}; any other needs explicit blocks per stage",
-            field="depth",
         )
     return chosen, catalogued[chosen]
 
@@ -329,10 +322,8 @@ def _parse(words: type[Word], word: str) -> Word:
         return words(name)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise FieldError(
-        f"unknown {words.__name__.lower()} {word!r}: {hint}known are {_enumerated(known, 'and')}",
-        field=words.__name__.lower(),
-    )
+    field = words.__name__.lower()
+    raise FieldError(field, text=f"unknown {field} {word!r}: {hint}known are {_enumerated(known, 'and')}")
 
 
 def _enumerated(items: Sequence[object], conjunction: str) -> str:

@@ -45,7 +45,7 @@ def plan(home: Home, filled: Filled) -> list[NewRun]:
         UsageError: a field is invalid; the text is the command line's.
     """
     if not filled.architectures:
-        raise InvalidField("an architecture is needed: space chooses one", field="architectures")
+        raise InvalidField("architectures", text="an architecture is needed: space chooses one")
     typed = {name: BY_NAME[name].parse(text) for name, text in filled.texts.items() if text.strip()}
     return planning.plan_runs(home, Asked(architectures=filled.architectures, **typed))
 

@@ -103,7 +103,7 @@ class Option:
                 case "text":
                     return word
         except ValueError as error:
-            raise InvalidField(str(error), field=self.name) from error
+            raise InvalidField(self.name, text=str(error)) from error
 
     def text(self, value: Any) -> str:
         """Format a value so that `parse` reads it back; None gives an empty text."""

@@ -358,7 +358,7 @@ class Asked:
         if len(how_many) > 1:
             return tuple(how_many)
         if how_many[0] == 0:
-            raise InvalidField("num_seeds must be at least 1, got 0; --seed 0 trains seed 0 only", field="num_seeds")
+            raise InvalidField("num_seeds", "must be at least 1, got 0; --seed 0 trains seed 0 only")
         return range(how_many[0])
 
 

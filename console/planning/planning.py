@@ -36,7 +36,7 @@ def plan_runs(home: Home, asked: Asked, report: Callable[[str], None] = lambda _
         UsageError: the options are invalid in another way.
     """
     if not asked["depths"] and asked["blocks"] is None:
-        raise InvalidField("a depth is needed, such as -d 20,56,110 or --blocks 3,4,6,3", field="depths")
+        raise InvalidField("depths", text="a depth is needed, such as -d 20,56,110 or --blocks 3,4,6,3")
     num_train, num_test, num_classes = datasets.describe(home, asked["dataset"])
     here = find_devices()
     planned: list[NewRun] = []
@@ -60,7 +60,7 @@ def plan_runs(home: Home, asked: Asked, report: Callable[[str], None] = lambda _
                     report(f"{name}: using {remedy.options} to fit in memory")
             planned.append(NewRun(name=name, spec=run))
     except catalog.FieldError as error:
-        raise InvalidField(str(error), field=error.field) from error
+        raise InvalidField(error.field, text=str(error)) from error
     except ValueError as error:
         raise UsageError(str(error)) from error
     if len({run.name for run in planned}) < len(planned):
@@ -76,7 +76,7 @@ def stop_rule(word: str) -> StopRule:
     """
     if word not in list(StopRule):
         rules = ", ".join(StopRule)
-        raise InvalidField(f"stop_when must be one of {rules}, or left out for never, got {word!r}", field="stop_when")
+        raise InvalidField("stop_when", f"must be one of {rules}, or left out for never, got {word!r}")
     return StopRule(word)
 
 

@@ -121,7 +121,7 @@ def candidates(asked: str | None, devices: Sequence[Device]) -> tuple[Device, ..
         if found := tuple(device for device in devices if device.name == asked):
             return found
         names = ", ".join(device.name for device in devices)
-        raise InvalidField(f"device must be one of {names}, got {asked}", field="device")
+        raise InvalidField("device", f"must be one of {names}, got {asked}")
     return tuple(device for device in devices if device != CPU) or (CPU,)
 
 
@@ -137,7 +137,7 @@ def check_device(spec: RunSpec, devices: Sequence[Device]) -> None:
         try:
             resolve(spec.recipe.precision, first.native, first.name)
         except ValueError as error:
-            raise InvalidField(str(error), field="precision") from error
+            raise InvalidField("precision", text=str(error)) from error
 
 
 def can_compute(device: Device, precision: Precision) -> bool:

@@ -62,26 +62,22 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         for name, smallest in (("epochs", 1), ("batch_size", 1), ("warmup_steps", 0)):
             value = getattr(self, name)
             if value < smallest:
-                raise InvalidField(f"{name} must be at least {smallest}, got {value}", field=name)
+                raise InvalidField(name, f"must be at least {smallest}, got {value}")
             if value > MAX_COUNT:
-                raise InvalidField(f"{name} must be at most {MAX_COUNT}, got {value}", field=name)
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise InvalidField(
-                f"learning_rate must be a positive number, got {self.learning_rate}", field="learning_rate"
-            )
-        if self.warmup_rate is not None and not (math.isfinite(self.warmup_rate) and self.warmup_rate > 0):
-            raise InvalidField(
-                f"warmup_rate must be a positive number, or left out for none, got {self.warmup_rate}",
-                field="warmup_rate",
-            )
+                raise InvalidField(name, f"must be at most {MAX_COUNT}, got {value}")
+        if not 0 < self.learning_rate < math.inf:
+            raise InvalidField("learning_rate", f"must be a positive number, got {self.learning_rate}")
+        if self.warmup_rate is not None and not 0 < self.warmup_rate < math.inf:
+            problem = f"must be a positive number, or left out for none, got {self.warmup_rate}"
+            raise InvalidField("warmup_rate", problem)
         if not 0 <= self.momentum < 1:
-            raise InvalidField(f"momentum must be at least 0 and below 1, got {self.momentum}", field="momentum")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise InvalidField(f"weight_decay must be at least 0, got {self.weight_decay}", field="weight_decay")
+            raise InvalidField("momentum", f"must be at least 0 and below 1, got {self.momentum}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InvalidField("weight_decay", f"must be at least 0, got {self.weight_decay}")
         if not 0 < self.drop_factor < 1:
-            raise InvalidField(f"drop_factor must be between 0 and 1, got {self.drop_factor}", field="drop_factor")
+            raise InvalidField("drop_factor", f"must be between 0 and 1, got {self.drop_factor}")
         if list(self.drops) != sorted(self.drops) or not all(0 < drop < 1 for drop in self.drops):
-            raise InvalidField(f"drops must be rising fractions between 0 and 1, got {list(self.drops)}", field="drops")
+            raise InvalidField("drops", f"must be rising fractions between 0 and 1, got {list(self.drops)}")
 
 
 RECIPES: dict[str, Recipe] = {
@@ -101,7 +97,7 @@ def recipe(name: str, **overrides: Any) -> Recipe:
     if name not in RECIPES:
         near = difflib.get_close_matches(name, RECIPES, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise InvalidField(f"recipe {name!r} is not known: there are {', '.join(RECIPES)}{hint}", field="recipe")
+        raise InvalidField("recipe", f"{name!r} is not known: there are {', '.join(RECIPES)}{hint}")
     given = {field: value for field, value in overrides.items() if value is not None}
     words: type[StrEnum]
     for field, words in (("schedule", Schedule), ("precision", Precision)):
@@ -109,7 +105,6 @@ def recipe(name: str, **overrides: Any) -> Recipe:
             try:
                 given[field] = words(given[field])
             except ValueError:
-                raise InvalidField(
-                    f"{field} must be one of {', '.join(words)}, got {given[field]!r}", field=field
-                ) from None
+                problem = f"must be one of {', '.join(words)}, got {given[field]!r}"
+                raise InvalidField(field, problem) from None
     return msgspec.structs.replace(RECIPES[name], **given)

@@ -29,7 +29,7 @@ class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         for name in ("train_images", "test_images"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise InvalidField(f"{name} must be at least 1, or left out for all, got {value}", field=name)
+                raise InvalidField(name, f"must be at least 1, or left out for all, got {value}")
 
 
 class StopRule(StrEnum):
@@ -60,16 +60,12 @@ class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         if self.format != SPEC_FORMAT:
             raise ValueError(f"spec format {self.format} is not known: this depthscope reads format {SPEC_FORMAT}")
         if not 0 <= self.seed <= MAX_SEED:
-            raise InvalidField(f"seed must be in 0..{MAX_SEED}, got {self.seed}", field="seed")
+            raise InvalidField("seed", f"must be in 0..{MAX_SEED}, got {self.seed}")
         if self.device is not None and self.device != "cpu" and not is_cuda_name(self.device):
-            raise InvalidField(
-                f"device must be cpu or cuda:N, or left out for any, got {self.device!r}", field="device"
-            )
+            raise InvalidField("device", f"must be cpu or cuda:N, or left out for any, got {self.device!r}")
         if self.memory_limit_bytes is not None and self.memory_limit_bytes < 1:
-            raise InvalidField(
-                f"memory_limit_bytes must be at least 1, or left out for none, got {self.memory_limit_bytes}",
-                field="memory_limit_bytes",
-            )
+            problem = f"must be at least 1, or left out for none, got {self.memory_limit_bytes}"
+            raise InvalidField("memory_limit_bytes", problem)
 
     def steps_per_epoch(self, num_train: int) -> int:
         """Return the updates per epoch over `num_train` images, including a last partial batch."""
@@ -117,17 +113,11 @@ def check_fits_data(spec: RunSpec, *, num_train: int, num_test: int, num_classes
         ("test_images", spec.data.test_images, num_test),
     ):
         if wanted is not None and not num_classes <= wanted <= held:
-            raise InvalidField(
-                f"{name} must be in {num_classes}..{held} for {spec.data.name}, got {wanted}", field=name
-            )
+            raise InvalidField(name, f"must be in {num_classes}..{held} for {spec.data.name}, got {wanted}")
     trained_on = spec.data.train_images or num_train
     if spec.recipe.batch_size > trained_on:
-        raise InvalidField(
-            f"batch_size must be at most {trained_on} (the training set), got {spec.recipe.batch_size}",
-            field="batch_size",
-        )
+        problem = f"must be at most {trained_on} (the training set), got {spec.recipe.batch_size}"
+        raise InvalidField("batch_size", problem)
     if spec.model.num_classes != num_classes:
-        raise InvalidField(
-            f"num_classes must be {num_classes} for {spec.data.name}, got {spec.model.num_classes}: leave it out",
-            field="num_classes",
-        )
+        problem = f"must be {num_classes} for {spec.data.name}, got {spec.model.num_classes}: leave it out"
+        raise InvalidField("num_classes", problem)
