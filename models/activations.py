@@ -85,11 +85,7 @@ def peak_bytes(spec: ModelSpec, batch_size: int, *, number_bytes: int, checkpoin
     That is at the end of the forward pass, or when the backward pass comes to a block whose tensors are large: all that
     comes after it is gone by then.
 
-    Args:
-        spec: The network.
-        batch_size: Images of the step.
-        number_bytes: Of an activation: 4, or 2 under autocast.
-        checkpointed: Whether of each block its input alone is kept.
+    Args: as for `saved_bytes`.
     """
     stem, *blocks, head = parts(spec)
     at_the_end = saved_bytes(spec, batch_size, number_bytes=number_bytes, checkpointed=checkpointed)

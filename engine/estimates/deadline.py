@@ -33,10 +33,9 @@ class Wish:
 
 
 def ends(jobs: Sequence[Job], free_in: Mapping[str, Sequence[float]]) -> list[float | None]:
-    """Compute the seconds until each job ends; None for a job without a device.
+    """Compute the seconds until each job ends, in queue order; None for a job without a device.
 
     Args:
-        jobs: Jobs in queue order.
         free_in: For each device, the seconds until each of its places is free.
     """
     places = {device: list(seconds) for device, seconds in free_in.items()}
@@ -73,7 +72,7 @@ def kept(
     Args:
         wishes: Planned runs, in queue order.
         ahead: Jobs already in the queue.
-        free_in: For each device, the seconds until each of its places is free.
+        free_in: As for `ends`.
         within_seconds: Time until the deadline.
     """
     left = list(range(len(wishes)))

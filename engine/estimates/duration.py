@@ -137,7 +137,6 @@ class Paces:
         closest in multiply-accumulates.
 
         Args:
-            spec: Specification of the run.
             precision: Resolved precision, never AUTO.
             num_train: Training images in the dataset.
             num_test: Test images in the dataset.

@@ -1,4 +1,8 @@
-"""Check whether a run fits in a device's memory, and what would make it fit. Does not import torch."""
+"""Check whether a run fits in a device's memory, and what would make it fit. Does not import torch.
+
+Throughout, `devices` come from `find_devices`, `native` are a device's precisions, preferred first, and `num_train` and
+`num_test` are the images in the dataset.
+"""
 
 from __future__ import annotations
 
@@ -45,12 +49,6 @@ def machine_bytes() -> int:
 def judge(spec: RunSpec, devices: Sequence[Device], *, num_train: int, num_test: int) -> Verdict:
     """Check a run's memory against the devices it may use.
 
-    Args:
-        spec: Specification of the run.
-        devices: Devices of this machine, from `find_devices`.
-        num_train: Training images in the dataset.
-        num_test: Test images in the dataset.
-
     Raises:
         UsageError: the device it names does not exist.
     """
@@ -71,21 +69,12 @@ def judge(spec: RunSpec, devices: Sequence[Device], *, num_train: int, num_test:
 
 
 def refusal(name: str, spec: RunSpec, verdict: Verdict, *, num_train: int, num_test: int) -> str:
-    """Return the error for a run that does not fit: what it needs, the limit, and a remedy.
-
-    Args:
-        name: Name of the run.
-        spec: Specification of the run.
-        verdict: Result of `judge`.
-        num_train: Training images in the dataset.
-        num_test: Test images in the dataset.
-    """
+    """Return the error for a run that does not fit: what it needs, the limit, and a remedy."""
     assert verdict.limit_bytes is not None, "refused a run without a limit"
     device = verdict.device
+    whose = device.name if device.visible else "this machine"
     if verdict.limit_bytes == spec.memory_limit_bytes:
         whose = "--memory-limit"
-    else:
-        whose = device.name if device.visible else "this machine"
     advice = suggestion(
         spec, device.native, verdict.limit_bytes, on_gpu=bool(device.visible), num_train=num_train, num_test=num_test
     )
@@ -107,14 +96,7 @@ def check_memory(name: str, spec: RunSpec, devices: Sequence[Device], *, num_tra
 def made_to_fit(
     spec: RunSpec, devices: Sequence[Device], *, may_change_batch: bool, num_train: int, num_test: int
 ) -> tuple[RunSpec, Remedy | None]:
-    """Apply the first remedy that makes a run fit.
-
-    Args:
-        spec: Specification of the run.
-        devices: Devices of this machine.
-        may_change_batch: Whether a smaller batch is allowed too.
-        num_train: Training images in the dataset.
-        num_test: Test images in the dataset.
+    """Apply the first remedy that makes a run fit; one with a smaller batch only if the batch may change.
 
     Returns:
         The changed specification and the remedy; the original and None if it fits already or no allowed remedy helps.
@@ -170,10 +152,6 @@ def remedies(spec: RunSpec, native: Sequence[Precision]) -> Iterator[Remedy]:
 
     First lower precision, then activation checkpointing, then both; then both with ever smaller batches, in powers of
     two.
-
-    Args:
-        spec: Specification of the run.
-        native: The device's native precisions, preferred first.
     """
     width = BYTES_OF_ACTIVATION[used_precision(spec, native)]
     narrower = next((one for one in native if BYTES_OF_ACTIVATION[one] < width), None)
@@ -193,14 +171,6 @@ def first_fitting(
     spec: RunSpec, native: Sequence[Precision], limit_bytes: int, *, on_gpu: bool, num_train: int, num_test: int
 ) -> tuple[Remedy, MemoryEstimate, bool]:
     """Find the first remedy that makes a run fit, else the one that needs the least memory.
-
-    Args:
-        spec: Specification of the run.
-        native: The device's native precisions, preferred first.
-        limit_bytes: Available memory.
-        on_gpu: Whether the device is a GPU.
-        num_train: Training images in the dataset.
-        num_test: Test images in the dataset.
 
     Returns:
         The remedy (empty if there is none), the memory needed with it, and whether that fits.
@@ -222,16 +192,7 @@ def first_fitting(
 def suggestion(
     spec: RunSpec, native: Sequence[Precision], limit_bytes: int, *, on_gpu: bool, num_train: int, num_test: int
 ) -> str:
-    """Describe what would fit, to end the error about a run that does not.
-
-    Args:
-        spec: Specification of a run that does not fit.
-        native: The device's native precisions, preferred first.
-        limit_bytes: Available memory.
-        on_gpu: Whether the device is a GPU.
-        num_train: Training images in the dataset.
-        num_test: Test images in the dataset.
-    """
+    """Describe what would fit, to end the error about a run that does not."""
     remedy, needed, fits = first_fitting(
         spec, native, limit_bytes, on_gpu=on_gpu, num_train=num_train, num_test=num_test
     )

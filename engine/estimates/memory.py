@@ -66,9 +66,7 @@ def training_memory(
     """Estimate a run's peak memory.
 
     Args:
-        spec: Specification of the run.
         native: The device's native precisions, preferred first, which resolve `auto`.
-        on_gpu: Whether the device is a GPU.
         num_train: Training images in the dataset.
         num_test: Test images in the dataset.
     """

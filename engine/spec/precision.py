@@ -55,15 +55,11 @@ SAFE_CHANNELS = 16
 
 
 def native_for(model: ModelSpec, native: Sequence[Precision]) -> tuple[Precision, ...]:
-    """Return the precisions a device supports for a network, preferred first.
+    """Return a device's native precisions in the order preferred for a network.
 
     On a CPU, the channels-last backward of a narrow strided 1×1 convolution corrupts the heap if the number of threads
     does not divide the batch size. Narrow four-stage networks therefore prefer float32, whose layout is contiguous;
     three-stage networks have no such convolution.
-
-    Args:
-        model: The network.
-        native: The device's native precisions, preferred first.
     """
     on_cpu = tuple(native) == CPU_WITH_BF16
     if on_cpu and model.architecture not in THREE_STAGE and model.width < SAFE_CHANNELS:
@@ -89,12 +85,7 @@ def cpu_flags() -> frozenset[str]:
 
 
 def resolve(asked: Precision, native: Sequence[Precision], device: str) -> Precision:
-    """Resolve a requested precision to the one a run uses.
-
-    Args:
-        asked: Precision in the recipe.
-        native: The device's native precisions, preferred first.
-        device: Name of the device, for the error.
+    """Resolve a requested precision to the one a run uses on a device with these native ones, preferred first.
 
     Raises:
         ValueError: the device does not support it natively.
