@@ -18,12 +18,12 @@ from engine.base.paths import Home
 from engine.client import read
 from engine.control import launch
 from engine.control.queue_state import read_queue
-from engine.estimates.duration import macs
 from engine.index.database import IndexLocked
 from engine.index.queries import Reader, RunUnknown
 from engine.index.reader import Version
 from engine.runs.journal import Epoch
 from engine.runs.run import Run, RunStatus
+from models.cost import forward_macs
 
 SECONDS_BETWEEN_LOOKS = 0.25
 SECONDS_BETWEEN_ENGINE_CHECKS = 2.0
@@ -274,5 +274,8 @@ def bar_line(runs: Sequence[Run], elapsed_seconds: float, *, width: int, unicode
 
 def fraction_of_work(runs: Sequence[Run]) -> float:
     """Fraction of training done, runs weighted by their multiply-accumulates; 0 without runs."""
-    work = [(macs(run.spec.model) * run.spec.recipe.epochs, 1.0 if is_done(run) else run.fraction_done) for run in runs]
+    work = [
+        (forward_macs(run.spec.model) * run.spec.recipe.epochs, 1.0 if is_done(run) else run.fraction_done)
+        for run in runs
+    ]
     return sum(size * done for size, done in work) / (sum(size for size, _ in work) or 1)

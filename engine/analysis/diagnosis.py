@@ -6,6 +6,7 @@ copied run directory. `console/comparison/verdict.py` compares several networks.
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -99,12 +100,7 @@ def flat_epochs(losses: Sequence[float | None], num_classes: int) -> int:
         num_classes: Number of classes; guessing has a loss of ln(num_classes).
     """
     least = (1 - GUESSING_SHARE) * math.log(num_classes)
-    count = 0
-    for loss in reversed(losses):
-        if loss is None or loss < least:
-            break
-        count += 1
-    return count
+    return len(list(itertools.takewhile(lambda loss: loss is not None and loss >= least, reversed(losses))))
 
 
 def describe_flat_loss(num_epochs: int, num_classes: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import sys
 import tempfile
@@ -11,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+import psutil
 
 from engine.base.errors import UsageError
 from engine.base.locks import is_held, read_pid
@@ -168,7 +169,8 @@ def logout_risk(pid: int | None = None, *, root: Path = Path("/"), user: str | N
     """
     if not systemd_runs(root):
         return None
-    user = user or user_name()
+    # psutil gives the uid for a user without a name, as in some containers.
+    user = user or psutil.Process().username()
     lingers = (root / "var/lib/systemd/linger" / user).exists()
     group = control_group(root / "proc" / ("self" if pid is None else str(pid)) / "cgroup")
     if "/user@" in group:
@@ -185,14 +187,6 @@ def logout_risk(pid: int | None = None, *, root: Path = Path("/"), user: str | N
 def risk_of_home(home: Home) -> LogoutRisk | None:
     """Find what would end the home's engine, or one started from this process, at logout."""
     return logout_risk(read_pid(home.engine_lock) if is_held(home.engine_lock) else None)
-
-
-def user_name() -> str:
-    """Return the current user's name, or the uid where it has none, as in some containers."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
 
 
 def control_group(path: Path) -> str:

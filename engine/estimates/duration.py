@@ -82,15 +82,9 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True, tag_field="found", tag="pa
     """Time of the measurement, seconds since 1970."""
 
 
-@functools.lru_cache(maxsize=4096)
-def macs(model: ModelSpec) -> int:
-    """Return the multiply-accumulates of a forward pass, cached per network."""
-    return forward_macs(model)
-
-
 def factor_apart(one: ModelSpec, other: ModelSpec) -> float:
     """Return the ratio of two networks' work, at least 1."""
-    ratio = macs(one) / macs(other)
+    ratio = forward_macs(one) / forward_macs(other)
     return max(ratio, 1 / ratio)
 
 
@@ -223,7 +217,7 @@ def nearest(workload: Workload, past: Sequence[Pace]) -> list[Pace]:
 
 def scaled(pace: Pace, workload: Workload) -> Pace:
     """Scale a measurement to another workload in proportion to multiply-accumulates."""
-    factor = macs(workload.model) / macs(pace.workload.model)
+    factor = forward_macs(workload.model) / forward_macs(pace.workload.model)
     return msgspec.structs.replace(
         pace,
         workload=workload,

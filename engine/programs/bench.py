@@ -18,7 +18,7 @@ from engine.programs.textbook import NUM_LOADER_WORKERS, TextbookLoop
 from engine.spec.precision import Precision
 from engine.training import numerics
 from engine.training.augmentation import EpochDraws
-from engine.training.device import assigned_device, device_name, torch_device
+from engine.training.device import assigned_device, device_name, synchronise, torch_device
 from engine.training.loop import peak_memory_bytes
 from engine.training.step import DeviceData, start_training
 from engine.training.steps import steps_for
@@ -85,12 +85,6 @@ def matmul_loop(task: Task, device: torch.device) -> tuple[Act, Precision]:
     return multiply, used
 
 
-def wait_for(device: torch.device) -> None:
-    """Wait until the device has finished its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def measure(act: Act, seconds: float, device: torch.device, *, untimed: int) -> Measured:
     """Run for a number of seconds after some untimed steps."""
     began = time.perf_counter()
@@ -98,11 +92,11 @@ def measure(act: Act, seconds: float, device: torch.device, *, untimed: int) -> 
         act()
         if time.perf_counter() - began > UNTIMED_SECONDS:
             break
-    wait_for(device)
+    synchronise(device)
     began, amount = time.perf_counter(), 0.0
     while time.perf_counter() - began < seconds:
         amount += act()
-    wait_for(device)
+    synchronise(device)
     taken = time.perf_counter() - began
     return Measured(amount=amount, seconds=taken, peak_memory_bytes=peak_memory_bytes(device))
 
@@ -118,7 +112,7 @@ def serve(task: Task) -> None:
         case Loop.MATMUL:
             act, used = matmul_loop(task, device)
     act()
-    wait_for(device)
+    synchronise(device)
     say(
         Ready(
             device_name=device_name(device),

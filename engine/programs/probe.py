@@ -25,7 +25,7 @@ from engine.estimates.probes import NoPace, Task
 from engine.training import numerics
 from engine.training.augmentation import EpochDraws
 from engine.training.checkpoint import save_checkpoint
-from engine.training.device import assigned_device, device_name, torch_device
+from engine.training.device import assigned_device, device_name, synchronise, torch_device
 from engine.training.step import EVALUATION_BATCH_SIZE, DeviceData, TrainingState, diverged_at, start_training
 from engine.training.steps import EagerSteps, Steps, steps_for
 
@@ -55,10 +55,6 @@ class Timing:
 
 def probe(task: Task, device: torch.device) -> Pace:
     """Time the steps, the evaluation and the checkpoint of one run.
-
-    Args:
-        task: The run, and the sizes of its dataset.
-        device: Where.
 
     Raises:
         ValueError: the device does not do the precision natively.
@@ -169,12 +165,6 @@ def time_checkpoint(state: TrainingState) -> float:
             {"model": state.model.state_dict(), "optimizer": state.optimizer.state_dict()},
         )
         return time.perf_counter() - began
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until a GPU has finished its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def answers(device: torch.device, lines: Iterator[bytes]) -> Iterator[Pace | NoPace]:
