@@ -22,69 +22,41 @@ class LinkRefused(UsageError, OSError):
     """A symbolic link in place of one of our files; following it could write anywhere."""
 
 
+class Inside:
+    """Attribute of a class that stands for a directory: the path of a file or folder with a fixed name in it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, directory: os.PathLike[str], _kind: type) -> Path:
+        return Path(directory, self._name)
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
     """The directory that holds one engine, its runs and its datasets."""
 
     root: Path
 
-    @property
-    def database(self) -> Path:
-        return self.root / "depthscope.db"
-
-    @property
-    def runs(self) -> Path:
-        return self.root / "runs"
-
-    @property
-    def data(self) -> Path:
-        return self.root / "data"
-
-    @property
-    def config(self) -> Path:
-        return self.root / "config.toml"
-
-    @property
-    def view(self) -> Path:
-        """The console's saved view."""
-        return self.root / "console.json"
-
-    @property
-    def queue(self) -> Path:
-        """Whether the queue is held or draining."""
-        return self.root / "queue.json"
-
-    @property
-    def saved_charts(self) -> Path:
-        """Charts and logs saved from the console."""
-        return self.root / "saved"
-
-    @property
-    def probes(self) -> Path:
-        """Speeds measured by `depthscope plan`."""
-        return self.root / "probes.json"
-
-    @property
-    def incoming(self) -> Path:
-        """Staging area for runs imported from another machine."""
-        return self.root / "incoming"
-
-    @property
-    def incoming_lock(self) -> Path:
-        return self.root / "incoming.lock"
-
-    @property
-    def engine_lock(self) -> Path:
-        return self.root / "engine.lock"
-
-    @property
-    def engine_log(self) -> Path:
-        return self.root / "engine.log"
-
-    @property
-    def engine_stopped(self) -> Path:
-        """Marker that the engine was stopped on purpose; only a command starts it again."""
-        return self.root / "engine.stopped"
+    database = Inside("depthscope.db")
+    runs = Inside("runs")
+    data = Inside("data")
+    config = Inside("config.toml")
+    view = Inside("console.json")
+    """The console's saved view."""
+    queue = Inside("queue.json")
+    """Whether the queue is held or draining."""
+    saved_charts = Inside("saved")
+    """Charts and logs saved from the console."""
+    probes = Inside("probes.json")
+    """Speeds measured by `depthscope plan`."""
+    incoming = Inside("incoming")
+    """Staging area for runs imported from another machine."""
+    incoming_lock = Inside("incoming.lock")
+    engine_lock = Inside("engine.lock")
+    engine_log = Inside("engine.log")
+    engine_stopped = Inside("engine.stopped")
+    """Marker that the engine was stopped on purpose; only a command starts it again."""
 
     @property
     def engine_socket(self) -> Path:
@@ -94,6 +66,9 @@ class Home:
             return path
         key = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
         return short_runtime_directory() / f"{key}.sock"
+
+    def __fspath__(self) -> str:
+        return str(self.root)
 
     def create(self) -> Home:
         """Create the home and its directories, mode 0700, and check that they are writable.

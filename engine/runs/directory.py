@@ -13,7 +13,7 @@ import msgspec
 
 from engine.base.errors import DepthscopeError
 from engine.base.locks import is_held
-from engine.base.paths import create_private_directory, open_private, sync_directory, write_atomically
+from engine.base.paths import Inside, create_private_directory, open_private, sync_directory, write_atomically
 from engine.runs.run import Intent
 from engine.spec.estimate import Estimate
 from engine.spec.run import RunSpec, decode_spec, encode_spec
@@ -105,45 +105,22 @@ class RunDirectory:
 
     path: Path
 
+    spec_file = Inside("spec.json")
+    journal = Inside("journal.jsonl")
+    checkpoint = Inside("checkpoint.pt")
+    previous_checkpoint = Inside("checkpoint.prev.pt")
+    weights = Inside("weights.pt")
+    exit_file = Inside("exit.json")
+    labels_file = Inside("labels.json")
+    log = Inside("worker.log")
+    lock_file = Inside("run.lock")
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
     @property
     def id(self) -> str:
         return self.path.name
-
-    @property
-    def spec_file(self) -> Path:
-        return self.path / "spec.json"
-
-    @property
-    def journal(self) -> Path:
-        return self.path / "journal.jsonl"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / "checkpoint.pt"
-
-    @property
-    def previous_checkpoint(self) -> Path:
-        return self.path / "checkpoint.prev.pt"
-
-    @property
-    def weights(self) -> Path:
-        return self.path / "weights.pt"
-
-    @property
-    def exit_file(self) -> Path:
-        return self.path / "exit.json"
-
-    @property
-    def labels_file(self) -> Path:
-        return self.path / "labels.json"
-
-    @property
-    def log(self) -> Path:
-        return self.path / "worker.log"
-
-    @property
-    def lock_file(self) -> Path:
-        return self.path / "run.lock"
 
     def create(self, spec: RunSpec, labels: Labels) -> None:
         """Make the directory; one that exists with the same spec is left as it is, so doing it twice does it once."""
