@@ -169,51 +169,24 @@ class Store:
 
     def add_run(self, run: str, spec: RunSpec, labels: Labels) -> None:
         """Enter a queued run; one that is known stays as it is."""
-        self._database.execute(
-            "INSERT INTO runs (id, name, experiment, spec, architecture, depth, seed, status, intent, position,"
-            " place, held, created_at, deleted_at, estimate, starred, tags, notes)"
-            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-            " ON CONFLICT (id) DO NOTHING",
-            (
-                run,
-                labels.name,
-                labels.experiment,
-                encode_spec(spec).decode(),
-                label(spec.model),
-                spec.model.depth,
-                str(spec.seed),
-                RunStatus.QUEUED.value,
-                labels.intent.value,
-                labels.position,
-                labels.queue_place,
-                labels.held,
-                labels.created_at,
-                labels.deleted_at,
-                None if labels.estimate is None else msgspec.json.encode(labels.estimate).decode(),
-                labels.starred,
-                msgspec.json.encode(labels.tags).decode(),
-                labels.notes,
-            ),
-        )
+        columns = {
+            "id": run,
+            "spec": encode_spec(spec).decode(),
+            "architecture": label(spec.model),
+            "depth": spec.model.depth,
+            "seed": str(spec.seed),
+            "status": RunStatus.QUEUED.value,
+            "created_at": labels.created_at,
+            "estimate": None if labels.estimate is None else msgspec.json.encode(labels.estimate).decode(),
+            **label_columns(labels),
+        }
+        statement = f"INSERT INTO runs ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+        self._database.execute(f"{statement} ON CONFLICT (id) DO NOTHING", tuple(columns.values()))
 
     def set_labels(self, run: str, labels: Labels) -> None:
-        self._database.execute(
-            "UPDATE runs SET name = ?, experiment = ?, intent = ?, position = ?, place = ?, held = ?, deleted_at = ?,"
-            " starred = ?, tags = ?, notes = ? WHERE id = ?",
-            (
-                labels.name,
-                labels.experiment,
-                labels.intent.value,
-                labels.position,
-                labels.queue_place,
-                labels.held,
-                labels.deleted_at,
-                labels.starred,
-                msgspec.json.encode(labels.tags).decode(),
-                labels.notes,
-                run,
-            ),
-        )
+        columns = label_columns(labels)
+        changes = ", ".join(f"{column} = ?" for column in columns)
+        self._database.execute(f"UPDATE runs SET {changes} WHERE id = ?", (*columns.values(), run))
 
     def set_status(
         self,
@@ -331,3 +304,19 @@ class Store:
 
     def _value(self, query: str, *parameters: Any) -> Any:
         return self._database.value(query, *parameters)
+
+
+def label_columns(labels: Labels) -> dict[str, Any]:
+    """Columns of a run that its labels may change."""
+    return {
+        "name": labels.name,
+        "experiment": labels.experiment,
+        "intent": labels.intent.value,
+        "position": labels.position,
+        "place": labels.queue_place,
+        "held": labels.held,
+        "deleted_at": labels.deleted_at,
+        "starred": labels.starred,
+        "tags": msgspec.json.encode(labels.tags).decode(),
+        "notes": labels.notes,
+    }
