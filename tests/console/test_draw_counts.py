@@ -107,10 +107,9 @@ async def test_a_filter_is_typed_with_a_draw_for_other_curves_and_one_write_afte
             assert num_draws == (0 if drawn_names(app) == before else NUM_CHARTS)
         assert drawn_names(app) == []
 
-        await until(pilot, lambda: writes)
+        # On a busy machine the pause may have passed between two letters, with a write of those before.
+        await until(pilot, lambda: load_view(app.session.home, app.session.config).filter == "depth:8")
         assert threading.main_thread() not in writes
-        assert app.session.view.filter == "depth:8"
-        assert load_view(app.session.home, app.session.config).filter == "depth:8"
 
 
 async def test_letters_in_a_burst_are_written_once(
