@@ -60,7 +60,7 @@ class ConsoleApp(App[None]):
         self.session = Session(self, home, config)
         self._starts_engine = starts_engine
         self._guard = guard
-        # Before anything is on screen, so that nothing is styled twice.
+        # Before anything is shown, so that nothing is styled twice.
         for theme in OWN_THEMES:
             self.register_theme(theme)
         self.theme = config.theme if config.theme in self.available_themes else THEMES[0]
@@ -75,15 +75,15 @@ class ConsoleApp(App[None]):
         self.set_interval(SECONDS_BETWEEN_LOOKS, self.session.look)
         if self._guard is not None:
             self._guard.guard(self.leave)
-        # Behind the first frame, with which a thread would compete.
+        # After the first frame, with which a thread would compete.
         self.call_after_refresh(self.run_worker, self.watch_engine())
 
     async def watch_engine(self) -> None:
-        """Start an engine where there is none, say what the user should know, and keep asking how the engine is."""
+        """Start the engine if needed, show the digest and warnings, and keep reading the engine's status."""
         session = self.session
         if self._starts_engine:
             await session.engine.start()
-            # What ended while no engine was there to see it.
+            # Read what the new engine found finished.
             session.look()
         if session.away_since is not None and has_ended_since(session.feed.runs.values(), session.away_since):
             self.run_worker(tell_away(session, asked=False))
@@ -95,7 +95,7 @@ class ConsoleApp(App[None]):
         tell_ends(self.session, message.runs)
 
     def on_resize(self) -> None:
-        # Some of the headline and of the banner depends on it.
+        # Headline and banner depend on the size.
         self.screen.post_message(PulseChanged())
 
     def action_keys(self) -> None:
@@ -126,16 +126,16 @@ class ConsoleApp(App[None]):
         self.leave(0)
 
     def leave(self, status: int) -> None:
-        """Leave with an exit status, once requests are answered and no screen is half composed: it would fall over."""
+        """Exit with a status once all requests are answered and the top screen is composed, or it would crash."""
         if self._guard is not None:
             self._guard.end_in_time(status, "" if status else f"depthscope: {self.parting_words()}\r\n")
-        # In time, should the guard end the process.
+        # Before the guard may end the process.
         self.session.save_view_now()
         self._exit_when_ready(status)
 
     def _exit_when_ready(self, status: int) -> None:
         if self._exit:
-            # It has left and its screens are gone, while Ctrl-C or a signal came.
+            # Already exiting; Ctrl-C or a signal arrived again.
             return
         if self.screen.is_mounted and not self.session.engine.num_asked:
             self.exit(return_code=status)
@@ -143,17 +143,17 @@ class ConsoleApp(App[None]):
             self.set_timer(SECONDS_BETWEEN_TRIES, lambda: self._exit_when_ready(status))
 
     def on_unmount(self) -> None:
-        # However it ends: what is not written yet is written now.
+        # Saved however the app ends.
         if self.session.is_view_unsaved:
             self.session.save_view_now()
 
     def _handle_exception(self, error: Exception) -> None:
-        """Textual's end on an error; none where a screen looks for its parts while it is taken down."""
+        """Ignore lookups that fail because a screen is being removed on exit."""
         if not (self._exit and isinstance(error, NoMatches)):
             super()._handle_exception(error)
 
     def parting_words(self) -> str:
-        """What goes on when the console is gone."""
+        """Message on exit: what continues to train."""
         runs = list(self.session.feed.runs.values())
         running = sum(run.status is RunStatus.RUNNING for run in runs)
         queued = sum(run.status is RunStatus.QUEUED for run in runs)

@@ -1,4 +1,4 @@
-"""What the console says unasked: that runs have ended (by bell or OSC 9 too), and what happened while you were away."""
+"""Notifications: finished runs (on screen, by bell or OSC 9), and the digest of what happened while away."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def write_to_terminal(app: App[Any], sequence: str) -> None:
 
 
 def ring(app: App[Any], way: Ring, text: str) -> None:
-    """Tell it by the terminal's own means."""
+    """Notify by the terminal's bell or an OSC 9 sequence."""
     if way in (Ring.BELL, Ring.BOTH):
         app.bell()
     if way in (Ring.OSC9, Ring.BOTH):
-        # Not the bare text: one that began with 4; would be a progress bar to some terminals.
+        # The prefix matters: some terminals show a text that starts with "4;" as a progress bar.
         write_to_terminal(app, f"\x1b]9;depthscope: {clean(text)}\x07")
 
 
 def end_words(runs: Sequence[Run]) -> str:
-    """Which runs have ended, the first of them by its name."""
+    """Text about finished runs: the first in full, then how many more."""
     first = runs[0]
     error = f", test error {percent(first.test_error_percent)}" if first.outcome is RunOutcome.SUCCEEDED else ""
     more = f"; {len(runs) - 1} more" if len(runs) > 1 else ""
@@ -41,23 +41,25 @@ def end_words(runs: Sequence[Run]) -> str:
 
 
 def tell_ends(session: Session, finished: Iterable[Run]) -> None:
-    """Say that runs have ended; what the user stopped by hand is no news."""
+    """Notify of finished runs, except those the user cancelled."""
     if ended := [run for run in finished if run.outcome is not RunOutcome.CANCELLED]:
         session.app.notify(end_words(ended), markup=False)
         ring(session.app, session.config.notify, end_words(ended))
 
 
 def has_ended_since(runs: Iterable[Run], moment: float) -> bool:
-    """Whether there is something to tell at all."""
+    """Whether any run has finished since a moment (seconds since 1970)."""
     return any((run.finished_at or 0.0) > moment for run in runs)
 
 
 async def tell_away(session: Session, *, asked: bool) -> None:
-    """Show what happened since the last look; unasked only to a user who has not begun to do something.
+    """Show the digest of what happened since the last look.
+
+    Unless the user asked for it, a screen or input opened meanwhile stays, and a toast appears instead.
 
     Args:
-        session: Whose runs; a user who has never looked sees the last hours.
-        asked: Whether the user wants to see it now.
+        session: Console session; a user who has never looked sees the last hours.
+        asked: Whether the user asked for it.
     """
     from console.comparison.digest import HOURS_WITHOUT_A_LOOK, read_away
     from console.screens.away import AwayScreen
@@ -74,4 +76,4 @@ async def tell_away(session: Session, *, asked: bool) -> None:
         app.push_screen(AwayScreen(session, found))
     elif not asked:
         key = session.config.keys.get("app.away", "W")
-        app.notify(f"runs have ended while you were away: {key} tells of them", markup=False)
+        app.notify(f"Runs finished while you were away: {key} shows a digest", markup=False)

@@ -1,4 +1,4 @@
-"""The words of every claim about depth and shortcuts; the numbers come from `verdict`."""
+"""Sentences for all claims about depth and shortcuts; the numbers come from `verdict`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CAVEATS = {Sign.ONE_SEED: f"{Claim.ONE_SEED}: ", Sign.UNDECIDED: f"{Claim.UNDECI
 
 
 def conclusion_line(conclusion: Conclusion) -> str | None:
-    """All verdicts in a line, or of a single depth what the shortcut does there; None where nothing can be compared."""
+    """All verdicts in a line, or the shortcut's effect if there is only one depth; None without any comparison."""
     if conclusion.verdicts:
         return "; ".join(map(verdict_line, conclusion.verdicts))
     return None if conclusion.shortcut is None else shortcut_line(conclusion.shortcut)
@@ -50,18 +50,18 @@ def verdict_line(verdict: Verdict) -> str:
 
 
 def shortcut_line(shortcut: Difference) -> str:
-    """What a plain network loses against the residual one, in one line."""
+    """Effect of the shortcut at one depth, in one line."""
     return CAVEATS.get(shortcut.contrast.sign, "") + versus(shortcut) + so_far(shortcut)
 
 
 def finding_lines(conclusion: Conclusion, gradients: RunGradients) -> list[str]:
-    """A finding for every verdict that claims degradation, followed by the gradients at initialisation, in numbers.
+    """Lines for every verdict of degradation: the finding, then the gradients at initialisation.
 
-    The numbers follow whether or not they reach the threshold of a diagnosis, which is for single runs.
+    The gradients are given even below the threshold of a diagnosis, which applies to single runs.
 
     Args:
-        conclusion: With verdicts of any claim.
-        gradients: Of the runs of their networks.
+        conclusion: Conclusion with any verdicts.
+        gradients: Gradients by run id.
     """
     lines = []
     for verdict in conclusion.verdicts:
@@ -72,7 +72,7 @@ def finding_lines(conclusion: Conclusion, gradients: RunGradients) -> list[str]:
 
 
 def gradient_lines(verdict: Verdict, gradients: RunGradients) -> list[str]:
-    """The gradient of the deep plain network at initialisation, against that of the residual one; else empty."""
+    """Line that compares initial gradients of the deep plain and residual network; empty if not recorded."""
     if not (plain := stem_ratios(verdict.deep, gradients)):
         return []
     line = f"{verdict.deep.label}: stem gradient {times(plain)} the head's at initialisation{ratio_count(plain)}"
@@ -82,7 +82,7 @@ def gradient_lines(verdict: Verdict, gradients: RunGradients) -> list[str]:
 
 
 def pair_sentence(pair: Pair, training: Difference | None, test: Difference | None) -> str:
-    """What the shortcut did at a depth."""
+    """Effect of the shortcut at one depth, in a sentence."""
     if training is None or test is None:
         return f"Depth {pair.depth}: nothing to hold against each other yet."
     return (
@@ -92,21 +92,21 @@ def pair_sentence(pair: Pair, training: Difference | None, test: Difference | No
 
 
 def versus(difference: Difference) -> str:
-    """Two networks: he-plain44 trains 12.1 ± 0.8 points worse than he-plain8, n=3."""
+    """Comparison of two networks: he-plain44 trains 12.1 ± 0.8 points worse than he-plain8, n=3."""
     contrast = difference.contrast
     line = f"{difference.network.label} trains {points(difference)} than {difference.baseline.label}"
     return f"{line}, n={contrast.num_seeds}" if contrast.num_seeds > 1 else line
 
 
 def points(difference: Difference) -> str:
-    """A difference of errors: 12.1 ± 0.8 points worse."""
+    """Size and direction of a difference of errors: 12.1 ± 0.8 points worse."""
     contrast = difference.contrast
     spread = "" if contrast.std is None else f" ± {contrast.std:.1f}"
     return f"{abs(contrast.mean):.1f}{spread} points {'worse' if contrast.mean > 0 else 'better'}"
 
 
 def signed(difference: Difference | None) -> str:
-    """A difference with its sign, its spread over seeds and their number; empty where there is none."""
+    """Difference with sign, standard deviation and number of seeds; empty if there is none."""
     if difference is None:
         return ""
     contrast = difference.contrast
@@ -114,7 +114,7 @@ def signed(difference: Difference | None) -> str:
 
 
 def so_far(difference: Difference | None) -> str:
-    """The epoch of a comparison, and why it is that one, in parentheses; empty where it is the last."""
+    """Epoch of a comparison and why it was chosen, in parentheses; empty if it is the last."""
     if difference is None or difference.contrast.epoch == difference.last_epoch:
         return ""
     why = ", where a run was stopped early" if difference.contrast.is_final else ""
@@ -122,7 +122,7 @@ def so_far(difference: Difference | None) -> str:
 
 
 def times(ratios: Sequence[float]) -> str:
-    """The median of some ratios: 0.25 times, 2.0 times, 37 times, 2e4 times."""
+    """Median of ratios: 0.25 times, 2.0 times, 37 times, 2e4 times."""
     ratio = statistics.median(ratios)
     if ratio and not 1e-2 <= ratio < 1e3:
         return f"{power(ratio)} times"
@@ -130,5 +130,5 @@ def times(ratios: Sequence[float]) -> str:
 
 
 def ratio_count(ratios: Sequence[float]) -> str:
-    """Of how many seeds a ratio is."""
+    """Number of seeds behind a ratio, in parentheses."""
     return f" (n={len(ratios)})" if len(ratios) == 1 else f" (median, n={len(ratios)})"

@@ -1,4 +1,4 @@
-"""What depth does, as curves: the gap of each depth over the epochs, and final errors against depth."""
+"""Curves of the effect of depth: the gap at each depth over epochs, and final errors against depth."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from models.catalog import Architecture
 
 GAP_MARKERS = "●■▲◆▼"
 ROOM_BESIDE = 0.02
-"""Of the range of depths, left of the shallowest and right of the deepest: a crosshair at the edge still reads them."""
+"""Margin on both sides as a fraction of the depth range, so that a crosshair can reach the outermost depths."""
 
 
 def gap_curves(
     pairs: Sequence[Pair], epochs: Epochs, metric: str, colours: Sequence[int | str], *, smoothing: float = 0.0
 ) -> list[Series]:
-    """Plain minus residual behind every epoch, a curve a depth: the mean over the seeds that are there.
+    """Curves of plain minus residual after every epoch, one for each depth, averaged over seeds.
 
     Args:
-        pairs: Shallow before deep.
-        epochs: Of their runs, by id.
-        metric: A field of Epoch, in percent.
-        colours: In the order of the pairs.
-        smoothing: Weight of the past; the raw curve stays faint behind.
+        pairs: Pairs of networks, shallow before deep.
+        epochs: Epochs by run id.
+        metric: Field of Epoch, in percent.
+        colours: Colours of the pairs.
+        smoothing: Weight of the past in the moving average; the raw curve stays faintly visible.
     """
     drawn: list[Series] = []
     for index, pair in enumerate(pairs):
@@ -43,12 +43,12 @@ def gap_curves(
 
 
 def depth_curves(groups: Sequence[Group], metric: str, colours: Sequence[int | str]) -> list[Series]:
-    """Final errors against depth, a curve a kind of network, with a bar of one standard deviation to either side.
+    """Curves of final error against depth, one for each family of networks, with error bars of ± one std.
 
     Args:
-        groups: Of an experiment; a network without a finished run is not there yet.
-        metric: A field of Run, in percent.
-        colours: In the order of the curves.
+        groups: Networks of an experiment; those without a finished run are left out.
+        metric: Field of Run, in percent.
+        colours: Colours of the curves.
     """
     drawn: list[Series] = []
     for index, family in enumerate(families(groups)):
@@ -67,19 +67,19 @@ def depth_curves(groups: Sequence[Group], metric: str, colours: Sequence[int | s
 
 
 def family_label(group: Group) -> str:
-    """A kind of network without its depth: he-plain-w8."""
+    """Label of a network without its depth: he-plain-w8."""
     name = group.model.architecture.value
     return name + catalog.label(group.model).removeprefix(f"{name}{group.model.depth}")
 
 
 def published_curves(groups: Sequence[Group], colour: int | str | None) -> list[Series]:
-    """Published test errors between the depths of an experiment, a curve a kind of network, with hollow markers.
+    """Curves of published test errors within the depths of an experiment, with hollow markers.
 
-    What was published of other depths would stretch the axis over them; it is named in the legend instead.
+    Other depths would stretch the axis, so the legend lists them instead.
 
     Args:
-        groups: Of the experiment; those of images that are none have nothing to be held against.
-        colour: Of them all.
+        groups: Networks of the experiment; nothing is comparable to those trained on synthetic images.
+        colour: Colour of all curves.
     """
     wanted = {
         group.model.architecture
@@ -102,7 +102,7 @@ def published_curves(groups: Sequence[Group], colour: int | str | None) -> list[
 def published_curve(
     architecture: Architecture, numbers: Sequence[Published], depths: tuple[int, int], colour: int | str | None
 ) -> Series:
-    """The published numbers of an architecture from one depth to another, and the names of the other ones."""
+    """Curve of an architecture's published errors within a range of depths; its label lists the other depths."""
     shown = [one for one in numbers if depths[0] <= one.depth <= depths[1]]
     remarks = ["at least"] * any(one.is_bound for one in shown)
     if outside := [str(one.depth) for one in numbers if one not in shown]:
@@ -117,7 +117,7 @@ def published_curve(
 
 
 def depth_range(groups: Sequence[Group]) -> Range | None:
-    """From left of the shallowest network to right of the deepest, finished or not; None where there is none."""
+    """Range of the depth axis with margins, including unfinished networks; None without networks."""
     if not (depths := [group.model.depth for group in groups]):
         return None
     room = max(ROOM_BESIDE * (max(depths) - min(depths)), 1.0)
@@ -125,10 +125,10 @@ def depth_range(groups: Sequence[Group]) -> Range | None:
 
 
 def missing_finals(groups: Sequence[Group]) -> str:
-    """Which networks have no final error, and why, as an addition to a title; empty where all have one."""
+    """Title suffix that lists networks without a final error and why; empty if there are none."""
     missing = [group for group in groups if not group.succeeded]
-    words = [
+    reasons = [
         f"{group.label} {', '.join(sorted({str(run.outcome or run.status) for run in group.runs}))}"
         for group in missing
     ]
-    return f"; none of {', '.join(words)}" if words else ""
+    return f"; missing: {', '.join(reasons)}" if reasons else ""

@@ -1,4 +1,4 @@
-"""What an experiment shows, in words for a person and in numbers for a program: the same in both."""
+"""Description of an experiment, in sentences for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from console.comparison.claim_text import conclusion_line, finding_lines, pair_sentence, verdict_line
 from console.comparison.groups import Group, Pair, group_runs, pair_groups
 from console.comparison.published import differences, published, published_notes
-from console.comparison.tables import STOPPED_NOTE, data_words, diagnosis_lines, unfinished_words
+from console.comparison.tables import STOPPED_NOTE, data_line, diagnosis_lines, missing_seeds
 from console.comparison.verdict import (
     Difference,
     Epochs,
@@ -30,19 +30,19 @@ from models import cost
 
 
 def description(experiment: str, runs: Sequence[Run], epochs: Epochs, gradients: RunGradients) -> list[str]:
-    """The experiment in sentences: what was trained, what came of it, what is wrong, and what that says of depth.
+    """Describe an experiment in sentences: networks, results, diagnoses and the effect of depth.
 
     Args:
-        experiment: Its name.
-        runs: All of them.
-        epochs: Of the runs, by id.
-        gradients: Of their layers, by run id; missing ones are left out.
+        experiment: Name of the experiment.
+        runs: All its runs.
+        epochs: Epochs by run id.
+        gradients: Gradients by run id; missing ones are left out.
     """
     groups = group_runs(runs)
     done = sum(run.is_finished for run in runs)
-    standing = "all finished" if done == len(runs) else f"{done} of them finished"
-    lines = [f"{clean(experiment)}: {counted(len(groups), 'network')}, {counted(len(runs), 'run')}, {standing}."]
-    lines += [network_words(group) for group in groups]
+    progress = "all finished" if done == len(runs) else f"{done} finished"
+    lines = [f"{clean(experiment)}: {counted(len(groups), 'network')}, {counted(len(runs), 'run')}, {progress}."]
+    lines += [network_sentence(group) for group in groups]
     if any(run.stopped_early for run in runs):
         lines.append(f"{STOPPED_NOTE}.")
     for run in runs:
@@ -55,20 +55,20 @@ def description(experiment: str, runs: Sequence[Run], epochs: Epochs, gradients:
         lines.append(pair_sentence(pair, training, test))
     if (line := conclusion_line(conclusion)) is not None:
         lines.append(f"{line}.")
-    return [*lines, *(f"{words}." for words in [data_words(runs), *published_notes(runs)])]
+    return [*lines, *(f"{line}." for line in [data_line(runs), *published_notes(runs)])]
 
 
-def network_words(group: Group) -> str:
-    """What came of a network, in a sentence."""
+def network_sentence(group: Group) -> str:
+    """Results of a network in a sentence."""
     size = f"{count(cost.num_parameters(group.model))} parameters, {counted(group.spec.recipe.epochs, 'epoch')}"
     parts = []
     if errors := group.finals("test_error_percent"):
         parts.append(
-            f"test error in percent {mean_std(errors)}, training error {mean_std(group.finals('train_error_percent'))}"
+            f"test error {mean_std(errors)} %, training error {mean_std(group.finals('train_error_percent'))} %"
         )
         if (other := published(group.model)) is not None and not any(run.synthetic for run in group.runs):
             parts.append(f"published {other.words}")
-    if missing := unfinished_words(group):
+    if missing := missing_seeds(group):
         parts.append(missing)
     return f"{group.label} ({size}): {'; '.join(parts)}."
 
@@ -76,13 +76,13 @@ def network_words(group: Group) -> str:
 def comparison_document(
     experiment: str, runs: Sequence[Run], epochs: Epochs, gradients: RunGradients
 ) -> dict[str, Any]:
-    """The whole comparison for programs.
+    """JSON document of a comparison.
 
     Args:
-        experiment: Its name.
-        runs: All of them.
-        epochs: Of the runs, by id.
-        gradients: Of their layers, by id.
+        experiment: Name of the experiment.
+        runs: All its runs.
+        epochs: Epochs by run id.
+        gradients: Gradients by run id.
     """
     groups = group_runs(runs)
     conclusion = conclude(groups, epochs)
@@ -97,13 +97,13 @@ def comparison_document(
         "diagnoses": diagnosis_lines(groups, epochs, gradients),
         "verdict": conclusion_line(conclusion),
         "verdicts": [verdict_document(one, gradients) for one in conclusion.verdicts],
-        "data": data_words(runs),
+        "data": data_line(runs),
         "synthetic": any(run.synthetic for run in runs),
     }
 
 
 def network_document(group: Group) -> dict[str, Any]:
-    """A network over its seeds."""
+    """JSON document of a network's results over seeds."""
     one = published(group.model)
     return {
         "network": group.label,
@@ -130,7 +130,7 @@ def network_document(group: Group) -> dict[str, Any]:
 
 
 def stopped_document(run: Run) -> dict[str, Any]:
-    """What a run had come to when its rule ended it: in no mean of final errors, and in what is compared by epoch."""
+    """JSON document of a run that was stopped early, with its last errors."""
     return {
         "run": run.id,
         "seed": run.spec.seed,
@@ -141,7 +141,7 @@ def stopped_document(run: Run) -> dict[str, Any]:
 
 
 def pair_document(pair: Pair, epochs: Epochs) -> dict[str, Any]:
-    """What the shortcut did at a depth: the gaps are plain minus residual, in percentage points."""
+    """JSON document of a pair; gaps are plain minus residual, in percentage points."""
     metrics = {"test_error_gap": "test_error_percent", "train_error_gap": "train_error_percent"}
     found = {name: gap(pair, epochs, metric) for name, metric in metrics.items()}
     return {
@@ -158,7 +158,7 @@ def pair_document(pair: Pair, epochs: Epochs) -> dict[str, Any]:
 
 
 def verdict_document(verdict: Verdict, gradients: RunGradients) -> dict[str, Any]:
-    """A verdict with its evidence."""
+    """JSON document of a verdict with its evidence."""
     return {
         "claim": verdict.claim.value,
         "line": verdict_line(verdict),
@@ -177,7 +177,7 @@ def verdict_document(verdict: Verdict, gradients: RunGradients) -> dict[str, Any
 
 
 def difference_document(difference: Difference | None) -> dict[str, Any] | None:
-    """A difference over seeds, and what may be claimed of it."""
+    """JSON document of a difference over seeds."""
     if difference is None:
         return None
     contrast = difference.contrast
@@ -191,7 +191,7 @@ def difference_document(difference: Difference | None) -> dict[str, Any] | None:
 
 
 def summary(values: Sequence[float]) -> dict[str, float | int | None]:
-    """Mean, sample standard deviation and number of values; None where there are too few."""
+    """Mean, sample standard deviation and number of values; None if there are too few."""
     return {
         "mean": statistics.fmean(values) if values else None,
         "std": statistics.stdev(values) if len(values) > 1 else None,

@@ -1,4 +1,4 @@
-"""What happened while nobody looked: read from the index, with what is left to do, as lines and as a document."""
+"""Digest of what happened since a moment and what is left to do, as lines and as JSON."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ import msgspec
 from console.text.documents import run_document
 from console.text.formatting import clean, duration, percent
 from console.text.listing import subset_words
-from console.text.status import counted, last_line
-from engine.analysis.digest import Digest, digest
+from console.text.status import last_line
+from engine.analysis.digest import Digest, Idle, digest
 from engine.base.paths import Home
 from engine.estimates.deadline import ends
 from engine.index.queries import Reader
 from engine.runs.directory import RunDirectory
 from engine.runs.run import Run, RunOutcome, RunStatus
+from engine.spec.devices import CPU
 
 HOURS_WITHOUT_A_LOOK = 24.0
-"""Of which a user who has never looked is told."""
+"""Period of the digest for a user who has never looked."""
 MOST_RUNS = 12
-"""Of each outcome, named one by one."""
+"""Most runs listed for each outcome."""
 OUTCOMES = (
     RunOutcome.DIVERGED,
     RunOutcome.FAILED,
@@ -32,26 +33,26 @@ OUTCOMES = (
     RunOutcome.SUCCEEDED,
     RunOutcome.CANCELLED,
 )
-"""In the order of telling: first what asks for somebody."""
+"""In the order shown: what needs attention comes first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Away:
-    """What happened, and what is under way now."""
+    """What happened, and what is running and queued now."""
 
     digest: Digest
     runs: dict[str, Run]
     num_running: int
     num_queued: int
     left_seconds: float | None
-    """Until the queue is worked off, by estimate; None where that is not known or nothing is left."""
+    """Estimated time until the queue is empty; None if unknown or if it is empty."""
 
 
 def read_away(home: Home, *, since: float) -> Away:
-    """Read the index, and estimate what is left.
+    """Read the index and estimate the time left.
 
     Args:
-        home: Whose runs.
+        home: Home to read.
         since: Seconds since 1970.
     """
     from console.planning.deadline import queue_ahead
@@ -60,7 +61,7 @@ def read_away(home: Home, *, since: float) -> Away:
     knowledge = gather(home)
     with Reader(home.database) as reader:
         runs, events = reader.runs(), reader.telling_events(since=since)
-    # The index says what the last engine saw, and there may have been none for long.
+    # The index only knows what the last engine saw, which may be long ago.
     alive = [run.id for run in runs if run.status is RunStatus.RUNNING and RunDirectory(home.runs / run.id).is_locked()]
     devices = [device.name for device in knowledge.devices]
     found = digest(runs, events, since=since, until=time.time(), devices=devices, alive=alive)
@@ -78,21 +79,17 @@ def read_away(home: Home, *, since: float) -> Away:
 
 
 def away_lines(away: Away) -> list[str]:
-    """All of it, a line each."""
+    """Lines of the digest."""
     found = away.digest
     lines = [f"since {moment(found.since)}, for {duration(found.until - found.since)}"]
     if found.until < found.since:
-        return [f"the clock says {moment(found.until)}, which is before the last look at {moment(found.since)}"]
+        return [f"the clock says {moment(found.until)}, before your last look at {moment(found.since)}: is it right?"]
     if found.is_empty:
         lines[0] = f"nothing happened {lines[0]}"
-    # What a small terminal has room for: the lists may be long.
+    # Facts first, since the lists of runs may exceed a small terminal.
     facts = [crash_line(away, run, number) for run, number in found.crashed.items()]
     facts += [best_line(best.run, best.before) for best in found.bests]
-    facts += [
-        f"{idle.device} trained nothing for {duration(idle.seconds)} of {duration(idle.of_seconds)}"
-        + (f", {duration(idle.while_runs_waited_seconds)} of it while runs waited" if idle.seconds else "")
-        for idle in found.idle
-    ]
+    facts += map(idle_line, found.idle)
     lines += [now_line(away), *facts]
     for outcome in OUTCOMES:
         runs = [run for run in found.finished if run.outcome is outcome]
@@ -104,7 +101,7 @@ def away_lines(away: Away) -> list[str]:
 
 
 def run_line(run: Run) -> str:
-    """A run that ended: its number, or why it has none."""
+    """A finished run with its test error, or why it has none."""
     name = f"{clean(run.experiment)}/{clean(run.name)}"
     match run.outcome:
         case RunOutcome.SUCCEEDED:
@@ -118,36 +115,43 @@ def run_line(run: Run) -> str:
 
 
 def crash_line(away: Away, run: str, number: int) -> str:
-    """A run whose worker crashed, and what became of it."""
+    """A run whose worker crashed, and its state now."""
     found = away.runs[run]
     now = found.outcome or found.status
     return f"{clean(found.name)}: its worker crashed {'once' if number == 1 else f'{number} times'}, now {now}"
 
 
 def best_line(run: Run, before: Run | None) -> str:
-    """A new lowest final error."""
+    """A new lowest test error."""
     data = clean(run.spec.data.name) + subset_words(run)
     old = "the first result" if before is None else f"{percent(before.test_error_percent)} before, {clean(before.name)}"
     return f"lowest final test error on {data}: {percent(run.test_error_percent)}, {clean(run.name)} ({old})"
 
 
+def idle_line(idle: Idle) -> str:
+    """Idle time of a device, and how much of it runs were queued."""
+    device = "CPU" if idle.device == CPU.name else idle.device
+    queued = f", {duration(idle.while_runs_waited_seconds)} of it with runs queued" if idle.seconds else ""
+    return f"{device} idle {duration(idle.seconds)} of {duration(idle.of_seconds)}{queued}"
+
+
 def now_line(away: Away) -> str:
-    """What is under way, and when it will be done."""
+    """What is running and queued, and when it will be done."""
     if not away.num_running and not away.num_queued:
-        return "now nothing runs and nothing waits"
-    line = f"now {counted(away.num_running, 'run')} under way, {away.num_queued} queued"
+        return "now: nothing running or queued"
+    line = f"now: {away.num_running} running, {away.num_queued} queued"
     if away.left_seconds is None:
-        return f"{line}; nobody knows how long that takes"
-    return f"{line}; all done at about {moment(away.digest.until + away.left_seconds)}, by estimate"
+        return f"{line}; ETA unknown"
+    return f"{line}; ETA {moment(away.digest.until + away.left_seconds)}"
 
 
 def moment(at: float) -> str:
-    """A moment in local time."""
+    """Format a moment in local time."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
 
 
 def away_document(away: Away) -> dict[str, Any]:
-    """The same for programs."""
+    """JSON document of the digest."""
     found = away.digest
     named: Callable[[Run | None], str | None] = lambda run: None if run is None else run.id  # noqa: E731
     return {

@@ -1,4 +1,4 @@
-"""The runs of an experiment by network: what is the same but for its seed, for its depth, or for its shortcuts."""
+"""Runs of an experiment grouped by network: equal up to seed, up to depth, or up to shortcuts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.catalog import Architecture, ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """All runs of one network in an experiment: the same but for their seeds."""
+    """All runs of one network in an experiment, which differ only in their seeds."""
 
     model: ModelSpec
     runs: tuple[Run, ...]
@@ -28,7 +28,7 @@ class Group:
 
     @property
     def spec(self) -> RunSpec:
-        """What was asked of the first of them; the others differ in their seeds alone."""
+        """Spec of the first run; the others differ only in their seeds."""
         return self.runs[0].spec
 
     @property
@@ -36,19 +36,19 @@ class Group:
         return tuple(run for run in self.runs if run.succeeded)
 
     def finals(self, metric: str) -> list[float]:
-        """The final value of a metric of every seed that succeeded, where it is a finite number."""
+        """Final values of a metric over all runs that succeeded, without non-finite ones."""
         values = [getattr(run, metric) for run in self.succeeded]
         return [value for value in values if value is not None and math.isfinite(value)]
 
     def mean(self, metric: str) -> float | None:
-        """Mean over seeds; None where none succeeded."""
+        """Mean over seeds; None if no run succeeded."""
         values = self.finals(metric)
         return statistics.fmean(values) if values else None
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A residual network and the same without its shortcuts."""
+    """A residual network and the same network without shortcuts."""
 
     residual: Group
     plain: Group
@@ -59,7 +59,7 @@ class Pair:
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Runs by network, shallow before deep, residual before plain of the same depth."""
+    """Group runs by network: shallow before deep, residual before plain of the same depth."""
     by_model: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         by_model.setdefault((catalog.label(run.spec.model), training(run.spec)), []).append(run)
@@ -68,15 +68,15 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
 
 def training(spec: RunSpec) -> str:
-    """What has to be equal for results to be held against each other: data and recipe.
+    """Key of data and recipe, which must be equal for results to be compared.
 
-    They tell networks apart too: results of different trainings are never averaged.
+    It is also part of a group's identity: results of different recipes are never averaged.
     """
     return f"{spec.data}{spec.recipe}"
 
 
 def pair_groups(groups: Sequence[Group]) -> list[Pair]:
-    """Every residual network with its plain counterpart, where both are there and trained alike."""
+    """Pair residual networks with their plain counterparts that were trained the same way."""
     pairs: list[Pair] = []
     for residual in groups:
         if residual.model.design.is_residual:
@@ -86,7 +86,7 @@ def pair_groups(groups: Sequence[Group]) -> list[Pair]:
 
 
 def counterpart(groups: Sequence[Group], group: Group) -> Group | None:
-    """The same network with its shortcuts where it has none, or without, trained alike; None where there is none."""
+    """Find the same network with or without shortcuts, trained the same way; None if there is none."""
     wanted = group.model.design.counterpart
     for other in groups:
         alike = all(
@@ -99,7 +99,7 @@ def counterpart(groups: Sequence[Group], group: Group) -> Group | None:
 
 
 def families(groups: Sequence[Group]) -> list[list[Group]]:
-    """Networks that differ in their depth alone, shallow before deep, in the order of the first of each."""
+    """Group networks that differ only in depth, shallow before deep, in order of first appearance."""
     found: dict[tuple[object, ...], list[Group]] = {}
     for group in groups:
         model = group.model
@@ -109,16 +109,16 @@ def families(groups: Sequence[Group]) -> list[list[Group]]:
 
 
 def measured(group: Group, epochs: Mapping[str, Sequence[Epoch]]) -> dict[int, Measured]:
-    """What every seed of a network has shown, by seed.
+    """Measured epochs of a network, by seed.
 
-    A run that was stopped early because it did not learn counts as far as it came: left out, it would make the network
-    look better than it is.
+    A run that was stopped early because it did not learn counts up to its last epoch: leaving it out would make the
+    network look better than it is.
 
     Args:
         group: The network.
-        epochs: Of its runs, by id; one that is missing has none yet.
+        epochs: Epochs by run id; missing runs have none yet.
     """
-    # Repeated runs of one seed: the newest counts.
+    # If a seed was repeated, the newest run counts.
     return {
         run.spec.seed: Measured(epochs.get(run.id, ()), is_done=run.succeeded or run.stopped_early)
         for run in group.runs

@@ -1,7 +1,7 @@
-"""The numbers that others have published for these networks, and what is different where a run is held against them.
+"""Published results for these networks, and how a run's setup differs from theirs.
 
-They are the final test errors of whole trainings on CIFAR-10; only a run of the same network on the same images with
-the same training should come out alike, and even that by chance of its seed.
+Results are final test errors on CIFAR-10. Only the same network with the same data and recipe should reproduce them, up
+to variation between seeds.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ IMAGES_OF_CIFAR10 = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Who published, and how they trained, as far as they say."""
+    """A publication and its training setup, as far as stated."""
 
     name: str
-    """Short, for a table."""
+    """Short name for tables."""
     citation: str
     epochs: int | None
-    """None where it is not said."""
+    """Number of epochs; None if not stated."""
     follows_recipe: bool
-    """Whether rate, batch and schedule are known, and are those of the recipe `reference`."""
+    """Whether it states learning rate, batch size and schedule, and they are those of the recipe `reference`."""
 
 
 HE = Source(
@@ -58,11 +58,11 @@ class Published:
     std: float | None = None
     num_runs: int = 1
     is_bound: bool = False
-    """Whether no more is said than that it is above this."""
+    """Whether the number is only a lower bound."""
 
     @property
     def words(self) -> str:
-        """The number and who says so."""
+        """The error and its source: 6.61 ± 0.16 (He et al.)."""
         number = f"{'>' if self.is_bound else ''}{self.test_error_percent:.2f}"
         spread = "" if self.std is None else f" ± {self.std:.2f}"
         return f"{number}{spread} ({self.source.name})"
@@ -73,7 +73,7 @@ PUBLISHED = (
     Published(HE, Architecture.HE_RESNET, 32, 7.51),
     Published(HE, Architecture.HE_RESNET, 44, 7.17),
     Published(HE, Architecture.HE_RESNET, 56, 6.97),
-    # The best of the five was 6.43; the best is no result.
+    # The mean of five runs; their best, 6.43, is not representative.
     Published(HE, Architecture.HE_RESNET, 110, 6.61, std=0.16, num_runs=5),
     Published(HE, Architecture.HE_RESNET, 1202, 7.93),
     Published(HE, Architecture.HE_PLAIN, 110, 60.0, is_bound=True),
@@ -87,7 +87,7 @@ PUBLISHED = (
 
 
 def published(model: ModelSpec) -> Published | None:
-    """What was published for a network, whatever its width here; None where nothing was."""
+    """Find the published error of a network, whatever its width; None if there is none."""
     if model.block is not Block.BASIC or model.norm is not Norm.BATCH or model.num_classes != 10:
         return None
     for one in PUBLISHED:
@@ -97,12 +97,12 @@ def published(model: ModelSpec) -> Published | None:
 
 
 def differences(spec: RunSpec, precision: Precision | None, source: Source) -> list[str]:
-    """What is different here, each as `here, there`; empty where a run repeats what the source did.
+    """Differences of a run's setup from a source's, as `here (there)`; empty for an exact reproduction.
 
     Args:
-        spec: Of a run.
-        precision: What it is computed in; None while nobody knows.
-        source: Whose number it is held against. All of them computed in float32 on the original CIFAR-10.
+        spec: Spec of the run.
+        precision: Precision of the run; None while unknown.
+        source: Source to compare with. All sources used float32 on the original CIFAR-10.
     """
     found: list[str] = []
     if spec.data.name != "cifar10":
@@ -113,7 +113,7 @@ def differences(spec: RunSpec, precision: Precision | None, source: Source) -> l
     if spec.model.width != width:
         found.append(f"width {spec.model.width} ({width} there)")
     if source.epochs is None:
-        found.append(f"{spec.recipe.epochs} epochs (not said there)")
+        found.append(f"{spec.recipe.epochs} epochs (not stated there)")
     elif spec.recipe.epochs != source.epochs:
         found.append(f"{spec.recipe.epochs} epochs ({source.epochs} there)")
     found += training_differences(spec, source)
@@ -123,9 +123,9 @@ def differences(spec: RunSpec, precision: Precision | None, source: Source) -> l
 
 
 def training_differences(spec: RunSpec, source: Source) -> list[str]:
-    """What is different in rate, batch, schedule and augmentation."""
+    """Differences in learning rate, batch size, schedule and augmentation."""
     if not source.follows_recipe:
-        return [f"rate {spec.recipe.learning_rate:g} and schedule {spec.recipe.schedule} (not said there)"]
+        return [f"learning rate {spec.recipe.learning_rate:g} and schedule {spec.recipe.schedule} (not stated there)"]
     theirs, names = RECIPES["reference"], ("batch_size", "learning_rate", "schedule", "drops", "drop_factor", "augment")
     return [
         f"{name.replace('_', ' ')} {words(getattr(spec.recipe, name))} ({words(getattr(theirs, name))} there)"
@@ -135,14 +135,14 @@ def training_differences(spec: RunSpec, source: Source) -> list[str]:
 
 
 def words(value: object) -> str:
-    """A field of a recipe, as it is said."""
+    """Format the value of a recipe field."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def published_notes(runs: Sequence[Run]) -> list[str]:
-    """A line for every source that has published a number of these networks: who it is, and what is different here."""
+    """One line for each source with results for these networks: its citation and what differs here."""
     by_source: dict[str, tuple[Source, list[str]]] = {}
     for run in runs:
         if (one := published(run.spec.model)) is None or run.synthetic:

@@ -1,4 +1,4 @@
-"""The comparison of an experiment: networks over their seeds, residual and plain side by side, and a verdict."""
+"""Tables of an experiment's comparison: networks over seeds, residual against plain, and the verdict."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from models import cost
 from models.catalog import ARCHITECTURES
 
 EPOCHS_OF_A_GAP = 6
-"""That a table of it shows, from the first to the last."""
+"""Epochs shown by the table of gaps, from the first to the last."""
 STOPPED_NOTE = (
-    "stopped early: such a run has no final error and is in no mean of these; a gap and the verdict hold networks"
-    " against each other at one epoch, to which all of their seeds have come, and count it"
+    "runs stopped early have no final error and are left out of these means; gaps and the verdict compare networks"
+    " at the last epoch that all their seeds reached, and include them"
 )
-"""What is said wherever a run that was stopped early is."""
+"""Note shown wherever a run was stopped early."""
 TIME_A_RUN = "time a run"
-"""Over `time_words`."""
+"""Column title of `mean_time`."""
 
 
 def final_table(groups: Sequence[Group]) -> str:
-    """Final errors, a row a network, as in the report; what is not finished says so."""
-    others = [published_words(group) for group in groups]
+    """Table of final errors, one row for each network, with unfinished seeds listed."""
+    others = [published_error(group) for group in groups]
     rows = [
         [
             group.label,
@@ -39,8 +39,8 @@ def final_table(groups: Sequence[Group]) -> str:
             *([other] if any(others) else []),
             mean_std([100 - error for error in group.finals("test_error_percent")]),
             mean_std(group.finals("train_error_percent")),
-            time_words(group),
-            unfinished_words(group),
+            mean_time(group),
+            missing_seeds(group),
         ]
         for group, other in zip(groups, others, strict=True)
     ]
@@ -50,34 +50,34 @@ def final_table(groups: Sequence[Group]) -> str:
     return table(header, rows, align="<" + ">" * (len(header) - 2) + "<").rstrip()
 
 
-def time_words(group: Group) -> str:
-    """What one run of a network took, training, evaluation and checkpoints: the mean over seeds that succeeded."""
+def mean_time(group: Group) -> str:
+    """Mean time of a run with training, evaluation and checkpoints, over seeds that succeeded."""
     taken = [run.taken_seconds for run in group.succeeded]
     return duration(statistics.fmean(taken)) if taken else UNKNOWN
 
 
-def published_words(group: Group) -> str:
-    """What others have published for a network; empty where nothing was, and beside images that are none."""
+def published_error(group: Group) -> str:
+    """Published error of a network; empty if there is none or the images are synthetic."""
     one = published(group.model)
     return "" if one is None or any(run.synthetic for run in group.runs) else one.words
 
 
-def unfinished_words(group: Group) -> str:
-    """Which seeds are missing from the mean, and why; empty where none is."""
-    return ", ".join(missing_words(run) for run in group.runs if not run.succeeded)
+def missing_seeds(group: Group) -> str:
+    """List of seeds missing from the mean and why; empty if none is missing."""
+    return ", ".join(missing_seed(run) for run in group.runs if not run.succeeded)
 
 
-def missing_words(run: Run) -> str:
-    """Where a run stands that has no result; of one that was ended early, what it came to, which is none."""
+def missing_seed(run: Run) -> str:
+    """State and progress of a run without a final error; if it was stopped early, also its last test error."""
     where = f"{run.epoch}/{run.spec.recipe.epochs}"
-    words = f"seed {run.spec.seed} {run.outcome or run.status} {'' if run.outcome is None else 'at epoch '}{where}"
+    text = f"seed {run.spec.seed} {run.outcome or run.status} {'' if run.outcome is None else 'at epoch '}{where}"
     if run.stopped_early:
-        words += f" with {percent(run.test_error_percent)} test error"
-    return words
+        text += f" with {percent(run.test_error_percent)} test error"
+    return text
 
 
 def pairs_table(pairs: Sequence[Pair], epochs: Epochs) -> str:
-    """What the shortcut does, a row a depth: the gap is plain minus residual of the same seed, in percentage points."""
+    """Table of pairs, one row for each depth; gaps are plain minus residual of the same seed, in percentage points."""
     rows = []
     for pair in pairs:
         test, train = (gap(pair, epochs, metric) for metric in ("test_error_percent", "train_error_percent"))
@@ -98,7 +98,7 @@ def pairs_table(pairs: Sequence[Pair], epochs: Epochs) -> str:
 
 
 def gap_table(pairs: Sequence[Pair], epochs: Epochs) -> str:
-    """How the gap of each depth grew, in training and in test error, at a few epochs; empty where there is none yet."""
+    """Table of each depth's gaps in training and test error at a few epochs; empty without any gap yet."""
     found = {
         (pair.depth, name): {one.epoch: one for one in gap_by_epoch(pair, epochs, metric)}
         for pair in pairs
@@ -120,31 +120,31 @@ def gap_table(pairs: Sequence[Pair], epochs: Epochs) -> str:
     return table(header, rows, align="><" + ">" * len(shown))
 
 
-def data_words(runs: Sequence[Run]) -> str:
-    """What the numbers were measured on, said beside them."""
+def data_line(runs: Sequence[Run]) -> str:
+    """Line that names the datasets and warns of synthetic or JPEG images."""
     names = sorted({clean(run.spec.data.name) for run in runs})
-    words = f"data: {', '.join(names)}"
+    line = f"data: {', '.join(names)}"
     if any(run.synthetic for run in runs):
-        words += " (synthetic images: no number here says anything of CIFAR)"
+        line += " (synthetic images: these numbers say nothing about CIFAR)"
     if any("jpeg" in name for name in names):
-        words += " (JPEG: errors are somewhat higher than on the original files)"
-    return words
+        line += " (JPEG: errors are slightly higher than on the original files)"
+    return line
 
 
-def unpaired_words(groups: Sequence[Group]) -> str:
-    """Why there is no gap where no network has its partner beside it."""
+def unpaired_note(groups: Sequence[Group]) -> str:
+    """Note that no network has a counterpart to compare with."""
     kinds = dict.fromkeys(group.model.architecture for group in groups)
-    partners = ", ".join(f"{kind}'s is {ARCHITECTURES[kind].counterpart}" for kind in kinds)
-    return f"no gap: no network of the same kind and depth, trained alike, is beside another as its partner: {partners}"
+    wanted = ", ".join(f"{ARCHITECTURES[kind].counterpart} for {kind}" for kind in kinds)
+    return f"no gap: no network has its counterpart of the same depth, trained the same way ({wanted})"
 
 
 def diagnosis_lines(groups: Sequence[Group], epochs: Epochs, gradients: RunGradients) -> list[str]:
-    """A line for every network with diagnoses: how many of its runs have each, those that succeeded included.
+    """One line for each network with diagnoses: how many of its runs have each.
 
     Args:
-        groups: As `group_runs` makes them.
-        epochs: Of their runs, by id.
-        gradients: Of their layers, by id; where they are missing, gradients are not diagnosed.
+        groups: Networks from `group_runs`.
+        epochs: Epochs by run id.
+        gradients: Gradients by run id; runs without any get no gradient diagnosis.
     """
     lines = []
     for group in groups:
@@ -155,18 +155,18 @@ def diagnosis_lines(groups: Sequence[Group], epochs: Epochs, gradients: RunGradi
         )
         total = len(group.runs)
         of = f"of {total} {'run' if total == 1 else 'runs'}"
-        if words := [f"{counts[symptom]} {of} {symptom}" for symptom in Symptom if counts[symptom]]:
-            lines.append(f"{group.label}: {', '.join(words)}")
+        if found := [f"{counts[symptom]} {of} {symptom}" for symptom in Symptom if counts[symptom]]:
+            lines.append(f"{group.label}: {', '.join(found)}")
     return lines
 
 
 def comparison_text(runs: Sequence[Run], epochs: Epochs, gradients: RunGradients) -> str:
-    """The whole comparison as text.
+    """All tables of a comparison, with the verdict and notes.
 
     Args:
-        runs: Of an experiment.
-        epochs: Theirs, by id; what is missing is not there yet.
-        gradients: Of their layers, by id.
+        runs: Runs of an experiment.
+        epochs: Epochs by run id; missing runs have none yet.
+        gradients: Gradients by run id.
     """
     groups = group_runs(runs)
     parts = [final_table(groups)]
@@ -179,7 +179,7 @@ def comparison_text(runs: Sequence[Run], epochs: Epochs, gradients: RunGradients
         if gaps := gap_table(pairs, epochs):
             parts.append(gaps)
     else:
-        parts.append(unpaired_words(groups))
+        parts.append(unpaired_note(groups))
     parts.append(conclusion_line(conclude(groups, epochs)) or NO_VERDICT)
-    parts.append("\n".join([data_words(runs), *published_notes(runs)]))
+    parts.append("\n".join([data_line(runs), *published_notes(runs)]))
     return "\n\n".join(parts)

@@ -1,4 +1,4 @@
-"""What depth did, and what shortcuts did about it, in numbers; `claim_text` puts them into words."""
+"""Verdicts on the effect of depth and shortcuts, in numbers; `claim_text` turns them into sentences."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from engine.runs.journal import Epoch, Gradients
 from engine.runs.run import Run, RunOutcome
 
 Epochs = Mapping[str, Sequence[Epoch]]
-"""The epochs of each run, by its id; a run that is missing has none yet."""
+"""Epochs by run id; missing runs have none yet."""
 RunGradients = Mapping[str, Sequence[Gradients]]
 """The layers of each run at initialisation at least, by its id; of a run that is missing nothing was recorded."""
 
 
 class Claim(StrEnum):
-    """What the runs so far allow to be said."""
+    """Claim that the runs so far support."""
 
     DEGRADATION = "degradation"
     NO_DEGRADATION = "no degradation"
@@ -34,29 +34,29 @@ CLAIM_OF_SIGN = {
     Sign.UNDECIDED: Claim.UNDECIDED,
     Sign.ONE_SEED: Claim.ONE_SEED,
 }
-"""By the sign of the training error of the deep plain network minus that of the shallow one."""
+"""By the sign of the deep plain network's training error minus the shallow one's."""
 
 
 class Doubt(StrEnum):
-    """Why a difference over several seeds decides nothing."""
+    """Why a difference over several seeds is undecided."""
 
     TOO_FEW_SEEDS = "too few seeds"
-    """It exceeds their spread, but they are too few for the test."""
+    """The difference exceeds the spread, but the test needs more seeds."""
     WITHIN_SPREAD = "within the spread"
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """By how much the error of one network exceeds that of a baseline: two labels, and the numbers behind a claim."""
+    """Error of one network minus that of a baseline, with the numbers behind a claim."""
 
     network: Group
     baseline: Group
     contrast: Contrast
-    """Mean, standard deviation, t, number of seeds and the epoch of the comparison."""
+    """Mean, standard deviation, t, number of seeds, and epoch of the comparison."""
 
     @property
     def doubt(self) -> Doubt | None:
-        """Why nothing is decided; None where it is, or where there is one seed."""
+        """Why the difference is undecided; None if it is decided or there is only one seed."""
         if self.contrast.std is None or self.contrast.sign is not Sign.UNDECIDED:
             return None
         exceeds_spread = abs(self.contrast.mean) > self.contrast.std
@@ -64,29 +64,29 @@ class Difference:
 
     @property
     def last_epoch(self) -> int:
-        """The epoch with which these networks' training ends."""
+        """Last epoch of these networks' training."""
         return self.network.spec.recipe.epochs
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The deepest plain network against the shallowest, and the same two with their shortcuts.
+    """Comparison of the deepest plain network with the shallowest, and of the same two with shortcuts.
 
     Source: He et al. 2015, section 1: "adding more layers to a suitably deep model leads to higher training error".
     """
 
     training: Difference
-    """Training error, deep minus shallow: what decides."""
+    """Training error, deep minus shallow, which decides the claim."""
     test: Difference | None
-    """The same of the test error, which decides nothing."""
+    """The same for test error, which does not affect the claim."""
     shortcuts: Difference | None
-    """Training error of the two networks with shortcuts, deep minus shallow; None where they were not trained."""
+    """Training error of the two networks with shortcuts, deep minus shallow; None if they were not trained."""
     residual: Group | None
-    """The deep network with shortcuts; None where not both depths have such a network."""
+    """The deep network with shortcuts; None unless both depths have one."""
     num_updates: int | None
-    """Steps of the optimiser after which those two were compared; None where they were not."""
+    """Optimizer steps after which those two were compared; None if they were not."""
     broken: tuple[Group, ...]
-    """Deeper plain networks of which no pair has a training error, because every run diverged or failed."""
+    """Deeper plain networks whose runs all diverged or failed, so that they cannot be compared."""
 
     @property
     def deep(self) -> Group:
@@ -102,7 +102,7 @@ class Verdict:
 
     @property
     def is_uncured(self) -> bool:
-        """Whether the networks with shortcuts degrade as well, by more than their seeds differ by."""
+        """Whether the networks with shortcuts degrade significantly, too."""
         return (
             self.claim is Claim.DEGRADATION
             and self.shortcuts is not None
@@ -112,20 +112,20 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """All that an experiment allows to be claimed so far."""
+    """All claims an experiment supports so far."""
 
     verdicts: tuple[Verdict, ...]
-    """One for each kind of plain network that was trained at two depths or more, in the order of the groups."""
+    """One for each family of plain networks trained at two or more depths, in the order of the groups."""
     shortcut: Difference | None
-    """Training error, plain minus residual, of the deepest pair that has one."""
+    """Training error, plain minus residual, of the deepest comparable pair."""
 
 
 def conclude(groups: Sequence[Group], epochs: Epochs) -> Conclusion:
-    """What a set of networks shows.
+    """Draw conclusions from a set of networks.
 
     Args:
-        groups: As `group_runs` makes them.
-        epochs: Of their runs.
+        groups: Networks from `group_runs`.
+        epochs: Epochs by run id.
     """
     found = (verdict_of(family, groups, epochs) for family in families(groups))
     gaps = (gap(pair, epochs, "train_error_percent") for pair in reversed(pair_groups(groups)))
@@ -136,7 +136,7 @@ def conclude(groups: Sequence[Group], epochs: Epochs) -> Conclusion:
 
 
 def verdict_of(family: Sequence[Group], groups: Sequence[Group], epochs: Epochs) -> Verdict | None:
-    """The verdict over plain networks that differ in depth alone, shallow before deep."""
+    """Verdict on plain networks that differ only in depth, shallow before deep; None if they cannot be compared."""
     if family[0].model.design.is_residual:
         return None
     started = [group for group in family if any(one.epochs for one in measured(group, epochs).values())]
@@ -164,18 +164,18 @@ def verdict_of(family: Sequence[Group], groups: Sequence[Group], epochs: Epochs)
 
 
 def compare(network: Group, baseline: Group, epochs: Epochs, metric: str) -> Difference | None:
-    """By how much an error of a network exceeds that of a baseline; None where no seed of both has shown any."""
+    """Error of a network minus that of a baseline; None without a seed measured in both."""
     found = contrast(measured(network, epochs), measured(baseline, epochs), metric)
     return None if found is None else Difference(network, baseline, found)
 
 
 def gap(pair: Pair, epochs: Epochs, metric: str) -> Difference | None:
-    """By how much an error of the plain network of a pair exceeds the residual one's."""
+    """Error of a pair's plain network minus the residual one's."""
     return compare(pair.plain, pair.residual, epochs, metric)
 
 
 def gap_by_epoch(pair: Pair, epochs: Epochs, metric: str) -> list[Contrast]:
-    """The gap after every epoch, over the seeds that both networks of a pair have there."""
+    """Gaps of a pair after every epoch, over the seeds that both networks have at that epoch."""
     plain, residual = (
         {seed: one.epochs for seed, one in measured(group, epochs).items()} for group in (pair.plain, pair.residual)
     )
@@ -183,26 +183,26 @@ def gap_by_epoch(pair: Pair, epochs: Epochs, metric: str) -> list[Contrast]:
 
 
 def updates(group: Group, epochs: Epochs, epoch: int) -> int | None:
-    """Steps of the optimiser up to the end of an epoch; None where no seed of the network has come so far."""
+    """Optimizer steps up to the end of an epoch; None if no seed of the network has reached it."""
     return next((row.step for run in group.runs for row in epochs.get(run.id, ()) if row.epoch == epoch), None)
 
 
 def is_broken(group: Group) -> bool:
-    """Whether no seed of a network came to an end."""
+    """Whether all runs of a network diverged, failed or were lost."""
     return all(run.outcome in (RunOutcome.DIVERGED, RunOutcome.FAILED, RunOutcome.LOST) for run in group.runs)
 
 
 def stem_ratios(group: Group, gradients: RunGradients) -> list[float]:
-    """The stem's gradient norm over the head's at initialisation, of every seed for which both were recorded."""
+    """Ratios of the stem's gradient norm to the head's at initialisation, one for each seed with both recorded."""
     ratios = (stem_over_head(gradients.get(run.id, ()), 0) for run in group.runs)
     return [ratio for ratio in ratios if ratio is not None]
 
 
 def read_epochs(reader: Reader, runs: Sequence[Run]) -> dict[str, list[Epoch]]:
-    """All epochs of some runs, by id."""
+    """Read all epochs of runs, by run id."""
     return {run.id: reader.epochs(run.id) for run in runs}
 
 
 def read_gradients(reader: Reader, runs: Sequence[Run]) -> dict[str, list[Gradients]]:
-    """The gradients of some runs at initialisation and when they were last measured, by id."""
+    """Read the gradients of runs at initialisation and at their last measurement, by run id."""
     return {run.id: reader.first_and_newest_gradients(run.id) for run in runs}

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from console.comparison.claim_text import NO_VERDICT_SENTENCE, conclusion_line, finding_lines, signed, so_far
 from console.comparison.groups import Group
 from console.comparison.published import published_notes
-from console.comparison.tables import STOPPED_NOTE, TIME_A_RUN, time_words, unfinished_words
+from console.comparison.tables import STOPPED_NOTE, TIME_A_RUN, mean_time, missing_seeds
 from console.comparison.verdict import conclude, gap
 from console.report.blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
 from console.report.facts import Facts, data_name, states
@@ -72,7 +72,7 @@ def _opening(facts: Facts) -> list[Block]:
         Paragraph(f"Written by depthscope {VERSION} on {when} from {len(facts.runs)} runs: {states(facts.runs)}.")
     ]
     if facts.is_synthetic:
-        blocks.append(Paragraph("Synthetic images: no number here says anything of CIFAR.", warns=True))
+        blocks.append(Paragraph("Synthetic images: these numbers say nothing about CIFAR.", warns=True))
     if facts.is_jpeg:
         blocks.append(
             Paragraph(
@@ -112,9 +112,9 @@ def _final_table(facts: Facts) -> Table:
             spread([100 - error for error in group.finals("test_error_percent")]),
             spread(group.finals("train_error_percent")),
             *["" if (one := published_of(group)) is None else one.words] * shows_published,
-            time_words(group),
+            mean_time(group),
             f"{statistics.fmean(rates):,.0f}" if (rates := rates_of(facts, group)) else UNKNOWN,
-            unfinished_words(group),
+            missing_seeds(group),
         ]
         for group in facts.groups
     ]

@@ -105,7 +105,7 @@ class ComparisonScreen(ChartScreen):
         )
         if runs:
             set_text(self.query_one("#comparison-table", Static), self.table_text())
-            line = conclusion_line(conclude(group_runs(runs), self.epochs())) or tables.data_words(runs)
+            line = conclusion_line(conclude(group_runs(runs), self.epochs())) or tables.data_line(runs)
             set_text(self.query_one("#remark", Static), self.written(line))
 
     def show_curves(self) -> None:

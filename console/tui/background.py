@@ -1,7 +1,6 @@
-"""Work off the UI thread that nobody waits for when the console leaves.
+"""Work off the UI thread that never delays the console's exit.
 
-Threads of asyncio's own pool hold up the end of the process until each has returned; one that asks an engine which does
-not answer would keep the user from the shell.
+Threads of asyncio's default pool are joined at exit, so one waiting for an unresponsive engine would block it.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ T = TypeVar("T")
 
 
 async def in_background(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function in a thread of its own and return what it returns; the thread dies with the process."""
+    """Run a function in a daemon thread of its own and return its result."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
 
     def settle(value: T | None, error: BaseException | None) -> None:
         if answer.done():
-            # Whoever waited was cancelled.
+            # The waiting task was cancelled.
             return
         if error is not None:
             answer.set_exception(error)
@@ -42,7 +41,7 @@ async def in_background(function: Callable[P, T], *args: P.args, **kwargs: P.kwa
             value = function(*args, **kwargs)
         except BaseException as raised:
             error = raised
-        # The loop is closed where the console has left meanwhile.
+        # The loop is closed if the console has exited meanwhile.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, value, error)
 
@@ -51,35 +50,36 @@ async def in_background(function: Callable[P, T], *args: P.args, **kwargs: P.kwa
 
 
 def ensure_engine(home: Home) -> None:
-    """An engine that serves; imported here, since the first frame does not wait for what starts one."""
+    """Start the engine unless it is running."""
+    # Imported here, so that the first frame does not wait for it.
     from engine.control import launch
 
     launch.ensure_engine(home)
 
 
 def replace_engine(home: Home) -> None:
-    """An engine of this version in place of the one that serves; training goes on."""
+    """Replace the running engine by one of this version; training continues."""
     from engine.control import launch
 
     launch.restart(home)
 
 
 def find_logout_risk(home: Home) -> LogoutRisk | None:
-    """What would end the engine that serves when the user logs out."""
+    """Find out whether the engine would end when the user logs out."""
     from engine.control.systemd import risk_of_home
 
     return risk_of_home(home)
 
 
 def ask_for(home: Home, request: ChangeRequest) -> None:
-    """A change by the engine, which is started where there is none."""
+    """Ask the engine for a change, starting it if needed."""
     from engine import client
 
     client.change(home, request)
 
 
 def heal(home: Home) -> None:
-    """An index built anew where it is damaged, by the engine."""
+    """Ask the engine to rebuild the index if it is damaged."""
     from engine import client
 
     client.heal(home)

@@ -1,4 +1,4 @@
-"""Settings of the console: what config.toml says, what stands without it, and where each value comes from."""
+"""Settings from config.toml, their defaults, and the source of each value."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ MAX_SMOOTHING = 0.99
 
 
 class Ring(StrEnum):
-    """How it is told beside the words on the screen."""
+    """Terminal notification when a run finishes, in addition to the screen."""
 
     OFF = "off"
     BELL = "bell"
     OSC9 = "osc9"
-    """What iTerm2, Windows Terminal, Ghostty, kitty and WezTerm show as a notification of the desktop."""
+    """Desktop notification in iTerm2, Windows Terminal, Ghostty, kitty and WezTerm."""
     BOTH = "both"
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """What a user may set in config.toml; the names there have hyphens."""
+    """Contents of config.toml, where names are written with hyphens."""
 
     theme: str = THEMES[0]
-    """One of THEMES, or any of Textual's own."""
+    """One of THEMES, or a theme of Textual."""
     charts: tuple[str, str] = ("train-loss", "test-error")
     """Metrics of the upper and the lower chart."""
     x_axis: Axis = Axis.EPOCH
@@ -39,13 +39,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     smoothing: float = 0.0
     """Weight of the past in the moving average, 0 for none."""
     slots: dict[str, int | str] = {}
-    """Most workers at a time by device; `auto` lets the CPU go by its networks. The engine reads them for itself."""
+    """Most workers at a time by device; `auto` adapts the CPU to its networks. Used by the engine only."""
     notify: Ring = Ring.BELL
-    """How the terminal tells that a run has ended, beside the words on the screen."""
+    """Terminal notification when a run finishes."""
     on_finish: dict[str, Any] = {}
-    """The command for every run that has ended; the engine reads it for itself."""
+    """Command to run for every finished run. Used by the engine only."""
     keys: dict[str, str] = {}
-    """Keys by the id of what they do, such as `home.new = "a"`; ids are shown by `depthscope config keys`."""
+    """Keys by action id, such as `home.new = "a"`; `depthscope config keys` lists the ids."""
 
     def __post_init__(self) -> None:
         for name in self.charts:
@@ -56,10 +56,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def read_config(home: Home) -> Config:
-    """The user's settings; the defaults where there is no file.
+    """Read the user's settings; without a file, the defaults.
 
     Raises:
-        UsageError: the file is no TOML, or holds something that is not known; the text says where and what.
+        UsageError: the file is not valid TOML or has an unknown setting or invalid value.
     """
     found = read_file(home)
     names = [field.encode_name for field in msgspec.structs.fields(Config)]
@@ -69,7 +69,7 @@ def read_config(home: Home) -> Config:
 
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"{home.config}: {name!r} is not known: there are {', '.join(names)}{hint}")
+            raise UsageError(f"{home.config}: unknown setting {name!r}; valid: {', '.join(names)}{hint}")
     slots_of(home, found)
     hook_of(home, found)
     try:
@@ -79,10 +79,10 @@ def read_config(home: Home) -> Config:
 
 
 def explain(home: Home, environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """Every setting: its name, its value, and where the value comes from.
+    """Rows of every setting: name, value and source of the value.
 
     Raises:
-        UsageError: config.toml is wrong.
+        UsageError: config.toml is invalid.
     """
     config, in_file = read_config(home), read_file(home)
     rows = [("home", str(home.root), "DEPTHSCOPE_HOME" if environ.get("DEPTHSCOPE_HOME") else "default")]
@@ -104,8 +104,8 @@ def explain(home: Home, environ: Mapping[str, str]) -> list[tuple[str, str, str]
 
 
 def explain_slots(config: Config) -> list[tuple[str, str, str]]:
-    """How many workers each device takes: those that are here, and those that config.toml names beside them."""
-    # Not at the top: the console's first frame does not wait for NVML's bindings.
+    """Rows with the slots of each device, including devices that only config.toml mentions."""
+    # Imported here, so that the console's first frame does not wait for NVML's bindings.
     from engine.spec.devices import CPU, find_devices
 
     names = dict.fromkeys([*(device.name for device in find_devices()), *config.slots])

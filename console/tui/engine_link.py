@@ -1,4 +1,4 @@
-"""The engine as the console sees it: how it is, what is wrong with it, and requests to it, all off the UI thread."""
+"""The console's link to the engine: status, problems and requests, all off the UI thread."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ SECONDS_BETWEEN_HEALINGS = 20.0
 
 
 class PulseChanged(Message):
-    """The engine and the devices were asked again, or something is wrong that was not before."""
+    """There is a new reading of the engine and devices, or a problem appeared or disappeared."""
 
     def can_replace(self, message: Message) -> bool:
         return isinstance(message, PulseChanged)
 
 
 class EngineLink:
-    """One engine, and the last that was heard of it.
+    """Link to the engine of a home, with the newest reading of its status.
 
     Args:
-        app: Runs the requests, and is notified of their answers; its top screen receives `PulseChanged`.
-        home: Whose engine.
-        read_index: Called once the engine has changed something.
+        app: Runs requests and shows their results; its top screen receives `PulseChanged`.
+        home: Home of the engine.
+        read_index: Called after the engine has changed something.
     """
 
     def __init__(self, app: App[Any], home: Home, read_index: Callable[[], None]) -> None:
@@ -48,37 +48,37 @@ class EngineLink:
         self._healed_at = -SECONDS_BETWEEN_HEALINGS
         self.pulse = Pulse(EngineState.STARTING)
         self.num_asked = 0
-        """Requests that are not answered yet."""
+        """Number of requests without a reply yet."""
         self.logout_risk: LogoutRisk | None = None
 
     @property
     def trouble(self) -> str | None:
-        """What is wrong with the engine and what to do, in a line."""
+        """Problem with the engine and its remedy, in one line."""
         return self.pulse.trouble or self._start_trouble
 
     @property
     def queue_state(self) -> QueueState:
-        """How the queue as a whole is, as the engine said last."""
+        """State of the queue as last reported by the engine."""
         greeting = self.pulse.greeting
         return QueueState.OPEN if greeting is None else greeting.queue
 
     async def take_pulse(self) -> None:
-        """Ask the engine and the devices how they are, and show it."""
+        """Read the status of engine and devices, and show it."""
         self.pulse = await in_background(take_pulse, self._home)
         if self.pulse.engine is EngineState.UP:
             self._start_trouble = None
-        # There is none where the console was left meanwhile.
+        # No screen is left if the console is exiting.
         for screen in self._app.screen_stack[-1:]:
             screen.post_message(PulseChanged())
 
     async def watch(self) -> None:
-        """Take a pulse again and again."""
+        """Read the status periodically."""
         while True:
             await self.take_pulse()
             await asyncio.sleep(SECONDS_BETWEEN_PULSES)
 
     async def start(self) -> None:
-        """Start an engine where none serves; one of another version makes room for ours, and workers go on."""
+        """Start the engine if it is not running, or replace one of another version; workers continue."""
         replaces = self.pulse.engine is EngineState.FOREIGN
         try:
             await in_background(replace_engine if replaces else ensure_engine, self._home)
@@ -88,14 +88,14 @@ class EngineLink:
         await self.take_pulse()
 
     async def find_logout_risk(self) -> None:
-        """Say once that a logout would end what trains here; the console says it again when it is left."""
+        """Warn once if a logout would end training; the console repeats it on exit."""
         self.logout_risk = await in_background(find_logout_risk, self._home)
         if (risk := self.logout_risk) is not None:
-            text = f"{risk.text}: {risk.remedy} keeps training going"
-            self._app.notify(text, title="your logout ends training", severity="warning", markup=False, timeout=12)
+            text = f"{risk.text}: {risk.remedy} keeps training running"
+            self._app.notify(text, title="Logging out will end training", severity="warning", markup=False, timeout=12)
 
     def request(self, request: ChangeRequest | Sequence[ChangeRequest], done: str) -> None:
-        """Ask for a change, or for several in turn, and say how it went."""
+        """Send one or several change requests in order, and notify the user of the result."""
         self.num_asked += 1
         requests = tuple(request) if isinstance(request, Sequence) else (request,)
         self._app.run_worker(self._request(requests, done))
@@ -114,11 +114,11 @@ class EngineLink:
         else:
             self._app.notify(done, markup=False, timeout=3)
             self._read_index()
-            # At once: what the next key does may depend on how the queue is now.
+            # Immediately, because the next key's action may depend on the queue's state.
             await self.take_pulse()
 
     def heal_index(self) -> None:
-        """Have a damaged index built anew, at most now and then."""
+        """Ask the engine to rebuild a damaged index, not too often."""
         now = time.monotonic()
         if now - self._healed_at >= SECONDS_BETWEEN_HEALINGS:
             self._healed_at = now

@@ -1,7 +1,7 @@
-"""Changes of the database as messages: one look reads what is past the last revision and past the last rows.
+"""Changes of the database as messages: each look reads what is newer than the last revision and the last rows.
 
-A look costs next to nothing where nothing was committed. It is made by one timer of the app; what it finds goes to the
-screens as messages, of which a later one replaces an earlier one that nobody has read yet.
+A timer of the app looks regularly, which costs almost nothing if nothing was committed. Changes reach the screens as
+messages; a newer message replaces an unread older one.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from engine.runs.journal import Gradients
 from engine.runs.run import EventRow, Run
 
 RUNS_AT_FIRST, RUNS_A_LOOK = 500, 2500
-"""Most that the first look reads beside those that are wanted, and each later one of what is left."""
+"""Most runs read by the first look, besides those requested, and by each later look until all are read."""
 RUNS_CHANGED_LAST = 100
-"""Read at first too: what has ended while nobody looked is told with the first frame."""
+"""Most recently changed runs, also read first, so that the first frame shows what finished meanwhile."""
 READ_PATIENCE_SECONDS = 0.02
-"""A look that would wait longer for a locked database gives up, says so, and is made again."""
+"""Longest wait for a locked database before a look gives up; the next look tries again."""
 
 
 class RunsChanged(Message):
-    """Runs were added, removed, or stand elsewhere than before."""
+    """Runs were added, removed or changed."""
 
     def can_replace(self, message: Message) -> bool:
         return isinstance(message, RunsChanged)
 
 
 class CurvesChanged(Message):
-    """There are new numbers of a run that somebody watches."""
+    """A watched run has new metrics."""
 
     def can_replace(self, message: Message) -> bool:
         return isinstance(message, CurvesChanged)
@@ -44,27 +44,27 @@ class CurvesChanged(Message):
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What a look found."""
+    """Changes found by a look."""
 
     runs: bool
     curves: bool
     finished: tuple[Run, ...] = ()
-    """Runs that were seen before, and have ended since."""
+    """Known runs that have finished since the last look."""
 
 
 class Feed:
-    """What the index says, kept up to date.
+    """Runs and metrics from the index, kept up to date.
 
     Args:
-        home: Whose index.
-        first: Ids of runs that are among the first read, wherever they stand.
+        home: Home with the index.
+        first: Ids of runs to read first, wherever they are in the list.
     """
 
     def __init__(self, home: Home, *, first: Iterable[str] = ()) -> None:
         self._home = home
         self._first = frozenset(first)
         self._unread_before: tuple[int, str] | None = None
-        """Position and id of the oldest run read so far, where older ones are to be read yet; None where none are."""
+        """Position and id of the oldest run read so far; None once all are read."""
         self._reader: Reader | None = None
         self._identity: tuple[int, int] | None = None
         self._version: Version | None = None
@@ -75,37 +75,37 @@ class Feed:
 
     @property
     def runs(self) -> dict[str, Run]:
-        """Every run that is not removed, by id, in order of submission; of very many the newest, at first."""
+        """All runs that are not hidden, by id, in order of submission; at first perhaps only the newest."""
         return self._runs
 
     def history(self, run: str) -> History:
-        """The numbers of a watched run; empty before they were read."""
+        """Metrics of a watched run; empty until read."""
         return self._histories.get(run, History())
 
     def watch(self, runs: Iterable[str]) -> bool:
-        """Say whose numbers are wanted; reads those that were not watched before, and says whether there are any."""
+        """Choose the runs to watch, read metrics of newly watched ones, and return whether there were any."""
         self._watched = frozenset(runs)
         for run in self._histories.keys() - self._watched:
             del self._histories[run]
         return self._read_curves(self._watched - self._histories.keys())
 
     def events(self, run: str) -> list[EventRow]:
-        """What happened to a run, oldest first."""
+        """Events of a run, oldest first."""
         return [] if self._reader is None else self._reader.events(run)
 
     def gradients(self, run: str, *, after: int = -1) -> list[Gradients]:
-        """Norms of a run's layers behind an epoch, 0 being the initialisation."""
+        """Layer norms of a run after a given epoch; epoch 0 is the initialisation."""
         return [] if self._reader is None else self._reader.gradients(run, after=after)
 
     def layer_ranges(self, experiment: str) -> dict[str, tuple[float, float]]:
-        """Between which numbers the layers of all runs of an experiment are, by field of LayerGradients."""
+        """Range of each layer metric over all runs of an experiment, by field of LayerGradients."""
         return {} if self._reader is None else self._reader.layer_ranges(experiment)
 
     def look(self) -> News:
         """Read what was committed since the last look.
 
         Raises:
-            DepthscopeError: the database cannot be read just now; what was read before still stands.
+            DepthscopeError: the database cannot be read now; what was read before stays valid.
         """
         if not self._open():
             return News(runs=False, curves=False)
@@ -128,13 +128,13 @@ class Feed:
             else:
                 self._runs.pop(run.id, None)
         curves = self._read_curves(self._watched & {run.id for run in changed})
-        # Only now, so that a look which failed half way is made again.
+        # Set last, so that a look that failed halfway is repeated.
         self._version = version
         return News(runs=bool(changed), curves=curves, finished=tuple(finished))
 
     def _begin(self, reader: Reader) -> list[Run]:
-        """Read what is wanted first: the first frame does not wait for ten thousand runs."""
-        # Before the runs: what changes meanwhile is read again, and nothing is missed.
+        """Read the most important runs first, so that the first frame does not wait for ten thousand."""
+        # Read before the runs, so that nothing that changes meanwhile is missed.
         self._revision = reader.newest_revision()
         newest = self._read_older(reader, RUNS_AT_FIRST)
         standing = [
@@ -144,9 +144,9 @@ class Feed:
         return [*standing, *newest]
 
     def _read_older(self, reader: Reader, limit: int) -> list[Run]:
-        """Read the next runs behind those that were read so far, and put them before these."""
+        """Read the next older runs and insert them before those read so far."""
         older = reader.runs_before(self._unread_before, limit=limit)
-        # A run that has changed since stands here as it is now.
+        # Runs read before are newer versions and take precedence.
         self._runs = {run.id: run for run in reversed(older)} | self._runs
         self._unread_before = (older[-1].position, older[-1].id) if len(older) == limit else None
         return older
@@ -164,14 +164,14 @@ class Feed:
         return found
 
     def _open(self) -> bool:
-        """Open the database, or another that has taken its place; False where there is none yet."""
+        """Open the database, or reopen it if the file was replaced; False if there is none yet."""
         try:
             status = self._home.database.stat()
             identity = (status.st_dev, status.st_ino)
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise UsageError(f"{self._home.database} cannot be read: {error.strerror}") from error
+            raise UsageError(f"cannot read {self._home.database}: {error.strerror}") from error
         if self._reader is not None and identity == self._identity:
             return True
         self.close()
@@ -185,5 +185,5 @@ class Feed:
 
 
 def trouble_words(error: DepthscopeError) -> str:
-    """What a banner says of a database that cannot be read."""
+    """Banner text for a database that cannot be read."""
     return f"database locked: {error}" if isinstance(error, IndexLocked) else str(error)

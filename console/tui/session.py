@@ -1,4 +1,4 @@
-"""What all screens share: settings, the view, the runs, the engine, and the files that are written for the user."""
+"""Session shared by all screens: settings, view, runs, engine, and files saved for the user."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LEAST_COLUMNS, LEAST_LINES = 60, 16
 
 
 class RunsEnded(Message):
-    """Runs have ended while the console was open."""
+    """Runs have finished while the console was open."""
 
     def __init__(self, runs: tuple[Run, ...]) -> None:
         super().__init__()
@@ -37,11 +37,11 @@ class RunsEnded(Message):
 
 
 class Session:
-    """One console over one home, from its first frame to its last.
+    """State of one console, from its first frame to its last.
 
     Args:
-        app: Gives timers, workers, notifications and the theme.
-        home: Whose runs.
+        app: Provides timers, workers, notifications and the theme.
+        home: Home with the runs.
         config: The user's settings.
     """
 
@@ -55,12 +55,12 @@ class Session:
         self.engine = EngineLink(app, home, self.look)
         self.has_unicode = supports_unicode(sys.__stderr__ or sys.stderr)
         self.removed: list[tuple[Run, ...]] = []
-        """What the user has hidden, and how it was, for undo."""
+        """Runs the user has hidden, as they were before, for undo."""
         self._index_trouble: str | None = None
         self._saving: Timer | None = None
-        """Runs while the view has changes that are not written yet."""
+        """Active while the view has unsaved changes."""
 
-    # How it looks
+    # Appearance
 
     @property
     def has_colour(self) -> bool:
@@ -72,13 +72,13 @@ class Session:
 
     @property
     def heat_colours(self) -> tuple[int, ...] | None:
-        """Of a map, from the smallest number to the largest; None where there is no colour."""
+        """Colours of a heat map from the smallest value to the largest; None without colour."""
         return heat_colours(self.app.current_theme) if self.has_colour else None
 
-    # What is read
+    # Reading
 
     def look(self) -> None:
-        """Read what was committed, and tell the screen on top."""
+        """Read what was committed since the last look, and notify the top screen."""
         try:
             news = self.feed.look()
         except DepthscopeError as error:
@@ -100,16 +100,16 @@ class Session:
             self.app.screen.post_message(PulseChanged())
 
     def troubles(self) -> list[str]:
-        """What is wrong just now, a line each."""
+        """Current problems, one line each."""
         found, size = [self._index_trouble, self.engine.trouble], self.app.size
         if size.width < LEAST_COLUMNS or size.height < LEAST_LINES:
             found.append(f"terminal too small: {size.width}x{size.height}, at least {LEAST_COLUMNS}x{LEAST_LINES}")
         return [trouble for trouble in found if trouble is not None]
 
-    # What is written
+    # Writing
 
     def save_view_soon(self) -> None:
-        """Write the view in the background, once no key has changed it for a while."""
+        """Save the view in the background after a pause without further changes."""
         if self._saving is not None:
             self._saving.stop()
         self._saving = self.app.set_timer(SECONDS_BEFORE_SAVING, self._save_view_in_background)
@@ -120,30 +120,30 @@ class Session:
 
     @property
     def is_view_unsaved(self) -> bool:
-        """Whether a change of the view waits for the pause."""
+        """Whether the view has unsaved changes."""
         return self._saving is not None
 
     def save_view_now(self) -> None:
-        """Write the view before the console ends."""
+        """Save the view immediately."""
         if self._saving is not None:
             self._saving.stop()
             self._saving = None
         save_view(self.home, self.view)
 
     def save_text(self, name: str, text: str) -> Path | None:
-        """Write a file for the user; None, said why, where that is not possible."""
+        """Save a text file for the user and return its path; on failure, notify the user and return None."""
         path = self.home.saved_charts / name
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             with os.fdopen(open_private(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w", encoding="utf-8") as file:
                 file.write(text + "\n")
         except OSError as error:
-            self.app.notify(f"{path} cannot be written: {error.strerror}", severity="error", markup=False)
+            self.app.notify(f"cannot write {path}: {error.strerror}", severity="error", markup=False)
             return None
         return path
 
     def copy(self, text: str, what: str) -> None:
-        """Copy to the terminal's clipboard (OSC 52), and to a file, since many terminals keep the first from us."""
+        """Copy to the clipboard (OSC 52), and to a file as well, since many terminals block OSC 52."""
         self.app.copy_to_clipboard(text)
         path = self.save_text("copied.txt", text)
         where = f"; also in {path}" if path is not None else ""

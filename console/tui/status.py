@@ -1,4 +1,4 @@
-"""How the engine and the devices are, asked off the UI thread: an engine that hangs must not hang the console."""
+"""Status of the engine and devices, read off the UI thread so that a hanging engine cannot block the console."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 1.0
 SECONDS_BETWEEN_PULSES = 1.5
-"""With the patience above, an engine that hangs is told within three seconds."""
+"""With the timeout above, a hanging engine is reported within three seconds."""
 
 
 class EngineState(StrEnum):
-    """Whether requests would be answered."""
+    """Whether the engine can answer requests."""
 
     STARTING = "starting"
     UP = "up"
@@ -32,19 +32,19 @@ class EngineState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """One reading of everything that the headline shows."""
+    """One reading of everything shown in the headline."""
 
     engine: EngineState
     greeting: Greeting | None = None
     trouble: str | None = None
-    """What is wrong with the engine and what to do, in a line."""
+    """Problem with the engine and its remedy, in one line."""
     gpus: tuple[GpuReading, ...] = ()
     host: HostReading | None = None
 
 
 def take_pulse(home: Home) -> Pulse:
-    """Ask engine and devices; takes up to `PATIENCE_SECONDS`."""
-    # In the thread that asks: the first frame does not wait for NVML's bindings and what starts an engine.
+    """Read the status of engine and devices, which takes up to `PATIENCE_SECONDS`."""
+    # Imported here, so that the first frame does not wait for NVML's bindings.
     from engine.control import launch
     from engine.spec.devices import read_gpus, read_host
 
@@ -67,7 +67,7 @@ def take_pulse(home: Home) -> Pulse:
 
 
 def engine_words(pulse: Pulse) -> str:
-    """The engine in a few words: up 2h13; the minutes move, the seconds do not, so that little is redrawn."""
+    """Engine status and uptime, such as "engine up 2h13"; without seconds, so that it is rarely redrawn."""
     if pulse.greeting is None:
         return f"engine {pulse.engine}"
     minutes = pulse.greeting.uptime_seconds // 60
@@ -75,19 +75,19 @@ def engine_words(pulse: Pulse) -> str:
 
 
 def queue_words(pulse: Pulse) -> str:
-    """Says behind the number of queued runs that none of them is started just now."""
+    """Suffix for the number of queued runs while the queue is held or draining."""
     if pulse.greeting is None or pulse.greeting.queue is QueueState.OPEN:
         return ""
     return f", {pulse.greeting.queue}"
 
 
 def host_words(host: HostReading) -> str:
-    """The host where there is no GPU, in rounded numbers."""
+    """CPU and memory use of the host, rounded, for machines without a GPU."""
     return f"cpu {round(host.cpu_percent / 5) * 5} %  {memory_words(host.used_bytes, host.total_bytes)}"
 
 
 def gpu_words(gpu: GpuReading) -> str:
-    """A GPU: what it is, how busy, how full, how hot, and whether somebody else is on it."""
+    """A GPU's model, utilisation, memory, power, temperature, and whether another user is on it."""
     parts = [f"{gpu.name} {gpu.model}"]
     if gpu.util_percent is not None:
         parts.append(f"{gpu.util_percent} %")
@@ -103,7 +103,7 @@ def gpu_words(gpu: GpuReading) -> str:
 
 
 def memory_words(used: int, total: int | None) -> str:
-    """Used and whole memory: 31/139 GiB."""
+    """Used and total memory: 31/139 GiB."""
     if total is None:
         return byte_size(used)
     gib = 1 << 30

@@ -1,4 +1,4 @@
-"""The console's own themes, and the colours of curves on each: told apart by people who see no red or no green."""
+"""The console's themes and their curve colours, which colour-blind people can tell apart."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ OWN_THEMES = (DARK, LIGHT, HIGH_CONTRAST)
 
 
 def heat_colours(theme: Theme) -> tuple[int, ...]:
-    """Numbers of the 256 colours from the smallest to the largest number of a map, on a theme's background."""
+    """Colours (of the 256) for a heat map on a theme's background, from the smallest value to the largest."""
     return HEAT_ON_DARK if theme.dark else HEAT_ON_LIGHT
 
 
 def curve_colours(theme: Theme) -> tuple[int, ...]:
-    """Numbers of the 256 colours for curves on a theme's background."""
+    """Colours (of the 256) for curves on a theme's background."""
     return COLOURS_ON_DARK if theme.dark else COLOURS_ON_LIGHT

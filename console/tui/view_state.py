@@ -1,4 +1,4 @@
-"""What the user had on screen: kept in the home, so that a console that comes back shows the same."""
+"""View of the home screen, saved in the home so that the next console starts with it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from console.tui.config import Config
 from engine.base.paths import Home, write_atomically
 
 _ONE_WRITER = threading.Lock()
-"""A write in the background and the last one, at exit, would share a temporary file."""
+"""Serialises background saves and the final one, which share a temporary file."""
 
 
 class ViewState(msgspec.Struct, kw_only=True):
-    """The home screen as the user has arranged it."""
+    """Arrangement of the home screen."""
 
     marked: list[str] = []
-    """Ids in the order of marking, which is the order of their colours."""
+    """Run ids in the order they were marked, which determines their colours."""
     cursor: str | None = None
     sort: str = ORDERS[0]
     backwards: bool = False
@@ -32,10 +32,10 @@ class ViewState(msgspec.Struct, kw_only=True):
     options: Options = Options()
     crosshair: float | None = None
     looked_at: float | None = None
-    """When it was last on screen, seconds since 1970; None before the first time."""
+    """When the console was last open, in seconds since 1970; None before the first time."""
 
     def toggle_mark(self, run: str) -> bool:
-        """Mark a run or take its mark away; False where no more can be told apart."""
+        """Mark or unmark a run; False if there are no more distinguishable colours."""
         if run in self.marked:
             self.marked.remove(run)
         elif len(self.marked) < MOST_CURVES:
@@ -46,7 +46,7 @@ class ViewState(msgspec.Struct, kw_only=True):
 
 
 def load_view(home: Home, config: Config) -> ViewState:
-    """The view as it was left, or as config.toml wants it; a file that makes no sense is passed over."""
+    """Load the saved view; if it is missing or invalid, use the defaults from config.toml."""
     fresh = ViewState(
         charts=config.charts,
         options=Options(axis=config.x_axis, log_y=config.log_y, smoothing=config.smoothing),
@@ -61,9 +61,9 @@ def load_view(home: Home, config: Config) -> ViewState:
 
 
 def save_view(home: Home, view: ViewState) -> None:
-    """Write the view, from any thread; a home that is not writable is no error.
+    """Save the view, from any thread; an unwritable home is not an error.
 
-    The view is read once the lock is held, so a write that waited never replaces a newer view with an older one.
+    The view is read while holding the lock, so a delayed save never overwrites a newer view with an older one.
     """
     with _ONE_WRITER, contextlib.suppress(OSError):
         view.looked_at = time.time()

@@ -98,7 +98,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None
     """Of training so far, summed over the epochs."""
     synthetic: bool
-    """Whether the images were procedural, so that no number says anything of CIFAR."""
+    """Whether the images were procedural, so that results say nothing about CIFAR."""
     precision: Precision | None
     """What it is computed in; None until a worker has looked what its device does natively."""
     device_name: str | None

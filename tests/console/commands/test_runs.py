@@ -74,7 +74,7 @@ def test_the_comparison_for_people_shows_the_same_numbers(pairs: Any):
     assert re.search(r"he-resnet8-w4-c4 .* \d+\.\d+ ± \d+\.\d+ \(n=2\)", text)
     claim = r"no claim from one seed: he-plain14-w4-c4 trains \d+\.\d points (worse|better) than he-plain8-w4-c4"
     assert re.search(claim, text)
-    assert "synthetic images: no number here says anything of CIFAR" in text
+    assert "synthetic images: these numbers say nothing about CIFAR" in text
 
 
 def test_a_plot_fits_the_width_that_it_is_given_and_is_ascii_where_that_is_all(pairs: Any):

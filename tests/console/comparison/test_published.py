@@ -76,6 +76,6 @@ def test_what_the_report_does_not_say_is_not_guessed():
     spec = RunSpec(model=model_spec("plain", 20), data=DataSpec(name="cifar10"), recipe=recipe("reference"))
 
     assert differences(spec, None, REPORT) == [
-        "164 epochs (not said there)",
-        "rate 0.1 and schedule step (not said there)",
+        "164 epochs (not stated there)",
+        "learning rate 0.1 and schedule step (not stated there)",
     ]

@@ -102,7 +102,7 @@ async def test_the_console_says_the_same(make_app: Callable[..., ConsoleApp]):
         screen = app.screen
         assert isinstance(screen, ComparisonScreen)
         chart = screen.query_one("#comparison-depth-test", Chart)
-        await until(pilot, lambda: "none of he-plain56 stopped-early" in str(chart.border_title))
+        await until(pilot, lambda: "missing: he-plain56 stopped-early" in str(chart.border_title))
         assert STOPPED_NOTE in screen.table_text()
         remark = str(screen.query_one("#remark", Static).content)
         assert remark.endswith(" (at epoch 5 of 12, where a run was stopped early)")

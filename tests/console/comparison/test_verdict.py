@@ -125,7 +125,7 @@ def test_description_says_what_the_numbers_say(tmp_path: Path):
     assert document["diagnoses"] == ["he-plain44-w4: 1 of 3 runs not learning"]
     assert "\n\nhe-plain44-w4: 1 of 3 runs not learning\n\n" in comparison_text(runs, epochs, gradients)
     alone = comparison_text([run for run in runs if run.name.startswith("he-plain44")], epochs, gradients)
-    assert "trained alike, is beside another as its partner: he-plain's is he-resnet\n\nno verdict: " in alone
+    assert "trained the same way (he-resnet for he-plain)\n\nno verdict: " in alone
     assert words[0] == "deep: 4 networks, 10 runs, all finished."
     assert "he-plain44-w4-s2: not learning: loss is no better than guessing (ln 10 = 2.303) for 8 epochs." in words
     assert "he-plain44-w4: degradation: trains 12.9 ± 1.9 points worse than he-plain8-w4, n=3." in words

@@ -53,7 +53,7 @@ async def test_it_is_told_on_opening_dismissed_and_brought_back(
         )
         assert "6 succeeded" in said
         assert "lowest final test error on cifar10: 7.1" in said
-        assert "now 2 runs under way, 1 queued" in said
+        assert "now: 2 running, 1 queued" in said
 
         await press(pilot, "escape")
         assert isinstance(app.screen, HomeScreen)
@@ -89,7 +89,7 @@ async def test_whoever_has_begun_to_type_is_left_alone(
     async with app.run_test(size=(120, 36)) as pilot:
         await press(pilot, "slash")
         await settle(pilot)
-        await until(pilot, lambda: "runs have ended while you were away: W tells of them" in told(app))
+        await until(pilot, lambda: "Runs finished while you were away: W shows a digest" in told(app))
         assert isinstance(app.screen, HomeScreen)
         await press(pilot, "escape", "W")
         assert "1 diverged\n  broken/plain56-s0: in epoch 10 of 164" in await shown(pilot)
@@ -102,7 +102,7 @@ async def test_a_clock_that_was_set_back_is_said(make_app: Callable[..., Console
         await settle(pilot)
         await press(pilot, "W")
         said = await shown(pilot)
-        assert "which is before the last look at 2026-09-21 15:13" in said
+        assert "before your last look at 2026-09-21 15:13" in said
         assert "\n" not in said
 
 
