@@ -1,4 +1,4 @@
-"""What a console may call: read the index, and ask the engine for changes."""
+"""Client API: read the index, and ask the engine for changes."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from engine.control.protocol import AnyReply, AnyRequest, ChangeRequest, Done, N
 from engine.index.queries import Reader
 
 CHANGE_PATIENCE_SECONDS = 60.0
-"""For a change to be on disk: many runs are many small files, each made durable."""
+"""Time for a change to reach the disk: many runs mean many small files, each synced."""
 
 
 def open_home() -> Home:
-    """The user's home, made where there is none yet.
+    """Open the user's home, creating it if needed.
 
     Raises:
-        UsageError: it cannot be made or written.
+        UsageError: it cannot be created or written.
     """
     return find_home().create()
 
 
 def read(home: Home) -> Reader:
-    """A read-only view of the index; empty where nothing was ever trained."""
+    """Open the index read-only; it is empty if nothing was ever trained."""
     return Reader(home.database, heal=lambda: heal(home))
 
 
 def read_fresh(home: Home) -> Reader:
-    """A view of the index that somebody keeps up to date: an engine is started if runs train without one."""
+    """Open the index read-only and make sure an engine keeps it up to date, starting one if runs are training."""
     reader = read(home)
     try:
         if not reader.is_open and has_runs(home):
-            # Somebody deleted the database; the runs are in their directories.
+            # The database was deleted; starting an engine rebuilds it from the run directories.
             launch.ensure_engine(home)
             reader.refresh()
         elif reader.has_running() and not launch.is_serving(home):
@@ -46,19 +46,19 @@ def read_fresh(home: Home) -> Reader:
 
 
 def heal(home: Home) -> None:
-    """Have the index built anew where it is damaged, by the engine, which does so by itself where it is started for it.
+    """Ask the engine to rebuild the index if it is damaged.
 
     Raises:
-        EngineUnreachable: it cannot be started or does not answer.
+        EngineUnreachable: the engine cannot be started or does not answer.
     """
     change(home, Rebuild(only_if_damaged=True))
 
 
 def rebuild(home: Home) -> None:
-    """Have the index put aside and built anew, by the engine that serves or, where none does, by one that is started.
+    """Ask the engine to set the index aside and rebuild it from the run directories.
 
     Raises:
-        EngineUnreachable: it cannot be started or does not answer.
+        EngineUnreachable: the engine cannot be started or does not answer.
     """
     change(home, Rebuild())
 
@@ -72,35 +72,35 @@ def has_runs(home: Home) -> bool:
 
 
 def submit(home: Home, runs: Sequence[NewRun], *, experiment: str | None) -> Done:
-    """Queue runs; on return they stand in run directories and index.
+    """Queue runs; on return they are in run directories and index.
 
     Raises:
         UsageError: the engine refused them.
-        EngineUnreachable: it cannot be started or does not answer.
+        EngineUnreachable: the engine cannot be started or does not answer.
     """
     return change(home, Submit(runs=tuple(runs), experiment=experiment))
 
 
 def change(home: Home, request: ChangeRequest) -> Done:
-    """Ask for a change, starting the engine where there is none; safe to repeat with the same request.
+    """Ask the engine for a change, starting it if needed; repeating the same request is safe.
 
     Raises:
-        UsageError: the engine refused it.
-        EngineUnreachable: it cannot be started or does not answer.
+        UsageError: the engine refused the request.
+        EngineUnreachable: the engine cannot be started or does not answer.
     """
     launch.ensure_engine(home)
     try:
         reply = ask(home, request)
     except EngineUnreachable:
-        # It ended before it answered; the next one knows whether it did what was asked, by the request's id.
+        # The engine died before answering. The next one knows by the request's id whether it was carried out.
         launch.ensure_engine(home)
         reply = ask(home, request)
-    assert isinstance(reply, Done), f"a change is answered by done, not {reply}"
+    assert isinstance(reply, Done), f"expected Done in reply to a change, got {reply}"
     return reply
 
 
 def ask(home: Home, request: AnyRequest) -> AnyReply:
-    """One request to an engine that serves."""
+    """Send one request to a running engine and return its reply."""
     with Connection(home.engine_socket, patience_seconds=CHANGE_PATIENCE_SECONDS) as connection:
         reply = connection.ask(request)
     if isinstance(reply, Refused):

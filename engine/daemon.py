@@ -1,7 +1,7 @@
 """The engine: one process per home, `python -P -m engine.daemon HOME [READY_FD]`.
 
-It holds engine.lock for life, is the only writer of the database, answers requests on a unix socket, and looks at its
-workers four times a second while there are any. With nothing to train it sleeps until somebody calls.
+It holds engine.lock until it exits, is the only writer of the database, answers requests on a unix socket, and checks
+its workers four times a second while there are any. With nothing to train it sleeps until a request arrives.
 """
 
 from __future__ import annotations
@@ -56,19 +56,20 @@ log = logging.getLogger(__name__)
 LOCK_PATIENCE_SECONDS = 10.0
 SECONDS_BETWEEN_TICKS = 0.25
 BACKLOG = 1024
-"""Clients that wait to be taken in."""
+"""Length of the queue of clients waiting to be accepted."""
 ACCEPTED_AT_ONCE = 8
-"""asyncio takes so many in before anything else is done, the leaving of others included."""
+"""Most clients that asyncio accepts before it does anything else, such as closing other connections."""
 LEAST_SECONDS_BETWEEN_REBUILDS = 10.0
-"""An index that is damaged again so soon stands on a disk that spoils it, and building it anew fills that disk."""
+"""An index damaged again sooner means a broken disk, which repeated rebuilds would fill."""
 
 
 class Engine:
-    """The socket and the clock around a supervisor.
+    """Socket server and timer around a supervisor.
 
     Args:
-        home: Ours, and locked by us.
-        supervisor: Already recovered.
+        home: Home locked by this process.
+        supervisor: Supervisor that has already recovered.
+        announcer: Runs the on-finish hook.
     """
 
     def __init__(self, home: Home, supervisor: Supervisor, announcer: Announcer) -> None:
@@ -78,24 +79,24 @@ class Engine:
         self._started_at = time.monotonic()
         self._woken = asyncio.Event()
         self._ticked = asyncio.Event()
-        """Set for an instant after every tick."""
+        """Set and cleared again after every tick."""
         self._ended = asyncio.Event()
         self._submitting = asyncio.Lock()
         self._clients: dict[asyncio.StreamWriter, None] = {}
-        """In the order in which they were heard last."""
+        """In order of their last request."""
         self._max_clients = max_clients()
         self._rebuilt_at = -math.inf
 
     async def serve(self, ready: int | None) -> None:
-        """Answer requests and watch workers until somebody says that it is enough.
+        """Answer requests and watch workers until asked to stop.
 
         Args:
-            ready: A descriptor that is closed once requests are answered.
+            ready: Descriptor to close once requests are answered.
         """
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, self._woken.set)
         for number in (signal.SIGTERM, signal.SIGINT):
-            # Like a kill, but tidy: workers go on, the next engine adopts them.
+            # A clean kill: workers continue, and the next engine adopts them.
             loop.add_signal_handler(number, self._ended.set)
         listening = listen(self._home.engine_socket)
         server = await asyncio.start_unix_server(
@@ -115,13 +116,13 @@ class Engine:
             for task in (watching, ending):
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                # Whatever ended the watch is the engine's end too, and is told in its log.
+                # An error that ended the watch ends the engine, too, and appears in its log.
                 await watching
             await self._announcer.end()
-        log.info("ended")
+        log.info("stopped")
 
     async def _watch(self) -> None:
-        """Tick while something is under way, at once when something has happened, else not at all."""
+        """Tick regularly while runs are active, immediately when woken, and otherwise not at all."""
         while True:
             self._woken.clear()
             self._mend_index()
@@ -137,31 +138,31 @@ class Engine:
                 await asyncio.wait_for(self._woken.wait(), patience)
 
     def _mend_index(self) -> None:
-        """Build the index anew where somebody has deleted or replaced it."""
+        """Rebuild the index if it was deleted or replaced."""
         if self._supervisor.store.has_moved():
-            log.warning("the database is gone; built again from the run directories")
+            log.warning("the database was deleted or replaced; rebuilding it from the run directories")
             self._supervisor.rebuild()
 
     def _rebuild(self, damage: DatabaseUnusable) -> None:
-        """Build a damaged index anew.
+        """Rebuild a damaged index.
 
         Raises:
-            DatabaseUnusable: that was done a moment ago.
+            DatabaseUnusable: it was rebuilt a moment ago.
         """
         if time.monotonic() - self._rebuilt_at < LEAST_SECONDS_BETWEEN_REBUILDS:
             raise damage
         kept = self._supervisor.rebuild()
         self._rebuilt_at = time.monotonic()
-        log.warning("%s; kept as %s and built again from the run directories", damage, kept)
+        log.warning("%s; kept as %s and rebuilt from the run directories", damage, kept)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one client's requests, line by line, until it leaves."""
+        """Answer one client's requests, line by line, until it disconnects."""
         try:
             if peer_uid(writer.get_extra_info("socket")) != os.geteuid():
                 return
             self._make_room(writer)
             while line := await reader.readuntil(b"\n"):
-                # Moved to the end: the first is the one that has been silent for longest.
+                # Move it to the end, so that the first client is the one idle for longest.
                 self._clients.pop(writer, None)
                 self._clients[writer] = None
                 reply = await self._answer(line)
@@ -170,24 +171,24 @@ class Engine:
         except (asyncio.IncompleteReadError, ConnectionError):
             return
         except asyncio.LimitOverrunError:
-            writer.write(encode(Refused(id="", text=f"a request has at most {MAX_LINE_BYTES} bytes")) + b"\n")
+            writer.write(encode(Refused(id="", text=f"request longer than {MAX_LINE_BYTES} bytes")) + b"\n")
         finally:
             self._clients.pop(writer, None)
             writer.close()
 
     def _make_room(self, writer: asyncio.StreamWriter) -> None:
-        """Take a client in; where there are too many, the one leaves that has been silent for longest.
+        """Add a client; if there are too many, disconnect the one that has been idle for longest.
 
-        A client holds a descriptor for as long as it likes, and without descriptors nothing works here.
+        Clients hold descriptors as long as they like, and the engine cannot work without free descriptors.
         """
         self._clients[writer] = None
         if len(self._clients) > self._max_clients:
-            silent = next(iter(self._clients))
-            del self._clients[silent]
-            silent.transport.abort()
+            idle = next(iter(self._clients))
+            del self._clients[idle]
+            idle.transport.abort()
 
     async def _answer(self, line: bytes) -> bytes:
-        """The reply to one request, as bytes; the one that it had before where it was asked before."""
+        """Encoded reply to one request; a repeated request gets its first reply again."""
         try:
             envelope = decode_envelope(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -204,7 +205,7 @@ class Engine:
             request = decode_request(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             if envelope.protocol != PROTOCOL:
-                # A console of another version: enough for it to say so.
+                # A client of another version: the greeting suffices for its error message.
                 return encode(Greeting(id=envelope.id, pid=os.getpid()))
             return encode(Refused(id=envelope.id, text=f"not a request: {error}"))
         try:
@@ -225,15 +226,15 @@ class Engine:
         try:
             return handle(request, self._supervisor, started_at=self._started_at)
         except DatabaseUnusable as error:
-            # Nothing of it stands, and an index built anew can say whether it may be done.
+            # The change was rolled back; try again with the rebuilt index.
             self._rebuild(error)
             return handle(request, self._supervisor, started_at=self._started_at)
 
     async def _submit(self, request: Submit) -> AnyReply:
-        """Queue runs, and answer others between their directories: many files made durable take a disk its time."""
+        """Queue runs, answering other clients between directories: syncing many files takes time."""
         async with self._submitting:
             if (answered := self._supervisor.store.answered(request.id)) is not None:
-                # Asked again while it was on its way.
+                # The request was repeated while the first one was in progress.
                 reply: AnyReply = decode_reply(answered)
                 return reply
             submission = Submission.begin(request, self._supervisor)
@@ -249,7 +250,7 @@ class Engine:
                 raise
 
     async def _shut_down(self, request: Shutdown) -> None:
-        """End, after the workers have left where they are to."""
+        """Stop the engine, after the workers unless they continue training."""
         if not request.keep_training:
             self._woken.set()
             while self._supervisor.num_running:
@@ -258,15 +259,15 @@ class Engine:
 
 
 def tell_patience(ready: int | None) -> None:
-    """Let whoever waits for this engine know that it is getting somewhere."""
+    """Tell the process that started this engine that recovery is making progress."""
     if ready is not None:
-        # Whoever started us may have left meanwhile, or read nothing for long: no reason to leave too, or to wait.
+        # That process may have exited or stopped reading: no reason to exit or wait.
         with contextlib.suppress(BrokenPipeError, BlockingIOError):
             os.write(ready, b".")
 
 
 def listen(path: Path) -> socket.socket:
-    """A listening unix socket, mode 0600 from its first instant; ours to replace, since we hold engine.lock."""
+    """Open a listening unix socket, mode 0600 from the start, replacing an old one, which engine.lock allows."""
     path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     previous = os.umask(0o177)
@@ -279,30 +280,30 @@ def listen(path: Path) -> socket.socket:
 
 
 def open_store(home: Home) -> Store:
-    """The index; one that cannot be used is kept under another name and built again from the run directories."""
+    """Open the index; an unusable one is set aside and rebuilt from the run directories."""
     try:
         return Store(home.database, rebuilds=True)
     except DatabaseUnusable as error:
         kept = put_aside(home.database)
-        log.warning("%s; kept as %s and built again from the run directories", error, kept.name)
+        log.warning("%s; kept as %s and rebuilt from the run directories", error, kept.name)
         return Store(home.database, rebuilds=True)
 
 
 def settings_or_defaults(home: Home) -> Settings:
-    """What config.toml says; a mistake in it leaves no run unwatched."""
+    """Read config.toml; with an error in it, use the defaults, since runs must be supervised anyway."""
     try:
         return read_settings(home)
     except UsageError as error:
         log.error(
-            "%s; one worker a device and no command on-finish until that is mended and `depthscope engine restart`",
+            "%s; using one worker per device and no on-finish command: fix it and run `depthscope engine restart`",
             error,
         )
         return Settings()
 
 
 def refuse(error: Exception, ready: int | None) -> int:
-    """Say in a line why no engine can serve, to whoever starts it too: the log may be what cannot be written."""
-    log.error("cannot serve: %s", error)
+    """Log why the engine cannot start and tell the process that started it, since the log may be unwritable."""
+    log.error("cannot start: %s", error)
     if ready is not None:
         with contextlib.suppress(OSError):
             os.write(ready, f"{trouble_of(error) or error}\n".encode(errors="replace"))
@@ -324,7 +325,7 @@ def main() -> int:
     )
     try:
         home.create()
-        # Whoever starts us found nobody answering, so an engine that still holds the lock is on its way out.
+        # Nothing answered the process that starts us, so an engine that still holds the lock is about to exit.
         lock = open_private(home.engine_lock, os.O_RDWR | os.O_CREAT)
         if not hold(lock, patience_seconds=1.0 if ready is None else LOCK_PATIENCE_SECONDS):
             return EXIT_LOCKED

@@ -1,10 +1,9 @@
 """The process that trains one run, from start to exit: `python -P -m engine.worker RUN_DIRECTORY`.
 
-It writes into its run directory and nowhere else (but for the dataset cache), and never opens the database. SIGTERM
-asks it to save a checkpoint and leave. From the environment it takes DEPTHSCOPE_HOME, the home with the datasets;
-DEPTHSCOPE_DEVICE, `cpu` or `cuda:N` as the engine counts (CUDA_VISIBLE_DEVICES leaves it that GPU alone);
-DEPTHSCOPE_NUM_THREADS, its share of the CPU where others train beside it; and DEPTHSCOPE_LOCK_FD, a descriptor that
-already holds run.lock.
+It writes only to its run directory (and the dataset cache) and never opens the database. On SIGTERM it saves a
+checkpoint and exits. Environment: DEPTHSCOPE_HOME, the home with the datasets; DEPTHSCOPE_DEVICE, `cpu` or `cuda:N` as
+numbered by the engine (CUDA_VISIBLE_DEVICES exposes only that GPU); DEPTHSCOPE_NUM_THREADS, its share of the CPU; and
+DEPTHSCOPE_LOCK_FD, a descriptor that already holds run.lock.
 """
 
 from __future__ import annotations
@@ -52,11 +51,11 @@ LOCK_PATIENCE_SECONDS = 2.0
 
 
 class StopRequested(BaseException):
-    """SIGTERM came while there was nothing to save yet."""
+    """SIGTERM arrived before there was anything to save."""
 
 
 class StopSignal:
-    """SIGTERM as a flag that is asked between steps; before the first step it interrupts at once."""
+    """SIGTERM as a flag checked between steps; before the first step it raises StopRequested immediately."""
 
     def __init__(self) -> None:
         self.is_set = False
@@ -64,13 +63,13 @@ class StopSignal:
 
     def listen(self) -> None:
         signal.signal(signal.SIGTERM, self._receive)
-        # A worker shares no terminal; what reaches it from one is a mistake.
+        # A worker has no terminal, so signals from one are not meant for it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def _receive(self, _number: int, _frame: FrameType | None) -> None:
         is_first, self.is_set = not self.is_set, True
-        # Once: the engine signals until we are gone, and the second must not interrupt what the first began.
+        # Only once: the engine repeats the signal until we exit, which must not interrupt the cleanup.
         if is_first and not self.has_state:
             raise StopRequested
 
@@ -79,7 +78,7 @@ class StopSignal:
 
 
 def hold_lock(directory: RunDirectory) -> bool:
-    """Hold run.lock for life, inherited or taken; False where another worker holds it."""
+    """Hold run.lock until exit, inherited or acquired; False if another worker holds it."""
     inherited = os.environ.pop("DEPTHSCOPE_LOCK_FD", None)
     if inherited is None:
         descriptor = directory.open_lock()
@@ -90,7 +89,7 @@ def hold_lock(directory: RunDirectory) -> bool:
 
 
 def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWriter) -> Session:
-    """Bring data and network to the device and put them where the newest checkpoint stands."""
+    """Load data and network to the device and restore the newest checkpoint."""
     device = torch_device(assigned_device())
     limit_memory(device, spec.memory_limit_bytes)
     datasets.prepare(home, spec.data.name, report=lambda text: journal.append(Notice(text=text)))
@@ -99,7 +98,7 @@ def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWr
     try:
         check_fits_data(spec, num_train=info.num_train, num_test=info.num_test, num_classes=info.num_classes)
     except ValueError as error:
-        raise UsageError(f"{spec.data.name} is not what it was when the run was queued: {error}") from error
+        raise UsageError(f"{spec.data.name} has changed since the run was queued: {error}") from error
     data = load_to_device(dataset, spec, device)
     session = Session(directory, spec, data, start_training(spec, device), journal, data_sha256=info.digest())
     restored = restore(session)
@@ -135,7 +134,7 @@ def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWr
 
 
 def work(directory: RunDirectory, stop: StopSignal) -> ExitReason:
-    """Train the run of a directory and record how that ended; whatever goes wrong is recorded too, in words."""
+    """Train a run and record how it ended, including any error."""
     journal = JournalWriter.open(directory.journal)
     session: Session | None = None
     error: str | None = None
@@ -157,7 +156,7 @@ def work(directory: RunDirectory, stop: StopSignal) -> ExitReason:
 
 
 def why_failed(failure: Exception, directory: RunDirectory) -> tuple[ExitReason, str]:
-    """End a worker that cannot continue; the reason also goes to its log, where people look for it."""
+    """Log a failure and return the exit reason with its text."""
     if (trouble := trouble_of(failure)) is not None:
         tell(f"depthscope: {trouble}")
         return ExitReason.DISK, trouble
@@ -167,23 +166,23 @@ def why_failed(failure: Exception, directory: RunDirectory) -> tuple[ExitReason,
     text = "".join(traceback.format_exception(failure))
     tell(text)
     if failures.is_out_of_memory(failure):
-        said = failures.out_of_memory(directory.read_spec(), find_home(), failure, torch_device(assigned_device()))
-        return ExitReason.FAILED, said
+        why = failures.out_of_memory(directory.read_spec(), find_home(), failure, torch_device(assigned_device()))
+        return ExitReason.FAILED, why
     if failures.is_device_failure(failure):
         return ExitReason.CRASHED, failures.first_line(failure)
     return ExitReason.FAILED, text
 
 
 def tell(text: str) -> None:
-    """Write to the log, past sys.stderr, which would fail once more at exit on a disk that is full."""
+    """Write to the log directly: on a full disk, buffered sys.stderr would fail again at exit."""
     with contextlib.suppress(OSError):
         os.write(2, f"{text}\n".encode(errors="replace"))
 
 
 def leave_word(directory: RunDirectory, reason: ExitReason, *, step: int, error: str | None) -> None:
-    """Record how the worker ends; where the disk takes not even that, the engine sees that it does not."""
+    """Record how the worker ended. If even that fails on a full disk, the engine notices the missing record."""
     try:
-        # What could not be finished makes room for it.
+        # Unfinished temporary files make room for it.
         for leftover in directory.path.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
         directory.write_exit(reason, step=step, error=error)
@@ -194,9 +193,9 @@ def leave_word(directory: RunDirectory, reason: ExitReason, *, step: int, error:
 
 
 def main() -> int:
-    """Entry point; the exit status repeats exit.json for whoever watches the process."""
+    """Entry point; the exit status reflects exit.json for whoever watches the process."""
     os.umask(0o077)
-    # Of a segmentation fault, the log then says in which line it was.
+    # Logs the Python traceback of a segmentation fault.
     faulthandler.enable()
     directory = RunDirectory(Path(sys.argv[1]))
     stop = StopSignal()
@@ -208,11 +207,11 @@ def main() -> int:
     try:
         reason = work(directory, stop)
     except StopRequested:
-        # Before the journal was open: nothing has begun that would have to be recorded otherwise.
+        # The journal was not open yet, so there is nothing else to record.
         leave_word(directory, ExitReason.STOPPED, step=0, error=None)
         return 0
     except OSError as failure:
-        # Not even its journal could be opened.
+        # Even the journal could not be opened.
         reason, error = why_failed(failure, directory)
         leave_word(directory, reason, step=0, error=error)
     return 1 if reason in (ExitReason.FAILED, ExitReason.DISK, ExitReason.CRASHED) else 0
@@ -220,6 +219,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     status = main()
-    # The process ends anyway: the interpreter's teardown need not look for cycles among all that torch has loaded.
+    # Speeds up exit: the interpreter's teardown skips looking for cycles in everything torch has loaded.
     gc.freeze()
     sys.exit(status)

@@ -1,8 +1,7 @@
-"""Training as functions over a small state: one step, one evaluation, and what they add up.
+"""Training step and evaluation as functions over a small state.
 
-What is computed is what a textbook loop computes (torch.optim.SGD, cross entropy, torchvision's transforms); only
-where the numbers live differs. Images stay on the device as uint8, metrics are summed there, and nothing here
-synchronises but the functions that say so.
+The computation equals a textbook loop (torch.optim.SGD, cross entropy, torchvision's transforms), but everything stays
+on the device: images as uint8, and sums of metrics. Only functions that say so synchronise.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ EVALUATION_BATCH_SIZE = 1000
 
 @dataclass(frozen=True, slots=True)
 class DeviceData:
-    """Both sets of a dataset on the device that trains."""
+    """Training and test set on the training device."""
 
     train_images: Tensor
     """uint8, [N, 32, 32, 3]."""
@@ -42,18 +41,18 @@ class DeviceData:
     test_labels: Tensor
     """int64, [M]."""
     mean: tuple[float, ...]
-    """Per channel, of values in 0..1."""
+    """Per channel, for values in 0..1."""
     std: tuple[float, ...]
 
 
 def load_to_device(dataset: Dataset, spec: RunSpec, device: torch.device) -> DeviceData:
-    """Copy the images that a run asks for to its device, once."""
+    """Copy a run's images to its device."""
 
     def copy(images: np.ndarray, labels: np.ndarray, num: int | None) -> tuple[Tensor, Tensor]:
         if num is not None:
             chosen = balanced_subset(np.asarray(labels), num, dataset.info.num_classes)
             images, labels = images[chosen], labels[chosen]
-        # np.array copies the memory map, which torch could only wrap as a tensor that must not be written to.
+        # np.array copies the read-only memory map, which torch would wrap in a tensor that must not be written.
         return torch.from_numpy(np.array(images)).to(device), torch.from_numpy(np.array(labels)).to(device)
 
     train_images, train_labels = copy(dataset.train_images, dataset.train_labels, spec.data.train_images)
@@ -65,14 +64,14 @@ def load_to_device(dataset: Dataset, spec: RunSpec, device: torch.device) -> Dev
 
 @dataclass(slots=True)
 class MetricSums:
-    """What an epoch adds up, on the device until somebody reads it."""
+    """Sums of metrics over an epoch, kept on the device until read."""
 
     loss: Tensor
     """float64 scalar: cross entropy summed over images, in nats."""
     wrong: Tensor
-    """int64 scalar: images whose most likely class is not theirs."""
+    """int64 scalar: misclassified images."""
     num_images: int = 0
-    """Counted by the host: it knows without asking the device."""
+    """Counted on the host, which needs no synchronisation."""
 
     @classmethod
     def zeros(cls, device: torch.device) -> MetricSums:
@@ -81,53 +80,53 @@ class MetricSums:
         )
 
     def add(self, mean_loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Add one batch on the device: its mean loss, logits [B, num_classes] and labels [B]; `num_images` is not."""
+        """Add a batch on the device: mean loss, logits [B, num_classes] and labels [B]; does not count `num_images`."""
         self.loss += mean_loss.double() * len(labels)
         self.wrong += (logits.argmax(1) != labels).sum()
 
     def tensors(self) -> tuple[Tensor, Tensor]:
-        """What lies on the device, at addresses that never change: a CUDA graph knows them."""
+        """Tensors on the device, at fixed addresses, as CUDA graphs require."""
         return self.loss, self.wrong
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Reset to zero in place."""
         self.loss.zero_()
         self.wrong.zero_()
         self.num_images = 0
 
     def set(self, loss: Tensor, wrong: Tensor, num_images: int) -> None:
-        """Go on from sums that were read from elsewhere."""
+        """Continue from restored sums."""
         self.loss.copy_(loss)
         self.wrong.copy_(wrong)
         self.num_images = num_images
 
     def read(self) -> tuple[float, int]:
-        """Summed loss and number of wrong images; synchronises with the device, once."""
+        """Summed loss and number of misclassified images; synchronises once."""
         loss, wrong = torch.stack([self.loss, self.wrong.double()]).tolist()
         return loss, int(wrong)
 
 
 @dataclass(slots=True)
 class TrainingState:
-    """Everything that changes while a network is trained."""
+    """Everything that changes during training."""
 
     model: nn.Module
     optimizer: SGD
     sums: MetricSums
-    """Of the epoch under way."""
+    """Sums of the current epoch."""
     frozen: Tensor
-    """float32 scalar on the device: 1 from the first loss on that was not finite; no update happens after that."""
+    """float32 scalar on the device: 1 after the first non-finite loss, which stops all further updates."""
     frozen_steps: Tensor
-    """float32 scalar on the device: steps taken since."""
+    """float32 scalar on the device: steps since then."""
     next_step: int = 0
     precision: Precision = Precision.FP32
-    """What it is computed in: never AUTO."""
+    """Resolved precision, never AUTO."""
     loss_scale: LossScale | None = None
-    """Of float16; None in every other precision."""
+    """Loss scale for float16; None for other precisions."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def tensors(self) -> list[Tensor]:
-        """All that a step changes on the device: weights, statistics, momentum, sums, flags and the loss scale."""
+        """All tensors a step changes: weights, statistics, momentum, sums, flags and loss scale."""
         momentum = self.optimizer.momentum_buffers.values()
         scale = [] if self.loss_scale is None else [self.loss_scale.factor, self.loss_scale.good_steps]
         flags = [self.frozen, self.frozen_steps]
@@ -137,20 +136,20 @@ class TrainingState:
 def start_training(
     spec: RunSpec, device: torch.device, *, dtype: torch.dtype = torch.float32, precision: Precision | None = None
 ) -> TrainingState:
-    """The state before the first step; equal for equal seeds on every device.
+    """Create the state before the first step; equal seeds give equal weights on every device.
 
     Args:
-        spec: Names the network, the recipe and the seed.
-        device: Where it trains.
-        dtype: Of parameters, and of activations that no precision makes smaller.
-        precision: What it is computed in; None resolves what the recipe asks for.
+        spec: Network, recipe and seed.
+        device: Training device.
+        dtype: Type of parameters, and of activations without a lower precision.
+        precision: Precision to compute in; None resolves the recipe's.
 
     Raises:
-        ValueError: the device does not do the precision natively.
+        ValueError: the device does not support the precision natively.
     """
     used = resolve(spec, device) if precision is None else precision
     torch.manual_seed(spec.seed)
-    # Built on the CPU, whose random numbers do not depend on the machine.
+    # Initialised on the CPU, whose random numbers are the same on every machine.
     model = build_model(spec.model).to(device=device, dtype=dtype).to(memory_format=memory_format(used))
     if spec.recipe.checkpoint_activations:
         checkpoint_blocks(model)
@@ -174,7 +173,7 @@ def start_training(
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One step's images as they enter the network."""
+    """Input images and labels of one step."""
 
     images: Tensor
     """Normalised, [B, 3, 32, 32]."""
@@ -185,14 +184,14 @@ class Batch:
 def training_batch(
     data: DeviceData, draws: EpochDraws, first: int, recipe: Recipe, *, dtype: torch.dtype = torch.float32
 ) -> Batch:
-    """The batch that begins at a position of the epoch's order, cropped, flipped and normalised.
+    """Make a batch, augmented and normalised.
 
     Args:
         data: Images on the device.
-        draws: The epoch's order, offsets and flips, on the same device.
+        draws: Order, offsets and flips of the epoch, on the same device.
         first: Position of the batch's first image in that order.
-        recipe: Gives the batch size (the last batch may be smaller) and whether to augment.
-        dtype: Of the images that come out.
+        recipe: Determines the batch size (the last batch may be smaller) and whether to augment.
+        dtype: Type of the resulting images.
     """
     positions = slice(first, first + recipe.batch_size)
     chosen = draws.permutation[positions]
@@ -203,12 +202,12 @@ def training_batch(
 
 
 def train_step(state: TrainingState, batch: Batch, *, learning_rate: float) -> None:
-    """One update by the gradient of one batch; left out, on the device, from the first loss on that is not finite.
+    """Update the network with the gradient of one batch; after a non-finite loss, the device skips the update.
 
     Args:
-        state: Changed in place.
-        batch: The images and labels of this step.
-        learning_rate: Of this update.
+        state: Training state, changed in place.
+        batch: Images and labels of this step.
+        learning_rate: Learning rate of this update.
     """
     state.model.train()
     state.optimizer.learning_rate = learning_rate
@@ -218,13 +217,12 @@ def train_step(state: TrainingState, batch: Batch, *, learning_rate: float) -> N
 
 
 def update(state: TrainingState, batch: Batch, *, keeps_gradients: bool = False) -> None:
-    """The part of a step that happens on the device: it reads nothing back, so that a CUDA graph can hold it.
+    """Device part of a step. It reads nothing back, so it can be captured in a CUDA graph.
 
     Args:
-        state: Changed in place.
-        batch: The images and labels of this step.
-        keeps_gradients: Add this step's to gradients made nought where they lie, rather than make new ones: the same
-            numbers, at the same addresses.
+        state: Training state, changed in place.
+        batch: Images and labels of this step.
+        keeps_gradients: Zero gradients in place instead of allocating new ones: same values, fixed addresses.
     """
     logits = forward(state.model, batch.images, state.precision)  # [B, num_classes]
     loss = F.cross_entropy(logits, batch.labels)
@@ -242,26 +240,26 @@ def update(state: TrainingState, batch: Batch, *, keeps_gradients: bool = False)
     if state.device.type == "cuda":
         state.optimizer.step(found_inf=skipped)
     elif not skipped:
-        # On a CPU the flag can be read at no cost.
+        # On a CPU, reading the flag costs nothing.
         state.optimizer.step()
 
 
 def forward(model: nn.Module, images: Tensor, precision: Precision) -> Tensor:
-    """Logits [B, num_classes] of images [B, 3, 32, 32], in the images' type whatever the network computed in."""
+    """Logits [B, num_classes] of images [B, 3, 32, 32], in the images' type whatever the precision."""
     with computing(precision, images.device):
         logits: Tensor = model(images)
     return logits.to(images.dtype)
 
 
 def diverged_at(state: TrainingState) -> int | None:
-    """The step whose loss was not finite, counted from 0; None where all were. Synchronises with the device."""
+    """First step with a non-finite loss, counted from 0; None if there is none. Synchronises."""
     frozen_steps = int(state.frozen_steps.item())
     return state.next_step - frozen_steps if frozen_steps else None
 
 
 @torch.no_grad()
 def has_finite_weights(state: TrainingState) -> bool:
-    """Whether no weight is NaN or infinite: the last update may have broken what the loss before it did not show."""
+    """Whether all weights are finite: the last update may have diverged after a finite loss. Synchronises."""
     parameters = [parameter.detach() for parameter in state.model.parameters()]
     return bool(torch.stack([torch.isfinite(parameter).all() for parameter in parameters]).all())
 
@@ -282,12 +280,12 @@ def evaluate(
         model: Maps [B, 3, 32, 32] to logits [B, num_classes]; left in evaluation mode.
         data: Images on the model's device.
         batch_size: Images a forward pass.
-        dtype: Of the model.
-        precision: Of the forward pass.
-        should_stop: Asked before every batch; None never stops.
+        dtype: Type of the model's parameters.
+        precision: Precision of the forward pass.
+        should_stop: Called before every batch; None never stops.
 
     Returns:
-        Loss in nats per image, and error in percent; None where it was stopped before the end.
+        Loss in nats per image, and error in percent; None if stopped early.
     """
     model.eval()
     sums = MetricSums.zeros(data.test_images.device)
