@@ -12,7 +12,7 @@ from textual.command import CommandPalette
 from textual.css.query import NoMatches
 from textual.screen import Screen
 
-from console.notify import has_ended_since, tell_away, tell_ends
+from console.notify import any_finished_since, notify_finished, show_digest
 from console.screens.home import HomeScreen
 from console.tui.config import THEMES, Config
 from console.tui.engine_link import PulseChanged
@@ -85,14 +85,14 @@ class ConsoleApp(App[None]):
             await session.engine.start()
             # Read what the new engine found finished.
             session.look()
-        if session.away_since is not None and has_ended_since(session.feed.runs.values(), session.away_since):
-            self.run_worker(tell_away(session, asked=False))
+        if session.away_since is not None and any_finished_since(session.feed.runs.values(), session.away_since):
+            self.run_worker(show_digest(session, asked=False))
         await session.engine.find_logout_risk()
         await session.engine.watch()
 
     @on(RunsEnded)
-    def tell_of_ends(self, message: RunsEnded) -> None:
-        tell_ends(self.session, message.runs)
+    def notify_runs_finished(self, message: RunsEnded) -> None:
+        notify_finished(self.session, message.runs)
 
     def on_resize(self) -> None:
         # Headline and banner depend on the size.
@@ -107,7 +107,7 @@ class ConsoleApp(App[None]):
 
     def action_away(self) -> None:
         """What happened since the console was last open."""
-        self.run_worker(tell_away(self.session, asked=True))
+        self.run_worker(show_digest(self.session, asked=True))
 
     def action_next_theme(self) -> None:
         """Dark, light, high contrast."""
@@ -128,7 +128,7 @@ class ConsoleApp(App[None]):
     def leave(self, status: int) -> None:
         """Exit with a status once all requests are answered and the top screen is composed, or it would crash."""
         if self._guard is not None:
-            self._guard.end_in_time(status, "" if status else f"depthscope: {self.parting_words()}\r\n")
+            self._guard.end_in_time(status, "" if status else f"depthscope: {self.exit_message()}\r\n")
         # Before the guard may end the process.
         self.session.save_view_now()
         self._exit_when_ready(status)
@@ -152,7 +152,7 @@ class ConsoleApp(App[None]):
         if not (self._exit and isinstance(error, NoMatches)):
             super()._handle_exception(error)
 
-    def parting_words(self) -> str:
+    def exit_message(self) -> str:
         """Message on exit: what continues to train."""
         runs = list(self.session.feed.runs.values())
         running = sum(run.status is RunStatus.RUNNING for run in runs)

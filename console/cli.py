@@ -67,7 +67,7 @@ def open_console() -> int:
     save_view(home, app.session.view)
     app.session.feed.close()
     if app.return_code == 0 and sys.stderr.isatty():
-        narrate(f"depthscope: {app.parting_words()}")
+        narrate(f"depthscope: {app.exit_message()}")
     return app.return_code or 0
 
 

@@ -32,7 +32,7 @@ def ring(app: App[Any], way: Ring, text: str) -> None:
         write_to_terminal(app, f"\x1b]9;depthscope: {clean(text)}\x07")
 
 
-def end_words(runs: Sequence[Run]) -> str:
+def finished_text(runs: Sequence[Run]) -> str:
     """Text about finished runs: the first in full, then how many more."""
     first = runs[0]
     error = f", test error {percent(first.test_error_percent)}" if first.outcome is RunOutcome.SUCCEEDED else ""
@@ -40,19 +40,19 @@ def end_words(runs: Sequence[Run]) -> str:
     return f"{clean(first.name)} {first.outcome}{error}{more}"
 
 
-def tell_ends(session: Session, finished: Iterable[Run]) -> None:
+def notify_finished(session: Session, finished: Iterable[Run]) -> None:
     """Notify of finished runs, except those the user cancelled."""
     if ended := [run for run in finished if run.outcome is not RunOutcome.CANCELLED]:
-        session.app.notify(end_words(ended), markup=False)
-        ring(session.app, session.config.notify, end_words(ended))
+        session.app.notify(finished_text(ended), markup=False)
+        ring(session.app, session.config.notify, finished_text(ended))
 
 
-def has_ended_since(runs: Iterable[Run], moment: float) -> bool:
+def any_finished_since(runs: Iterable[Run], moment: float) -> bool:
     """Whether any run has finished since a moment (seconds since 1970)."""
     return any((run.finished_at or 0.0) > moment for run in runs)
 
 
-async def tell_away(session: Session, *, asked: bool) -> None:
+async def show_digest(session: Session, *, asked: bool) -> None:
     """Show the digest of what happened since the last look.
 
     Unless the user asked for it, a screen or input opened meanwhile stays, and a toast appears instead.

@@ -26,7 +26,7 @@ def open_home() -> Home:
 
 def read(home: Home) -> Reader:
     """Open the index read-only; it is empty if nothing was ever trained."""
-    return Reader(home.database, heal=lambda: heal(home))
+    return Reader(home.database, repair_index=lambda: repair_index(home))
 
 
 def read_fresh(home: Home) -> Reader:
@@ -45,7 +45,7 @@ def read_fresh(home: Home) -> Reader:
     return reader
 
 
-def heal(home: Home) -> None:
+def repair_index(home: Home) -> None:
     """Ask the engine to rebuild the index if it is damaged.
 
     Raises:

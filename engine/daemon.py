@@ -100,7 +100,7 @@ class Engine:
             loop.add_signal_handler(number, self._ended.set)
         listening = listen(self._home.engine_socket)
         server = await asyncio.start_unix_server(
-            self._converse, sock=listening, limit=MAX_LINE_BYTES, backlog=ACCEPTED_AT_ONCE
+            self._serve_client, sock=listening, limit=MAX_LINE_BYTES, backlog=ACCEPTED_AT_ONCE
         )
         listening.listen(BACKLOG)
         if ready is not None:
@@ -125,7 +125,7 @@ class Engine:
         """Tick regularly while runs are active, immediately when woken, and otherwise not at all."""
         while True:
             self._woken.clear()
-            self._mend_index()
+            self._restore_index()
             try:
                 self._supervisor.tick()
                 self._announcer.look()
@@ -137,7 +137,7 @@ class Engine:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), patience)
 
-    def _mend_index(self) -> None:
+    def _restore_index(self) -> None:
         """Rebuild the index if it was deleted or replaced."""
         if self._supervisor.store.has_moved():
             log.warning("the database was deleted or replaced; rebuilding it from the run directories")
@@ -155,7 +155,7 @@ class Engine:
         self._rebuilt_at = time.monotonic()
         log.warning("%s; kept as %s and rebuilt from the run directories", damage, kept)
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one client's requests, line by line, until it disconnects."""
         try:
             if peer_uid(writer.get_extra_info("socket")) != os.geteuid():
@@ -193,7 +193,7 @@ class Engine:
             envelope = decode_envelope(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return encode(Refused(id="", text=f"not a request: {error}"))
-        self._mend_index()
+        self._restore_index()
         try:
             answered = self._supervisor.store.answered(envelope.id)
         except DatabaseUnusable as error:
@@ -258,7 +258,7 @@ class Engine:
         asyncio.get_running_loop().call_later(0.05, self._ended.set)
 
 
-def tell_patience(ready: int | None) -> None:
+def report_progress(ready: int | None) -> None:
     """Tell the process that started this engine that recovery is making progress."""
     if ready is not None:
         # That process may have exited or stopped reading: no reason to exit or wait.
@@ -334,7 +334,7 @@ def main() -> int:
         reader = Reader(home.database, while_rebuilding=True)
         settings = settings_or_defaults(home)
         supervisor = Supervisor(home, store, reader, LocalLauncher(home.root), find_devices(), settings)
-        supervisor.recover(lambda: tell_patience(ready))
+        supervisor.recover(lambda: report_progress(ready))
     except (OSError, DepthscopeError) as error:
         return refuse(error, ready)
     try:

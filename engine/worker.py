@@ -145,26 +145,26 @@ def work(directory: RunDirectory, stop: StopSignal) -> ExitReason:
     except StopRequested:
         reason = ExitReason.STOPPED
     except Exception as failure:
-        reason, error = why_failed(failure, directory)
+        reason, error = log_failure(failure, directory)
     try:
         journal.sync()
         journal.close()
     except OSError as failure:
-        reason, error = why_failed(failure, directory)
-    leave_word(directory, reason, step=session.state.next_step if session is not None else 0, error=error)
+        reason, error = log_failure(failure, directory)
+    record_exit(directory, reason, step=session.state.next_step if session is not None else 0, error=error)
     return reason
 
 
-def why_failed(failure: Exception, directory: RunDirectory) -> tuple[ExitReason, str]:
+def log_failure(failure: Exception, directory: RunDirectory) -> tuple[ExitReason, str]:
     """Log a failure and return the exit reason with its text."""
     if (trouble := trouble_of(failure)) is not None:
-        tell(f"depthscope: {trouble}")
+        write_log(f"depthscope: {trouble}")
         return ExitReason.DISK, trouble
     if isinstance(failure, DepthscopeError):
-        tell(f"depthscope: {failure}")
+        write_log(f"depthscope: {failure}")
         return ExitReason.FAILED, str(failure)
     text = "".join(traceback.format_exception(failure))
-    tell(text)
+    write_log(text)
     if failures.is_out_of_memory(failure):
         why = failures.out_of_memory(directory.read_spec(), find_home(), failure, torch_device(assigned_device()))
         return ExitReason.FAILED, why
@@ -173,13 +173,13 @@ def why_failed(failure: Exception, directory: RunDirectory) -> tuple[ExitReason,
     return ExitReason.FAILED, text
 
 
-def tell(text: str) -> None:
+def write_log(text: str) -> None:
     """Write to the log directly: on a full disk, buffered sys.stderr would fail again at exit."""
     with contextlib.suppress(OSError):
         os.write(2, f"{text}\n".encode(errors="replace"))
 
 
-def leave_word(directory: RunDirectory, reason: ExitReason, *, step: int, error: str | None) -> None:
+def record_exit(directory: RunDirectory, reason: ExitReason, *, step: int, error: str | None) -> None:
     """Record how the worker ended. If even that fails on a full disk, the engine notices the missing record."""
     try:
         # Unfinished temporary files make room for it.
@@ -189,7 +189,7 @@ def leave_word(directory: RunDirectory, reason: ExitReason, *, step: int, error:
     except OSError as failure:
         if (trouble := trouble_of(failure)) is None:
             raise
-        tell(f"depthscope: {trouble}")
+        write_log(f"depthscope: {trouble}")
 
 
 def main() -> int:
@@ -208,12 +208,12 @@ def main() -> int:
         reason = work(directory, stop)
     except StopRequested:
         # The journal was not open yet, so there is nothing else to record.
-        leave_word(directory, ExitReason.STOPPED, step=0, error=None)
+        record_exit(directory, ExitReason.STOPPED, step=0, error=None)
         return 0
     except OSError as failure:
         # Even the journal could not be opened.
-        reason, error = why_failed(failure, directory)
-        leave_word(directory, reason, step=0, error=error)
+        reason, error = log_failure(failure, directory)
+        record_exit(directory, reason, step=0, error=error)
     return 1 if reason in (ExitReason.FAILED, ExitReason.DISK, ExitReason.CRASHED) else 0
 
 

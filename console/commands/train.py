@@ -50,7 +50,7 @@ def train(
             typer.echo(planning.plan_table(planned, verdicts))
     planning.check_all_fit(home, planned)
     for dataset in dict.fromkeys(run.spec.data.name for run in planned):
-        if (missing := planning.not_here_yet(home, dataset)) is not None:
+        if (missing := planning.missing_dataset_notice(home, dataset)) is not None:
             narrate(missing)
     if dry_run:
         return

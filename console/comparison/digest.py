@@ -11,7 +11,7 @@ import msgspec
 
 from console.text.documents import run_document
 from console.text.formatting import clean, duration, percent
-from console.text.listing import subset_words
+from console.text.listing import subset_label
 from console.text.status import last_line
 from engine.analysis.digest import Digest, Idle, digest
 from engine.base.paths import Home
@@ -60,7 +60,7 @@ def read_away(home: Home, *, since: float) -> Away:
 
     knowledge = gather(home)
     with Reader(home.database) as reader:
-        runs, events = reader.runs(), reader.telling_events(since=since)
+        runs, events = reader.runs(), reader.notable_events(since=since)
     # The index only knows what the last engine saw, which may be long ago.
     alive = [run.id for run in runs if run.status is RunStatus.RUNNING and RunDirectory(home.runs / run.id).is_locked()]
     devices = [device.name for device in knowledge.devices]
@@ -123,7 +123,7 @@ def crash_line(away: Away, run: str, number: int) -> str:
 
 def best_line(run: Run, before: Run | None) -> str:
     """A new lowest test error."""
-    data = clean(run.spec.data.name) + subset_words(run)
+    data = clean(run.spec.data.name) + subset_label(run)
     old = "the first result" if before is None else f"{percent(before.test_error_percent)} before, {clean(before.name)}"
     return f"lowest final test error on {data}: {percent(run.test_error_percent)}, {clean(run.name)} ({old})"
 

@@ -76,7 +76,7 @@ class Option:
         """
         if not self.many:
             return self.parse_one(text.strip())
-        return tuple(self.parse_one(word) for word in split_words([text]))
+        return tuple(self.parse_one(word) for word in split_values([text]))
 
     def parse_one(self, word: str) -> Any:
         """Parse a single value, or one value of a list."""
@@ -126,6 +126,6 @@ class Option:
         return [on] if value else [off] if off else []
 
 
-def split_words(words: Sequence[str]) -> list[str]:
+def split_values(words: Sequence[str]) -> list[str]:
     """Split comma-separated and repeated values, in order."""
     return [part.strip() for word in words for part in word.split(",") if part.strip()]

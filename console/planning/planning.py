@@ -107,7 +107,7 @@ def data_sizes(home: Home, planned: Sequence[NewRun]) -> list[tuple[int, int]]:
     return [sizes[run.spec.data.name] for run in planned]
 
 
-def not_here_yet(home: Home, dataset: str) -> str | None:
+def missing_dataset_notice(home: Home, dataset: str) -> str | None:
     """Notice that a dataset still has to be downloaded; None if it is available."""
     entry = next((one for one in datasets.list_datasets(home) if one.name == dataset), None)
     if entry is None or entry.cached or entry.synthetic:

@@ -59,7 +59,7 @@ def curves_figure(facts: Facts, name: str, title: str, metric: str, y_label: str
     lines = [line for group in facts.groups for line in group_lines(facts, group, metric)]
     is_loss = metric == "train_loss"
     panel = Panel("", lines, "epoch", y_label, log_y=is_loss, whole_x=True, from_zero=not is_loss)
-    caption = f"{title} of all networks by epoch, in {inner(y_label)}; {spread_words(facts)}; {facts.data_names}."
+    caption = f"{title} of all networks by epoch, in {inner(y_label)}; {spread_label(facts)}; {facts.data_names}."
     return Figured(name, title, caption, draw_panels([panel], title=title, note=note(facts)))
 
 
@@ -86,7 +86,7 @@ def pair_figures(facts: Facts) -> list[Figured]:
         drawn = draw_panels(panels, title=title, note=note(facts), columns=len(pairs), share_y=True)
         caption = (
             f"Each residual network against the same without its shortcuts: test error above, training error below,"
-            f" in %; {spread_words(facts)}; {facts.data_names}."
+            f" in %; {spread_label(facts)}; {facts.data_names}."
         )
         name = "pairs" if not start else f"pairs-{start // PANELS_A_ROW + 1}"
         figures.append(Figured(name, title, caption, drawn))
@@ -120,7 +120,7 @@ def depth_figure(facts: Facts) -> Figured | None:
             lines += published_lines(kinds)
         log_x = depths[-1] > DEPTHS_ON_A_LINEAR_AXIS * depths[0]
         panels.append(Panel("", lines, "depth (weighted layers)", label, log_x=log_x, from_zero=True))
-    title, words = "Final error against depth", spread_words(facts, "bars")
+    title, words = "Final error against depth", spread_label(facts, "bars")
     if has_published(kinds):
         words += "; crosses: published by others, trained elsewhere"
     drawn = draw_panels(panels, title=title, note=f"{facts.data_names}; {words}", columns=2)
@@ -269,7 +269,7 @@ def inner(label: str) -> str:
     return label.partition("(")[2].rstrip(")")
 
 
-def spread_words(facts: Facts, mark: str = "band") -> str:
+def spread_label(facts: Facts, mark: str = "band") -> str:
     """Number of seeds behind a curve or point, and what its band or bar shows."""
     numbers = sorted({len(group.succeeded) for group in facts.groups if group.succeeded})
     words = ["no run has come to its last epoch"]
@@ -289,4 +289,4 @@ def spread_words(facts: Facts, mark: str = "band") -> str:
 
 def note(facts: Facts) -> str:
     """Note drawn inside the figure, because figures get copied without their captions."""
-    return f"{facts.data_names}; {spread_words(facts)}"
+    return f"{facts.data_names}; {spread_label(facts)}"

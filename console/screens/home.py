@@ -161,10 +161,10 @@ class HomeScreen(ChartScreen):
             marked=frozenset(view.marked),
             sorted_by=view.sort,
         )
-        table.say_title(self.table_title(len(runs)))
+        table.show_title(self.table_title(len(runs)))
         self.query_one("#no-runs", Static).display = not feed.runs
         table.display = bool(feed.runs)
-        self.say_remark()
+        self.show_remark()
 
     def table_title(self, num_shown: int) -> str:
         view, separator = self.view, " · " if self.session.has_unicode else " | "
@@ -174,7 +174,7 @@ class HomeScreen(ChartScreen):
         return separator.join(parts)
 
     def show_curves(self) -> None:
-        self.say_remark()
+        self.show_remark()
         if not self.charts_ready:
             return
         from console.charts.overlay import common_range, overlay
@@ -190,9 +190,9 @@ class HomeScreen(ChartScreen):
             )
 
     def on_resize(self) -> None:
-        self.say_remark()
+        self.show_remark()
 
-    def say_remark(self) -> None:
+    def show_remark(self) -> None:
         session, view = self.session, self.view
         text, now = "", time.monotonic()
         if self._unread is not None:
@@ -207,8 +207,8 @@ class HomeScreen(ChartScreen):
         width = max(self.size.width - 2, 1)
         set_text(self.query_one("#remark", Static), cut(text, width, unicode=session.has_unicode))
 
-    def look_again(self) -> None:
-        """What is drawn has changed by the user's hand."""
+    def redraw(self) -> None:
+        """Redraw after the user changed what is shown."""
         self.update_runs()
         self.session.save_view_soon()
 
@@ -228,24 +228,24 @@ class HomeScreen(ChartScreen):
         view = self.view
         view.backwards = view.sort == message.key and not view.backwards
         view.sort = message.key
-        self.look_again()
+        self.redraw()
 
     def action_sort(self) -> None:
         """Sort by the next column."""
         view = self.view
         view.sort = ORDERS[(ORDERS.index(view.sort) + 1) % len(ORDERS)]
         view.backwards = False
-        self.look_again()
+        self.redraw()
 
     def action_reverse(self) -> None:
         """Turn the order round."""
         self.view.backwards = not self.view.backwards
-        self.look_again()
+        self.redraw()
 
     def action_group(self) -> None:
         """Group the runs by experiment, or list them as they come."""
         self.view.grouped = not self.view.grouped
-        self.look_again()
+        self.redraw()
 
     def action_mark(self) -> None:
         """Mark the run under the cursor, or take its mark away, and go on to the next."""
@@ -254,12 +254,12 @@ class HomeScreen(ChartScreen):
                 self.notify(f"{MOST_CURVES} curves are the most that can be told apart", severity="warning")
                 return
             self.query_one(RunTable).action_move(1)
-        self.look_again()
+        self.redraw()
 
     def action_unmark_all(self) -> None:
         """Take all marks away."""
         self.view.marked.clear()
-        self.look_again()
+        self.redraw()
 
     # The filter
 
@@ -285,7 +285,7 @@ class HomeScreen(ChartScreen):
     @on(Input.Changed, "#filter")
     def filter_changed(self, message: Input.Changed) -> None:
         self.view.filter = message.value
-        self.look_again()
+        self.redraw()
 
     def pointing(self, error: FilterError, text: str) -> str:
         """What is wrong with a filter, beneath the place; in one sentence where there is no room for that."""
@@ -298,7 +298,7 @@ class HomeScreen(ChartScreen):
     def leave_filter(self, message: Input.Submitted) -> None:
         """Come back to the table, once the filter can be read."""
         self.view.filter = message.value
-        self.look_again()
+        self.redraw()
         if self._unread is not None:
             return
         message.input.display = bool(message.value)
@@ -312,7 +312,7 @@ class HomeScreen(ChartScreen):
             field.display = False
         self.draw_with(self.options.with_window(None), None)
         self.query_one(RunTable).focus()
-        self.look_again()
+        self.redraw()
 
     # The charts
 
@@ -333,13 +333,13 @@ class HomeScreen(ChartScreen):
         charts, names = list(self.view.charts), list(METRICS)
         charts[place] = names[(names.index(charts[place]) + 1) % len(names)]
         self.view.charts = (charts[0], charts[1])
-        self.look_again()
+        self.redraw()
 
     def action_swap_charts(self) -> None:
         """Put the lower chart on top: on a small screen it is the one that is shown."""
         upper, lower = self.view.charts
         self.view.charts = (lower, upper)
-        self.look_again()
+        self.redraw()
 
     def action_copy(self) -> None:
         """Copy the ids of the chosen runs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from console.screens.run_actions import Chosen, RunAction, count_words
+from console.screens.run_actions import Chosen, RunAction, counted_runs
 from console.text.formatting import clean
 from console.text.listing import parse_tags
 from engine.base.errors import UsageError
@@ -16,7 +16,7 @@ def star(chosen: Chosen) -> None:
     """Star runs; take the stars away where all of them have one."""
     if ids := chosen.ids:
         starred = not all(run.starred for run in chosen.runs)
-        chosen.request(Relabel(runs=ids, starred=starred), f"{count_words(ids)} {'' if starred else 'not '}starred")
+        chosen.request(Relabel(runs=ids, starred=starred), f"{counted_runs(ids)} {'' if starred else 'not '}starred")
 
 
 def tag(chosen: Chosen) -> None:
@@ -33,7 +33,7 @@ def tag(chosen: Chosen) -> None:
         except UsageError as error:
             chosen.session.app.notify(clean(str(error)), title="refused", severity="error", markup=False)
             return
-        chosen.request(Relabel(runs=chosen.ids, add_tags=add, remove_tags=remove), f"{count_words(chosen.ids)} tagged")
+        chosen.request(Relabel(runs=chosen.ids, add_tags=add, remove_tags=remove), f"{counted_runs(chosen.ids)} tagged")
 
     had = " ".join(f"+{tag}" for tag in dict.fromkeys(tag for run in chosen.runs for tag in run.tags))
     question = f"tags of {words_of(chosen.runs)}{f' ({had})' if had else ''}, +add -remove:"
@@ -46,7 +46,7 @@ def note(chosen: Chosen) -> None:
         return
 
     def set_note(answer: str) -> None:
-        done = f"{count_words(chosen.ids)} noted" if answer.strip() else "note taken away"
+        done = f"{counted_runs(chosen.ids)} noted" if answer.strip() else "note taken away"
         chosen.request(Relabel(runs=chosen.ids, note=clean(answer)), done)
 
     value = chosen.runs[0].notes if len(chosen.runs) == 1 else ""

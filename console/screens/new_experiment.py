@@ -13,9 +13,9 @@ from textual.widgets import Button, DataTable, Input, Label, Select, SelectionLi
 
 from console.planning.estimates import Knowledge, gather
 from console.planning.form import RECIPE_FIELDS, Filled, filled_from, offered_depths, plan, plan_rows
-from console.planning.option import Option, split_words
+from console.planning.option import Option, split_values
 from console.planning.options import BY_NAME, in_form, of_field
-from console.planning.planning import check_all_fit, not_here_yet
+from console.planning.planning import check_all_fit, missing_dataset_notice
 from console.screens.base import ConsoleScreen
 from console.tui.session import Session
 from console.widgets.fields import Choices, Field
@@ -134,7 +134,7 @@ class NewExperimentScreen(ConsoleScreen):
         """Depths that all chosen architectures have; those that are typed stay chosen."""
         chosen = self.query_one("#architectures", SelectionList).selected
         depths = self.query_one("#known-depths", SelectionList)
-        typed = set(split_words([self.query_one("#depths", Input).value]))
+        typed = set(split_values([self.query_one("#depths", Input).value]))
         offered = offered_depths(chosen)
         if self._offered == offered:
             return
@@ -154,7 +154,7 @@ class NewExperimentScreen(ConsoleScreen):
         depths = self.query_one("#known-depths", SelectionList)
         offered = set(map(str, self._offered))
         field = self.query_one("#depths", Input)
-        others = [word for word in split_words([field.value]) if word not in offered]
+        others = [word for word in split_values([field.value]) if word not in offered]
         words = sorted({*map(str, depths.selected), *others}, key=lambda word: (len(word), word))
         field.value = ",".join(words)
 
@@ -194,7 +194,7 @@ class NewExperimentScreen(ConsoleScreen):
             self.planned = planned
             more = f", the first {MANY_RUNS} shown" if len(planned) > MANY_RUNS else ""
             runs = "1 run" if len(planned) == 1 else f"{len(planned)} runs"
-            missing = not_here_yet(home, filled.dataset())
+            missing = missing_dataset_notice(home, filled.dataset())
             trouble.update(f"{runs}{more}; {missing or 'memory and time are estimates (~)'}")
             trouble.remove_class("-wrong")
         self.query_one("#start", Button).disabled = not self.planned

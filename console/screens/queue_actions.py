@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from console.screens.run_actions import Chosen, RunAction, count_words
+from console.screens.run_actions import Chosen, RunAction, counted_runs
 from engine.control.protocol import Hold, Move, Release, SetQueue
 from engine.control.queue_state import QueueState
 from engine.runs.run import RunStatus
@@ -11,9 +11,9 @@ from engine.runs.run import RunStatus
 def run_first(chosen: Chosen) -> None:
     """Give queued runs the first places, in the order in which they are listed."""
     if ids := chosen.ids_in(RunStatus.QUEUED):
-        chosen.request(Move(runs=ids), f"{count_words(ids)} first in the queue")
+        chosen.request(Move(runs=ids), f"{counted_runs(ids)} first in the queue")
     else:
-        chosen.tell_nothing("run first")
+        chosen.notify_nothing_to_do("run first")
 
 
 def hold(chosen: Chosen) -> None:
@@ -22,11 +22,11 @@ def hold(chosen: Chosen) -> None:
     free = tuple(run.id for run in queued if not run.held)
     ids = tuple(run.id for run in queued)
     if free:
-        chosen.request(Hold(runs=free), f"{count_words(free)} held: h releases, the place is kept")
+        chosen.request(Hold(runs=free), f"{counted_runs(free)} held: h releases, the place is kept")
     elif ids:
-        chosen.request(Release(runs=ids), f"{count_words(ids)} released")
+        chosen.request(Release(runs=ids), f"{counted_runs(ids)} released")
     else:
-        chosen.tell_nothing("hold")
+        chosen.notify_nothing_to_do("hold")
 
 
 def hold_queue(chosen: Chosen) -> None:

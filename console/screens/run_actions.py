@@ -39,11 +39,11 @@ class Chosen:
         self.session.engine.request(request, done)
 
     def ids_in(self, *statuses: RunStatus) -> tuple[str, ...]:
-        """Ids of the runs that stand in one of these."""
+        """Ids of the runs with one of these statuses."""
         return tuple(run.id for run in self.runs if run.status in statuses)
 
-    def tell_nothing(self, verb: str) -> None:
-        """Say that no run stands where the action makes sense."""
+    def notify_nothing_to_do(self, verb: str) -> None:
+        """Notify the user that the action applies to none of the runs."""
         text = f"nothing to {verb}"
         if len(self.runs) == 1:
             text += f": {self.runs[0].name} is {self.runs[0].outcome or self.runs[0].status}"
@@ -84,17 +84,17 @@ class RunAction:
 def pause(chosen: Chosen) -> None:
     """Let runs rest, with a checkpoint, until they are resumed."""
     if ids := chosen.ids_in(RunStatus.QUEUED, RunStatus.RUNNING):
-        chosen.request(Pause(runs=ids), f"pausing {count_words(ids)}: r goes on from the checkpoint")
+        chosen.request(Pause(runs=ids), f"pausing {counted_runs(ids)}: r goes on from the checkpoint")
     else:
-        chosen.tell_nothing("pause")
+        chosen.notify_nothing_to_do("pause")
 
 
 def stop(chosen: Chosen) -> None:
     """End runs, with a checkpoint."""
     if ids := chosen.ids_in(RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSED):
-        chosen.request(Stop(runs=ids), f"stopping {count_words(ids)}: r goes on from the checkpoint")
+        chosen.request(Stop(runs=ids), f"stopping {counted_runs(ids)}: r goes on from the checkpoint")
     else:
-        chosen.tell_nothing("stop")
+        chosen.notify_nothing_to_do("stop")
 
 
 def resume(chosen: Chosen) -> None:
@@ -102,11 +102,11 @@ def resume(chosen: Chosen) -> None:
     paused = chosen.ids_in(RunStatus.PAUSED)
     ended = tuple(run.id for run in chosen.runs if run.is_finished and not run.succeeded)
     if paused:
-        chosen.request(Resume(runs=paused), f"{count_words(paused)} back in the queue")
+        chosen.request(Resume(runs=paused), f"{counted_runs(paused)} back in the queue")
     if ended:
-        chosen.request(Retry(runs=ended), f"{count_words(ended)} back in the queue")
+        chosen.request(Retry(runs=ended), f"{counted_runs(ended)} back in the queue")
     if not paused and not ended:
-        chosen.tell_nothing("resume")
+        chosen.notify_nothing_to_do("resume")
 
 
 def remove(chosen: Chosen) -> None:
@@ -119,14 +119,14 @@ def remove(chosen: Chosen) -> None:
         chosen.session.removed.append(runs)
         cancelled = f" ({len(unfinished)} cancelled)" if unfinished else ""
         ids = tuple(run.id for run in runs)
-        chosen.request(Remove(runs=ids), f"Hid {count_words(ids)}{cancelled}; u undoes this")
+        chosen.request(Remove(runs=ids), f"Hid {counted_runs(ids)}{cancelled}; u undoes this")
 
     def hide_if_yes(answer: str) -> None:
         if answer.strip().lower() in ("y", "yes"):
             hide()
 
     if not runs:
-        chosen.tell_nothing("remove")
+        chosen.notify_nothing_to_do("remove")
     elif unfinished:
         first = unfinished[0]
         words = (
@@ -152,7 +152,7 @@ def restore(chosen: Chosen) -> None:
         requests.append(Pause(runs=paused))
     if held := tuple(run.id for run in runs if run.held and run.status is RunStatus.QUEUED):
         requests.append(Hold(runs=held))
-    chosen.request(requests, f"Restored {count_words(ids)}")
+    chosen.request(requests, f"Restored {counted_runs(ids)}")
 
 
 def clone(chosen: Chosen) -> None:
@@ -173,5 +173,5 @@ RUN_ACTIONS = (
 )
 
 
-def count_words(ids: Sequence[str]) -> str:
+def counted_runs(ids: Sequence[str]) -> str:
     return "1 run" if len(ids) == 1 else f"{len(ids)} runs"

@@ -94,7 +94,7 @@ def run_page(
         ("run", f"{run.id}  {clean(run.experiment)}/{clean(run.name)}"),
         ("status", state(run, time.monotonic()) + (f" on {run.device}" if run.device else "")),
         ("network", f"{catalog.label(model)}: {size}"),
-        ("data", clean(data.name) + subset_words(run) + (" (synthetic: says nothing about CIFAR)" * run.synthetic)),
+        ("data", clean(data.name) + subset_label(run) + (" (synthetic: says nothing about CIFAR)" * run.synthetic)),
         ("recipe", f"{clean(recipe.name)}: {recipe.epochs} epochs, {settings}, seed {run.spec.seed}"),
         ("progress", f"epoch {run.epoch}/{recipe.epochs}, step {run.step}/{run.total_steps or '?'}"),
         ("test error", percent(run.test_error_percent)),
@@ -118,7 +118,7 @@ def run_page(
     return page
 
 
-def subset_words(run: Run) -> str:
+def subset_label(run: Run) -> str:
     """Size of the subset in parentheses; empty if all data is used."""
     parts = [
         f"{num} {kind} images"

@@ -78,8 +78,8 @@ def ask_for(home: Home, request: ChangeRequest) -> None:
     client.change(home, request)
 
 
-def heal(home: Home) -> None:
+def repair_index(home: Home) -> None:
     """Ask the engine to rebuild the index if it is damaged."""
     from engine import client
 
-    client.heal(home)
+    client.repair_index(home)

@@ -11,7 +11,7 @@ from textual.app import App
 from textual.message import Message
 
 from console.text.formatting import clean
-from console.tui.background import ask_for, ensure_engine, find_logout_risk, heal, in_background, replace_engine
+from console.tui.background import ask_for, ensure_engine, find_logout_risk, in_background, repair_index, replace_engine
 from console.tui.status import SECONDS_BETWEEN_PULSES, EngineState, Pulse, take_pulse
 from engine.base.errors import DepthscopeError, EngineUnreachable
 from engine.base.paths import Home
@@ -21,7 +21,7 @@ from engine.control.queue_state import QueueState
 if TYPE_CHECKING:
     from engine.control.systemd import LogoutRisk
 
-SECONDS_BETWEEN_HEALINGS = 20.0
+SECONDS_BETWEEN_REPAIRS = 20.0
 
 
 class PulseChanged(Message):
@@ -45,7 +45,7 @@ class EngineLink:
         self._home = home
         self._read_index = read_index
         self._start_trouble: str | None = None
-        self._healed_at = -SECONDS_BETWEEN_HEALINGS
+        self._repaired_at = -SECONDS_BETWEEN_REPAIRS
         self.pulse = Pulse(EngineState.STARTING)
         self.num_asked = 0
         """Number of requests without a reply yet."""
@@ -117,15 +117,15 @@ class EngineLink:
             # Immediately, because the next key's action may depend on the queue's state.
             await self.take_pulse()
 
-    def heal_index(self) -> None:
+    def repair_index(self) -> None:
         """Ask the engine to rebuild a damaged index, not too often."""
         now = time.monotonic()
-        if now - self._healed_at >= SECONDS_BETWEEN_HEALINGS:
-            self._healed_at = now
-            self._app.run_worker(self._heal_index())
+        if now - self._repaired_at >= SECONDS_BETWEEN_REPAIRS:
+            self._repaired_at = now
+            self._app.run_worker(self._repair_index())
 
-    async def _heal_index(self) -> None:
+    async def _repair_index(self) -> None:
         try:
-            await in_background(heal, self._home)
+            await in_background(repair_index, self._home)
         except DepthscopeError as error:
             self._start_trouble = str(error)

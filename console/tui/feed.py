@@ -184,6 +184,6 @@ class Feed:
         return True
 
 
-def trouble_words(error: DepthscopeError) -> str:
+def trouble_text(error: DepthscopeError) -> str:
     """Banner text for a database that cannot be read."""
     return f"database locked: {error}" if isinstance(error, IndexLocked) else str(error)

@@ -15,7 +15,7 @@ from console.text.formatting import supports_unicode
 from console.tui.background import in_background
 from console.tui.config import Config
 from console.tui.engine_link import EngineLink, PulseChanged
-from console.tui.feed import CurvesChanged, Feed, RunsChanged, trouble_words
+from console.tui.feed import CurvesChanged, Feed, RunsChanged, trouble_text
 from console.tui.themes import curve_colours, heat_colours
 from console.tui.view_state import load_view, save_view
 from engine.base.errors import DepthscopeError
@@ -82,9 +82,9 @@ class Session:
         try:
             news = self.feed.look()
         except DepthscopeError as error:
-            self._set_index_trouble(trouble_words(error))
+            self._set_index_trouble(trouble_text(error))
             if isinstance(error, DatabaseUnusable):
-                self.engine.heal_index()
+                self.engine.repair_index()
             return
         self._set_index_trouble(None)
         if news.runs:

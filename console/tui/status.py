@@ -66,7 +66,7 @@ def take_pulse(home: Home) -> Pulse:
     return Pulse(EngineState.UP, greeting=greeting, trouble=greeting.trouble, gpus=gpus, host=host)
 
 
-def engine_words(pulse: Pulse) -> str:
+def engine_label(pulse: Pulse) -> str:
     """Engine status and uptime, such as "engine up 2h13"; without seconds, so that it is rarely redrawn."""
     if pulse.greeting is None:
         return f"engine {pulse.engine}"
@@ -74,25 +74,25 @@ def engine_words(pulse: Pulse) -> str:
     return f"engine up {duration(minutes * 60) if minutes else '< 1m'}"
 
 
-def queue_words(pulse: Pulse) -> str:
+def queue_label(pulse: Pulse) -> str:
     """Suffix for the number of queued runs while the queue is held or draining."""
     if pulse.greeting is None or pulse.greeting.queue is QueueState.OPEN:
         return ""
     return f", {pulse.greeting.queue}"
 
 
-def host_words(host: HostReading) -> str:
+def host_label(host: HostReading) -> str:
     """CPU and memory use of the host, rounded, for machines without a GPU."""
-    return f"cpu {round(host.cpu_percent / 5) * 5} %  {memory_words(host.used_bytes, host.total_bytes)}"
+    return f"cpu {round(host.cpu_percent / 5) * 5} %  {memory_label(host.used_bytes, host.total_bytes)}"
 
 
-def gpu_words(gpu: GpuReading) -> str:
+def gpu_label(gpu: GpuReading) -> str:
     """A GPU's model, utilisation, memory, power, temperature, and whether another user is on it."""
     parts = [f"{gpu.name} {gpu.model}"]
     if gpu.util_percent is not None:
         parts.append(f"{gpu.util_percent} %")
     if gpu.used_bytes is not None:
-        parts.append(memory_words(gpu.used_bytes, gpu.total_bytes))
+        parts.append(memory_label(gpu.used_bytes, gpu.total_bytes))
     if gpu.power_watts is not None:
         parts.append(f"{gpu.power_watts:.0f} W")
     if gpu.temperature_celsius is not None:
@@ -102,7 +102,7 @@ def gpu_words(gpu: GpuReading) -> str:
     return "  ".join(parts)
 
 
-def memory_words(used: int, total: int | None) -> str:
+def memory_label(used: int, total: int | None) -> str:
     """Used and total memory: 31/139 GiB."""
     if total is None:
         return byte_size(used)

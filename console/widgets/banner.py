@@ -7,7 +7,7 @@ from textual.containers import Horizontal
 from textual.widgets import Static
 
 from console.text.formatting import clean
-from console.tui.status import EngineState, Pulse, engine_words, gpu_words, host_words, queue_words
+from console.tui.status import EngineState, Pulse, engine_label, gpu_label, host_label, queue_label
 from engine.runs.run import Run, RunStatus
 
 
@@ -46,12 +46,12 @@ class Headline(Horizontal):
     def show(self, pulse: Pulse, runs: list[Run]) -> None:
         """Show another pulse, or other runs."""
         num = {status: sum(run.status is status for run in runs) for status in RunStatus}
-        queued = f"{num[RunStatus.QUEUED]} queued{queue_words(pulse)}"
-        parts = [engine_words(pulse), f"{num[RunStatus.RUNNING]} running", queued]
-        self.say("headline-engine", (" · " if self._unicode else " | ").join(parts))
-        devices = [gpu_words(gpu) for gpu in pulse.gpus[:MAX_GPU_LINES]]
+        queued = f"{num[RunStatus.QUEUED]} queued{queue_label(pulse)}"
+        parts = [engine_label(pulse), f"{num[RunStatus.RUNNING]} running", queued]
+        self.set_part("headline-engine", (" · " if self._unicode else " | ").join(parts))
+        devices = [gpu_label(gpu) for gpu in pulse.gpus[:MAX_GPU_LINES]]
         if not devices and pulse.host is not None:
-            devices = [host_words(pulse.host)]
+            devices = [host_label(pulse.host)]
         if self.size.height or self.app.size.height < 30:
             # On a small screen the first GPU stands for all; the number of the others is said.
             devices = (
@@ -60,10 +60,10 @@ class Headline(Horizontal):
                 else [f"{devices[0]}  (+{len(devices) - 1} GPUs)"]
             )
         text = "\n".join(devices)
-        self.say("headline-devices", text if self._unicode else text.replace("°", " "))
+        self.set_part("headline-devices", text if self._unicode else text.replace("°", " "))
         self.set_class(pulse.engine not in (EngineState.UP, EngineState.STARTING), "-trouble")
 
-    def say(self, id: str, text: str) -> None:
+    def set_part(self, id: str, text: str) -> None:
         """Change one part, if its words differ."""
         if self._words[id] != text:
             self._words[id] = text

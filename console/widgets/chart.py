@@ -169,18 +169,18 @@ class Chart(Widget, can_focus=True):
 
     def label_border(self) -> None:
         """Say what is drawn, and what the crosshair reads; the same words again would repaint everything."""
-        labels = self.title_words(), self.reading_words()
+        labels = self.title_text(), self.reading_text()
         if labels != self._labels:
             self._labels = labels
             self.border_title, self.border_subtitle = (plain(label, unicode=self._unicode) for label in labels)
 
-    def title_words(self) -> str:
+    def title_text(self) -> str:
         return self.within_border(f"{self._title} · {self._options.words(self._x_label)}")
 
     def within_border(self, text: str) -> str:
         return cut(text, max(self.size.width - 4, 8), unicode=self._unicode)
 
-    def reading_words(self) -> str:
+    def reading_text(self) -> str:
         """The value of every curve at the crosshair; empty where there is none."""
         if self._crosshair is None:
             return ""

@@ -100,7 +100,7 @@ class LayerMap(Widget, can_focus=True):
             self._cursor = (len(self._grid.epochs) - 1, 0) if self._grid.epochs else None
         self._map = self._drawn(width, height, self._colours)
         self.border_title = self._quantity.words
-        self.say_reading()
+        self.show_reading()
         self.refresh()
 
     def _drawn(self, width: int, height: int, colours: Sequence[int] | None) -> HeatMap:
@@ -118,7 +118,7 @@ class LayerMap(Widget, can_focus=True):
             whose=OF_THIS_RUN if self._has_own_scale else OF_ALL_RUNS,
         )
 
-    def say_reading(self) -> None:
+    def show_reading(self) -> None:
         """Put into the border what the cursor reads."""
         if self._cursor is None or not self._grid.epochs:
             self.border_subtitle = ""
@@ -156,7 +156,7 @@ class LayerMap(Widget, can_focus=True):
         at = event.get_content_offset(self)
         if at is not None and self._map is not None and (found := self._map.at(at.x, at.y)) is not None:
             self._cursor, self._was_moved = found, True
-            self.say_reading()
+            self.show_reading()
             self.refresh()
 
     def action_move(self, epochs: int, layers: int) -> None:
@@ -164,7 +164,7 @@ class LayerMap(Widget, can_focus=True):
         if self._cursor is None:
             return
         self._cursor, self._was_moved = self._within(self._cursor[0] + epochs, self._cursor[1] + layers), True
-        self.say_reading()
+        self.show_reading()
         self.refresh()
 
     def action_quantity(self) -> None:

@@ -140,7 +140,7 @@ class RunTable(ScrollView, can_focus=True):
             self.scroll_to_cursor()
             self.post_message(self.Moved())
 
-    def say_title(self, text: str) -> None:
+    def show_title(self, text: str) -> None:
         """Name the table; the same name again would repaint everything."""
         if text != self._title:
             self._title = text

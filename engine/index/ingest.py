@@ -31,17 +31,17 @@ def ingest(store: Store, directory: RunDirectory) -> WorkerStart | None:
         with store.transaction():
             store.ingest(run, reading.events, reading.garbage, end=reading.end)
         store.bound_wal()
-        said, offset = newest_place(reading.events) or said, reading.end
+        said, offset = newest_worker_start(reading.events) or said, reading.end
     return said
 
 
-def place_said(directory: RunDirectory, *, behind_bytes: int) -> WorkerStart | None:
+def read_worker_start(directory: RunDirectory, *, behind_bytes: int) -> WorkerStart | None:
     """The newest line by which a worker says where it is, behind an offset in its journal."""
     said: WorkerStart | None = None
     while (reading := read_journal(directory.journal, behind_bytes)).end > behind_bytes:
-        said, behind_bytes = newest_place(reading.events) or said, reading.end
+        said, behind_bytes = newest_worker_start(reading.events) or said, reading.end
     return said
 
 
-def newest_place(events: Sequence[AnyEvent]) -> WorkerStart | None:
+def newest_worker_start(events: Sequence[AnyEvent]) -> WorkerStart | None:
     return next((event for event in reversed(events) if isinstance(event, WorkerStart)), None)

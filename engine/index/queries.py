@@ -220,7 +220,7 @@ class Reader(IndexReader):
         rows = self._rows("SELECT at, kind, text FROM events WHERE run = ? ORDER BY id", run)
         return [EventRow(at=at, kind=kind, text=text) for at, kind, text in rows]
 
-    def telling_events(self, *, since: float) -> dict[str, list[EventRow]]:
+    def notable_events(self, *, since: float) -> dict[str, list[EventRow]]:
         """By run id, oldest first: starts and ends of workers of all runs that had not ended before a moment."""
         rows = self._rows(
             "SELECT run, at, kind, text, heard_at FROM events LEFT JOIN lives USING (run, journal_seq)"

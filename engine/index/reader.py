@@ -21,8 +21,7 @@ class IndexReader:
     Args:
         path: The database; where there is none, everything reads as empty.
         patience_seconds: How long a reading waits for a database that is locked.
-        heal: Has a damaged database built anew, after which what was asked is asked once more; None leaves that to
-            whoever reads.
+        repair_index: Called to rebuild a damaged database before trying again; None raises instead.
         while_rebuilding: Whether it also reads a database into which the engine is still entering runs; to all others
             that is as good as none.
 
@@ -36,13 +35,13 @@ class IndexReader:
         path: Path,
         *,
         patience_seconds: float = READ_PATIENCE_SECONDS,
-        heal: Callable[[], None] | None = None,
+        repair_index: Callable[[], None] | None = None,
         while_rebuilding: bool = False,
     ) -> None:
         self._path = path
         self._while_rebuilding = while_rebuilding
         self._patience_seconds = patience_seconds
-        self._heal = heal
+        self._repair_index = repair_index
         self._database: Database | None = None
         self.refresh()
 
@@ -51,9 +50,9 @@ class IndexReader:
         try:
             self._open()
         except DatabaseUnusable:
-            if self._heal is None:
+            if self._repair_index is None:
                 raise
-            self._heal()
+            self._repair_index()
             self._open()
 
     def _open(self) -> None:
@@ -103,9 +102,9 @@ class IndexReader:
         try:
             return self._read(query, *parameters)
         except DatabaseUnusable:
-            if self._heal is None:
+            if self._repair_index is None:
                 raise
-            self._heal()
+            self._repair_index()
             self._open()
             return self._read(query, *parameters)
 

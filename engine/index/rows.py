@@ -116,20 +116,20 @@ def rows_of(run: str, event: AnyEvent) -> list[tuple[str, tuple[Any, ...]]]:
             ]
         case Started():
             text = f"on {event.device_name} in {event.precision}, pid {event.pid}"
-            return [told(run, event, "started", text)]
+            return [event_insert(run, event, "started", text)]
         case Resumed():
             text = f"from step {event.step} on {event.device_name}, pid {event.pid}"
-            return [told(run, event, "resumed", text)]
+            return [event_insert(run, event, "resumed", text)]
         case Checkpointed():
             saved = (INSERT_CHECKPOINT, (run, event.step, event.seconds))
-            return [saved, told(run, event, "checkpoint", f"step {event.step}")]
+            return [saved, event_insert(run, event, "checkpoint", f"step {event.step}")]
         case StoppedEarly():
-            return [told(run, event, "stopped-early", event.text)]
+            return [event_insert(run, event, "stopped-early", event.text)]
         case Notice():
-            return [told(run, event, "notice", event.text)]
+            return [event_insert(run, event, "notice", event.text)]
 
 
-def told(run: str, event: AnyEvent, kind: str, text: str) -> tuple[str, tuple[Any, ...]]:
+def event_insert(run: str, event: AnyEvent, kind: str, text: str) -> tuple[str, tuple[Any, ...]]:
     """A line that a person reads among the events of the run."""
     return INSERT_EVENT, (run, event.seq, event.at, kind, text)
 

@@ -113,7 +113,7 @@ def serve(task: Task) -> None:
             act, used = matmul_loop(task, device)
     act()
     synchronise(device)
-    say(
+    send(
         Ready(
             device_name=device_name(device),
             precision=used,
@@ -127,10 +127,10 @@ def serve(task: Task) -> None:
     )
     untimed = PREFETCHED if task.loop is Loop.TEXTBOOK else 1
     for line in sys.stdin:
-        say(measure(act, float(line), device, untimed=untimed))
+        send(measure(act, float(line), device, untimed=untimed))
 
 
-def say(answer: msgspec.Struct) -> None:
+def send(answer: msgspec.Struct) -> None:
     """Write an answer to stdout as one line."""
     print(msgspec.json.encode(answer).decode(), flush=True)
 
@@ -140,7 +140,7 @@ def main() -> None:
     try:
         serve(msgspec.json.decode(sys.stdin.readline(), type=Task))
     except (RuntimeError, ValueError, MemoryError) as error:
-        say(Failed(error=f"{type(error).__name__}: {error}"))
+        send(Failed(error=f"{type(error).__name__}: {error}"))
 
 
 if __name__ == "__main__":

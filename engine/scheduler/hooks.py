@@ -101,7 +101,7 @@ async def announce(hook: Hook, run: Run) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
-    log.info("on-finish for %s: %s in %.1f s%s", run.id, status, time.monotonic() - began, said(bytes(output)))
+    log.info("on-finish for %s: %s in %.1f s%s", run.id, status, time.monotonic() - began, single_line(bytes(output)))
 
 
 def facts_of(run: Run) -> dict[str, str]:
@@ -116,7 +116,7 @@ def facts_of(run: Run) -> dict[str, str]:
     }
 
 
-def said(output: bytes) -> str:
+def single_line(output: bytes) -> str:
     """A command's output in one line of the log, without characters that move a cursor."""
     text = re.sub(r"\s+", " ", output.decode("utf-8", "replace")).strip()
     plain = "".join(character for character in text if unicodedata.category(character)[0] != "C")

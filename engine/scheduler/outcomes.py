@@ -137,7 +137,7 @@ def settle_crash(store: Store, directory: RunDirectory, status: str, *, step: in
     crashes, crash_step, checkpoint_step = store.crashes(run)
     crashes = crashes + 1 if crash_step == checkpoint_step else 1
     store.set_crashes(run, crashes, checkpoint_step)
-    store.add_event(run, "crashed", f"its worker {status}{late_words(heard_at)}")
+    store.add_event(run, "crashed", f"its worker {status}{late_note(heard_at)}")
     if crashes < MAX_CRASHES:
         rest(store, run, Intent.RUN)
         return
@@ -150,7 +150,7 @@ def settle_crash(store: Store, directory: RunDirectory, status: str, *, step: in
     store.add_event(run, "finished", f"failed: {error}")
 
 
-def late_words(heard_at: float | None) -> str:
+def late_note(heard_at: float | None) -> str:
     """When a worker was last heard of whose crash was noticed late; empty where it was noticed soon enough."""
     if heard_at is None or (silent := time.time() - heard_at) < LATE_SECONDS:
         return ""

@@ -17,7 +17,7 @@ from engine.base.logs import cap_log
 from engine.base.paths import Home
 from engine.base.system import is_another_boot
 from engine.index.database import DatabaseUnusable, IndexNotWritten
-from engine.index.ingest import ingest, place_said
+from engine.index.ingest import ingest, read_worker_start
 from engine.index.queries import Reader
 from engine.index.writer import Store
 from engine.runs.directory import Labels, RunDirectory
@@ -263,7 +263,7 @@ class Supervisor:
         """
         assigned = self.labelling.read(run).assigned
         if assigned is not None and said is not None:
-            said = place_said(self.directory(run), behind_bytes=assigned.journal_bytes)
+            said = read_worker_start(self.directory(run), behind_bytes=assigned.journal_bytes)
         if said is not None and (assigned is None or said.device != assigned.device):
             # Started by somebody else: the next engine is to go by the journal too.
             device, assigned = said.device, None

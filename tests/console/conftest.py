@@ -62,7 +62,7 @@ def pulses(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(console.tui.engine_link, "take_pulse", lambda _home: answer["now"])
     monkeypatch.setattr(console.tui.engine_link, "find_logout_risk", lambda _home: None)
     # It would start an engine for real.
-    monkeypatch.setattr(console.tui.engine_link, "heal", lambda _home: None)
+    monkeypatch.setattr(console.tui.engine_link, "repair_index", lambda _home: None)
     return answer
 
 

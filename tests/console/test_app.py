@@ -268,7 +268,7 @@ async def test_crosshair_reads_every_curve(make_app: Callable[..., ConsoleApp]):
         await pilot.click("#first-chart", offset=(30, 8))
         await until(pilot, lambda: app.session.view.crosshair is not None)
         chart = app.screen.query_one("#second-chart", Chart)
-        assert chart.reading_words().count("●") + chart.reading_words().count("○") >= 2
+        assert chart.reading_text().count("●") + chart.reading_text().count("○") >= 2
         await press(pilot, "z")
         window = app.session.view.options.window
         assert window is not None
@@ -303,7 +303,7 @@ async def test_crosshair_begins_at_the_last_point(make_app: Callable[..., Consol
         await until(pilot, lambda: not chart.is_empty)
         await press(pilot, "left_square_bracket")
         assert app.session.view.crosshair == max(float(one.x[-1]) for one in chart._series if len(one.x))
-        assert ": " in chart.reading_words(), "a curve is read there"
+        assert ": " in chart.reading_text(), "a curve is read there"
 
 
 async def test_any_size_of_terminal(make_app: Callable[..., ConsoleApp]):
@@ -327,7 +327,7 @@ async def test_parting_words_say_what_goes_on(make_app: Callable[..., ConsoleApp
         running = sum(run.status is RunStatus.RUNNING for run in app.session.feed.runs.values())
 
         assert running == 2
-        assert app.parting_words().startswith("2 runs go on training, 1 in the queue")
+        assert app.exit_message().startswith("2 runs go on training, 1 in the queue")
 
 
 async def test_ctrl_c_behind_the_last_screen_asks_for_nothing_more(make_app: Callable[..., ConsoleApp]):

@@ -163,7 +163,7 @@ async def test_the_console_tells_what_a_logout_would_end(make_app: Callable[...,
         (told,) = app._notifications
 
         assert "`loginctl enable-linger`" in told.message
-        assert "`loginctl enable-linger`" in app.parting_words()
+        assert "`loginctl enable-linger`" in app.exit_message()
 
 
 async def test_what_was_asked_for_just_before_leaving_is_still_asked(

@@ -74,7 +74,7 @@ async def test_a_filter_that_cannot_be_read_stays_and_says_so(
             await press(pilot, "slash", *text, "enter")
         await until(pilot, lambda: field.value == text)
         await settle(pilot)
-        app.screen.say_remark()  # type: ignore[attr-defined]
+        app.screen.show_remark()  # type: ignore[attr-defined]
 
         assert (field.display, field.value, app.screen.focused) == (True, text, field)
         assert reason in str(remark.content)

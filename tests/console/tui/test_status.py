@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from console.tui.status import EngineState, Pulse, engine_words, gpu_words, host_words
+from console.tui.status import EngineState, Pulse, engine_label, gpu_label, host_label
 from engine.control.protocol import Greeting
 from engine.spec.devices import GpuReading, HostReading
 
@@ -21,7 +21,7 @@ def test_a_gpu_tells_load_memory_power_and_temperature():
         temperature_celsius=61,
     )
 
-    assert gpu_words(gpu) == "cuda:0 H200  87 %  31/139 GiB  412 W  61 °C"
+    assert gpu_label(gpu) == "cuda:0 H200  87 %  31/139 GiB  412 W  61 °C"
 
 
 def test_a_gpu_of_which_the_driver_hides_a_part_shows_the_rest():
@@ -37,17 +37,17 @@ def test_a_gpu_of_which_the_driver_hides_a_part_shows_the_rest():
         foreign_pids=(4711,),
     )
 
-    assert gpu_words(gpu) == "cuda:1 H200  2/139 GiB  in use by another user"
+    assert gpu_label(gpu) == "cuda:1 H200  2/139 GiB  in use by another user"
 
 
 def test_the_host_is_rounded_so_that_little_is_redrawn():
     """Five percent are what a glance tells apart."""
-    assert host_words(HostReading(cpu_percent=43.2, used_bytes=9 * GIB, total_bytes=24 * GIB)) == "cpu 45 %  9/24 GiB"
+    assert host_label(HostReading(cpu_percent=43.2, used_bytes=9 * GIB, total_bytes=24 * GIB)) == "cpu 45 %  9/24 GiB"
 
 
 def test_the_engine_counts_minutes():
     """A clock of seconds would redraw the line every second."""
     up = Pulse(EngineState.UP, greeting=Greeting(id="", pid=1, uptime_seconds=7999.0))
 
-    assert engine_words(up) == "engine up 2h13"
-    assert engine_words(Pulse(EngineState.SILENT)) == "engine not responding"
+    assert engine_label(up) == "engine up 2h13"
+    assert engine_label(Pulse(EngineState.SILENT)) == "engine not responding"
