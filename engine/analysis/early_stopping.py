@@ -7,7 +7,7 @@ A stopped run that the user resumes gets its full patience again.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from engine.analysis.diagnosis import STOPPING_EPOCHS, Symptom, describe_flat_loss, flat_epochs
@@ -51,17 +51,13 @@ def reason_to_stop(spec: RunSpec, rows: Mapping[int, Epoch]) -> StoppedEarly | N
             flat = flat_epochs(losses, num_classes)
             if flat < STOPPING_EPOCHS:
                 return None
+            num_left = spec.recipe.epochs - max(rows)
             return StoppedEarly(
                 epoch=max(rows),
                 text=f"{Symptom.NOT_LEARNING}: {describe_flat_loss(flat, num_classes)}",
-                saved_epochs=spec.recipe.epochs - max(rows),
-                saved_seconds=seconds_saved(list(rows.values()), spec.recipe.epochs - max(rows)),
+                saved_epochs=num_left,
+                saved_seconds=num_left * statistics.median(row.seconds for row in rows.values()),
             )
-
-
-def seconds_saved(rows: Sequence[Epoch], num_epochs: int) -> float:
-    """Estimate the duration of the remaining epochs from the median of those measured."""
-    return num_epochs * statistics.median(row.seconds for row in rows)
 
 
 def describe_stop(stopped: StoppedEarly, spec: RunSpec) -> str:

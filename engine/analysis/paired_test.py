@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from engine.runs.journal import Epoch
@@ -105,23 +105,12 @@ def contrast(higher: Mapping[int, Measured], lower: Mapping[int, Measured], metr
     if not chosen:
         return None
     epoch = min(one.epochs[-1].epoch for pair in chosen.values() for one in pair)
-    found = {seed: difference(first, second, epoch, metric) for seed, (first, second) in chosen.items()}
-    kept = {seed: value for seed, value in found.items() if value is not None}
-    if not kept:
-        return None
-    return Contrast(tuple(kept), tuple(kept.values()), epoch, is_final=bool(done))
-
-
-def difference(first: Measured, second: Measured, epoch: int, metric: str) -> float | None:
-    """Subtract the second's metric from the first's at an epoch; None if either is missing or not finite."""
-    values = [at_epoch(one.epochs, epoch, metric) for one in (first, second)]
-    return None if values[0] is None or values[1] is None else values[0] - values[1]
-
-
-def at_epoch(epochs: Sequence[Epoch], epoch: int, metric: str) -> float | None:
-    """Return a metric at an epoch; None if missing or not finite."""
-    value: float | None = next((getattr(row, metric) for row in reversed(epochs) if row.epoch == epoch), None)
-    return value
+    firsts, seconds = (
+        {seed: [row for row in pair[side].epochs if row.epoch == epoch] for seed, pair in chosen.items()}
+        for side in (0, 1)
+    )
+    found = contrasts_by_epoch(firsts, seconds, metric)
+    return replace(found[0], is_final=bool(done)) if found else None
 
 
 def contrasts_by_epoch(
