@@ -9,6 +9,8 @@ import fcntl
 import os
 import select
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from engine.base.paths import open_private
@@ -60,6 +62,19 @@ def lock(descriptor: int, *, patience_seconds: float, shared: bool = False) -> b
             select.select([], [], [], SECONDS_BETWEEN_TRIES)
         else:
             return True
+
+
+@contextmanager
+def locked(path: Path, *, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Hold a lock file, waiting without limit; `on_wait` is called first if another process holds it."""
+    descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
+    try:
+        if not lock(descriptor, patience_seconds=0):
+            on_wait()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_pid(descriptor: int, pid: int) -> None:

@@ -53,6 +53,7 @@ class Home:
     incoming = Inside("incoming")
     """Staging area for runs imported from another machine."""
     incoming_lock = Inside("incoming.lock")
+    launch_lock = Inside("launch.lock")
     engine_lock = Inside("engine.lock")
     engine_log = Inside("engine.log")
     engine_stopped = Inside("engine.stopped")

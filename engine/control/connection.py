@@ -8,7 +8,6 @@ import select
 import socket
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from engine.base.errors import EngineUnreachable, UsageError
@@ -65,9 +64,7 @@ class Connection:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._replies.close()
         self._socket.close()
 

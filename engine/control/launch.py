@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from engine.base.errors import EngineUnreachable, UsageError
-from engine.base.locks import is_held, read_pid
+from engine.base.locks import is_held, locked, read_pid
 from engine.base.paths import Home, open_private
 from engine.base.version import PROTOCOL, VERSION
 from engine.control.connection import PATIENCE_SECONDS, Connection, NoEngine
@@ -55,7 +52,8 @@ def ensure_engine(home: Home) -> Greeting:
         home.create()
         # Report errors in config.toml here, to the user; an engine only logs them and carries on.
         read_settings(home)
-        with launch_lock(home):
+        # Others that want to start one wait, and then find it running.
+        with locked(home.launch_lock):
             greeting = greet(home) or start(home)
     check_version(greeting)
     return greeting
@@ -75,17 +73,6 @@ def check_version(greeting: Greeting) -> None:
             f"the engine (pid {greeting.pid}) is version {theirs}, this is {ours}:"
             " replace it with `depthscope engine restart`; training continues"
         )
-
-
-@contextmanager
-def launch_lock(home: Home) -> Iterator[None]:
-    """Let one process at a time start an engine; the others wait and then find it running."""
-    descriptor = open_private(home.root / "launch.lock", os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def is_serving(home: Home) -> bool:

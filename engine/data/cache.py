@@ -5,7 +5,6 @@ A rename makes a complete dataset appear at once. Writers hold one lock; readers
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -22,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.base.errors import DatasetError
+from engine.base.locks import locked
 from engine.base.paths import Home, open_private, sync_directory
 from engine.data.catalog import get_again, is_name
 
@@ -109,17 +109,9 @@ def conversion_lock(home: Home, report: Report) -> Iterator[None]:
         UsageError: the home cannot be created or is not writable.
     """
     home.create()
-    descriptor = open_private(home.data / ".lock", os.O_RDWR | os.O_CREAT)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            report("waiting for another conversion to finish")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with locked(home.data / ".lock", on_wait=lambda: report("waiting for another conversion to finish")):
         clear_leftovers(home)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def clear_leftovers(home: Home) -> None:

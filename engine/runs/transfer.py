@@ -6,7 +6,6 @@ moves it among the runs in one step, so that a run is here whole or not at all.
 
 from __future__ import annotations
 
-import fcntl
 import filecmp
 import os
 import re
@@ -20,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from engine.base.errors import DepthscopeError, UsageError
-from engine.base.locks import hold
+from engine.base.locks import hold, lock
 from engine.base.paths import Home, create_private_directory, open_private, sync_directory
 from engine.runs.directory import ExitReason, ExitRecord, Labels, RunDirectory
 from engine.runs.journal import Epoch, read_journal
@@ -155,9 +154,9 @@ def staged(home: Home, runs: Sequence[Incoming], token: str, report: Callable[[s
         OSError: a file cannot be read or written.
     """
     with ExitStack() as stack:
-        lock = open_private(home.incoming_lock, os.O_RDWR | os.O_CREAT)
-        stack.callback(os.close, lock)
-        if not hold(lock, patience_seconds=1.0):
+        descriptor = open_private(home.incoming_lock, os.O_RDWR | os.O_CREAT)
+        stack.callback(os.close, descriptor)
+        if not hold(descriptor, patience_seconds=1.0):
             raise UsageError("another `depthscope import` is under way in this home: wait for it")
         # Of an import that was killed: whoever holds the lock is the only one.
         shutil.rmtree(home.incoming, ignore_errors=True)
@@ -189,10 +188,8 @@ def unchanging(run: Incoming) -> Iterator[None]:
         yield
         return
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(f"{run.source} is being trained: pause or stop it first") from error
+        if not lock(descriptor, patience_seconds=0, shared=True):
+            raise UsageError(f"{run.source} is being trained: pause or stop it first")
         yield
     finally:
         os.close(descriptor)

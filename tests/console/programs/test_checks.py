@@ -14,6 +14,7 @@ import pytest
 
 import console.tui.engine_link
 from console.programs.checks import Level, examine_logout
+from engine.base.locks import locked
 from engine.control import launch
 from engine.control.protocol import Stop
 from engine.control.systemd import LogoutRisk
@@ -118,7 +119,7 @@ def test_an_engine_of_another_version_is_replaced_while_runs_train(
 
 def start_old(home: Any) -> subprocess.Popen[bytes]:
     """An engine as depthscope 0.0.9 would be, which takes over what trains."""
-    with launch.launch_lock(home.home):
+    with locked(home.home.launch_lock):
         old = subprocess.Popen([sys.executable, "-P", "-c", OLD_ENGINE, str(home.home.root)], env=home.env)
         while (greeting := launch.greet(home.home)) is None or greeting.num_running == 0:
             assert old.poll() is None
