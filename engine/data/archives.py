@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tarfile import EOFHeaderError, HeaderError, ReadError  # type: ignore[attr-defined]
 from typing import IO, BinaryIO, Self, cast
 
 from engine.base.errors import DatasetError
@@ -50,23 +51,17 @@ class StrictMember(tarfile.TarInfo):
     def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
         try:
             return super().fromtarfile(tarfile)
-        except HEADER_ERROR as error:
-            if isinstance(error, END_OF_ARCHIVE):
+        except HeaderError as error:
+            if isinstance(error, EOFHeaderError):
                 raise
-            raise READ_ERROR(str(error)) from error
+            raise ReadError(str(error)) from error
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         header = super().frombuf(buf, encoding, errors)
         if header.type in EXTENDED_HEADERS and header.size > MAX_HEADER_BYTES:
-            raise READ_ERROR(f"an extended header of {header.size} bytes")
+            raise ReadError(f"an extended header of {header.size} bytes")
         return header
-
-
-# The method's parameter must be called tarfile, as in the base class, and hides the module.
-HEADER_ERROR = tarfile.HeaderError
-READ_ERROR = tarfile.ReadError
-END_OF_ARCHIVE = tarfile.EOFHeaderError  # type: ignore[attr-defined]
 
 
 class LimitedStream(io.RawIOBase):
@@ -149,7 +144,7 @@ def read_tar(path: Path, stream: IO[bytes], wanted: Callable[[tuple[str, ...]], 
                     member = tar.extractfile(header)
                     content = member.read() if member is not None else b""
                     if len(content) != header.size:
-                        raise tarfile.ReadError("unexpected end of data")
+                        raise ReadError("unexpected end of data")
                 yield Member(parts, content, is_folder=False)
                 # tarfile keeps every header it has seen, to find it again; a stream never does.
                 tar.members.clear()  # type: ignore[attr-defined]
