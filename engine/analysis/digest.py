@@ -203,7 +203,6 @@ def end_of_worker(run: Run, worker: EventRow, ended: EventRow | None, until: flo
     """Return when a worker ended, which an engine that was down notices late.
 
     Args:
-        run: The worker's run.
         worker: Event of the worker's start.
         ended: Event of the worker's end; None if no engine has noticed it.
         until: Latest possible end, seconds since 1970.

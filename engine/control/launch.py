@@ -182,7 +182,6 @@ def stop(
     """Stop the engine of a home and wait until it has exited; None if none was running.
 
     Args:
-        home: Home of the engine.
         keep_training: Leave workers running for the next engine to adopt; otherwise they save a checkpoint and exit,
             and their runs go back to the queue.
         for_good: Do not let commands that follow runs start it again.

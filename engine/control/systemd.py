@@ -39,10 +39,7 @@ def unit_path() -> Path:
 
 
 def unit_text(home: Home) -> str:
-    """Return the text of the unit for a home's engine.
-
-    Args:
-        home: Home with an absolute path; systemd's special characters are escaped.
+    """Return the text of the unit for a home's engine, whose path is absolute.
 
     Raises:
         UsageError: the home's path has a line break, which a unit cannot contain.
@@ -105,7 +102,6 @@ def install(home: Home, *, replaces: bool) -> Installed:
     """Write the unit atomically.
 
     Args:
-        home: Home of the engine.
         replaces: Replace a unit not written by depthscope or belonging to another home; the old one is kept as
             `depthscope.service.old`.
 

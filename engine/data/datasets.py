@@ -146,7 +146,6 @@ def prepare(
     """Fetch and convert a dataset unless it is complete already.
 
     Args:
-        home: Home that stores the dataset.
         name: A built-in or imported dataset.
         source: Folder or archive with the published files of a built-in dataset; None looks for files installed by a
             system package, then downloads.
@@ -208,9 +207,7 @@ def import_images(
     """Convert a folder or archive of images into a dataset; writes nothing unless every image is valid.
 
     Args:
-        home: Home that stores the dataset.
         path: A folder with train/<class>/ and test/<class>/, or a tar or zip archive of one, which is read as a stream.
-        name: Name of the new dataset.
         replace: Allow replacing an existing dataset; a damaged one is always replaced.
         resize: Stretch images of other sizes to 32×32; otherwise they are refused.
         sha256: Expected SHA-256 of the archive; None looks for a SHA256SUMS file beside it.

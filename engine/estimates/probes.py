@@ -109,8 +109,7 @@ def probe_all(
     """Time all tasks, in one process for deterministic ones and one for the others, and return what was measured.
 
     Args:
-        home: Home; checkpoints are timed on its file system.
-        device: Device to probe.
+        home: Checkpoints are timed on its file system.
         tasks: Distinct workloads.
         report: Called with every answer as it arrives.
 

@@ -77,11 +77,9 @@ def tensors_of(value: Any) -> dict[str, Tensor]:
 
 
 def fit(model: nn.Module, found: Mapping[str, Tensor], *, network: str, source: str) -> bool:
-    """Load tensors into a network; changes nothing unless all fit.
+    """Load tensors, in their order, into a network in place; changes nothing unless all fit.
 
     Args:
-        model: Network to change in place.
-        found: Tensors in order.
         network: Name of the network, for errors.
         source: Name of the file, for errors.
 

@@ -96,13 +96,7 @@ def decode_spec(content: bytes) -> RunSpec:
 
 
 def check_fits_data(spec: RunSpec, *, num_train: int, num_test: int, num_classes: int) -> None:
-    """Check that a run fits its dataset.
-
-    Args:
-        spec: Specification of the run.
-        num_train: Training images in the dataset.
-        num_test: Test images in the dataset.
-        num_classes: Classes in the dataset.
+    """Check that a run fits its dataset, which has these numbers of images and classes.
 
     Raises:
         InvalidField: a subset is larger than its set or smaller than the number of classes, the batch is larger than

@@ -31,13 +31,7 @@ class EpochDraws:
 
     @classmethod
     def draw(cls, seed: int, epoch: int, num_images: int) -> EpochDraws:
-        """Draw for one epoch, on the CPU.
-
-        Args:
-            seed: Seed of the run.
-            epoch: Counted from 0.
-            num_images: Images in the training set, N.
-        """
+        """Draw for one epoch of a run, counted from 0, on the CPU."""
         generator = torch.Generator().manual_seed(generator_key(seed, epoch))
         return cls(
             permutation=torch.randperm(num_images, generator=generator),

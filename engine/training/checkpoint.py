@@ -60,15 +60,10 @@ def save_weights(path: Path, model: nn.Module) -> None:
 
 
 def save_checkpoint(current: Path, previous: Path, state: dict[str, Any]) -> int:
-    """Save a state as the newest generation and keep the previous one.
+    """Save a state as the newest generation and keep the previous one; returns the size of the file in bytes.
 
     Args:
-        current: checkpoint.pt of a run directory.
-        previous: checkpoint.prev.pt beside it.
         state: Tensors, numbers, strings, and lists and dictionaries of them.
-
-    Returns:
-        The size of the file in bytes.
     """
     if current.exists():
         # A hard link, so that the old generation remains `current` until the new one replaces it.
@@ -150,11 +145,7 @@ class HostCopy:
         self._copied: torch.cuda.Event | None = None
 
     def take(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Start copying every tensor of a state; the copy is complete after `wait`.
-
-        Args:
-            state: Tensors, numbers, strings, and lists and dictionaries of them, the same tensors at every call.
-        """
+        """Start copying every tensor of a state, the same tensors at every call; the copy is complete after `wait`."""
         copied: dict[str, Any] = self._copy(state, "")
         if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]

@@ -46,14 +46,7 @@ def first_line(failure: Exception) -> str:
 
 
 def out_of_memory(spec: RunSpec, home: Home, failure: Exception, device: torch.device) -> str:
-    """Return the error for a run that ran out of memory, with a remedy.
-
-    Args:
-        spec: Specification of the run.
-        home: Home that stores its dataset.
-        failure: Exception raised by torch.
-        device: Device of the run.
-    """
+    """Return the error for a run that ran out of memory, with a remedy."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info()
         native = precision.of_gpu(torch.cuda.get_device_capability())

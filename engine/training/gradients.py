@@ -29,11 +29,7 @@ class Layer:
 
 
 def layers(model: nn.Module) -> list[Layer]:
-    """List a network's convolutions and classifier, from the stem on; a block's projection follows its convolutions.
-
-    Args:
-        model: A network of `models.resnet`.
-    """
+    """List a network's convolutions and classifier, from the stem on; a block's projection follows its convolutions."""
     return [
         Layer(layer_name(path), module.weight)
         for path, module in model.named_modules()
@@ -70,7 +66,7 @@ def measure(
     Args:
         state: State right after a step, with unscaled gradients in place.
         measured: The L layers of the network.
-        learning_rate: Learning rate of that step.
+        learning_rate: That of the step.
         weights_before: float64 [L], weight norms to report; None measures them after the update.
 
     Returns:

@@ -22,11 +22,7 @@ from engine.training.step import diverged_at, has_finite_weights
 
 
 def train(session: Session, should_stop: Callable[[], bool]) -> ExitReason:
-    """Train a run to its end, or to the next step after a stop request.
-
-    Args:
-        session: A new or restored session.
-        should_stop: Called between steps; True saves a checkpoint and returns.
+    """Train a run to its end, or until `should_stop`, called between steps, returns True; then save a checkpoint.
 
     Returns:
         Why it ended; a diverged run keeps its last good checkpoint.

@@ -38,10 +38,7 @@ class LossScale:
         return loss * self.factor
 
     def unscale(self, gradients: Iterable[Tensor | None]) -> Tensor:
-        """Divide gradients by the factor in place, and set the factor of the next step.
-
-        Args:
-            gradients: Gradients of the scaled loss; None for parameters without one.
+        """Divide gradients of the scaled loss by the factor in place, and set the factor of the next step.
 
         Returns:
             float32 scalar, 1 if a gradient overflowed and the update must be skipped, else 0.

@@ -34,7 +34,6 @@ def configure(device: torch.device, used: Precision, *, deterministic: bool) -> 
     """Configure torch for one run, before its first step.
 
     Args:
-        device: Device of the run.
         used: Resolved precision.
         deterministic: Whether results on a GPU must be bit-identical between runs; on the CPU they always are, for a
             given number of threads.

@@ -73,8 +73,8 @@ class ProgressMeter:
 
         Args:
             reading: Result of `turn`.
-            epoch: Current epoch, counted from 1.
-            learning_rate: Learning rate of the reading's last step.
+            epoch: Counted from 1.
+            learning_rate: That of the reading's last step.
         """
         last, self._last = self._last, reading
         images = reading.num_images - last.num_images

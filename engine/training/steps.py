@@ -18,13 +18,7 @@ class Steps(Protocol):
     """Runs training steps; all implementations compute the same results."""
 
     def begin_epoch(self, draws: EpochDraws, rates: Sequence[float], *, done: int) -> None:
-        """Set up an epoch.
-
-        Args:
-            draws: The epoch's order, offsets and flips, on the CPU.
-            rates: Learning rate of each step.
-            done: Steps already taken.
-        """
+        """Set up an epoch with its draws, on the CPU, and each step's learning rate; `done` steps are taken already."""
 
     def take(self, index: int) -> None:
         """Take one step of the epoch; steps are taken in order, starting at `done`."""
@@ -66,13 +60,8 @@ class EagerSteps:
 def steps_for(state: TrainingState, data: DeviceData, spec: RunSpec, report: Callable[[str], None]) -> Steps:
     """Choose the fastest way to run steps on the device.
 
-    On a GPU this takes dry steps and undoes them, which also shows whether the run fits.
-
-    Args:
-        state: A new or restored state.
-        data: Images on the same device.
-        spec: Specification of the run.
-        report: Called with a notice if steps cannot be captured.
+    On a GPU this takes dry steps and undoes them, which also shows whether the run fits. If steps cannot be captured,
+    `report` is called with a notice.
 
     Raises:
         torch.OutOfMemoryError: the run does not fit on the device.
