@@ -115,10 +115,7 @@ def names(runs: Sequence[Run]) -> str:
 
 def layers_document(reader: Reader, runs: Sequence[Run], quantity: Quantity) -> dict[str, Any]:
     """JSON document of layer metrics; non-finite values are null."""
-    return {
-        "metric": quantity.metric,
-        "runs": [layers_of_run(run, reader.gradients(run.id)) for run in runs],
-    }
+    return {"metric": quantity.metric, "runs": [layers_of_run(run, reader.gradients(run.id)) for run in runs]}
 
 
 def layers_of_run(run: Run, rows: Sequence[Gradients]) -> dict[str, Any]:

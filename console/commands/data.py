@@ -88,8 +88,7 @@ def state(dataset: ListedDataset) -> str:
 def fetch_command(
     name: Annotated[str, typer.Argument(help="cifar10, cifar100, fashion-mnist or synthetic.")],
     source: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="DIR", help="Directory or archive with the published files."),
+        Path | None, typer.Option("--from", metavar="DIR", help="Directory or archive with the published files.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -34,8 +34,7 @@ FULL_PRECISION = Sizes(train_images=500, test_images=250, batch_size=16)
 
 def quickstart(
     dataset: Annotated[
-        str | None,
-        typer.Option("--data", help="Dataset; left out: CIFAR-10 if at hand, else synthetic."),
+        str | None, typer.Option("--data", help="Dataset; left out: CIFAR-10 if at hand, else synthetic.")
     ] = None,
     seed: Annotated[str, typer.Option("--seed", help="Seeds of each network, such as 3,4,5.")] = SEEDS,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = EPOCHS,

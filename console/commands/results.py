@@ -19,8 +19,7 @@ def plot(
         list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Default: the newest experiment.")
     ] = None,
     metric: Annotated[
-        str,
-        typer.Option(help="Such as test-error, train-loss, learning-rate, gradients."),
+        str, typer.Option(help="Such as test-error, train-loss, learning-rate, gradients.")
     ] = "test-error",
     x_axis: Annotated[str, typer.Option("-x", "--x-axis", help="epoch, step or time (seconds).")] = "epoch",
     log_y: Annotated[bool, typer.Option("--log-y", help="Logarithmic y axis.")] = False,

@@ -16,8 +16,7 @@ def list_runs(
     experiment: Annotated[str | None, typer.Argument(help="Only the runs of this experiment.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Include hidden runs.")] = False,
     where: Annotated[
-        str | None,
-        typer.Option(metavar="FILTER", help="Only matching runs, e.g. 'arch:plain depth>=56 !star:yes'."),
+        str | None, typer.Option(metavar="FILTER", help="Only matching runs, e.g. 'arch:plain depth>=56 !star:yes'.")
     ] = None,
     newest: Annotated[int, typer.Option("-n", "--newest", min=1, help="Show at most the newest N runs.")] = MOST_LISTED,
     as_json: JsonOption = False,
@@ -125,11 +124,7 @@ def watch(words: list[str] | None, *, quiet: bool, as_json: bool) -> None:
 
 def digest(
     since: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="12h, 08:00 or '2026-11-24 08:00'; default: your last look.",
-        ),
+        str | None, typer.Option(metavar="TIME", help="12h, 08:00 or '2026-11-24 08:00'; default: your last look.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -15,8 +15,7 @@ from console.planning.options import Asked
 def train(
     asked: Asked | None,
     listed: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="PATH", help="Train the runs of a report (its spec.json) again."),
+        Path | None, typer.Option("--from", metavar="PATH", help="Train the runs of a report (its spec.json) again.")
     ] = None,
     experiment: ExperimentOption = None,
     detach: Annotated[bool, typer.Option("--detach", help="Queue the runs and return at once.")] = False,
@@ -78,14 +77,10 @@ def plan(
     experiment: ExperimentOption = None,
     probe: Annotated[
         bool | None,
-        typer.Option(
-            "--probe/--no-probe",
-            help="Time each network, or none; by default those not timed yet.",
-        ),
+        typer.Option("--probe/--no-probe", help="Time each network, or none; by default those not timed yet."),
     ] = None,
     until: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Which runs finish by 08:00, '2026-11-25 08:00' or +6h."),
+        str | None, typer.Option(metavar="TIME", help="Which runs finish by 08:00, '2026-11-25 08:00' or +6h.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

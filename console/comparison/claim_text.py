@@ -14,10 +14,7 @@ from engine.analysis.paired_test import Sign
 NO_VERDICT = "no verdict: there are no two depths of a plain network to compare yet"
 NO_VERDICT_SENTENCE = "There are no two depths of a plain network to compare yet, so nothing is claimed."
 """The same in a report."""
-DOUBTS = {
-    Doubt.TOO_FEW_SEEDS: "too few seeds to tell",
-    Doubt.WITHIN_SPREAD: "within the spread of the seeds",
-}
+DOUBTS = {Doubt.TOO_FEW_SEEDS: "too few seeds to tell", Doubt.WITHIN_SPREAD: "within the spread of the seeds"}
 CAVEATS = {Sign.ONE_SEED: f"{Claim.ONE_SEED}: ", Sign.UNDECIDED: f"{Claim.UNDECIDED}: "}
 """Before a difference that decides nothing."""
 

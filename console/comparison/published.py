@@ -33,18 +33,8 @@ class Source:
     """Whether it states learning rate, batch size and schedule, and they are those of the recipe `reference`."""
 
 
-HE = Source(
-    "He et al.",
-    "He et al. 2015 (arXiv:1512.03385), table 6",
-    epochs=164,
-    follows_recipe=True,
-)
-REPORT = Source(
-    "report",
-    "the course report that is reproduced here",
-    epochs=None,
-    follows_recipe=False,
-)
+HE = Source("He et al.", "He et al. 2015 (arXiv:1512.03385), table 6", epochs=164, follows_recipe=True)
+REPORT = Source("report", "the course report that is reproduced here", epochs=None, follows_recipe=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,9 +83,7 @@ def examine_torch() -> list[Finding]:
         return [Finding("torch", Level.BAD, f"cannot be loaded: {why}", "reinstall depthscope with `uv sync`")]
     findings = [
         Finding(
-            "torch",
-            Level.GOOD,
-            f"{found['torch']}, torchvision {found['torchvision']}, {found['num_threads']} threads",
+            "torch", Level.GOOD, f"{found['torch']}, torchvision {found['torchvision']}, {found['num_threads']} threads"
         )
     ]
     if found["gpus"]:

@@ -31,11 +31,7 @@ def row_document(row: Epoch | Step) -> dict[str, Any]:
 
 
 def run_details(
-    run: Run,
-    epochs: Sequence[Epoch],
-    steps: Sequence[Step],
-    events: Sequence[EventRow],
-    findings: Sequence[Finding],
+    run: Run, epochs: Sequence[Epoch], steps: Sequence[Step], events: Sequence[EventRow], findings: Sequence[Finding]
 ) -> dict[str, Any]:
     """A run with all its metrics, events and findings."""
     return {

@@ -80,12 +80,7 @@ def queue_table(numbered: Sequence[tuple[int | None, Run]]) -> str:
     return table(["place", "id", "experiment", "run", "device", "status"], rows, align="><<<<<")
 
 
-def run_page(
-    run: Run,
-    epochs: Sequence[Epoch],
-    events: Sequence[EventRow],
-    findings: Sequence[Finding] = (),
-) -> str:
+def run_page(run: Run, epochs: Sequence[Epoch], events: Sequence[EventRow], findings: Sequence[Finding] = ()) -> str:
     """Page about one run: its spec, status, epochs and events."""
     model, recipe, data = run.spec.model, run.spec.recipe, run.spec.data
     size = f"{count(cost.num_parameters(model))} parameters, {count(cost.forward_macs(model))} MACs"

@@ -40,12 +40,7 @@ SIGNS_IN_ASCII = {
     NO_ACCESS: "=",
     "succeeded": "+",
     "diverged": "~",
-} | {
-    "stopped-early": "|",
-    "held": "%",
-    "failed": "x",
-    "cancelled": "-",
-}
+} | {"stopped-early": "|", "held": "%", "failed": "x", "cancelled": "-"}
 
 
 def state(run: Run, now: float) -> str:

@@ -296,11 +296,7 @@ class RunTable(ScrollView, can_focus=True):
         marker = marker if self._unicode else ascii_marker(marker, 0)
         now = time.monotonic()
         cells = [
-            aligned(
-                column.fitted(run, now, width, unicode=self._unicode),
-                width,
-                ">" if column.right else "<",
-            )
+            aligned(column.fitted(run, now, width, unicode=self._unicode), width, ">" if column.right else "<")
             for column, width in self.columns()
         ]
         return Strip(
