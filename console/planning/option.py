@@ -15,11 +15,13 @@ GROUPS: tuple[Group, ...] = ("runs", "training", "network", "limits")
 """In the order of the form."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Option:
     """One option of `train` and `plan`, usually also a field of the form."""
 
     name: str
+    help: str
+    """At most 60 characters."""
     flags: tuple[str, ...] = ()
     """As typed, with a negation after a slash; default: derived from the name."""
     kind: Kind = "text"
@@ -28,8 +30,6 @@ class Option:
     crossed: bool = False
     """Whether runs are made for each value, in every combination with the other lists."""
     default: Any = None
-    help: str
-    """At most 60 characters."""
     fills: str = ""
     """Part and field of the spec that the option sets, such as `recipe.epochs`."""
     group: Group = ""
@@ -41,7 +41,7 @@ class Option:
     unset: str = ""
     """Label of the form's choice that leaves the option out."""
     wanted: str = ""
-    """Description of valid values, for errors."""
+    """Description of valid numbers, for errors."""
 
     @property
     def label(self) -> str:
@@ -87,7 +87,8 @@ class Option:
             match self.kind:
                 case "whole":
                     if not word.isascii() or not word.isdigit():
-                        raise ValueError(f"{self.name} must be {self.wanted or 'a whole number'}, got {word!r}")
+                        wanted = "whole numbers such as 20,56" if self.many else "a whole number"
+                        raise ValueError(f"{self.name} must be {wanted}, got {word!r}")
                     return int(word)
                 case "number":
                     try:
