@@ -11,24 +11,7 @@ from rich.cells import cell_len, set_cell_size
 from console.charts import axes
 from console.text.formatting import clean
 
-ASCII_MARKERS = {
-    "■": "#",
-    "▲": "^",
-    "◆": "*",
-    "●": "o",
-    "▼": "v",
-    "▽": "y",
-    "□": "%",
-    "△": "A",
-    "◇": "+",
-    "○": "O",
-    "▶": ">",
-    "▪": "n",
-    "▴": "/",
-    "◈": "=",
-    "•": "c",
-    "▾": "w",
-}
+ASCII_MARKERS = dict(zip("■▲◆●▼▽□△◇○▶▪▴◈•▾", "#^*ovy%A+O>n/=cw", strict=True))
 FRAME_IN_ASCII = str.maketrans("─│┌┐└┘├┤┬┴┼", "-|+++++++++")
 ROWS_A_LEGEND_ROW = 6
 """Chart rows for each row of legend allowed: curves matter more than names."""

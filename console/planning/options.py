@@ -53,16 +53,9 @@ def dataset_names(home: Home) -> Sequence[str]:
     return [entry.name for entry in sorted(listed, key=lambda entry: not entry.cached)]
 
 
-def architectures(_home: Home) -> Sequence[str]:
-    from models.catalog import Architecture
-
-    return list(Architecture)
-
-
 OPTIONS: tuple[Option, ...] = (
     Option("architectures", "resnet, plain, preact, he-resnet, he-plain; or a list.",
-           flags=("-a", "--arch"), many=True, crossed=True, default=(), fills="model.architecture", group="runs",
-           choices=architectures),
+           flags=("-a", "--arch"), many=True, crossed=True, default=(), fills="model.architecture", group="runs"),
     Option("depths", "Depths, such as 20,56,110; he-*: any 6n+2.",
            flags=("-d", "--depth"), kind="whole", many=True, crossed=True, default=(), fills="model.depth",
            group="runs", placeholder="such as 20,56,110"),

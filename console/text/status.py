@@ -15,32 +15,15 @@ MIN_STALL_SECONDS = 60.0
 """Silence of the journal after which a running run shows as stalled, not dead: its lock is still held."""
 
 SIGNS = {
-    "queued": "·",
-    "held": "⊘",
-    "starting": "▷",
-    "running": "▶",
-    "stalled": "!",
-    "paused": "‖",
-    DISK_FULL: "‖",
-    NO_ACCESS: "‖",
-    "succeeded": "✓",
-    "diverged": "∞",
-    "stopped-early": "⊣",
-    "failed": "✗",
-    "cancelled": "–",
-    "lost": "?",
-}
-SIGNS_IN_ASCII = {
-    **SIGNS,
-    "queued": ".",
-    "starting": ")",
-    "running": ">",
-    "paused": "=",
-    DISK_FULL: "=",
-    NO_ACCESS: "=",
-    "succeeded": "+",
-    "diverged": "~",
-} | {"stopped-early": "|", "held": "%", "failed": "x", "cancelled": "-"}
+    "queued": "·", "held": "⊘", "starting": "▷", "running": "▶", "stalled": "!",
+    "paused": "‖", DISK_FULL: "‖", NO_ACCESS: "‖",
+    "succeeded": "✓", "diverged": "∞", "stopped-early": "⊣", "failed": "✗", "cancelled": "–", "lost": "?",
+}  # fmt: skip
+SIGNS_IN_ASCII = SIGNS | {
+    "queued": ".", "held": "%", "starting": ")", "running": ">",
+    "paused": "=", DISK_FULL: "=", NO_ACCESS: "=",
+    "succeeded": "+", "diverged": "~", "stopped-early": "|", "failed": "x", "cancelled": "-",
+}  # fmt: skip
 
 
 def state(run: Run, now: float) -> str:
