@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from console.charts.layer_grid import LayerGrid, epoch_name, figure
-from console.charts.legend import boxed, notice, shortened
-from console.text.formatting import BARS, BARS_IN_ASCII
+from console.charts.legend import boxed, notice
+from console.text.formatting import BARS, BARS_IN_ASCII, cut
+from console.text.status import counted
 
 MOST_CELLS_A_LAYER = 6
 ZERO, NOT_FINITE, NOT_RECORDED = "0", "!", "?"
@@ -123,7 +124,7 @@ def draw_heat_map(
     scale = Scale.of([value for row in grid.values for value in row])
     scale = scale and scale.in_decades(limits)
     if not grid.epochs:
-        return HeatMap(boxed(notice([shortened(title, width, unicode=unicode)], empty, width, height), height))
+        return HeatMap(boxed(notice([cut(title, width, unicode=unicode)], empty, width, height), height))
     widest = max(len(epoch_name(epoch)) for epoch in (grid.epochs[0], grid.epochs[-1]))
     room = width - widest - 1
     head = header(title, key(grid, scale, bars, whose), width, unicode=unicode)
@@ -143,7 +144,7 @@ def draw_heat_map(
         label = epoch_name(grid.epochs[shown.start]).rjust(widest)
         lines.append(f"{label} {painted(values, scale, bars, colours)}")
     if foot:
-        lines.append(shortened(foot, width, unicode=unicode))
+        lines.append(cut(foot, width, unicode=unicode))
     return HeatMap(lines, widest + 1, len(head) + 1, columns, rows)
 
 
@@ -209,17 +210,12 @@ def key(grid: LayerGrid, scale: Scale | None, bars: str, whose: str = "") -> str
         parts += [f"{bars[0]} {figure(10**scale.low)}", f"{bars[-1]} {figure(10**scale.high)} ({kind})"]
     values = {value for row in grid.values for value in row}
     missing = sum(all(value is None for value in row) for row in grid.values)
-    for sign, words, occurs in (
-        (ZERO, "zero", 0.0 in values),
-        (NOT_FINITE, "not finite or none", math.inf in values),
-        (
-            NOT_RECORDED,
-            f"not recorded ({missing} epoch{'s' * (missing > 1)})" if missing else "not recorded",
-            None in values,
-        ),
-    ):
-        if occurs:
-            parts.append(f"{sign} {words}")
+    if 0.0 in values:
+        parts.append(f"{ZERO} zero")
+    if math.inf in values:
+        parts.append(f"{NOT_FINITE} not finite or none")
+    if None in values:
+        parts.append(f"{NOT_RECORDED} not recorded" + (f" ({counted(missing, 'epoch')})" if missing else ""))
     return "  ".join(parts)
 
 
@@ -227,7 +223,7 @@ def header(title: str, key: str, width: int, *, unicode: bool) -> list[str]:
     """Title and key on one line if they fit, else on two."""
     if len(title) + 2 + len(key) <= width:
         return [title + " " * (width - len(title) - len(key)) + key]
-    return [shortened(title, width, unicode=unicode), shortened(key, width, unicode=unicode)]
+    return [cut(title, width, unicode=unicode), cut(key, width, unicode=unicode)]
 
 
 def stages(layers: Sequence[str], columns: Sequence[range]) -> str:

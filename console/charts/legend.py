@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 
 from console.charts import axes
-from console.text.formatting import clean
+from console.text.formatting import clean, cut
 
 ASCII_MARKERS = dict(zip("■▲◆●▼▽□△◇○▶▪▴◈•▾", "#^*ovy%A+O>n/=cw", strict=True))
 FRAME_IN_ASCII = str.maketrans("─│┌┐└┘├┤┬┴┼", "-|+++++++++")
@@ -63,13 +63,6 @@ def ascii_marker(marker: str, index: int) -> str:
     return marker if marker.isascii() else ASCII_MARKERS.get(marker, chr(ord("a") + index % 26))
 
 
-def shortened(text: str, width: int, *, unicode: bool) -> str:
-    """Cut a text to a width in cells, marking the cut."""
-    if cell_len(text) <= width:
-        return text
-    return set_cell_size(text, width - 1).rstrip() + ("…" if unicode else "~") if width > 0 else ""
-
-
 def heading(title: str, entries: Sequence[Entry], width: int, height: int, *, unicode: bool) -> list[str]:
     """Lay out title and legend: on one line if they fit, else the legend below.
 
@@ -87,7 +80,7 @@ def heading(title: str, entries: Sequence[Entry], width: int, height: int, *, un
     left_out = len(entries) - sum(map(len, shown))
     if left_out:
         title = f"{title}  (+{left_out} not named)" if title else ""
-    first = shortened(title, width, unicode=unicode)
+    first = cut(title, width, unicode=unicode)
     return [*([first] if first else []), *map(row_text, shown)]
 
 

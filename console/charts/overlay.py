@@ -45,12 +45,10 @@ def overlay(
     for run in runs:
         look = look_of[run.id]
         x, y = points(run, histories.get(run.id, History()), metric, options.axis)
-        label = clean(run.name)
-        if options.smoothing and metric.name != "learning-rate":
+        smoothing = 0.0 if metric.name == "learning-rate" else options.smoothing
+        if smoothing:
             drawn.append(Series("", x, y, marker=look.marker, colour=look.colour, faint=True))
-            drawn.append(Series(label, x, smooth(y, options.smoothing), marker=look.marker, colour=look.colour))
-        else:
-            drawn.append(Series(label, x, y, marker=look.marker, colour=look.colour))
+        drawn.append(Series(clean(run.name), x, smooth(y, smoothing), marker=look.marker, colour=look.colour))
     return drawn
 
 

@@ -29,11 +29,11 @@ from console.charts.legend import (
     notice,
     outside,
     set_into_axis,
-    shortened,
     x_axis,
     y_axis,
 )
 from console.charts.raster import ASCII, BRAILLE, FREE, Raster, trace
+from console.text.formatting import cut
 
 __all__ = ["COLOURS", "Canvas", "Drawing", "Series", "draw", "line_chart", "smooth"]
 
@@ -200,7 +200,7 @@ def legend(series: Sequence[Series], markers: Sequence[str], width: int, *, colo
     """Legend entries; a label takes at most half of the width."""
     entries = []
     for one, marker in zip(series, markers, strict=True):
-        label = shortened(outside(one.label, unicode=unicode), min(width - 2, max(width // 2, 16)), unicode=unicode)
+        label = cut(outside(one.label, unicode=unicode), min(width - 2, max(width // 2, 16)), unicode=unicode)
         if label and not one.faint:
             entries.append(Entry(marker, label, one.colour_index if colour else None))
     return entries

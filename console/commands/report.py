@@ -20,16 +20,14 @@ def report(
     """Write a report: Markdown, HTML, figures, spec to train it again."""
     from console.report.facts import gather_facts, states
     from console.report.write import write_report
+    from console.text.listing import newest_experiment
     from console.text.output import narrate, print_json
     from engine import client
-    from engine.base.errors import UsageError
     from engine.base.paths import find_home
 
     home = find_home()
     with client.read_fresh(home) as reader:
-        name = experiment or reader.latest_experiment()
-        if name is None:
-            raise UsageError("no runs yet: `depthscope quickstart` trains a first comparison in minutes")
+        name = experiment or newest_experiment(reader)
         facts = gather_facts(reader, home.runs, name)
     files = write_report(facts, output)
     narrate(f"{name}: {states(facts.runs)}")

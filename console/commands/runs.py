@@ -53,7 +53,7 @@ def list_runs(
     elif unknown is not None:
         raise unknown
     else:
-        narrate("no runs yet: `depthscope quickstart` trains a first comparison in minutes")
+        narrate(listing.NO_RUNS)
 
 
 def show(run: RunArgument, as_json: JsonOption = False) -> None:

@@ -18,12 +18,7 @@ from models import catalog
 KEY = re.compile(r"([a-z][a-z-]*)(:|<=|>=|!=|=|<|>)", re.IGNORECASE | re.ASCII)
 SIGN = re.compile(r":|<=|>=|!=|=|<|>")
 NUMBER = re.compile(r"(-?\d+(?:\.\d*)?(?:e-?\d+)?)([a-z%]*)")
-COMPARISONS: dict[str, Callable[[float, float], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
+COMPARISONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 MEANT = {"stopped": "cancelled, as `stop` leaves a run, or stopped-early, by its own rule"}
 """Hints for invalid values that people expect to work."""
 MOST_VALUES = 6

@@ -194,12 +194,8 @@ def supports_unicode(stream: TextIO, environ: Mapping[str, str] = os.environ) ->
     beside LANG=C it is ignored. With no locale set, as in most containers, the encoding alone decides. The font of the
     Linux console has no braille.
     """
-    if (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "").replace("_", "") not in (
-        "utf8",
-        "utf16",
-    ):
-        return False
-    if environ.get("TERM") == "linux":
+    encoding = (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "").replace("_", "")
+    if encoding not in ("utf8", "utf16") or environ.get("TERM") == "linux":
         return False
     language, kind = environ.get("LANG", ""), environ.get("LC_CTYPE", "")
     if kind.upper().replace("-", "") in ("C.UTF8", "UTF8") and language in ("C", "POSIX"):

@@ -31,6 +31,8 @@ from engine.runs.run import EventRow, Run, RunStatus
 from engine.spec.labels import check_tag
 from models import catalog, cost
 
+NO_RUNS = "no runs yet: `depthscope quickstart` trains a first comparison in minutes"
+
 
 def runs_table(runs: Sequence[Run]) -> str:
     """Table of runs, one row each."""
@@ -105,7 +107,8 @@ def run_page(run: Run, epochs: Sequence[Epoch], events: Sequence[EventRow], find
         facts.append(("ended" if run.stopped_early else "error", last_line(run.error)))
     page = "\n".join(f"{name:<12}{value}" for name, value in facts)
     if epochs:
-        page += "\n\n" + epochs_table(epochs)
+        rows = [epoch_cells(row) for row in epochs]
+        page += "\n\n" + table(EPOCH_COLUMNS, rows, align=">" * len(EPOCH_COLUMNS))
     if events:
         page += "\n\n" + "\n".join(event_line(event) for event in events[-20:])
     if run.error and "\n" in run.error:
@@ -123,11 +126,6 @@ def subset_label(run: Run) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def epochs_table(epochs: Sequence[Epoch]) -> str:
-    """Table of metrics, one row for each epoch."""
-    return table(EPOCH_COLUMNS, [epoch_cells(row) for row in epochs], align=">" * len(EPOCH_COLUMNS))
-
-
 def event_line(event: EventRow) -> str:
     """Time, kind and text of an event in a line."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
@@ -140,16 +138,22 @@ def find_all(reader: Reader, words: Sequence[str]) -> list[Run]:
     Raises:
         UsageError: a name matches nothing, or there are no runs yet.
     """
-    if not words:
-        newest = reader.latest_experiment()
-        if newest is None:
-            raise UsageError("no runs yet: `depthscope quickstart` trains a first comparison in minutes")
-        words = [newest]
     found: dict[str, Run] = {}
-    for word in words:
+    for word in words or [newest_experiment(reader)]:
         for run in reader.runs(experiment=word) or [reader.find(word, or_experiment=True)]:
             found.setdefault(run.id, run)
     return list(found.values())
+
+
+def newest_experiment(reader: Reader) -> str:
+    """Name of the newest experiment.
+
+    Raises:
+        UsageError: there are no runs yet.
+    """
+    if (name := reader.latest_experiment()) is None:
+        raise UsageError(NO_RUNS)
+    return name
 
 
 def find_experiment(reader: Reader, name: str | None) -> tuple[str, list[Run]]:
@@ -158,9 +162,7 @@ def find_experiment(reader: Reader, name: str | None) -> tuple[str, list[Run]]:
     Raises:
         UsageError: no experiment has that name, or there are no runs yet.
     """
-    name = name or reader.latest_experiment()
-    if name is None:
-        raise UsageError("no runs yet: `depthscope quickstart` trains a first comparison in minutes")
+    name = name or newest_experiment(reader)
     if not (runs := reader.runs(experiment=name)):
         raise reader.experiment_unknown(name)
     return name, runs

@@ -9,6 +9,7 @@ from engine.base.errors import UsageError
 
 SPAN = re.compile(r"\+(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?")
 MAX_SPAN = timedelta(days=3650)
+TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}")
 
 
 def parse_until(word: str, now: datetime) -> datetime:
@@ -22,16 +23,23 @@ def parse_until(word: str, now: datetime) -> datetime:
         UsageError: the argument is malformed or not in the future.
     """
     text = word.strip()
-    if (span := SPAN.fullmatch(text)) and any(span.groups()):
-        days, hours, minutes = (float(part or 0) for part in span.groups())
-        ahead = timedelta(minutes=min(minutes + 60 * (hours + 24 * days), MAX_SPAN / timedelta(minutes=1)))
-        if not ahead:
-            raise UsageError(f"--until must be in the future, got {word!r}; use a span such as +6h")
+    ahead = parse_span(text)
+    if ahead is not None and not ahead:
+        raise UsageError(f"--until must be in the future, got {word!r}; use a span such as +6h")
+    if ahead is not None:
         return now + ahead
     try:
-        return of_day(text, now) if re.fullmatch(r"\d{1,2}:\d{2}", text) else of_date(text, word, now)
+        if TIME_OF_DAY.fullmatch(text):
+            today = at_time_of_day(text, now)
+            return today if today > now else at_time_of_day(text, now, days=1)
+        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}[ T]\d{1,2}:\d{2}", text):
+            raise ValueError(text)
+        moment = datetime.strptime(text.replace("T", " "), "%Y-%m-%d %H:%M").astimezone()
     except (ValueError, OverflowError):
         raise UsageError(f"--until must be a time such as 08:00, '2026-11-25 08:00' or +6h, got {word!r}") from None
+    if moment <= now:
+        raise UsageError(f"--until must be in the future, got {word!r}; it is now {now:%Y-%m-%d %H:%M}")
+    return moment
 
 
 def parse_since(word: str, now: datetime) -> datetime:
@@ -45,14 +53,12 @@ def parse_since(word: str, now: datetime) -> datetime:
         UsageError: the argument is malformed or lies in the future.
     """
     text = word.strip()
-    if (span := SPAN.fullmatch(f"+{text.removeprefix('+')}")) and any(span.groups()):
-        days, hours, minutes = (float(part or 0) for part in span.groups())
-        return now - timedelta(minutes=min(minutes + 60 * (hours + 24 * days), MAX_SPAN / timedelta(minutes=1)))
+    if (ago := parse_span(f"+{text.removeprefix('+')}")) is not None:
+        return now - ago
     try:
-        if re.fullmatch(r"\d{1,2}:\d{2}", text):
-            hour, minute = map(int, text.split(":"))
-            today = now.replace(tzinfo=None, hour=hour, minute=minute, second=0, microsecond=0)
-            return today.astimezone() if today.astimezone() <= now else (today - timedelta(days=1)).astimezone()
+        if TIME_OF_DAY.fullmatch(text):
+            today = at_time_of_day(text, now)
+            return today if today <= now else at_time_of_day(text, now, days=-1)
         form = "%Y-%m-%d" if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text) else "%Y-%m-%d %H:%M"
         moment = datetime.strptime(text.replace("T", " "), form).astimezone()
     except (ValueError, OverflowError):
@@ -62,28 +68,20 @@ def parse_since(word: str, now: datetime) -> datetime:
     return moment
 
 
-def of_day(text: str, now: datetime) -> datetime:
-    """Next occurrence of a local time of day."""
+def parse_span(text: str) -> timedelta | None:
+    """Parse a span such as +1d12h, at most ten years; None if the text is not a span."""
+    found = SPAN.fullmatch(text)
+    if found is None or not any(found.groups()):
+        return None
+    days, hours, minutes = (float(part or 0) for part in found.groups())
+    return timedelta(minutes=min(minutes + 60 * (hours + 24 * days), MAX_SPAN / timedelta(minutes=1)))
+
+
+def at_time_of_day(text: str, now: datetime, *, days: int = 0) -> datetime:
+    """Local time of day, so many calendar days from today: with a clock change, days differ from 24 hours."""
     hour, minute = map(int, text.split(":"))
     today = now.replace(tzinfo=None, hour=hour, minute=minute, second=0, microsecond=0)
-    # Add a calendar day, not 24 hours: days with a clock change differ.
-    moment = today.astimezone()
-    return moment if moment > now else (today + timedelta(days=1)).astimezone()
-
-
-def of_date(text: str, word: str, now: datetime) -> datetime:
-    """Parse a local date and time.
-
-    Raises:
-        ValueError: the text is not a date and time.
-        UsageError: the moment has passed.
-    """
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}[ T]\d{1,2}:\d{2}", text):
-        raise ValueError(text)
-    moment = datetime.strptime(text.replace("T", " "), "%Y-%m-%d %H:%M").astimezone()
-    if moment <= now:
-        raise UsageError(f"--until must be in the future, got {word!r}; it is now {now:%Y-%m-%d %H:%M}")
-    return moment
+    return (today + timedelta(days=days)).astimezone()
 
 
 def clock_time(moment: datetime, now: datetime) -> str:
