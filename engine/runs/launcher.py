@@ -144,7 +144,7 @@ class LocalLauncher:
         as_the_kernel = " as the kernel ran out of memory" if self._was_oom_kill(directory.id) else ""
         if status is None:
             # Another engine's child: the kernel tells its status to nobody.
-            return f"ended without a word{as_the_kernel}" if as_the_kernel else None
+            return f"ended without a message{as_the_kernel}" if as_the_kernel else None
         del self._children[directory.id]
         if status == -signal.SIGKILL:
             return f"killed by SIGKILL{as_the_kernel}"

@@ -1,4 +1,4 @@
-"""The decisions of the queue: which run starts next, on which device, and what the others wait for."""
+"""Decides which queued run starts next, on which device, and what the others wait for."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ START_RETRY_SECONDS = 5.0
 
 @dataclass(slots=True)
 class Worker:
-    """A worker that lives, or did when it was last looked at."""
+    """A worker that was alive when last checked."""
 
     device: str
     model: ModelSpec
     first_step: int
-    """Where its run stood when we first saw it; once the run is past it, the worker has all the memory it needs."""
+    """Step of its run when first seen; beyond it, the worker has allocated all its memory."""
     began: float | None = None
-    """When we started it, by the monotonic clock; None if we found it."""
+    """Monotonic time when this engine started it; None if adopted."""
 
 
 class Dispatcher:
-    """Starts queued runs in order, each where there is a place and memory for it.
+    """Starts queued runs in order, each on a device with a free slot and enough memory.
 
     Args:
-        home: Where run directories and the state of the queue lie.
-        store: The index.
-        reader: A view of the same index.
+        home: Home with run directories and the queue's state.
+        store: Index to write to.
+        reader: Reader of the same index.
         launcher: Starts workers.
-        slots: Places for workers on this machine.
+        slots: Slots of this machine's devices.
         labelling: Labels of the runs.
-        workers: Workers that live, by run id; one that is started here is added.
+        workers: Live workers by run id; started ones are added.
     """
 
     def __init__(
@@ -72,22 +72,22 @@ class Dispatcher:
         self._workers = workers
         self._start_again_at = 0.0
         self._waits: dict[str, str] = {}
-        """What each run waits for, so that it is noted once and not at every tick."""
+        """What each run waits for, so that it is recorded once and not at every tick."""
 
     def waits_to_retry(self) -> bool:
-        """Whether nothing starts for a while, because something failed."""
+        """Whether starting is suspended after a failure."""
         return time.monotonic() < self._start_again_at
 
     def retry_later(self) -> None:
-        """Start nothing for a while: something failed."""
+        """Suspend starting for a while after a failure."""
         self._start_again_at = time.monotonic() + START_RETRY_SECONDS
 
     def forget_waits(self) -> None:
-        """Note again what runs wait for: the index is being rebuilt."""
+        """Record again what runs wait for, after the index was rebuilt."""
         self._waits.clear()
 
     def requeue_waiting_for_disk(self) -> None:
-        """Queue runs again that wait for the disk, where it takes now what they write; and keep a reserve of it."""
+        """Queue runs again that wait for the disk if it is writable now; and keep a disk reserve."""
         if not self.storage.is_due():
             return
         waiting = self._reader.waiting_for_disk()
@@ -98,12 +98,12 @@ class Dispatcher:
         if waiting:
             self.storage.trouble = waiting[-1].error
         elif not self.waits_to_retry():
-            # Else a queued run has found no room a moment ago.
+            # Otherwise a queued run has just found the disk full.
             self.storage.trouble = None
             self.storage.keep_reserve()
 
     def start_waiting(self) -> None:
-        """Start queued runs in order, each where there is a place and memory for it."""
+        """Start queued runs in order, each on a device with a free slot and enough memory."""
         if self.waits_to_retry() or not self._any_free():
             return
         unfinished = self._reader.unfinished_runs()
@@ -118,7 +118,7 @@ class Dispatcher:
                 continue
             choice = self._slots.choose(run, occupied, closed)
             if isinstance(choice, MemoryShort | PlacesShort):
-                # Else small runs from behind would take every place that it waits for.
+                # Otherwise smaller runs behind it would keep taking the slots it waits for.
                 closed |= set(choice.devices)
                 self._note_wait(run.id, str(choice))
                 if not self._any_free(closed):
@@ -137,18 +137,18 @@ class Dispatcher:
         return self._slots.any_free(((worker.device, worker.model) for worker in self._workers.values()), closed)
 
     def _note_wait(self, run: str, text: str) -> None:
-        """Say once what a run waits for, where `depthscope show` tells it."""
+        """Record once what a run waits for, as an event shown by `depthscope show`."""
         if self._is_news(run, text):
             with self._store.transaction():
                 self._store.add_event(run, "notice", text)
 
     def _is_news(self, run: str, text: str) -> bool:
-        """Whether a run waits for something else than before; figures after a colon change with every look."""
+        """Whether a run waits for something new; figures after a colon change constantly and do not count."""
         before, self._waits[run] = self._waits.get(run, ""), text
         return before.partition(":")[0] != text.partition(":")[0]
 
     def _start(self, run: Run, device: Device) -> bool:
-        """Start one run; whether it takes its place now. Where no process can be made, all wait for a while."""
+        """Start one run and return whether it was started. If no process can be created, suspend starting."""
         began = time.monotonic()
         directory = RunDirectory(self._home.runs / run.id)
         try:
@@ -162,12 +162,12 @@ class Dispatcher:
                 )
                 self._labelling.change(run.id, assigned=assigned)
                 self._store.set_running(run.id, device.name, started_at=time.time())
-            # In the run directory too: a worker says where it is only after seconds, and an engine may be gone by
-            # then, and its index.
+            # Also in the run directory: the worker reports its device only after seconds, by which time the engine
+            # and its index may be gone.
             self._labelling.write_one(run.id)
             self._launcher.start(directory, device, self._slots.num_threads(device, run.spec.model))
         except WorkerHolds:
-            # Somebody started one by hand; what it writes is read like any other's.
+            # Someone started a worker by hand; its journal is read like any other.
             log.warning("%s: adopted a worker that this engine did not start", run.id)
             with self._labelling.transaction():
                 self._labelling.change(run.id, assigned=None)
@@ -189,15 +189,15 @@ class Dispatcher:
         return True
 
     def set_queue(self, state: QueueState) -> None:
-        """Hold the queue as a whole, let it drain, or open it, for every engine to come."""
+        """Hold, drain or open the queue, also for later engines."""
         to_finish: tuple[str, ...] = ()
         if state is QueueState.DRAINING:
-            # One that crashed a moment ago and was to be finished still is.
+            # A run that was to finish and has just crashed still is to finish.
             before = self.queue.to_finish if self.queue.state is QueueState.DRAINING else ()
             to_finish = tuple(dict.fromkeys((*before, *self._workers)))
         self.keep_queue(Queue(state=state, to_finish=to_finish))
 
     def keep_queue(self, queue: Queue) -> None:
-        """Make this the state of the queue, for the next engine too."""
+        """Set and store the state of the queue."""
         write_queue(self._home, queue)
         self.queue = queue

@@ -1,4 +1,4 @@
-"""What the engine does with each request; a handler a request, each all or nothing."""
+"""Request handlers of the engine; each request takes effect completely or not at all."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ log = logging.getLogger(__name__)
 
 
 def handle(request: AnyRequest, supervisor: Supervisor, *, started_at: float) -> AnyReply:
-    """Do what a request asks, once, and answer it.
+    """Carry out a request and return the reply.
 
     Args:
-        request: Of this version's protocol.
-        supervisor: The runs.
-        started_at: When the engine began, by the monotonic clock.
+        request: Request in this version's protocol.
+        supervisor: Supervisor of the runs.
+        started_at: Monotonic time when the engine started.
 
     Raises:
-        UsageError: it cannot be done as asked; nothing was changed.
+        UsageError: the request is invalid; nothing was changed.
     """
     match request:
         case Hello():
@@ -86,7 +86,7 @@ def handle(request: AnyRequest, supervisor: Supervisor, *, started_at: float) ->
 
 
 def greet(request: Hello, supervisor: Supervisor, *, started_at: float) -> Greeting:
-    """Who serves, and how much it has to do."""
+    """Describe the engine and its load."""
     return Greeting(
         id=request.id,
         pid=os.getpid(),
@@ -111,7 +111,7 @@ def submit(request: Submit, supervisor: Supervisor) -> Done:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a request does to one run; the default does nothing."""
+    """Effect of a request on one run; the default is none."""
 
     intent: Intent | None = None
     forgives_crashes: bool = False
@@ -120,7 +120,7 @@ class Change:
 
 
 def change(request: RunRequest, supervisor: Supervisor, decide: Callable[[Run], Change]) -> Done:
-    """Change some runs, or none of them where one of them may not be changed so."""
+    """Change all given runs, or none if the change is not allowed for one of them."""
     runs = list({run.id: run for run in map(supervisor.reader.find, request.runs)}.values())
     for run in runs:
         if run.deleted_at is not None and decide not in (restore, remove):
@@ -142,21 +142,21 @@ def change(request: RunRequest, supervisor: Supervisor, decide: Callable[[Run], 
 
 
 def stop(run: Run) -> Change:
-    """End a run for good."""
+    """Stop a run; it can be resumed."""
     if run.is_finished:
-        raise UsageError(f"{run.id} ({run.name}) is finished already: {run.outcome}")
+        raise UsageError(f"{run.id} ({run.name}) already finished: {run.outcome}")
     return Change(intent=Intent.STOP)
 
 
 def pause(run: Run) -> Change:
-    """Let a run rest; one that rests already goes on resting."""
+    """Pause a run; pausing a paused run does nothing."""
     if run.is_finished:
         raise UsageError(f"{run.id} ({run.name}) is finished: only queued and running runs can be paused")
     return Change() if run.status is RunStatus.PAUSED and not run.waits_for_disk else Change(intent=Intent.PAUSE)
 
 
 def resume(run: Run) -> Change:
-    """Go on with a run that rests, or that was ended early; one that is queued or running already stays so."""
+    """Resume a paused, cancelled or early stopped run; resuming an active run does nothing."""
     if run.is_finished and run.outcome not in (RunOutcome.CANCELLED, RunOutcome.STOPPED_EARLY):
         raise UsageError(
             f"{run.id} ({run.name}) {run.outcome}: only paused, cancelled and early stopped runs can be resumed"
@@ -167,15 +167,15 @@ def resume(run: Run) -> Change:
 
 
 def retry(run: Run) -> Change:
-    """Try a run again that did not succeed."""
+    """Retry a run that did not succeed."""
     if not run.is_finished or run.succeeded:
-        state = run.outcome if run.is_finished else run.status
-        raise UsageError(f"{run.id} ({run.name}) is {state}: only runs that ended without success can be retried")
+        state = f"already {run.outcome}" if run.is_finished else f"is {run.status}"
+        raise UsageError(f"{run.id} ({run.name}) {state}: only failed, diverged, lost or cancelled runs can be retried")
     return Change(intent=Intent.RUN, forgives_crashes=True)
 
 
 def remove(run: Run) -> Change:
-    """Hide a run that nobody trains; one that waits is taken from the queue."""
+    """Hide a run that is not training; a queued run is cancelled."""
     if run.status is RunStatus.RUNNING:
         raise UsageError(f"{run.id} ({run.name}) is running: `depthscope stop {run.id}` first")
     return Change(intent=None if run.is_finished else Intent.STOP, hidden=True)
@@ -187,13 +187,13 @@ def restore(_run: Run) -> Change:
 
 
 def hold(run: Run) -> Change:
-    """Keep a queued run from being started, at the place that it has."""
+    """Hold a queued run at its place in the queue."""
     check_queued(run, "held")
     return Change(held=True)
 
 
 def release(run: Run) -> Change:
-    """Let a held run be started; one that is not held stays so, wherever it stands."""
+    """Release a held run; releasing another run does nothing."""
     return Change(held=False) if run.held else Change()
 
 
@@ -207,26 +207,26 @@ CHANGES: dict[type[RunRequest], Callable[[Run], Change]] = {
     Hold: hold,
     Release: release,
 }
-"""What each of these requests does to a run."""
+"""Effect of each request on a run."""
 
 
 def check_queued(run: Run, what: str) -> None:
-    """Refuse what can be done in the queue alone.
+    """Check that a run is queued.
 
     Raises:
         UsageError: the run is not queued.
     """
     if run.status is not RunStatus.QUEUED:
-        state = run.outcome if run.is_finished else run.status
-        remedy = f"; `depthscope pause {run.id}` lets it rest" if run.status is RunStatus.RUNNING else ""
-        raise UsageError(f"{run.id} ({run.name}) is {state}: only queued runs can be {what}{remedy}")
+        state = f"already {run.outcome}" if run.is_finished else f"is {run.status}"
+        remedy = f"; `depthscope pause {run.id}` pauses it" if run.status is RunStatus.RUNNING else ""
+        raise UsageError(f"{run.id} ({run.name}) {state}: only queued runs can be {what}{remedy}")
 
 
 def move(request: Move, supervisor: Supervisor) -> Done:
-    """Give runs other places in the queue, next to each other and in the order in which they are named."""
+    """Move queued runs next to each other, in the order given."""
     moved = list({run.id: run for run in map(supervisor.reader.find, request.runs)}.values())
     if not moved:
-        raise UsageError("name the runs that are to be moved")
+        raise UsageError("give the runs to move")
     for run in moved:
         check_queued(run, "moved")
     ids = [run.id for run in moved]
@@ -266,7 +266,7 @@ def set_queue(request: SetQueue, supervisor: Supervisor) -> Done:
 
 
 def rebuild(request: Rebuild, supervisor: Supervisor) -> Done:
-    """Build the index anew; one that is sound is left alone where only damage is to be mended."""
+    """Rebuild the index, or do so only if it is damaged."""
     if request.only_if_damaged:
         try:
             check_database(supervisor.home.database)
@@ -274,15 +274,15 @@ def rebuild(request: Rebuild, supervisor: Supervisor) -> Done:
             log.warning("%s", error)
         else:
             return Done(id=request.id)
-    log.warning("the database is kept as %s and built again from the run directories", supervisor.rebuild())
+    log.warning("the database is kept as %s and rebuilt from the run directories", supervisor.rebuild())
     return Done(id=request.id)
 
 
 def relabel(request: Relabel, supervisor: Supervisor) -> Done:
-    """Change what is said about some runs, or about none of them where one of them may not be changed so.
+    """Change labels of all given runs, or of none if a change is not allowed for one of them.
 
     Raises:
-        UsageError: a run is not known or removed, a word cannot be a label, or a name is taken.
+        UsageError: a run is unknown or removed, a label is invalid, or a name is taken.
     """
     for tag in (*request.add_tags, *request.remove_tags):
         check_tag(tag)
@@ -294,10 +294,10 @@ def relabel(request: Relabel, supervisor: Supervisor) -> Done:
     if request.name is not None:
         check_label(request.name, "a run's name")
         if len(runs) != 1:
-            raise UsageError(f"a name is one run's, got {len(runs)} runs")
+            raise UsageError(f"only one run can be renamed at a time, got {len(runs)}")
         for other in supervisor.reader.runs(experiment=runs[0].experiment, with_deleted=True):
             if other.name == request.name and other.id != runs[0].id:
-                raise UsageError(f"{other.experiment} has a run called {request.name!r} already: {other.id}")
+                raise UsageError(f"{other.experiment} already has a run named {request.name!r}: {other.id}")
     changes: dict[str, dict[str, object]] = {}
     for run in runs:
         changes[run.id] = {"tags": changed_tags(run.tags, request.add_tags, request.remove_tags)}
@@ -311,22 +311,22 @@ def relabel(request: Relabel, supervisor: Supervisor) -> Done:
 
 
 def rename_experiment(request: RenameExperiment, supervisor: Supervisor) -> Done:
-    """Give all runs of an experiment, removed ones too, another experiment's name.
+    """Rename an experiment, including its removed runs.
 
     Raises:
-        UsageError: there is no such experiment, or one with the new name.
+        UsageError: the experiment does not exist, or the new name is taken.
     """
     check_label(request.name, "an experiment's name")
     runs = supervisor.reader.runs(experiment=request.experiment, with_deleted=True)
     if not runs:
         raise supervisor.reader.experiment_unknown(request.experiment)
     if request.name != request.experiment and supervisor.reader.runs(experiment=request.name, with_deleted=True):
-        raise UsageError(f"an experiment is called {request.name!r} already, and two do not become one")
+        raise UsageError(f"experiment {request.name!r} already exists; experiments cannot be merged")
     return enter(request.id, {run.id: {"experiment": request.name} for run in runs}, supervisor)
 
 
 def enter(request: str, changes: dict[str, dict[str, object]], supervisor: Supervisor) -> Done:
-    """Write labels, all of them or none, and remember that it was done."""
+    """Change labels of all runs in one transaction, together with the reply."""
     reply = Done(id=request, runs=tuple(changes))
     with supervisor.labelling.transaction():
         for run, changed in changes.items():

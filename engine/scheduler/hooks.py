@@ -1,7 +1,7 @@
-"""A command of the user's own for every run that has ended: started without a shell, once, and not for ever.
+"""Runs the user's on-finish command for every finished run: without a shell, at most once, with a time limit.
 
-Which runs are to be announced stands in the index from the commit with which they end, and is forgotten before the
-command starts: an engine that is killed in between may leave a run unannounced, never announce it twice.
+The commit that finishes a run also lists it for announcement, and it is removed from the list before the command
+starts. So an engine that is killed in between may skip a run, but never announces one twice.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from engine.spec.settings import PLACEHOLDER, Hook
 log = logging.getLogger(__name__)
 
 MOST_OUTPUT_BYTES = 4096
-"""Of a command's output, for the log; the rest is read and dropped."""
+"""Most of a command's output to log; the rest is discarded."""
 SECONDS_TO_FINISH = 5.0
-"""A command has for its work when the engine ends."""
+"""Time left to a running command when the engine stops."""
 
 
 class Announcer:
-    """Announces what has ended, one run after the other.
+    """Announces finished runs, one after another.
 
     Args:
-        hook: The user's command; None where there is none.
-        store: Where ends stand that are not announced yet.
-        reader: A view of the same index.
+        hook: The user's command; None if not configured.
+        store: Index that lists the runs to announce.
+        reader: Reader of the same index.
     """
 
     def __init__(self, hook: Hook | None, store: Store, reader: Reader) -> None:
@@ -43,15 +43,15 @@ class Announcer:
         self._task: asyncio.Task[None] | None = None
 
     def look(self) -> None:
-        """Begin to announce what has ended since the last look."""
+        """Start announcing runs that have finished since the last call."""
         if (self._task is None or self._task.done()) and self._store.ends_to_announce():
             self._task = asyncio.create_task(self.announce_all())
 
     async def announce_all(self) -> None:
-        """Announce until nothing is left; what goes wrong is told in the log, and keeps nobody waiting."""
+        """Announce all listed runs; errors are only logged."""
         try:
             while ids := self._store.ends_to_announce():
-                # Without a command at all of them are forgotten, so that a later one does not begin with old runs.
+                # Without a command, drop the whole list, so that a command configured later starts with new runs.
                 ids = ids if self._hook is None else ids[:1]
                 with self._store.transaction():
                     self._store.forget_ends(ids)
@@ -61,7 +61,7 @@ class Announcer:
             log.error("on-finish: %s", error)
 
     async def end(self) -> None:
-        """Leave the command that is under way a moment, and end it."""
+        """Give the running command a moment to finish, then kill it."""
         if self._task is not None:
             await asyncio.wait([self._task], timeout=SECONDS_TO_FINISH)
             self._task.cancel()
@@ -70,7 +70,7 @@ class Announcer:
 
 
 async def announce(hook: Hook, run: Run) -> None:
-    """Start the command for one run, and note in the log how it went."""
+    """Run the command for one run and log the result."""
     facts = facts_of(run)
     words = [PLACEHOLDER.sub(lambda found: facts[found[1]], word) for word in hook.command]
     environ = {f"DEPTHSCOPE_{name.upper()}": value for name, value in facts.items()}
@@ -82,11 +82,11 @@ async def announce(hook: Hook, run: Run) -> None:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env={**os.environ, **environ},
-            # So that what it starts in turn ends with it.
+            # So that its own child processes can be killed with it.
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
-        log.error("on-finish for %s: %s cannot be started: %s", run.id, hook.command[0], error)
+        log.error("on-finish for %s: cannot start %s: %s", run.id, hook.command[0], error)
         return
     assert process.stdout is not None
     output = bytearray()
@@ -96,7 +96,7 @@ async def announce(hook: Hook, run: Run) -> None:
                 output += chunk[: MOST_OUTPUT_BYTES - len(output)]
             status = f"status {await process.wait()}"
     except TimeoutError:
-        status = f"killed behind its limit of {hook.timeout_seconds:g} s"
+        status = f"killed after its limit of {hook.timeout_seconds:g} s"
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -117,7 +117,7 @@ def facts_of(run: Run) -> dict[str, str]:
 
 
 def single_line(output: bytes) -> str:
-    """A command's output in one line of the log, without characters that move a cursor."""
+    """Output of a command as one line for the log, without control characters."""
     text = re.sub(r"\s+", " ", output.decode("utf-8", "replace")).strip()
     plain = "".join(character for character in text if unicodedata.category(character)[0] != "C")
     return f": {plain}" if plain else ""

@@ -1,4 +1,4 @@
-"""Runs from another machine, copied into the home by whoever asks, taken among its runs by the engine."""
+"""Imports runs from another machine that the client has copied into the home."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
 def import_runs(request: Import, supervisor: Supervisor) -> Done:
-    """Take runs in that lie beside ours, all of them or none.
+    """Move staged runs among the home's runs, all of them or none.
 
-    A run that was on its way rests: where it goes on is for its user to say.
+    Unfinished runs are paused; the user decides whether to resume them here.
 
     Raises:
-        UsageError: one of them is not there or has an id that is taken, or an experiment of that name is here.
+        UsageError: a run is missing, an id is taken, or an experiment of that name exists.
     """
     if not request.runs or not TOKEN.fullmatch(request.token) or not all(map(RUN_ID.fullmatch, request.runs)):
-        raise UsageError("an import names its token and the ids of its runs")
+        raise UsageError("an import needs a token and the ids of its runs")
     staging = supervisor.home.incoming / request.token
     known = supervisor.store.known_ids()
     taken: list[tuple[RunDirectory, Labels]] = []
     position = supervisor.store.next_position()
     for id in dict.fromkeys(request.runs):
         if id in known or (supervisor.home.runs / id).exists():
-            raise UsageError(f"{id} is here already")
+            raise UsageError(f"{id} already exists here")
         directory = RunDirectory(staging / id)
         directory.read_spec()
         labels = directory.read_labels()
@@ -44,8 +44,8 @@ def import_runs(request: Import, supervisor: Supervisor) -> Done:
         check_label(labels.name, "a run's name")
         if request.experiment is None and supervisor.reader.runs(experiment=experiment, with_deleted=True):
             raise UsageError(
-                f"an experiment is called {experiment!r} here already: -e NAME gives the imported runs another,"
-                f" `-e {experiment}` adds them to it"
+                f"experiment {experiment!r} already exists here: -e NAME imports into another one,"
+                f" `-e {experiment}` adds the runs to it"
             )
         record = directory.read_exit()
         has_ended = record is not None and record.reason.is_final
@@ -64,7 +64,7 @@ def import_runs(request: Import, supervisor: Supervisor) -> Done:
     for directory, labels in taken:
         directory.write_labels(labels)
     for directory, _ in taken:
-        # From here on the run is ours, and an engine that ends now finds it when it begins again.
+        # From here on the run belongs to this home, and the next engine would find it.
         directory.path.rename(supervisor.home.runs / directory.id)
     sync_directory(supervisor.home.runs)
     for directory, _ in taken:

@@ -1,7 +1,7 @@
-"""What may change about runs: changed in the index first, so that a request changes all the runs it names or none.
+"""Changeable properties of runs, changed in the index first so that a request affects all its runs or none.
 
-A file cannot be taken back with a transaction. So new labels stand in the index beside the change that they belong to,
-and labels.json follows the commit: at once where all is well, from the next engine where this one was killed between.
+Files cannot be rolled back with a transaction. So new labels are stored in the index in the same transaction as their
+change, and labels.json is written after the commit, if need be by the next engine.
 """
 
 from __future__ import annotations
@@ -19,47 +19,47 @@ from engine.runs.directory import Labels, RunDirectory
 
 
 class RunDirectoryGone(UsageError, FileNotFoundError):
-    """Somebody has deleted what a change is asked of.
+    """The run directory to change was deleted.
 
     Args:
-        directory: Of the run.
+        directory: Directory of the run.
     """
 
     def __init__(self, directory: RunDirectory) -> None:
         run = directory.id
         super().__init__(
-            f"the run directory of {run} is gone, and what was trained with it: `depthscope show {run}` has what was"
-            " asked, for `depthscope train` to train it anew; `depthscope engine rebuild` takes it off the list"
+            f"the run directory of {run} is gone, with its results: `depthscope show {run}` still has its options for"
+            " `depthscope train`; `depthscope engine rebuild` removes it from the list"
         )
 
 
 class Labelling:
-    """The labels of a home's runs, as the index and their files have them.
+    """Labels of all runs of a home, in the index and in their files.
 
     Args:
-        home: Where run directories lie.
-        store: The index; labels that a killed engine did not come to write are found in it.
+        home: Home with the run directories.
+        store: Index, which also keeps labels that a killed engine has not written to files.
     """
 
     def __init__(self, home: Home, store: Store) -> None:
         self._home = home
         self._store = store
         self._changed: dict[str, Labels] = {}
-        """In the transaction under way, by run id."""
+        """Changes in the current transaction, by run id."""
         self._behind_commit: list[Callable[[], object]] = []
         self._unwritten: dict[str, Labels]
         self._written: set[str]
-        """Runs that the index still calls unwritten; the next transaction corrects that, which saves one of its own."""
+        """Runs still listed as unwritten in the index; the next transaction corrects this, saving one of its own."""
 
         self.begin_anew()
 
     def begin_anew(self) -> None:
-        """Take over the labels that the index calls unwritten; again where another index has taken its place."""
+        """Load the unwritten labels from the index, initially and after the index was replaced."""
         self._unwritten, self._written = self._store.unwritten_labels(), set()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing: of the index, of what is changed by `change`, and of what waits by `behind_commit`."""
+        """Transaction over the index, changes by `change`, and actions registered by `behind_commit`."""
         written = frozenset(self._written)
         try:
             with self._store.transaction():
@@ -77,14 +77,14 @@ class Labelling:
             act()
 
     def behind_commit(self, act: Callable[[], object]) -> None:
-        """Do something that cannot be taken back once the transaction under way stands; not at all where it fails."""
+        """Register an irreversible action to run after the current transaction commits."""
         self._behind_commit.append(act)
 
     def read(self, run: str) -> Labels:
-        """A run's labels, be they in their file yet or not.
+        """Current labels of a run, even if not written to its file yet.
 
         Raises:
-            RunDirectoryGone: its directory is.
+            RunDirectoryGone: the run directory was deleted.
         """
         if (labels := self._changed.get(run) or self._unwritten.get(run)) is not None:
             return labels
@@ -95,10 +95,10 @@ class Labelling:
             raise RunDirectoryGone(directory) from error
 
     def change(self, run: str, **changes: object) -> None:
-        """Change labels, in the transaction under way.
+        """Change labels in the current transaction.
 
         Raises:
-            RunDirectoryGone: the run's directory is.
+            RunDirectoryGone: the run directory was deleted.
         """
         labels = msgspec.structs.replace(self.read(run), **changes)
         self._store.set_labels(run, labels)
@@ -107,14 +107,14 @@ class Labelling:
 
     @property
     def num_unwritten(self) -> int:
-        """Runs whose labels.json is behind the index."""
+        """Number of runs whose labels.json is out of date."""
         return len(self._unwritten)
 
     def write(self, *, at_most_seconds: float) -> None:
-        """Bring files up to the index: one, and others while there is time.
+        """Write at least one outdated file, and more while there is time.
 
         Raises:
-            OSError: a file cannot be written; the index keeps what it should say.
+            OSError: a file cannot be written; the index keeps its contents.
         """
         deadline = time.monotonic() + at_most_seconds
         while self._unwritten:
@@ -123,16 +123,16 @@ class Labelling:
                 return
 
     def write_one(self, run: str) -> None:
-        """Bring one run's file up to the index, if it is behind.
+        """Write one run's file if it is out of date.
 
         Raises:
-            OSError: it cannot be written; the index keeps what it should say.
+            OSError: the file cannot be written; the index keeps its contents.
         """
         labels = self._unwritten.get(run)
         if labels is None:
             return
         directory = RunDirectory(self._home.runs / run)
-        # Without its directory a run is lost, which is found out where the run is needed.
+        # A run without its directory is lost, which is noticed when the run is next used.
         if directory.path.exists():
             directory.write_labels(labels)
         del self._unwritten[run]

@@ -1,4 +1,4 @@
-"""Where a run stands once it has no worker any more: what was left behind decides, and what was wanted of it."""
+"""Outcome of a run whose worker is gone, from its exit record and the user's intent."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from engine.runs.disk import FULL_BELOW_BYTES, trouble_now
 from engine.runs.run import DISK_FULL, Intent, Run, RunOutcome, RunStatus
 
 MAX_CRASHES = 3
-"""In a row, with no new checkpoint in between; then a run has failed."""
+"""After this many crashes without a new checkpoint in between, a run has failed."""
 LATE_SECONDS = 10.0
-"""Behind a worker's last line, after which a crash that is noticed says so."""
+"""A crash noticed this long after the worker's last line mentions the delay."""
 
 
 def finish(store: Store, run: str, record: ExitRecord) -> RunOutcome:
-    """A worker came to an end of its own, which is final, in the caller's transaction."""
+    """Finish a run as recorded by its worker, in the caller's transaction."""
     outcome = RunOutcome(record.reason.value)
     store.set_status(run, RunStatus.FINISHED, outcome=outcome, error=record.error, finished_at=record.at)
     return outcome
 
 
-def rest(store: Store, run: str, intent: Intent, *, why: str = "", told: bool = True) -> None:
-    """Put a run without a worker where it belongs by what is wanted of it, in the caller's transaction.
+def rest(store: Store, run: str, intent: Intent, *, why: str = "", add_event: bool = True) -> None:
+    """Queue, pause or cancel a run without a worker, as intended, in the caller's transaction.
 
     Args:
-        store: The index.
-        run: Whose worker is gone, or never was.
-        intent: What is wanted of it.
-        why: It waits although it was to run; empty where what happened before says so.
-        told: Whether that is something that has happened to it now.
+        store: Index to write to.
+        run: Run without a worker.
+        intent: Intent of the user.
+        why: Reason why it is queued again; empty if an earlier event gives it.
+        add_event: Whether to record an event.
     """
     match intent:
         case Intent.RUN:
@@ -46,23 +46,23 @@ def rest(store: Store, run: str, intent: Intent, *, why: str = "", told: bool = 
             event = "finished", "cancelled"
         case _:
             assert_never(intent)
-    if told:
+    if add_event:
         store.add_event(run, *event)
 
 
 def wait_for_disk(store: Store, run: str, trouble: str) -> None:
-    """Let a run rest that is to go on by itself when the disk takes what it writes, in the caller's transaction."""
+    """Pause a run until the disk is writable again, in the caller's transaction."""
     store.set_status(run, RunStatus.PAUSED, error=trouble)
     store.add_event(run, "paused", trouble)
 
 
 def disk_trouble(directory: RunDirectory, record: ExitRecord | None, status: str | None) -> str | None:
-    """What a worker that is gone says of the disk, or what shows that it could not even write that; else None.
+    """Disk trouble that ended a worker, as recorded or if the disk is too full for a record; else None.
 
     Args:
-        directory: Of its run.
-        record: What it left behind.
-        status: How it ended, in words; None where that cannot be known.
+        directory: Run directory.
+        record: Exit record of the worker.
+        status: Text about how it ended; None if unknown.
     """
     if record is not None:
         return (record.error or DISK_FULL) if record.reason is ExitReason.DISK else None
@@ -85,20 +85,20 @@ def settle(
     leaving: bool,
     restarted: bool,
 ) -> RunOutcome | None:
-    """Set a run whose worker is gone where it stands now, in the caller's transaction.
+    """Set the status of a run whose worker is gone, in the caller's transaction.
 
     Args:
-        store: The index.
-        directory: Of the run.
-        run: As it stands in the index.
-        status: How the worker ended, in words; None where that cannot be known.
-        trouble: Of the disk, which it waits for now; None where there is none.
-        stopping: Whether it was asked to leave.
-        leaving: Whether the engine leaves too, and has asked it therefore.
-        restarted: Whether the machine was started anew since the worker was.
+        store: Index to write to.
+        directory: Run directory.
+        run: The run as it is in the index.
+        status: Text about how the worker ended; None if unknown.
+        trouble: Disk trouble that the run must wait for; None if there is none.
+        stopping: Whether the worker was asked to exit.
+        leaving: Whether it was asked because the engine is stopping.
+        restarted: Whether the machine has restarted since the worker started.
 
     Returns:
-        How the run ended; None where it has not.
+        Outcome of the run; None if it has not finished.
     """
     if trouble is not None:
         wait_for_disk(store, run.id, trouble)
@@ -112,26 +112,26 @@ def settle(
     if run.intent is not Intent.RUN or stopping or (record is not None and record.reason is ExitReason.STOPPED):
         rest(store, run.id, run.intent, why=f"its worker was stopped{' with the engine' * leaving}")
     elif record is None and restarted:
-        # No crash of the run's own, however often it happens.
-        store.add_event(run.id, "notice", "its worker ended with the machine, which has been started anew")
+        # Never counted as a crash of the run.
+        store.add_event(run.id, "notice", "its worker ended when the machine restarted")
         rest(store, run.id, Intent.RUN)
     else:
-        how = status or "ended without a word"
+        how = status or "ended without a message"
         if record is not None:
-            how = f"could not go on: {record.error}"
+            how = f"could not continue: {record.error}"
         settle_crash(store, directory, how, step=run.step, heard_at=run.last_event_at)
     return None
 
 
 def settle_crash(store: Store, directory: RunDirectory, status: str, *, step: int, heard_at: float | None) -> None:
-    """Queue a crashed run again, unless it keeps crashing without getting any further; in the caller's transaction.
+    """Queue a crashed run again, unless it keeps crashing without progress, in the caller's transaction.
 
     Args:
-        store: The index.
-        directory: Of the run.
-        status: How its worker ended, in words.
-        step: Where the run stands.
-        heard_at: When its journal last grew, by the clock of the worker; None where it has none.
+        store: Index to write to.
+        directory: Run directory.
+        status: Text about how its worker ended.
+        step: Step the run has reached.
+        heard_at: When its journal last grew, by the worker's clock; None without a journal.
     """
     run = directory.id
     crashes, crash_step, checkpoint_step = store.crashes(run)
@@ -142,22 +142,22 @@ def settle_crash(store: Store, directory: RunDirectory, status: str, *, step: in
         rest(store, run, Intent.RUN)
         return
     error = f"its worker {status}, {crashes} times without a new checkpoint in between"
-    # The reason last, as in a traceback: of a long error, that line is what is shown.
+    # The reason comes last, as in a traceback, because the last line of a long error is the one shown.
     error_and_log = f"{directory.log_tail()}\n{error}".strip()
-    # The worker could not say how it ended; without this the run would begin again if the index were lost.
+    # The worker left no record; without one, the run would restart if the index were lost.
     directory.write_exit(ExitReason.FAILED, step=step, error=error_and_log)
     store.set_status(run, RunStatus.FINISHED, outcome=RunOutcome.FAILED, error=error_and_log, finished_at=time.time())
     store.add_event(run, "finished", f"failed: {error}")
 
 
 def late_note(heard_at: float | None) -> str:
-    """When a worker was last heard of whose crash was noticed late; empty where it was noticed soon enough."""
+    """Note on when a worker was last heard from, if its crash was noticed late; otherwise empty."""
     if heard_at is None or (silent := time.time() - heard_at) < LATE_SECONDS:
         return ""
-    return f"; last heard of {duration(silent)} before, at {time.strftime('%H:%M:%S', time.localtime(heard_at))}"
+    return f"; last heard from {duration(silent)} earlier, at {time.strftime('%H:%M:%S', time.localtime(heard_at))}"
 
 
 def lose(store: Store, run: str, error: str) -> None:
-    """A run whose directory is gone cannot go on, and stands in nobody's way; in the caller's transaction."""
+    """Mark a run as lost because its directory is gone, in the caller's transaction."""
     store.set_status(run, RunStatus.FINISHED, outcome=RunOutcome.LOST, error=error, finished_at=time.time())
     store.add_event(run, "finished", f"lost: {error}")

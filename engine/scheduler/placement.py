@@ -1,7 +1,7 @@
-"""Where a run that waits may start: devices, how many workers each takes, and whether their memory suffices.
+"""Chooses a device for a queued run by free slots and memory.
 
-Memory is asked about only where a second worker would come to a device: the first one on an empty device always
-starts, so that an estimate which is too high keeps no run from its turn.
+Memory is checked only before adding a worker to an occupied device. The first worker on an empty device always starts,
+so an estimate that is too high cannot block a run.
 """
 
 from __future__ import annotations
@@ -22,49 +22,49 @@ from engine.spec.settings import Settings
 from models.catalog import ModelSpec
 
 SECONDS_BETWEEN_READINGS = 2.0
-"""A driver is not asked four times a second how much memory is free."""
+"""Free memory is not read from the driver at every tick."""
 GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Occupant:
-    """A run that is on a device."""
+    """A run training on a device."""
 
     run: Run
     is_growing: bool
-    """Whether its worker has not done a step yet, so that what it needs is still counted as free."""
+    """Whether its worker has not completed a step yet, so its memory still counts as free."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryShort:
-    """A run has to wait until there is memory for it."""
+    """A run must wait for memory."""
 
     devices: tuple[str, ...]
     needed_bytes: int
 
     def __str__(self) -> str:
         where, gib = " or ".join(self.devices), self.needed_bytes / GIB
-        return f"waits for memory on {where}: needs an estimated {gib:.2g} GiB beside what runs there"
+        return f"waits for memory on {where}: needs about {gib:.2g} GiB besides the runs there"
 
 
 @dataclass(frozen=True, slots=True)
 class PlacesShort:
-    """A run has to wait until the narrow networks on a device have left all of it to the run."""
+    """A run must wait until narrow networks have freed the whole device."""
 
     devices: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"waits for all cores of {' or '.join(self.devices)}: narrow networks train there"
+        return f"waits for all cores of {' or '.join(self.devices)}: narrow networks are training there"
 
 
 class Slots:
-    """The places for workers on this machine.
+    """Slots for workers on this machine's devices.
 
     Args:
-        home: Whose datasets are asked for their sizes.
-        devices: Where to train, at least the CPU.
-        settings: How many workers each takes.
-        read_memory: What tells how much memory a device has free, and in all.
+        home: Home with the datasets, whose sizes enter estimates.
+        devices: Training devices, at least the CPU.
+        settings: Settings with the slots of each device.
+        read_memory: Reads the free and total memory of a device.
     """
 
     def __init__(
@@ -86,15 +86,15 @@ class Slots:
         return num_places(self._settings, device.name)
 
     def num_threads(self, device: Device, model: ModelSpec) -> int | None:
-        """CPU threads of a worker there; None leaves the choice to torch, where the device is a worker's own."""
+        """CPU threads of a worker on a device; None leaves the choice to torch if the worker has the device alone."""
         return num_threads(self._settings, device.name, model)
 
     def any_free(self, working: Iterable[tuple[str, ModelSpec]], closed: frozenset[str] = frozenset()) -> bool:
-        """Whether a device that is not closed takes one more worker.
+        """Whether any device that is not closed has a free slot.
 
         Args:
-            working: Names of devices, and the network of each worker there.
-            closed: Names of devices that take no more.
+            working: Device name and network of each worker.
+            closed: Names of devices that accept no more workers.
         """
         taken: Counter[str] = Counter()
         for name, model in working:
@@ -102,29 +102,29 @@ class Slots:
         return any(taken[device.name] < self.num(device) for device in self.devices if device.name not in closed)
 
     def num_free(self, device: Device, beside: Sequence[Occupant]) -> int:
-        """Places of a device that the runs there leave."""
+        """Free slots of a device beside the runs there."""
         taken = (places_taken(self._settings, device.name, other.run.spec.model) for other in beside)
         return self.num(device) - sum(taken)
 
     def choose(
         self, run: Run, occupied: Mapping[str, Sequence[Occupant]], closed: frozenset[str] = frozenset()
     ) -> Device | MemoryShort | PlacesShort | None:
-        """Where a run may start: on the emptiest device that it may go to, and among equals on the one it was on last.
+        """Choose a device: the one with the fewest runs, and among equals the run's last one.
 
-        A device whose whole memory is estimated not to suffice comes behind all others.
+        Devices whose total memory is estimated as too small come last.
 
         Args:
-            run: Names the device it wants, or None.
-            occupied: Runs by the device that they are on.
-            closed: Devices whose next place is another run's, which waits for memory or for more places there.
+            run: Run to start; its spec may name a device.
+            occupied: Runs by device name.
+            closed: Devices reserved for an earlier run that waits for memory or slots.
 
         Returns:
-            The device, what the run waits for, or None where no place is free at all.
+            The device, what the run waits for, or None if there is no free slot at all.
         """
         try:
             possible = candidates(run.spec.device, self.devices)
         except UsageError:
-            # A GPU that was here when it was queued, and may come back.
+            # A GPU that existed when the run was queued and may return.
             return None
         places = {
             device: self.num_free(device, occupied.get(device.name, ()))
@@ -150,10 +150,10 @@ class Slots:
         return MemoryShort(tuple(device.name for device in free), self.estimate(run, free[0]))
 
     def fits(self, run: Run, device: Device, beside: Sequence[Occupant]) -> bool:
-        """Whether the memory of a device suffices for a run beside those that are there.
+        """Whether a device has enough memory for another run.
 
-        All estimates together must fit into the device, and the run, with those that have not taken theirs yet, into
-        what is free: others than we may use the device too. A driver that does not tell is believed to have enough.
+        All estimates together must fit in its total memory, and those of the run and of runs still growing in its free
+        memory, since other programs may use it, too. If the driver reports nothing, memory is assumed to suffice.
         """
         if not beside:
             return True
@@ -164,13 +164,13 @@ class Slots:
         return fits_all and (reading.free_bytes is None or soon <= reading.free_bytes)
 
     def is_too_small(self, device: Device, run: Run) -> bool:
-        """Whether a card has less memory than a run is estimated to need; asked only where there are several cards."""
+        """Whether a GPU has less memory than a run is estimated to need; always False with a single GPU."""
         if device.memory_bytes is None or sum(one != CPU for one in self.devices) < 2:
             return False
         return self.estimate(run, device) > device.memory_bytes
 
     def memory(self, device: Device) -> MemoryReading:
-        """What a device has free and in all, at most `SECONDS_BETWEEN_READINGS` old."""
+        """Free and total memory of a device, at most `SECONDS_BETWEEN_READINGS` old."""
         now = time.monotonic()
         at, reading = self._readings.get(device.name, (-1.0, None))
         if reading is None or now - at > SECONDS_BETWEEN_READINGS:
@@ -179,9 +179,9 @@ class Slots:
         return reading
 
     def estimate(self, run: Run, device: Device) -> int:
-        """Estimated peak memory of a run on a device, in bytes; a dataset that is not known yet counts nothing."""
+        """Estimated peak memory of a run on a device, in bytes, without the dataset if it is not known yet."""
         if (run.id, device.name) not in self._estimates:
-            # Not at the top: an engine with one worker a device does not load numpy for this.
+            # Imported here, so that an engine with one worker per device does not load numpy.
             from engine.data import datasets
 
             try:
@@ -195,7 +195,7 @@ class Slots:
         return self._estimates[run.id, device.name]
 
     def name_now(self, assigned: Assignment) -> str:
-        """What the device of an assignment is called by this engine, which may count the GPUs otherwise."""
+        """Name of an assignment's device in this engine, which may number GPUs differently."""
         return next(
             (device.name for device in self.devices if device.visible == assigned.visible),
             assigned.device,

@@ -1,4 +1,4 @@
-"""A run directory that the index does not know: entered with its journal, and set where it stands."""
+"""Adds run directories that are missing from the index, with their journals and status."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from engine.spec.run import RunSpec
 def enter_run(
     store: Store, directory: RunDirectory, spec: RunSpec, labels: Labels, *, alive: bool, kind: str, text: str
 ) -> WorkerStart | None:
-    """Enter a run with its journal, and an event that records this.
+    """Add a run with its journal, and an event that records this.
 
     Args:
-        store: The index.
-        directory: Of an interrupted request, a lost database, or another home.
-        spec: As it stands there.
-        labels: As they stand there.
+        store: Index to write to.
+        directory: Run directory from an interrupted request, a lost database or another home.
+        spec: Its spec.
+        labels: Its labels.
         alive: Whether a worker holds it.
-        kind: Of the event.
-        text: Of the event.
+        kind: Kind of the event.
+        text: Text of the event.
 
     Returns:
-        The newest line of its journal by which a worker says where it is.
+        Newest line of its journal that names a worker's device.
     """
     record = directory.read_exit()
-    # Entered and set where it stands at once: a run that is known and queued for an instant would be trained again.
+    # In one transaction: a run that is queued even for an instant would be trained again.
     with store.transaction():
         store.add_run(directory.id, spec, labels)
         if alive:
@@ -37,8 +37,8 @@ def enter_run(
         elif record is not None and record.reason.is_final:
             finish(store, directory.id, record)
         else:
-            rest(store, directory.id, labels.intent, told=False)
+            rest(store, directory.id, labels.intent, add_event=False)
         store.add_event(directory.id, kind, text)
-        # It ended under another index, or on another machine.
+        # It ended under another index or on another machine, so no hook runs.
         store.forget_ends([directory.id])
     return ingest(store, directory)

@@ -1,4 +1,4 @@
-"""Runs on their way into the queue: checked, then on disk, then in the index, where all of them appear at once."""
+"""Submission of runs: checked, then created on disk, then added to the index all at once."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from engine.spec.labels import check_label
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What a request to queue runs comes to; it takes its places when it begins, so one at a time may be on its way."""
+    """A request to queue runs in progress. It reserves queue places when it begins, so only one may be active."""
 
     reply: Done
     runs: tuple[tuple[str, NewRun, Labels], ...]
-    """Ids follow from the request's, so that a repetition means the same runs."""
+    """Ids derive from the request's id, so a repeated request means the same runs."""
 
     @classmethod
     def begin(cls, request: Submit, supervisor: Supervisor) -> Self:
-        """Check what is asked for and give it its places.
+        """Check a request and assign its queue places.
 
         Raises:
-            UsageError: it cannot be done as asked; nothing was changed.
+            UsageError: the request is invalid; nothing was changed.
         """
         if not request.runs:
             raise UsageError("an experiment needs at least one run")
@@ -42,7 +42,7 @@ class Submission:
         store = supervisor.store
         begun = supervisor.directory(run_id(request.id, 0))
         if begun.spec_file.exists():
-            # An engine began on this very request and did not live to answer it.
+            # A previous engine started this request and died before answering it.
             labels = begun.read_labels()
             experiment, first, place = labels.experiment, labels.position, labels.queue_place
         else:
@@ -67,20 +67,20 @@ class Submission:
         return cls(Done(id=request.id, runs=tuple(run for run, _, _ in runs), experiment=experiment), runs)
 
     def make_directories(self, supervisor: Supervisor) -> Iterator[None]:
-        """Make the run directories, one a step; a disk takes its time for each."""
+        """Create the run directories, yielding after each because syncing takes time."""
         for run, new, labels in self.runs:
             supervisor.directory(run).create(new.spec, labels)
             yield
 
     def undo(self, supervisor: Supervisor) -> None:
-        """Remove what was made for it: the next engine would take a run directory for a run that was lost."""
+        """Remove directories created so far; the next engine would take them for lost runs."""
         known = supervisor.store.known_ids()
         for run, _, _ in self.runs:
             if run not in known:
                 shutil.rmtree(supervisor.directory(run).path, ignore_errors=True)
 
     def enter(self, supervisor: Supervisor) -> Done:
-        """Enter all of them into the index, and the reply with them."""
+        """Add all runs and the reply to the index in one transaction."""
         with supervisor.labelling.transaction():
             for run, new, labels in self.runs:
                 supervisor.store.add_run(run, new.spec, labels)
@@ -90,5 +90,5 @@ class Submission:
 
 
 def run_id(request: str, index: int) -> str:
-    """The id of the run at a place of a request: ten hexadecimal digits."""
+    """Id of a request's run by its index: ten hexadecimal digits."""
     return hashlib.sha256(f"{request}/{index}".encode()).hexdigest()[:10]

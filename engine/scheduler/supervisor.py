@@ -1,7 +1,7 @@
-"""The runs of one home under way: started in order, watched, their journals brought into the index, their ends settled.
+"""Supervises the runs of one home: starts them in order, watches workers, ingests journals, and records outcomes.
 
-Everything that a restart needs stands in run directories and index, so that a new supervisor goes on where a killed
-one stopped: workers that live are adopted, those that ended meanwhile are settled by what they left behind.
+Everything a restart needs is in the run directories and the index, so a new supervisor continues where a killed one
+stopped: it adopts live workers and records the outcomes of those that ended meanwhile.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ from engine.spec.settings import Settings
 log = logging.getLogger(__name__)
 
 STOP_PATIENCE_SECONDS = 120.0
-"""A worker that was asked to leave and has not is killed after this."""
+"""A worker that has not exited this long after being asked is killed."""
 SECONDS_FOR_FILES = 0.05
-"""Within which files are written before somebody else has a turn; each is made durable, which takes a disk its time."""
+"""Time for writing files before other work gets a turn; each file is synced, which takes a while."""
 
 
 class Supervisor:
-    """Carries runs from the queue to their ends.
+    """Carries runs from the queue to their outcomes.
 
     Args:
-        home: Where run directories lie.
-        store: The index; this is its only writer, together with the request handlers.
-        reader: A view of the same index.
+        home: Home with the run directories.
+        store: Index; only the supervisor and the request handlers write to it.
+        reader: Reader of the same index.
         launcher: Starts and watches workers.
-        devices: Where to train, at least the CPU.
-        settings: How many workers a device takes.
-        read_memory: What tells how much memory a device has free.
+        devices: Training devices, at least the CPU.
+        settings: Settings with the slots of each device.
+        read_memory: Reads the free memory of a device.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class Supervisor:
         self.dispatcher = Dispatcher(home, store, reader, launcher, self.slots, self.labelling, self._running)
         self._stop_asked_at: dict[str, float] = {}
         self._ends: dict[str, tuple[str | None, str | None]] = {}
-        """Of workers that are gone and not settled yet: how they ended, and what that says of the disk."""
+        """Exit status and disk trouble of workers that are gone but whose runs have no outcome yet."""
         self.is_leaving = False
-        """Whether this engine ends, and starts nothing any more."""
+        """Whether this engine is stopping and starts nothing more."""
         self._trouble: dict[str, str] = {}
-        """The last error of each run, so that it is not told at every tick."""
+        """Last error of each run, so that it is logged only once."""
 
     def directory(self, run: str) -> RunDirectory:
         return RunDirectory(self.home.runs / run)
@@ -92,11 +92,11 @@ class Supervisor:
     def num_running(self) -> int:
         return len(self._running)
 
-    def recover(self, tell_progress: Callable[[], None] = lambda: None) -> None:
-        """Bring the index up to what the run directories say, and take over the workers that live.
+    def recover(self, report_progress: Callable[[], None] = lambda: None) -> None:
+        """Bring the index up to date with the run directories, and adopt live workers.
 
         Args:
-            tell_progress: Called behind each run directory that the index did not know; there may be ten thousand.
+            report_progress: Called after each run directory that was missing from the index, perhaps thousands.
         """
         self.write_labels()
         known, idle = self.store.known_ids(), self.store.idle_journal_offsets()
@@ -107,25 +107,25 @@ class Supervisor:
                     self._complete(directory, idle[path.name])
                 elif path.name not in known and path.is_dir():
                     self.enter(directory)
-                    tell_progress()
+                    report_progress()
         for run in self.reader.unfinished_runs():
             if run.status is not RunStatus.RUNNING:
                 continue
             if run.id not in self._running:
                 self._take_over(run, None)
             if run.intent is not Intent.RUN:
-                # Acknowledged by an engine that did not live to ask the worker.
+                # A previous engine acknowledged the request but died before asking the worker.
                 self._stop_asked_at[run.id] = time.monotonic()
             if self._launcher.is_alive(self.directory(run.id)):
                 try:
                     with self.store.transaction():
-                        self.store.add_event(run.id, "adopted", "by an engine that was started after its worker")
+                        self.store.add_event(run.id, "adopted", "by a newly started engine")
                 except IndexNotWritten as error:
                     self._note_trouble(run.id, error)
         self.tick()
 
     def _complete(self, directory: RunDirectory, offset: int) -> None:
-        """Read what an engine that was killed had not read yet of the journal of a run without a worker."""
+        """Read the part of a journal that a killed engine had not read yet, for a run without a worker."""
         try:
             if directory.journal.stat().st_size > offset:
                 ingest(self.store, directory)
@@ -135,13 +135,13 @@ class Supervisor:
             self._note_trouble(directory.id, error)
 
     def rebuild(self) -> str:
-        """Put the index aside and build it anew from the run directories; returns what the old one is called now."""
+        """Set the index aside, rebuild it from the run directories, and return the old one's new name."""
         self.reader.close()
         kept = self.store.begin_anew()
         self.reader.refresh()
         self.labelling.begin_anew()
         self.dispatcher.forget_waits()
-        # Workers that live are found again by their locks.
+        # Live workers are found again by their locks.
         self._running.clear()
         self._ends.clear()
         self._trouble.clear()
@@ -149,36 +149,36 @@ class Supervisor:
         return kept.name
 
     def enter(self, directory: RunDirectory, kind: str = "recovered", text: str = "from its run directory") -> None:
-        """Enter a run directory missing from the index, and an event that records this.
+        """Add a run directory missing from the index, with an event that records this.
 
-        One of an interrupted request or a lost database; or of another home, brought here.
+        It comes from an interrupted request, a lost database or an import.
         """
         try:
             spec, labels = directory.read_spec(), directory.read_labels()
         except (OSError, DepthscopeError) as error:
-            log.warning("passed over: %s", error)
+            log.warning("skipped a run directory: %s", error)
             return
         alive = self._launcher.is_alive(directory)
-        said = enter_run(self.store, directory, spec, labels, alive=alive, kind=kind, text=text)
+        start = enter_run(self.store, directory, spec, labels, alive=alive, kind=kind, text=text)
         if alive:
-            self._take_over(self.reader.run(directory.id), said)
+            self._take_over(self.reader.run(directory.id), start)
 
-    def _take_over(self, run: Run, said: WorkerStart | None) -> None:
-        """Count the worker of another engine where it is, before anything is started beside it."""
+    def _take_over(self, run: Run, start: WorkerStart | None) -> None:
+        """Adopt another engine's worker and count it on its device before starting others there."""
         self._running[run.id] = Worker(run.device or CPU.name, run.spec.model, run.step)
         try:
-            # What its worker has written since the last engine comes before what this one has to say of it.
-            self._locate(run.id, ingest(self.store, self.directory(run.id)) or said)
+            # Lines the worker wrote since the last engine come before new events of this one.
+            self._locate(run.id, ingest(self.store, self.directory(run.id)) or start)
         except DatabaseUnusable:
             raise
         except (OSError, DepthscopeError) as error:
             self._note_trouble(run.id, error)
 
     def tick(self) -> None:
-        """Look once at every worker, and start what can be started.
+        """Check every worker once, and start queued runs.
 
         Raises:
-            DatabaseUnusable: the index is damaged; `rebuild` is the remedy.
+            DatabaseUnusable: the index is damaged; call `rebuild`.
         """
         self.write_labels(at_most_seconds=SECONDS_FOR_FILES)
         for run in list(self._running):
@@ -187,7 +187,7 @@ class Supervisor:
             except DatabaseUnusable:
                 raise
             except (OSError, DepthscopeError) as error:
-                # One run's trouble is not the others', and not the engine's end; the next tick looks again.
+                # One run's trouble must not affect others or the engine; the next tick tries again.
                 self._note_trouble(run, error)
         try:
             self.dispatcher.requeue_waiting_for_disk()
@@ -200,9 +200,9 @@ class Supervisor:
             self._note_trouble("queue", error)
 
     def _note_trouble(self, run: str, error: Exception) -> None:
-        """Say in the log what went wrong with a run, once for each new trouble."""
+        """Log a problem with a run, once for each new problem."""
         if isinstance(error, IndexNotWritten) and run in self._ends:
-            # Not before its worker has left, which would go on until that room is taken too.
+            # Only after its worker has exited, or it would fill that space, too.
             self.dispatcher.storage.give_up_reserve()
         text = f"{type(error).__name__}: {error}"
         if self._trouble.get(run) != text:
@@ -211,41 +211,41 @@ class Supervisor:
 
     def _watch(self, run: str) -> None:
         directory = self.directory(run)
-        # Asked before the journal is read: a worker that is gone now has written all that it ever will.
+        # Checked before reading the journal: if the worker is gone, its journal is complete.
         alive = self._launcher.is_alive(directory)
         if not directory.path.exists():
             if not self.is_leaving:
-                # Where all of them are out of sight, as when a file system is, that is trouble, which may pass.
+                # Raises if all run directories are missing, as for an unmounted file system, which may be temporary.
                 self.home.runs.stat()
             self._give_up(directory, alive=alive)
             return
         if not alive and run not in self._ends:
-            # Seen once: a child's status is told once, and a reserve given up for the index makes room again.
+            # Recorded once: a child's status can be collected only once, and the reserve may free space later.
             status = self._launcher.exit_status(directory)
             self._ends[run] = status, disk_trouble(directory, directory.read_exit(), status)
-        said = ingest(self.store, directory)
-        if said is not None:
-            self._locate(run, said)
+        start = ingest(self.store, directory)
+        if start is not None:
+            self._locate(run, start)
         with contextlib.suppress(OSError):
             cap_log(directory.log)
         if not alive:
             self._settle(run)
         elif run in self._stop_asked_at:
             if time.monotonic() - self._stop_asked_at[run] > STOP_PATIENCE_SECONDS:
-                log.warning("%s does not leave: killed", run)
+                log.warning("%s does not exit: killed its worker", run)
                 self._launcher.kill(directory)
             else:
                 self._launcher.stop(directory)
 
     def _give_up(self, directory: RunDirectory, *, alive: bool) -> None:
-        """Lose a run whose directory somebody has deleted under its worker, which is ended: nothing of it can be kept.
+        """Kill the worker of a run whose directory was deleted, then mark the run as lost.
 
-        Where its place was free before it is gone, the next worker would train beside it.
+        Its slot stays taken until the worker is gone, so that no other worker trains beside it.
         """
         if alive:
             self._launcher.kill(directory)
             return
-        # For its child to be taken from the kernel.
+        # Reaps the child process.
         self._launcher.exit_status(directory)
         run = directory.id
         with self.store.transaction():
@@ -254,19 +254,19 @@ class Supervisor:
         self._ends.pop(run, None)
         self._stop_asked_at.pop(run, None)
 
-    def _locate(self, run: str, said: WorkerStart | None) -> None:
-        """Note on which device a worker is: where it was sent, unless it says since then that it is elsewhere.
+    def _locate(self, run: str, start: WorkerStart | None) -> None:
+        """Record a worker's device: the assigned one, unless a newer line of its journal names another.
 
         Args:
-            run: Whose worker.
-            said: The newest line of its journal that names a device; None where no new one has come.
+            run: Run of the worker.
+            start: Newest line of its journal that names a device; None if there is no new one.
         """
         assigned = self.labelling.read(run).assigned
-        if assigned is not None and said is not None:
-            said = read_worker_start(self.directory(run), behind_bytes=assigned.journal_bytes)
-        if said is not None and (assigned is None or said.device != assigned.device):
-            # Started by somebody else: the next engine is to go by the journal too.
-            device, assigned = said.device, None
+        if assigned is not None and start is not None:
+            start = read_worker_start(self.directory(run), behind_bytes=assigned.journal_bytes)
+        if start is not None and (assigned is None or start.device != assigned.device):
+            # Started by someone else: the next engine must use the journal, too.
+            device, assigned = start.device, None
             with self.labelling.transaction():
                 self.labelling.change(run, assigned=None)
         else:
@@ -276,7 +276,7 @@ class Supervisor:
             self.store.set_device(run, device)
 
     def _settle(self, run: str) -> None:
-        """A worker is gone: what it left behind, and what was wanted of the run, say where the run stands now."""
+        """Set the status of a run whose worker is gone, from its exit record and the user's intent."""
         directory = self.directory(run)
         status, trouble = self._ends[run]
         assigned, found = self.labelling.read(run).assigned, self.reader.run(run)
@@ -303,29 +303,29 @@ class Supervisor:
             self.dispatcher.storage.met(self.reader.run(run), trouble)
 
     def needs_ticks(self) -> bool:
-        """Whether something is under way that has to be looked at again and again."""
+        """Whether anything needs regular ticks."""
         is_active = bool(self._running or self.labelling.num_unwritten or self.dispatcher.storage.trouble)
         return is_active or self.dispatcher.waits_to_retry()
 
     def submit(self, run: str, labels: Labels) -> None:
-        """Note, in the caller's transaction, that a run has entered the queue."""
+        """Record that a run was queued, in the caller's transaction."""
         self.store.add_event(run, "queued", f"as {labels.experiment}/{labels.name}")
 
     def want(self, run: Run, intent: Intent) -> None:
-        """Set what is wanted of a run, in the caller's transaction; a worker is asked to leave where need be.
+        """Set the intent of a run, in the caller's transaction, asking its worker to exit if needed.
 
         Args:
-            run: As it stands in the index.
-            intent: What is wanted from now on.
+            run: The run as it is in the index.
+            intent: New intent.
         """
-        # Held is what waits in the queue: a run that leaves it comes back like any other.
+        # Only queued runs are held: a run that leaves the queue loses its hold.
         self.labelling.change(run.id, intent=intent, held=run.held and intent is Intent.RUN)
         if run.status is not RunStatus.RUNNING:
             wanted = {Intent.RUN: RunStatus.QUEUED, Intent.PAUSE: RunStatus.PAUSED, Intent.STOP: RunStatus.FINISHED}
             stays = run.waits_for_disk and intent is Intent.PAUSE
             assert stays or wanted[intent] in TRANSITIONS[run.status], f"{run.status} to {intent} was not checked"
             if intent is Intent.RUN:
-                # How it ended the last time is no longer how it ended.
+                # Its last exit record no longer applies.
                 self.labelling.behind_commit(lambda: self._clear_exit(run.id))
             rest(self.store, run.id, intent)
         elif intent is Intent.RUN:
@@ -334,31 +334,31 @@ class Supervisor:
             self.labelling.behind_commit(lambda: self._stop_asked_at.setdefault(run.id, time.monotonic()))
 
     def _clear_exit(self, run: str) -> None:
-        # Where that fails, the launcher does it when the run is started.
+        # If this fails, the launcher does it when it starts the run.
         with contextlib.suppress(OSError):
             self.directory(run).clear_exit()
 
     def write_labels(self, *, at_most_seconds: float = math.inf) -> bool:
-        """Bring labels.json of changed runs up to the index; whether there is more to do that could be done now."""
+        """Write labels.json of changed runs; returns whether more files could be written now."""
         try:
             self.labelling.write(at_most_seconds=at_most_seconds)
         except OSError as error:
-            # What was asked for stands in the index, and the next tick tries again.
+            # The change is in the index, and the next tick tries again.
             self._note_trouble("labels", error)
             return False
         self._trouble.pop("labels", None)
         return self.labelling.num_unwritten > 0
 
     def forgive(self, run: str) -> None:
-        """Forget a run's crashes, in the caller's transaction: somebody has asked to try it again."""
+        """Reset a run's crash count for a retry, in the caller's transaction."""
         self.store.set_crashes(run, 0, None)
 
     def leave(self, *, stop_workers: bool) -> None:
         """Start nothing more.
 
         Args:
-            stop_workers: Ask every worker to save and leave, so that their runs go back to the queue; else they are
-                left alone, for the next engine to adopt.
+            stop_workers: Ask every worker to save and exit, so that its run returns to the queue; otherwise workers
+                continue, and the next engine adopts them.
         """
         self.is_leaving = True
         if stop_workers:

@@ -126,7 +126,7 @@ def test_changes_that_make_no_sense_are_refused_and_change_nothing(finished: Any
 
     assert "finished already: succeeded" in home.cli("stop", run, status=2)
     assert "only paused, cancelled and early stopped runs" in home.cli("resume", run, status=2)
-    assert "only runs that ended without success" in home.cli("retry", run, status=2)
+    assert "only failed, diverged, lost or cancelled runs" in home.cli("retry", run, status=2)
     assert "no run is called 'nothing'" in home.cli("rm", run, "nothing", status=2)
     assert [listed["id"] for listed in home.json("ls")["runs"]] == [run]
 

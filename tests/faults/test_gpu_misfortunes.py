@@ -59,5 +59,5 @@ def test_a_worker_whose_gpu_failed_is_resumed_in_a_process_of_its_own(home: Any)
 
     with home.reader() as reader:
         (crashed,) = (event.text for event in reader.events(run) if event.kind == "crashed")
-    assert crashed.startswith("its worker could not go on: CUDA error: ")
+    assert crashed.startswith("its worker could not continue: CUDA error: ")
     check_nothing_lost(home, undisturbed, run, epochs=3, num_kills=1)

@@ -58,7 +58,7 @@ def events(home: Any, run: str, kind: str) -> list[str]:
 CAUSES = {
     "segmentation fault": "its worker killed by SIGSEGV",
     "kernel out of patience": "its worker killed by SIGKILL",
-    "illegal memory access": "its worker could not go on: CUDA error: an illegal memory access was encountered",
+    "illegal memory access": "its worker could not continue: CUDA error: an illegal memory access was encountered",
 }
 KERNEL_OUT_OF_MEMORY = {"kernel out of memory": "its worker killed by SIGKILL as the kernel ran out of memory"}
 
@@ -71,7 +71,7 @@ def strike_once(home: Any, causes: dict[str, str], figure: Callable[[str], None]
     runs = train_planned(home, *[(words, [f"{STEP}|1|5|{misfortune}"]) for misfortune in causes])
     home.cli("wait", undisturbed, *runs, patience_seconds=280)
     for run, (misfortune, said) in zip(runs, causes.items(), strict=True):
-        assert [text.partition("; last heard of")[0] for text in events(home, run, "crashed")] == [said]
+        assert [text.partition("; last heard from")[0] for text in events(home, run, "crashed")] == [said]
         check_nothing_lost(home, undisturbed, run, epochs=2, num_kills=1)
         with home.reader() as reader:
             at = {event.kind: event.at for event in reader.events(run)}

@@ -15,7 +15,7 @@ from engine.runs.run import RunOutcome
 from engine.training.checkpoint import read_archive
 from tests.faults.killing import SABOTAGE, begun, check_rows, metrics, same_weights
 
-ANEW = "its worker ended with the machine, which has been started anew"
+ANEW = "its worker ended when the machine restarted"
 
 
 def boot(home: Any, boot_id: str) -> None:

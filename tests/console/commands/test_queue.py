@@ -94,8 +94,8 @@ def test_a_finished_run_is_neither_held_nor_moved(finished: Any):
     home = finished
     (run,) = (path.name for path in home.home.runs.iterdir())
 
-    assert "is succeeded: only queued runs can be held" in home.cli("queue", "hold", run, status=2)
-    assert "is succeeded: only queued runs can be moved" in home.cli("queue", "move", run, "--first", status=2)
+    assert "already succeeded: only queued runs can be held" in home.cli("queue", "hold", run, status=2)
+    assert "already succeeded: only queued runs can be moved" in home.cli("queue", "move", run, "--first", status=2)
 
 
 def test_drain_finishes_what_runs_and_release_opens_the_queue_again(home: Any, wait_until: Callable[..., Any]):

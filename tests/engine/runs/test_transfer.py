@@ -154,7 +154,7 @@ def test_runs_do_not_slip_into_an_experiment_that_is_here(copied: Path, tmp_path
     labels = json.loads((other / "labels.json").read_text())
     (other / "labels.json").write_text(json.dumps({**labels, "experiment": "elsewhere"}))
 
-    with pytest.raises(UsageError, match="an experiment is called 'exp1' here already: -e NAME"):
+    with pytest.raises(UsageError, match="experiment 'exp1' already exists here: -e NAME"):
         taken_in(engine, other, copied)
     assert not (engine.home.runs / other.name).exists()
     taken_in(engine, other, copied, experiment="exp1")

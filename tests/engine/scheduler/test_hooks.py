@@ -94,7 +94,7 @@ async def test_a_command_is_killed_behind_its_limit_with_what_it_started(
     await announce(hook, found)
     assert time.monotonic() - began < 60
     (line,) = caplog.messages
-    assert line.startswith(f"on-finish for {run}: killed behind its limit of 3 s in ")
+    assert line.startswith(f"on-finish for {run}: killed after its limit of 3 s in ")
     assert "\x1b" not in line
     child = int(line.split("child ")[1].split()[0])
     # Killed already, and gone as soon as the kernel has come to it.
@@ -120,8 +120,8 @@ async def test_what_cannot_be_started_or_fails_is_told_in_the_log(tmp_path: Path
     await announce(Hook(command=("/nonexistent/program", "x")), found)
     await announce(Hook(command=("true", "{run_name}")), odd)
     await announce(Hook(command=(sys.executable, "-c", "print('x' * 100_000); raise SystemExit(3)")), found)
-    assert "/nonexistent/program cannot be started: " in caplog.messages[0]
-    assert "true cannot be started: embedded null byte" in caplog.messages[1]
+    assert "cannot start /nonexistent/program: " in caplog.messages[0]
+    assert "cannot start true: embedded null byte" in caplog.messages[1]
     assert ": status 3 in " in caplog.messages[2]
     assert len(caplog.messages[2]) < 4300
     assert os.environ["PATH"] not in caplog.text

@@ -136,7 +136,7 @@ def test_a_run_that_waits_for_memory_says_so_and_is_not_passed_by_small_ones(hom
     assert [run for run, _ in here.started[1:]] == [elsewhere]
     notices = [event.text for event in here.supervisor.reader.events(waiting) if event.kind == "notice"]
     assert len(notices) == 1
-    assert notices[0].startswith("waits for memory on cuda:0: needs an estimated ")
+    assert notices[0].startswith("waits for memory on cuda:0: needs about ")
     here.ask(Move(runs=(behind,)))
     assert here.started[-1] == (behind, "cuda:0")
     here.end(behind, ExitReason.SUCCEEDED)
@@ -190,7 +190,7 @@ def test_a_wide_network_takes_all_cores(home: Home, three_cores: None):
     narrow, wide, behind = submit_of_width(here, 8, 16, 8)
     assert [run for run, _ in here.started] == [narrow]
     notices = [event.text for event in here.supervisor.reader.events(wide) if event.kind == "notice"]
-    assert notices == ["waits for all cores of cpu: narrow networks train there"]
+    assert notices == ["waits for all cores of cpu: narrow networks are training there"]
 
     here.end(narrow, ExitReason.SUCCEEDED)
     assert [run for run, _ in here.started] == [narrow, wide]

@@ -47,7 +47,7 @@ def test_labels_stand_in_run_directory_and_index_and_outlast_both_engines(engine
         ({"add_tags": ("x" * 41,)}, "at most 40 characters"),
         ({"add_tags": tuple(map(str, range(21)))}, "at most 20 tags"),
         ({"note": "x" * 2001}, "at most 2000 characters"),
-        ({"name": "new"}, "a name is one run's, got 2 runs"),
+        ({"name": "new"}, "only one run can be renamed at a time, got 2"),
     ],
 )
 def test_a_label_that_cannot_be_changes_nothing(engine: Scene, change: dict[str, object], text: str):
@@ -77,7 +77,7 @@ def test_two_runs_of_an_experiment_are_never_called_alike(engine: Scene):
     """Experiment/name means one run."""
     first, _ = engine.submit(None, None)
 
-    with pytest.raises(UsageError, match="exp1 has a run called 'run1' already"):
+    with pytest.raises(UsageError, match="exp1 already has a run named 'run1'"):
         engine.ask(Relabel(runs=(first,), name="run1"))
     with pytest.raises(UsageError, match="must be printable"):
         engine.ask(Relabel(runs=(first,), name="a\x1bb"))
@@ -95,7 +95,7 @@ def test_an_experiment_is_renamed_as_a_whole_and_never_into_another(engine: Scen
         second: "depths",
         third: "exp2",
     }
-    with pytest.raises(UsageError, match="called 'exp2' already"):
+    with pytest.raises(UsageError, match="'exp2' already exists"):
         engine.ask(RenameExperiment(experiment="depths", name="exp2"))
     with pytest.raises(UsageError, match="no experiment is called 'exp1'"):
         engine.ask(RenameExperiment(experiment="exp1", name="x"))

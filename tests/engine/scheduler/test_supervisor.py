@@ -98,7 +98,7 @@ def test_a_crash_that_is_noticed_late_says_when_the_worker_was_last_heard_of(
         after = on_two_gpus.successor(index_lost=index_lost).supervisor.reader
         if not index_lost:
             told = {event.kind: event.text for event in after.events(run)}
-            assert re.search(r"; last heard of 4\d s before, at \d\d:\d\d:\d\d$", told["crashed"])
+            assert re.search(r"; last heard from 4\d s earlier, at \d\d:\d\d:\d\d$", told["crashed"])
         (resumed,) = [event for event in after.notable_events(since=0)[run] if event.kind == "resumed"]
         assert (resumed.at, resumed.heard_at) == (now - 60, now - 40)
 
