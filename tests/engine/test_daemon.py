@@ -124,7 +124,7 @@ def test_changes_that_make_no_sense_are_refused_and_change_nothing(finished: Any
     home = finished
     (run,) = (path.name for path in home.home.runs.iterdir())
 
-    assert "finished already: succeeded" in home.cli("stop", run, status=2)
+    assert "already finished: succeeded" in home.cli("stop", run, status=2)
     assert "only paused, cancelled and early stopped runs" in home.cli("resume", run, status=2)
     assert "only failed, diverged, lost or cancelled runs" in home.cli("retry", run, status=2)
     assert "no run is called 'nothing'" in home.cli("rm", run, "nothing", status=2)

@@ -130,7 +130,7 @@ def test_a_run_whose_directory_is_deleted_while_it_trains_is_lost_and_keeps_nobo
     assert f"its run directory is gone: {home.directory(gone).path}" in home.cli("show", gone)
     said = home.cli("retry", gone, status=2)
     assert said.startswith(f"depthscope: the run directory of {gone} is gone, with its results: ")
-    assert (said.count("\n"), "`depthscope train` to train it anew" in said) == (1, True)
+    assert (said.count("\n"), f"`depthscope show {gone}` still has its options" in said) == (1, True)
     shutil.rmtree(home.directory(behind).path)
     home.cli("engine", "stop", patience_seconds=60)
     assert run_of(home, behind).outcome is RunOutcome.LOST
