@@ -12,7 +12,7 @@ from pathlib import Path
 
 from engine.analysis.diagnosis import STOPPING_EPOCHS, Symptom, describe_flat_loss, flat_epochs
 from engine.base.units import duration
-from engine.runs.journal import Epoch, StoppedEarly, read_journal
+from engine.runs.journal import Epoch, StoppedEarly, read_events
 from engine.spec.run import RunSpec, StopRule
 
 
@@ -24,14 +24,11 @@ def epochs_to_judge(journal: Path, epochs_done: int) -> dict[int, Epoch]:
         epochs_done: Epochs in the checkpoint to resume from; later ones in the journal will be trained again.
     """
     rows: dict[int, Epoch] = {}
-    offset = 0
-    while (reading := read_journal(journal, offset)).end > offset:
-        offset = reading.end
-        for event in reading.events:
-            if isinstance(event, Epoch) and event.epoch <= epochs_done:
-                rows[event.epoch] = event
-            elif isinstance(event, StoppedEarly):
-                rows = {epoch: row for epoch, row in rows.items() if epoch > event.epoch}
+    for event in read_events(journal):
+        if isinstance(event, Epoch) and event.epoch <= epochs_done:
+            rows[event.epoch] = event
+        elif isinstance(event, StoppedEarly):
+            rows = {epoch: row for epoch, row in rows.items() if epoch > event.epoch}
     return rows
 
 

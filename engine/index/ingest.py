@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from engine.index.writer import Store
 from engine.runs.directory import RunDirectory
-from engine.runs.journal import AnyEvent, WorkerStart, read_journal
+from engine.runs.journal import AnyEvent, WorkerStart, read_events, read_on
 
 log = logging.getLogger(__name__)
 
@@ -27,21 +27,21 @@ def ingest(store: Store, directory: RunDirectory) -> WorkerStart | None:
         with store.transaction():
             store.forget_journal(run)
         offset = 0
-    while (reading := read_journal(journal, offset)).end > offset:
+    for reading in read_on(journal, offset):
         with store.transaction():
             store.ingest(run, reading.events, reading.garbage, end=reading.end)
         store.bound_wal()
-        said, offset = newest_worker_start(reading.events) or said, reading.end
+        said = newest_worker_start(reading.events) or said
     return said
 
 
 def read_worker_start(directory: RunDirectory, *, behind_bytes: int) -> WorkerStart | None:
     """The newest line by which a worker says where it is, behind an offset in its journal."""
+    return newest_worker_start(read_events(directory.journal, behind_bytes))
+
+
+def newest_worker_start(events: Iterable[AnyEvent]) -> WorkerStart | None:
     said: WorkerStart | None = None
-    while (reading := read_journal(directory.journal, behind_bytes)).end > behind_bytes:
-        said, behind_bytes = newest_worker_start(reading.events) or said, reading.end
+    for event in events:
+        said = event if isinstance(event, WorkerStart) else said
     return said
-
-
-def newest_worker_start(events: Sequence[AnyEvent]) -> WorkerStart | None:
-    return next((event for event in reversed(events) if isinstance(event, WorkerStart)), None)

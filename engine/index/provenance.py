@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from engine.runs.directory import RunDirectory
-from engine.runs.journal import Resumed, Started, WorkerStart, read_journal
+from engine.runs.journal import Resumed, Started, WorkerStart, read_events
 from engine.runs.run import Run
 from engine.spec.precision import Precision
 
@@ -47,15 +47,13 @@ def read_provenance(runs: Path, run: Run) -> Provenance:
     journal = RunDirectory(runs / run.id).journal
     worked: dict[Worked, None] = {}
     started: Started | None = None
-    num_resumed, offset = 0, 0
-    while (reading := read_journal(journal, offset)).end > offset:
-        offset = reading.end
-        for event in reading.events:
-            if isinstance(event, WorkerStart):
-                worked[msgspec.convert(event, Worked, from_attributes=True)] = None
-            if isinstance(event, Started):
-                started = event
-            num_resumed += isinstance(event, Resumed)
+    num_resumed = 0
+    for event in read_events(journal):
+        if isinstance(event, WorkerStart):
+            worked[msgspec.convert(event, Worked, from_attributes=True)] = None
+        if isinstance(event, Started):
+            started = event
+        num_resumed += isinstance(event, Resumed)
     if started is None:
         return Provenance(worked=tuple(worked), num_resumed=num_resumed)
     return Provenance(

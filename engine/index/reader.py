@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from engine.index.database import REMEDY, Database, DatabaseUnusable
@@ -63,11 +62,9 @@ class IndexReader:
         version = self._database.user_version
         if version == SCHEMA_VERSION or (version == REBUILDING_VERSION and self._while_rebuilding):
             return
-        if version in (0, REBUILDING_VERSION):
-            # 0: created by an engine that has not yet written its tables.
-            self.close()
-        else:
-            self.close()
+        self.close()
+        # 0: created by an engine that has not yet written its tables.
+        if version not in (0, REBUILDING_VERSION):
             raise DatabaseUnusable(
                 f"the database has schema version {version}, this depthscope uses {SCHEMA_VERSION}: {REMEDY}"
             )
@@ -75,9 +72,7 @@ class IndexReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     @property

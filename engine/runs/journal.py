@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, BinaryIO, Self
@@ -193,6 +193,19 @@ def read_journal(path: Path, start: int = 0, *, limit: int = READ_LIMIT_BYTES) -
         return Reading([], [], start)
 
 
+def read_on(path: Path, start: int = 0) -> Iterator[Reading]:
+    """Read a journal from an offset to its end, a piece at a time."""
+    while (reading := read_journal(path, start)).end > start:
+        yield reading
+        start = reading.end
+
+
+def read_events(path: Path, start: int = 0) -> Iterator[AnyEvent]:
+    """All events of a journal from an offset on."""
+    for reading in read_on(path, start):
+        yield from reading.events
+
+
 def _read(file: BinaryIO, start: int, limit: int) -> Reading:
     file.seek(start)
     content = file.read(limit)
@@ -256,7 +269,7 @@ class JournalWriter:
         """Open for appending: cut a torn last line off and go on counting behind the last one that can be read."""
         descriptor = open_private(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         next_seq, last_step, last_epoch, last_gradients, offset, num_lines = 0, 0, 0, -1, 0, 0
-        while (reading := read_journal(path, offset)).end > offset:
+        for reading in read_on(path):
             offset = reading.end
             num_lines += len(reading.events) + len(reading.garbage)
             next_seq = max([next_seq, *(event.seq + 1 for event in reading.events)])
@@ -268,11 +281,7 @@ class JournalWriter:
         # What is garbage now had a number too, which the index may know.
         next_seq = max(next_seq, num_lines)
         return cls(
-            descriptor,
-            next_seq=next_seq,
-            last_step=last_step,
-            last_epoch=last_epoch,
-            last_gradients=last_gradients,
+            descriptor, next_seq=next_seq, last_step=last_step, last_epoch=last_epoch, last_gradients=last_gradients
         )
 
     def append(self, event: AnyEvent) -> None:

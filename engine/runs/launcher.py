@@ -18,11 +18,7 @@ from engine.base.paths import open_private
 from engine.runs.directory import RunDirectory
 from engine.spec.devices import Device
 
-KEEP_FREED_MEMORY = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
-    "MALLOC_TOP_PAD_": str(64 << 20),
-}
+KEEP_FREED_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(64 << 20)}
 """For glibc's malloc (mallopt(3)), to keep what a step frees for the next one. By default it hands large tensors back
 to the kernel and takes fresh pages at every step, whose zeroing costs a wide network on a CPU a seventh of its pace."""
 

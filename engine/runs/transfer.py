@@ -22,19 +22,13 @@ from engine.base.errors import DepthscopeError, UsageError
 from engine.base.locks import hold, lock
 from engine.base.paths import Home, create_private_directory, open_private, sync_directory
 from engine.runs.directory import ExitReason, ExitRecord, Labels, RunDirectory
-from engine.runs.journal import Epoch, read_journal
+from engine.runs.journal import Epoch, read_on
 
 RUN_ID = re.compile(r"[0-9a-f]{10}")
 COPIED = (
-    "spec.json",
-    "labels.json",
-    "journal.jsonl",
-    "exit.json",
-    "worker.log",
-    "weights.pt",
-    "checkpoint.pt",
-    "checkpoint.prev.pt",
-)
+    "spec.json", "labels.json", "journal.jsonl", "exit.json", "worker.log",
+    "weights.pt", "checkpoint.pt", "checkpoint.prev.pt",
+)  # fmt: skip
 """Files of a run; what else lies there, such as a lock, belongs to the machine where it ran."""
 CONTENT = tuple(name for name in COPIED if name not in ("labels.json", "worker.log"))
 """What makes a run the same run; the rest may change where it is kept."""
@@ -112,15 +106,12 @@ def check_journal(directory: RunDirectory) -> int:
     Raises:
         UsageError: a complete line in it is no event.
     """
-    offset, num_epochs = 0, 0
-    while True:
-        reading = read_journal(directory.journal, offset)
+    num_epochs = 0
+    for reading in read_on(directory.journal):
         for line in reading.garbage:
             raise UsageError(f"{directory.path} is damaged: {line}")
         num_epochs += sum(isinstance(event, Epoch) for event in reading.events)
-        if reading.end == offset:
-            return num_epochs
-        offset = reading.end
+    return num_epochs
 
 
 def is_here(incoming: Incoming, home: Home) -> bool:
