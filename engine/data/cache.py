@@ -23,7 +23,7 @@ import numpy.typing as npt
 from engine.base.errors import DatasetError
 from engine.base.locks import locked
 from engine.base.paths import Home, open_private, sync_directory
-from engine.data.catalog import get_again, is_name
+from engine.data.catalog import damaged_dataset, is_name
 
 FORMAT = 1
 IMAGE_SHAPE = (32, 32, 3)
@@ -238,17 +238,17 @@ def read_info(home: Home, name: str) -> DatasetInfo | None:
     except PermissionError as error:
         raise DatasetError(f"{error.filename} cannot be read ({error.strerror}): is this home yours?") from error
     except OSError as error:
-        raise DatasetError(f"{name}: dataset.json cannot be read: {error.strerror}; {get_again(name)}") from error
+        raise damaged_dataset(name, f"dataset.json cannot be read: {error.strerror}") from error
     try:
         info = msgspec.json.decode(content, type=DatasetInfo)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{name}: dataset.json is damaged; {get_again(name)}") from error
+        raise damaged_dataset(name, "dataset.json is damaged") from error
     if info.sha256 is not None and info.sha256 != info.own_digest():
-        raise DatasetError(f"{name}: dataset.json does not match its checksum; {get_again(name)}")
+        raise damaged_dataset(name, "dataset.json does not match its checksum")
     if info.format != FORMAT:
-        raise DatasetError(f"{name}: format {info.format} is not supported (expected {FORMAT}); {get_again(name)}")
+        raise damaged_dataset(name, f"format {info.format} is not supported (expected {FORMAT})")
     if info.name != name or set(info.files) != {f"{array}.npy" for array in ARRAYS}:
-        raise DatasetError(f"{name}: dataset.json belongs to another dataset ({info.name}); {get_again(name)}")
+        raise damaged_dataset(name, f"dataset.json belongs to another dataset ({info.name})")
     return info
 
 
@@ -262,13 +262,9 @@ def check_sizes(home: Home, info: DatasetInfo) -> None:
         try:
             found = (home.data / info.name / file_name).stat().st_size
         except OSError as error:
-            raise DatasetError(
-                f"{info.name}: {file_name} cannot be read: {error.strerror}; {get_again(info.name)}"
-            ) from error
+            raise damaged_dataset(info.name, f"{file_name} cannot be read: {error.strerror}") from error
         if found != expected.num_bytes:
-            raise DatasetError(
-                f"{info.name}: {file_name} has {found} bytes, expected {expected.num_bytes}; {get_again(info.name)}"
-            )
+            raise damaged_dataset(info.name, f"{file_name} has {found} bytes, expected {expected.num_bytes}")
 
 
 def check_content(home: Home, info: DatasetInfo) -> None:
@@ -282,7 +278,7 @@ def check_content(home: Home, info: DatasetInfo) -> None:
         with (home.data / info.name / file_name).open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != expected.sha256:
-            raise DatasetError(f"{info.name}: {file_name} does not match its checksum; {get_again(info.name)}")
+            raise damaged_dataset(info.name, f"{file_name} does not match its checksum")
 
 
 def map_array(home: Home, info: DatasetInfo, array: str) -> npt.NDArray[Any]:
@@ -298,10 +294,9 @@ def map_array(home: Home, info: DatasetInfo, array: str) -> npt.NDArray[Any]:
     try:
         mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, SyntaxError, tokenize.TokenError) as error:
-        raise DatasetError(f"{info.name}: {path.name} is not a NumPy array; {get_again(info.name)}") from error
+        raise damaged_dataset(info.name, f"{path.name} is not a NumPy array") from error
     if mapped.shape != shape or mapped.dtype != dtype:
-        raise DatasetError(
-            f"{info.name}: {path.name} holds {mapped.dtype} {mapped.shape}, expected {np.dtype(dtype)} {shape}; "
-            f"{get_again(info.name)}"
+        raise damaged_dataset(
+            info.name, f"{path.name} holds {mapped.dtype} {mapped.shape}, expected {np.dtype(dtype)} {shape}"
         )
     return mapped

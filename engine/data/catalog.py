@@ -64,8 +64,9 @@ def unknown_dataset(name: str, known: Iterable[str]) -> DatasetError:
     )
 
 
-def get_again(name: str) -> str:
-    """Return the remedy for a missing or damaged dataset, to end an error with."""
+def damaged_dataset(name: str, problem: str) -> DatasetError:
+    """Return the error for a stored dataset that cannot be used, with the remedy."""
+    remedy = "import it again with `depthscope data import`"
     if name in BUILT_IN:
-        return f"fetch it again with `depthscope data fetch {name}`"
-    return "import it again with `depthscope data import`"
+        remedy = f"fetch it again with `depthscope data fetch {name}`"
+    return DatasetError(f"{name}: {problem}; {remedy}")

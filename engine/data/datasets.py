@@ -27,7 +27,7 @@ from engine.data.cache import (
     staging_directory,
     store,
 )
-from engine.data.catalog import BUILT_IN, check_new_name, get_again, is_name, unknown_dataset
+from engine.data.catalog import BUILT_IN, check_new_name, damaged_dataset, is_name, unknown_dataset
 from engine.data.image_folder import read_images
 from engine.data.sources import DOWNLOAD_LIMIT_SECONDS, download, installed_source, read_published
 
@@ -104,7 +104,7 @@ def listed(home: Home, name: str) -> ListedDataset:
         if info is not None:
             check_sizes(home, info)
         elif (home.data / name).is_dir():
-            problem = f"{name}: dataset.json is missing; {get_again(name)}"
+            problem = str(damaged_dataset(name, "dataset.json is missing"))
     except DatasetError as error:
         problem = str(error)
     known = BUILT_IN.get(name) or info

@@ -82,8 +82,8 @@ def kept(
             if all_in_time([wishes[index].job for index in chosen], ahead, free_in, within_seconds):
                 return chosen
             chosen = without_a_seed(wishes, chosen)
-        longest = longest_depth([wishes[index] for index in left])
-        left = [index for index in left if wishes[index].depth != longest]
+        longest = max((wishes[index] for index in left), key=lambda wish: wish.job.seconds)
+        left = [index for index in left if wishes[index].depth != longest.depth]
     return []
 
 
@@ -106,8 +106,3 @@ def without_a_seed(wishes: Sequence[Wish], chosen: Sequence[int]) -> list[int] |
         return None
     gone = max(spared, key=lambda place: (place[0], seconds[place]))
     return [index for index in chosen if (wishes[index].seed, wishes[index].depth) != gone]
-
-
-def longest_depth(wishes: Sequence[Wish]) -> object:
-    """Return the depth of the longest run."""
-    return max(wishes, key=lambda wish: wish.job.seconds).depth

@@ -84,7 +84,7 @@ def find_gpus() -> tuple[Device, ...]:
         handles = [query_nvml(pynvml.nvmlDeviceGetHandleByIndex, index) for index in range(num_gpus)]
         # A GPU that has fallen off the bus must not hide the others.
         found = {query_nvml(pynvml.nvmlDeviceGetUUID, handle): handle for handle in handles if handle is not None}
-        handle_of = {text(uuid): handle for uuid, handle in found.items() if uuid is not None}
+        handle_of = {uuid: handle for uuid, handle in found.items() if uuid is not None}
         return tuple(gpu(f"cuda:{index}", uuid, handle_of[uuid]) for index, uuid in enumerate(allowed(list(handle_of))))
 
 
@@ -166,7 +166,7 @@ def device_name(device: Device) -> str:
     if not device.visible:
         return cpu_name()
     name = query_gpu(device, pynvml.nvmlDeviceGetName)
-    return device.name if name is None else text(name)
+    return device.name if name is None else str(name)
 
 
 def busy_percent(device: Device, *, over_seconds: float = 0.5) -> float | None:
@@ -184,11 +184,6 @@ def cpu_name() -> str:
         return platform.processor() or platform.machine()
     models = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
     return " / ".join(sorted(models)) or platform.machine()
-
-
-def text(value: str | bytes) -> str:
-    """Decode a string from NVML, whose bindings return bytes in some versions."""
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def read_host() -> HostReading:
@@ -226,7 +221,7 @@ def read_gpu(device: Device) -> GpuReading | None:
     processes = query_nvml(pynvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
     return GpuReading(
         name=device.name,
-        model=text(query_nvml(pynvml.nvmlDeviceGetName, handle) or "GPU"),
+        model=query_nvml(pynvml.nvmlDeviceGetName, handle) or "GPU",
         util_percent=None if rates is None else rates.gpu,
         used_bytes=None if memory is None else memory.used,
         total_bytes=None if memory is None else memory.total,
