@@ -85,9 +85,9 @@ class LimitedStream(io.RawIOBase):
         return content
 
 
-def shown(name: str) -> str:
-    """Make an untrusted name printable, at most 200 characters."""
-    text = "".join(character if character.isprintable() else "�" for character in name)
+def shown(value: object) -> str:
+    """Make an untrusted name, path or message printable, at most 200 characters."""
+    text = "".join(character if character.isprintable() else "�" for character in str(value))
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
@@ -108,9 +108,7 @@ def read_members(path: Path, file: BinaryIO, wanted: Callable[[tuple[str, ...]],
     if magic.startswith(b"PK\x03\x04"):
         return read_zip(path, file, wanted)
     if magic.startswith(b"\x28\xb5\x2f\xfd"):
-        raise DatasetError(
-            f"{shown(str(path))} is compressed with zstd, which is not supported: use .tar.xz or .tar.gz"
-        )
+        raise DatasetError(f"{shown(path)} is compressed with zstd, which is not supported: use .tar.xz or .tar.gz")
     stream: IO[bytes] = file
     if magic.startswith(b"\x1f\x8b"):
         stream = cast(IO[bytes], gzip.GzipFile(fileobj=file))
@@ -135,7 +133,7 @@ def read_tar(path: Path, stream: IO[bytes], wanted: Callable[[tuple[str, ...]], 
                     continue
                 if not header.isreg() or header.issparse():
                     raise DatasetError(
-                        f"{shown(str(path))}: {shown(header.name)} is a link, a device or sparse: "
+                        f"{shown(path)}: {shown(header.name)} is a link, a device or sparse: "
                         "make an archive of plain files (tar --dereference)"
                     )
                 content = None
@@ -167,13 +165,13 @@ def read_zip(path: Path, file: BinaryIO, wanted: Callable[[tuple[str, ...]], boo
                     yield Member(parts, None, is_folder=True)
                     continue
                 if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
-                    raise DatasetError(f"{shown(str(path))}: {shown(entry.filename)} is a link or a device")
+                    raise DatasetError(f"{shown(path)}: {shown(entry.filename)} is a link or a device")
                 content = None
                 if wanted(parts):
                     check_size(path, entry.filename, entry.file_size)
                     total_bytes += entry.file_size
                     if total_bytes > MAX_TOTAL_BYTES:
-                        raise DatasetError(f"{shown(str(path))} unpacks to more than {MAX_TOTAL_BYTES >> 30} GiB")
+                        raise DatasetError(f"{shown(path)} unpacks to more than {MAX_TOTAL_BYTES >> 30} GiB")
                     # Reads at most file_size bytes and verifies the CRC.
                     content = archive.read(entry)
                 yield Member(parts, content, is_folder=False)
@@ -190,24 +188,22 @@ def checked_parts(path: Path, name: str) -> tuple[str, ...]:
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     if name.startswith("/") or ".." in parts or "\0" in name:
         raise DatasetError(
-            f"{shown(str(path))}: {shown(name)} would lie outside the archive's folder: do not trust this archive"
+            f"{shown(path)}: {shown(name)} would lie outside the archive's folder: do not trust this archive"
         )
     return parts
 
 
 def check_size(path: Path, name: str, num_bytes: int) -> None:
     if num_bytes > MAX_MEMBER_BYTES:
-        raise DatasetError(
-            f"{shown(str(path))}: {shown(name)} must have at most {MAX_MEMBER_BYTES} bytes, has {num_bytes}"
-        )
+        raise DatasetError(f"{shown(path)}: {shown(name)} must have at most {MAX_MEMBER_BYTES} bytes, has {num_bytes}")
 
 
 def check_count(path: Path, num_members: int) -> None:
     if num_members > MAX_MEMBERS:
-        raise DatasetError(f"{shown(str(path))} must have at most {MAX_MEMBERS} members, has more")
+        raise DatasetError(f"{shown(path)} must have at most {MAX_MEMBERS} members, has more")
 
 
 def damaged(path: Path, error: BaseException) -> DatasetError:
     return DatasetError(
-        f"{shown(str(path))} is truncated, damaged or not a tar or zip archive ({shown(str(error))}): get it again"
+        f"{shown(path)} is truncated, damaged or not a tar or zip archive ({shown(error)}): get it again"
     )

@@ -170,7 +170,7 @@ def prepare(
         # Raises unless an imported dataset has a dataset.json.
         describe(home, name)
     if source is not None and not source.exists():
-        raise DatasetError(f"{shown(str(source))} does not exist: give the folder or archive with the files of {name}")
+        raise DatasetError(f"{shown(source)} does not exist: give the folder or archive with the files of {name}")
     with conversion_lock(home, report):
         # Another process may have converted it while we waited for the lock.
         if (info := intact_info(home, name, check)) is not None:
@@ -186,7 +186,7 @@ def read_built_in(home: Home, name: str, source: Path | None, limit_seconds: flo
         return synthetic.draw()
     source = source or installed_source(name)
     if source is not None:
-        report(f"converting {name} from {shown(str(source))}")
+        report(f"converting {name} from {shown(source)}")
         return read_published(name, source)
     with staging_directory(home, name) as folder:
         download(name, folder, limit_seconds, report)

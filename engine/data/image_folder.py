@@ -89,7 +89,7 @@ def read_images(path: Path, *, resize: bool, sha256: str | None, report: Report)
     """
     if path.is_dir():
         if sha256 is not None:
-            raise DatasetError(f"{shown(str(path))} is a folder: --sha256 is for an archive")
+            raise DatasetError(f"{shown(path)} is a folder: --sha256 is for an archive")
         origin = path.resolve().name
         named = None
         sets = collect(path, folder_entries(path), resize=resize, report=report)
@@ -102,11 +102,9 @@ def read_images(path: Path, *, resize: bool, sha256: str | None, report: Report)
             named = KNOWN_ARCHIVES.get(digest)
             sets = collect(path, archive_entries(path, file), resize=resize, report=report)
     elif path.exists():
-        raise DatasetError(f"{shown(str(path))} is neither a folder nor an archive")
+        raise DatasetError(f"{shown(path)} is neither a folder nor an archive")
     else:
-        raise DatasetError(
-            f"{shown(str(path))} does not exist: give a folder with train/ and test/, or an archive of it"
-        )
+        raise DatasetError(f"{shown(path)} does not exist: give a folder with train/ and test/, or an archive of it")
     kind = named or f"{sets.source} images"
     return replace(sets, source=f"{kind}, imported from {shown(origin)}")
 
@@ -115,7 +113,7 @@ def open_archive(path: Path) -> io.BufferedReader:
     try:
         return path.open("rb")
     except OSError as error:
-        raise DatasetError(f"{shown(str(path))} cannot be read: {error.strerror}") from error
+        raise DatasetError(f"{shown(path)} cannot be read: {error.strerror}") from error
 
 
 def check_digest(path: Path, found: str, given: str | None) -> None:
@@ -132,7 +130,7 @@ def check_digest(path: Path, found: str, given: str | None) -> None:
     for where, digest in expected.items():
         if digest != found:
             raise DatasetError(
-                f"{shown(str(path))} does not match its checksum: SHA-256 is {found}, {where} says {shown(digest)}; "
+                f"{shown(path)} does not match its checksum: SHA-256 is {found}, {where} says {shown(digest)}; "
                 "get the archive again"
             )
 
@@ -156,7 +154,7 @@ def folder_entries(root: Path) -> Iterator[Entry]:
                 yield Entry(place, "/".join(parts), None)
                 yield from class_entries(root, folder)
     except OSError as error:
-        raise DatasetError(f"{shown(str(error.filename or root))} cannot be read: {error.strerror}") from error
+        raise DatasetError(f"{shown(error.filename or root)} cannot be read: {error.strerror}") from error
 
 
 def class_entries(root: Path, folder: Path) -> Iterator[Entry]:
@@ -186,10 +184,10 @@ def collect(path: Path, entries: Iterable[Entry], *, resize: bool, report: Repor
             if content is None:
                 continue
             if place in seen:
-                raise DatasetError(f"{shown(str(path))} holds {shown(name)} twice: make the archive again")
+                raise DatasetError(f"{shown(path)} holds {shown(name)} twice: make the archive again")
             seen.add(place)
             if len(seen) > MAX_IMAGES:
-                raise DatasetError(f"{shown(str(path))} must hold at most {MAX_IMAGES} images, holds more")
+                raise DatasetError(f"{shown(path)} must hold at most {MAX_IMAGES} images, holds more")
             if len(seen) % REPORT_EVERY_IMAGES == 0:
                 report(f"{len(seen)} images read")
             batch.append(Entry(place, name, content))
@@ -220,7 +218,7 @@ def decode(path: Path, entry: Entry, *, resize: bool) -> Images:
     Raises:
         DatasetError: the image is unreadable, or has another size and `resize` is off; the text names its path.
     """
-    where = f"{shown(str(path))}: {shown(entry.path)}"
+    where = f"{shown(path)}: {shown(entry.path)}"
     try:
         with Image.open(io.BytesIO(entry.content or b""), formats=DECODERS) as image:
             width, height = image.size
@@ -237,7 +235,7 @@ def decode(path: Path, entry: Entry, *, resize: bool) -> Images:
                 colours = colours.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
             return np.asarray(colours)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"{where} is not a readable image ({shown(str(error))}): replace or remove it") from error
+        raise DatasetError(f"{where} is not a readable image ({shown(error)}): replace or remove it") from error
 
 
 def check_layout(path: Path, folders: set[Place], images: Iterable[Place]) -> tuple[str, ...]:
@@ -246,7 +244,7 @@ def check_layout(path: Path, folders: set[Place], images: Iterable[Place]) -> tu
     Raises:
         DatasetError: the layout is different; the text says how.
     """
-    here = shown(str(path))
+    here = shown(path)
     tops = sorted({place.top for place in folders})
     if len(tops) > 1:
         raise DatasetError(f"{here} must hold one train/ and test/, has them in {' and '.join(t or '.' for t in tops)}")

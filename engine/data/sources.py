@@ -150,7 +150,7 @@ def read_cifar(name: str, source: Path) -> ImageSets:
         found = hashlib.md5(contents[file_name], usedforsecurity=False).hexdigest()
         if found != expected:
             raise DatasetError(
-                f"{name}: {file_name} in {shown(str(source))} is not the published file: its MD5 is {found}, expected "
+                f"{name}: {file_name} in {shown(source)} is not the published file: its MD5 is {found}, expected "
                 f"{expected}; get it again"
             )
     train_images, train_labels = cifar_arrays(name, files, [contents[batch] for batch in files.train])
@@ -176,7 +176,7 @@ def cifar_contents(files: CifarFiles, source: Path) -> dict[str, bytes]:
         if place.is_dir() and (place / next(iter(files.test))).is_file():
             return {name: read_file(place / name, lambda path: path.read_bytes()) for name in files.checksums}
     raise DatasetError(
-        f"{shown(str(source))} holds neither {files.folder}/ nor {files.archive}: give the folder that does, "
+        f"{shown(source)} holds neither {files.folder}/ nor {files.archive}: give the folder that does, "
         "or the archive itself"
     )
 
@@ -186,7 +186,7 @@ def cifar_archive_contents(files: CifarFiles, archive: Path) -> dict[str, bytes]
         found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != files.archive_sha256:
             raise DatasetError(
-                f"{shown(str(archive))} is not the published {files.archive}: its SHA-256 is {found}, expected "
+                f"{shown(archive)} is not the published {files.archive}: its SHA-256 is {found}, expected "
                 f"{files.archive_sha256}; get it again"
             )
         file.seek(0)
@@ -195,7 +195,7 @@ def cifar_archive_contents(files: CifarFiles, archive: Path) -> dict[str, bytes]
         contents = {member.parts[-1]: member.content for member in members if member.content is not None}
     missing = [name for name in files.checksums if name not in contents]
     if missing:
-        raise DatasetError(f"{shown(str(archive))} lacks {files.folder}/{missing[0]}: get it again")
+        raise DatasetError(f"{shown(archive)} lacks {files.folder}/{missing[0]}: get it again")
     return contents
 
 
@@ -241,7 +241,7 @@ def unpickle(name: str, content: bytes) -> dict[str, Any]:
         # latin1, as in torchvision: array bytes are Python 2 strings.
         batch = ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
     except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError) as error:
-        raise DatasetError(f"{name}: a batch cannot be read ({shown(str(error))}); get it again") from error
+        raise DatasetError(f"{name}: a batch cannot be read ({shown(error)}); get it again") from error
     if not isinstance(batch, dict):
         raise DatasetError(f"{name}: a batch is not a dict; get it again")
     return batch
@@ -254,7 +254,7 @@ def read_fashion_mnist(source: Path) -> ImageSets:
     found = [folder for folder in folders if (folder / first).is_file() or (folder / f"{first}.gz").is_file()]
     if not found:
         raise DatasetError(
-            f"{shown(str(source))} holds neither {first} nor {first}.gz: give the folder with the four IDX files, or "
+            f"{shown(source)} holds neither {first} nor {first}.gz: give the folder with the four IDX files, or "
             "the one that holds FashionMNIST/raw/"
         )
     arrays = {name: read_idx(found[0], name) for name in FASHION_MNIST_SHA256}
@@ -278,7 +278,7 @@ def read_idx(folder: Path, name: str) -> npt.NDArray[np.uint8]:
     found = hashlib.sha256(content).hexdigest()
     if found != FASHION_MNIST_SHA256[name]:
         raise DatasetError(
-            f"fashion-mnist: {name} in {shown(str(folder))} is not the published file: its SHA-256 is {found}, "
+            f"fashion-mnist: {name} in {shown(folder)} is not the published file: its SHA-256 is {found}, "
             f"expected {FASHION_MNIST_SHA256[name]}; get it again"
         )
     # Header: two zero bytes, 8 (uint8), the number of dimensions, then each dimension as a big-endian uint32.
@@ -305,4 +305,4 @@ def read_file(path: Path, read: Callable[[Path], T]) -> T:
         return read(path)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise DatasetError(f"{shown(str(path))} cannot be read: {reason}; get it again") from error
+        raise DatasetError(f"{shown(path)} cannot be read: {reason}; get it again") from error
