@@ -54,15 +54,6 @@ def repair_index(home: Home) -> None:
     change(home, Rebuild(only_if_damaged=True))
 
 
-def rebuild(home: Home) -> None:
-    """Ask the engine to set the index aside and rebuild it from the run directories.
-
-    Raises:
-        EngineUnreachable: the engine cannot be started or does not answer.
-    """
-    change(home, Rebuild())
-
-
 def has_runs(home: Home) -> bool:
     """Whether there are run directories."""
     try:

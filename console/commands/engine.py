@@ -71,9 +71,10 @@ def rebuild() -> None:
     """Rebuild the database from the run directories."""
     from console.text.status import counted
     from engine import client
+    from engine.control.protocol import Rebuild
 
     home = client.open_home()
-    client.rebuild(home)
+    client.change(home, Rebuild())
     with client.read(home) as reader:
         typer.echo(f"rebuilt the index from {home.runs}: {counted(len(reader.runs(with_deleted=True)), 'run')}")
 
