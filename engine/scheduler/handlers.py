@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -50,8 +50,6 @@ def handle(request: AnyRequest, supervisor: Supervisor, *, started_at: float) ->
     """Carry out a request and return the reply.
 
     Args:
-        request: Request in this version's protocol.
-        supervisor: Supervisor of the runs.
         started_at: Monotonic time when the engine started.
 
     Raises:
@@ -119,12 +117,22 @@ class Change:
     held: bool | None = None
 
 
+def named_runs(names: Iterable[str], supervisor: Supervisor, *, removed_too: bool = False) -> list[Run]:
+    """Find the runs that users name, each once.
+
+    Raises:
+        UsageError: a run is unknown, or removed.
+    """
+    runs = {run.id: run for run in map(supervisor.reader.find, names)}
+    for run in runs.values():
+        if run.deleted_at is not None and not removed_too:
+            raise UsageError(f"{run.id} ({run.name}) is removed: `depthscope restore {run.id}` first")
+    return list(runs.values())
+
+
 def change(request: RunRequest, supervisor: Supervisor, decide: Callable[[Run], Change]) -> Done:
     """Change all given runs, or none if the change is not allowed for one of them."""
-    runs = list({run.id: run for run in map(supervisor.reader.find, request.runs)}.values())
-    for run in runs:
-        if run.deleted_at is not None and decide not in (restore, remove):
-            raise UsageError(f"{run.id} ({run.name}) is removed: `depthscope restore {run.id}` first")
+    runs = named_runs(request.runs, supervisor, removed_too=decide in (restore, remove))
     decided = [(run, decide(run)) for run in runs]
     reply = Done(id=request.id, runs=tuple(run.id for run in runs))
     with supervisor.labelling.transaction():
@@ -224,7 +232,7 @@ def check_queued(run: Run, what: str) -> None:
 
 def move(request: Move, supervisor: Supervisor) -> Done:
     """Move queued runs next to each other, in the order given."""
-    moved = list({run.id: run for run in map(supervisor.reader.find, request.runs)}.values())
+    moved = named_runs(request.runs, supervisor, removed_too=True)
     if not moved:
         raise UsageError("give the runs to move")
     for run in moved:
@@ -287,10 +295,7 @@ def relabel(request: Relabel, supervisor: Supervisor) -> Done:
     for tag in (*request.add_tags, *request.remove_tags):
         check_tag(tag)
     note = None if request.note is None else cleaned_note(request.note)
-    runs = list({run.id: run for run in map(supervisor.reader.find, request.runs)}.values())
-    for run in runs:
-        if run.deleted_at is not None:
-            raise UsageError(f"{run.id} ({run.name}) is removed: `depthscope restore {run.id}` first")
+    runs = named_runs(request.runs, supervisor)
     if request.name is not None:
         check_label(request.name, "a run's name")
         if len(runs) != 1:
@@ -298,16 +303,10 @@ def relabel(request: Relabel, supervisor: Supervisor) -> Done:
         for other in supervisor.reader.runs(experiment=runs[0].experiment, with_deleted=True):
             if other.name == request.name and other.id != runs[0].id:
                 raise UsageError(f"{other.experiment} already has a run named {request.name!r}: {other.id}")
-    changes: dict[str, dict[str, object]] = {}
-    for run in runs:
-        changes[run.id] = {"tags": changed_tags(run.tags, request.add_tags, request.remove_tags)}
-        if request.name is not None:
-            changes[run.id]["name"] = request.name
-        if note is not None:
-            changes[run.id]["notes"] = note
-        if request.starred is not None:
-            changes[run.id]["starred"] = request.starred
-    return enter(request.id, changes, supervisor)
+    labels = {"name": request.name, "notes": note, "starred": request.starred}
+    given = {name: value for name, value in labels.items() if value is not None}
+    tags = {run.id: changed_tags(run.tags, request.add_tags, request.remove_tags) for run in runs}
+    return enter(request.id, {run: {**given, "tags": changed} for run, changed in tags.items()}, supervisor)
 
 
 def rename_experiment(request: RenameExperiment, supervisor: Supervisor) -> Done:
