@@ -20,7 +20,6 @@ def epochs_to_judge(journal: Path, epochs_done: int) -> dict[int, Epoch]:
     """Read the epochs to judge a run by: completed ones after the last early stop.
 
     Args:
-        journal: The run's journal.
         epochs_done: Epochs in the checkpoint to resume from; later ones in the journal will be trained again.
     """
     rows: dict[int, Epoch] = {}

@@ -35,7 +35,6 @@ def hold(descriptor: int, *, patience_seconds: float, for_child: bool = False) -
     """Lock an open lock file until the descriptor is closed, here and in any child that inherits it.
 
     Args:
-        descriptor: Open lock file.
         patience_seconds: How long to wait for another holder; `is_held` itself holds the lock for an instant.
         for_child: Leave our pid out of the file, because a child will inherit the lock.
 

@@ -26,10 +26,6 @@ class NoEngine(EngineUnreachable):
 class Connection:
     """A connected socket; requests go out and replies come back in order.
 
-    Args:
-        path: The engine's socket.
-        patience_seconds: How long to wait for a reply.
-
     Raises:
         NoEngine: no process is listening.
     """

@@ -42,12 +42,6 @@ class Dispatcher:
     """Starts queued runs in order, each on a device with a free slot and enough memory.
 
     Args:
-        home: Home with run directories and the queue's state.
-        store: Index to write to.
-        reader: Reader of the same index.
-        launcher: Starts workers.
-        slots: Slots of this machine's devices.
-        labelling: Labels of the runs.
         workers: Live workers by run id; started ones are added.
     """
 

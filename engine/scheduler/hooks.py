@@ -33,9 +33,7 @@ class Announcer:
     """Announces finished runs, one after another.
 
     Args:
-        hook: The user's command; None if not configured.
         store: Index that lists the runs to announce.
-        reader: Reader of the same index.
     """
 
     def __init__(self, hook: Hook | None, store: Store, reader: Reader) -> None:

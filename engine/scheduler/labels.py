@@ -19,11 +19,7 @@ from engine.runs.directory import Labels, RunDirectory
 
 
 class RunDirectoryGone(UsageError, FileNotFoundError):
-    """The run directory to change was deleted.
-
-    Args:
-        directory: Directory of the run.
-    """
+    """The run directory to change was deleted."""
 
     def __init__(self, directory: RunDirectory) -> None:
         run = directory.id
@@ -37,7 +33,6 @@ class Labelling:
     """Labels of all runs of a home, in the index and in their files.
 
     Args:
-        home: Home with the run directories.
         store: Index, which also keeps labels that a killed engine has not written to files.
     """
 

@@ -28,11 +28,7 @@ def rest(store: Store, run: str, intent: Intent, *, why: str = "", add_event: bo
     """Queue, pause or cancel a run without a worker, as intended, in the caller's transaction.
 
     Args:
-        store: Index to write to.
-        run: Run without a worker.
-        intent: Intent of the user.
         why: Reason why it is queued again; empty if an earlier event gives it.
-        add_event: Whether to record an event.
     """
     match intent:
         case Intent.RUN:
@@ -60,8 +56,6 @@ def disk_trouble(directory: RunDirectory, record: ExitRecord | None, status: str
     """Disk trouble that ended a worker, as recorded or if the disk is too full for a record; else None.
 
     Args:
-        directory: Run directory.
-        record: Exit record of the worker.
         status: Text about how it ended; None if unknown.
     """
     if record is not None:
@@ -88,9 +82,6 @@ def settle(
     """Set the status of a run whose worker is gone, in the caller's transaction.
 
     Args:
-        store: Index to write to.
-        directory: Run directory.
-        run: The run as it is in the index.
         status: Text about how the worker ended; None if unknown.
         trouble: Disk trouble that the run must wait for; None if there is none.
         stopping: Whether the worker was asked to exit.
@@ -127,8 +118,6 @@ def settle_crash(store: Store, directory: RunDirectory, status: str, *, step: in
     """Queue a crashed run again, unless it keeps crashing without progress, in the caller's transaction.
 
     Args:
-        store: Index to write to.
-        directory: Run directory.
         status: Text about how its worker ended.
         step: Step the run has reached.
         heard_at: When its journal last grew, by the worker's clock; None without a journal.

@@ -196,7 +196,4 @@ class Slots:
 
     def name_now(self, assigned: Assignment) -> str:
         """Name of an assignment's device in this engine, which may number GPUs differently."""
-        return next(
-            (device.name for device in self.devices if device.visible == assigned.visible),
-            assigned.device,
-        )
+        return next((device.name for device in self.devices if device.visible == assigned.visible), assigned.device)

@@ -17,7 +17,6 @@ def enter_run(
     """Add a run with its journal, and an event that records this.
 
     Args:
-        store: Index to write to.
         directory: Run directory from an interrupted request, a lost database or another home.
         spec: Its spec.
         labels: Its labels.

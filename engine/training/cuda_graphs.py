@@ -70,7 +70,6 @@ class DeviceSteps:
     Args:
         state: Training state; its optimizer gets a tensor as learning rate and all momentum buffers.
         data: Images on the same device.
-        spec: Specification of the run.
     """
 
     def __init__(self, state: TrainingState, data: DeviceData, spec: RunSpec) -> None:

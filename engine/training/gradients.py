@@ -66,7 +66,6 @@ def measure(
     Args:
         state: State right after a step, with unscaled gradients in place.
         measured: The L layers of the network.
-        learning_rate: That of the step.
         weights_before: float64 [L], weight norms to report; None measures them after the update.
 
     Returns:
