@@ -1,6 +1,7 @@
 """Catalogue of networks: names, depths, blocks per stage. Does not import torch."""
 
 import difflib
+import functools
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import TypeVar
@@ -82,32 +83,18 @@ class Design(msgspec.Struct, frozen=True, kw_only=True):
     """The architecture to hold it against, to see what the shortcut does; preact has none that differs in it alone."""
 
 
+_four_stages = functools.partial(Design, num_stages=4, width=64, depths=tuple(FOUR_STAGE_BLOCKS))
+_three_stages = functools.partial(Design, num_stages=3, width=16, depths=PAPER_DEPTHS)
+
 ARCHITECTURES = {
-    Architecture.RESNET: Design(
-        num_stages=4,
-        width=64,
-        depths=tuple(FOUR_STAGE_BLOCKS),
-        is_residual=True,
-        has_projections=True,
-        counterpart=Architecture.PLAIN,
-    ),
-    Architecture.PLAIN: Design(
-        num_stages=4, width=64, depths=tuple(FOUR_STAGE_BLOCKS), counterpart=Architecture.RESNET
-    ),
+    Architecture.RESNET: _four_stages(is_residual=True, has_projections=True, counterpart=Architecture.PLAIN),
+    Architecture.PLAIN: _four_stages(counterpart=Architecture.RESNET),
     # The order of normalisation and convolution differs from plain's as well, but there is no nearer counterpart.
-    Architecture.PREACT: Design(
-        num_stages=4,
-        width=64,
-        depths=tuple(FOUR_STAGE_BLOCKS),
-        is_residual=True,
-        has_projections=True,
-        is_preact=True,
-        counterpart=Architecture.PLAIN,
+    Architecture.PREACT: _four_stages(
+        is_residual=True, has_projections=True, is_preact=True, counterpart=Architecture.PLAIN
     ),
-    Architecture.HE_RESNET: Design(
-        num_stages=3, width=16, depths=PAPER_DEPTHS, is_residual=True, counterpart=Architecture.HE_PLAIN
-    ),
-    Architecture.HE_PLAIN: Design(num_stages=3, width=16, depths=PAPER_DEPTHS, counterpart=Architecture.HE_RESNET),
+    Architecture.HE_RESNET: _three_stages(is_residual=True, counterpart=Architecture.HE_PLAIN),
+    Architecture.HE_PLAIN: _three_stages(counterpart=Architecture.HE_RESNET),
 }
 """Every architecture; `models/build.py` says which module builds it."""
 

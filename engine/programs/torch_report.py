@@ -20,12 +20,11 @@ class TorchReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def report() -> TorchReport:
     """Ask torch."""
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return TorchReport(
         torch=str(torch.__version__),
         torchvision=torchvision.__version__,
         cuda_build=torch.version.cuda,
-        gpus=tuple(gpus),
+        gpus=tuple(map(torch.cuda.get_device_name, range(torch.cuda.device_count()))),
         num_threads=torch.get_num_threads(),
     )
 
