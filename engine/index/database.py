@@ -1,11 +1,10 @@
-"""Connections to the index: what may go wrong with one in depthscope's words, and how another file takes its place.
+"""Connections to the index, with SQLite's errors translated, and replacement of the database file.
 
-The library is apsw because the SQLite behind many Pythons (3.7.0 to 3.51.2) can lose committed writes when a WAL is
-reset under concurrent checkpoints; apsw brings a current one.
+The library is apsw because the SQLite of many Pythons (3.7.0 to 3.51.2) can lose committed writes when a WAL is reset
+under concurrent checkpoints; apsw brings a current version.
 
-A database is replaced only by the engine, and by renames: who has it open goes on with the file that it opened. What
-must not happen is that somebody opens the one and finds the WAL of the other beside it, so that readers open, and the
-engine replaces, under one lock.
+Only the engine replaces a database, by renaming: open connections keep the file they opened. Opening one file with the
+WAL of another must not happen, so readers open and the engine replaces under the same lock.
 """
 
 from __future__ import annotations
@@ -26,48 +25,49 @@ from engine.base.paths import open_private, sync_directory
 from engine.runs.run import DISK_FULL
 
 WAL_LIMIT_BYTES = 24 << 20
-"""A WAL that is longer is brought into the database; where a reader that does not move forbids that, the database is
-replaced by a copy, and the reader keeps the old one."""
+"""A longer WAL is checkpointed into the database. If a stalled reader prevents that, the database is replaced by a
+copy, and the reader keeps the old file.
+"""
 MOST_WAL_BYTES = 56 << 20
-"""Where neither is possible, nothing more is written: what waits stands in the run directories."""
+"""If neither is possible, writing stops at this length; pending data is in the run directories."""
 WAL_KEPT_BYTES = 4 << 20
-"""What is left of the WAL's file once all of it is in the database."""
+"""Size the WAL file is truncated to after a checkpoint."""
 REPLACE_PATIENCE_SECONDS = 1.0
 REPLACE_AGAIN_SECONDS = 10.0
 BESIDE = ("-wal", "-shm")
 
-REMEDY = "`depthscope engine rebuild` builds it anew from the run directories and keeps the old file"
+REMEDY = "`depthscope engine rebuild` rebuilds it from the run directories and keeps the old file"
 
 
 class IndexNotWritten(DepthscopeError):
-    """The disk is full or the database locked; nothing of the change stands, and it can be made later."""
+    """The disk is full or the database locked; the change was rolled back and can be repeated."""
 
 
 class IndexLocked(DepthscopeError):
-    """Another program holds the database so that it cannot even be read."""
+    """Another program locks the database even for reading."""
 
 
 class DatabaseUnusable(UsageError):
-    """The database is damaged, or of a schema that this version does not read."""
+    """The database is damaged or has another schema version."""
 
 
 def sqlite_version() -> str:
-    """The version of SQLite that apsw brings."""
+    """Version of SQLite bundled with apsw."""
     return apsw.sqlite_lib_version()
 
 
 class Database:
-    """One connection, whose errors are depthscope's.
+    """Connection that raises depthscope's errors.
 
     Args:
-        path: The file; one that writes makes it where there is none.
-        read_only: Whether it only reads.
-        patience_seconds: How long it waits where the database is locked.
+        path: Database file; created if missing unless read-only.
+        read_only: Whether the connection only reads.
+        patience_seconds: How long to wait for a locked database.
 
     Raises:
         DatabaseUnusable: the file is damaged.
-        IndexLocked: it stayed locked.
-        IndexNotWritten: it cannot be opened or made.
+        IndexLocked: the database stayed locked.
+        IndexNotWritten: the file cannot be opened or created.
     """
 
     def __init__(self, path: Path, *, read_only: bool, patience_seconds: float) -> None:
@@ -83,23 +83,23 @@ class Database:
             self._connection = apsw.Connection(str(path), flags=flags)
             self._connection.set_busy_timeout(self._patience_ms)
             try:
-                # The first reading opens the WAL too, which must be this file's.
+                # The first query also opens the WAL, which must belong to this file.
                 self.user_version = int(self.value("PRAGMA user_version"))
             except BaseException:
                 self._connection.close()
                 raise
 
     def rows(self, query: str, *parameters: Any) -> list[Any]:
-        """All rows of a statement."""
+        """Rows of a query."""
         with self._translated():
             return list(self._connection.execute(query, parameters))
 
     def value(self, query: str, *parameters: Any) -> Any:
-        """The first column of a statement's first row."""
+        """First column of a query's first row."""
         return self.rows(query, *parameters)[0][0]
 
     def execute(self, statements: str, parameters: tuple[Any, ...] | None = None) -> list[Any]:
-        """Do what one or more statements say."""
+        """Execute one or more statements."""
         with self._translated():
             return list(self._connection.execute(statements, parameters))
 
@@ -110,11 +110,11 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing, and the write lock from the start."""
+        """Atomic transaction that holds the write lock from the start."""
         if self.wal_bytes() > MOST_WAL_BYTES:
             raise IndexNotWritten(
-                f"{self.path}-wal is longer than {MOST_WAL_BYTES >> 20} MiB, and a program that reads the database and"
-                " does not move forbids to shorten it: let it go on, or end it"
+                f"{self.path}-wal is longer than {MOST_WAL_BYTES >> 20} MiB, and a stalled program that is reading the"
+                " database prevents shortening it: continue or end that program"
             )
         with self._translated():
             try:
@@ -122,37 +122,37 @@ class Database:
                 yield
                 self._connection.execute("COMMIT")
             except BaseException:
-                # A full disk makes SQLite roll back by itself.
+                # On a full disk SQLite rolls back by itself.
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
 
     def check(self) -> None:
-        """Read every page once.
+        """Check every page.
 
         Raises:
-            DatabaseUnusable: one is damaged.
+            DatabaseUnusable: a page is damaged.
         """
         found = str(self.value("PRAGMA quick_check(1)"))
         if found != "ok":
             raise DatabaseUnusable(f"{self.path} is damaged ({found}): {REMEDY}")
 
     def has_moved(self) -> bool:
-        """Whether another file stands in this one's place, or none."""
+        """Whether the file was deleted or replaced."""
         try:
             return identity(self.path) != self.identity
         except OSError:
             return False
 
     def wal_bytes(self) -> int:
-        """Length of the WAL's file; 0 where there is none."""
+        """Size of the WAL file; 0 if there is none."""
         try:
             return self.path.with_name(f"{self.path.name}-wal").stat().st_size
         except OSError:
             return 0
 
     def shorten_wal(self) -> bool:
-        """Bring all of the WAL into the database and cut it; False where a reader still needs what would change."""
+        """Checkpoint the whole WAL and truncate it; False if a reader prevents it."""
         with self._translated():
             self._connection.set_busy_timeout(100)
             try:
@@ -164,7 +164,7 @@ class Database:
         return not busy
 
     def close(self) -> None:
-        # What closing would still like to write is not worth an error: the WAL keeps it.
+        # A failed checkpoint on closing is harmless: the WAL keeps the data.
         with contextlib.suppress(apsw.Error):
             self._connection.close()
 
@@ -189,15 +189,15 @@ class Database:
             apsw.NoLFSError,
         ) as error:
             if self._read_only:
-                raise UsageError(f"{self.path} cannot be read ({error}): is its directory yours to write?") from error
+                raise UsageError(f"{self.path} cannot be read ({error}): may you write to its directory?") from error
             raise IndexNotWritten(f"the database could not be written: {error}") from error
 
 
 def check_database(path: Path) -> None:
-    """Read all of a database as it is on disk, which a connection that has pages in memory does not.
+    """Check a database as it is on disk, without the cached pages of an open connection.
 
     Raises:
-        DatabaseUnusable: it is damaged.
+        DatabaseUnusable: the database is damaged.
     """
     database = Database(path, read_only=True, patience_seconds=REPLACE_PATIENCE_SECONDS)
     try:
@@ -207,7 +207,7 @@ def check_database(path: Path) -> None:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Which file stands at a path now; None where there is none."""
+    """Identity of the file at a path; None if there is none."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -221,29 +221,29 @@ def lock_of(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: Path, *, alone: bool, patience_seconds: float) -> Iterator[None]:
-    """Hold the lock under which a database is opened by many, or replaced by one.
+    """Hold the lock for opening (shared) or replacing (exclusive) a database.
 
     Raises:
-        IndexLocked: somebody held it for longer than that.
+        IndexLocked: the lock was not released in time.
     """
     try:
         descriptor = open_private(lock_of(path), os.O_RDWR | os.O_CREAT if alone else os.O_RDONLY)
     except OSError:
         if alone:
             raise
-        # No engine has replaced anything here yet, or none that can is at work.
+        # No engine has created the lock, so none is replacing the database.
         yield
         return
     try:
         if not lock(descriptor, patience_seconds=patience_seconds, shared=not alone):
-            raise IndexLocked(f"{path} is being replaced or opened by a program that does not move")
+            raise IndexLocked(f"{path} is being replaced or opened by a stalled program")
         yield
     finally:
         os.close(descriptor)
 
 
 def put_aside(path: Path) -> Path:
-    """Move a database that cannot be used out of the way, its WAL with it; returns its new name."""
+    """Rename an unusable database with its WAL and return its new path."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     kept = path.with_name(f"{path.name}.{stamp}.old")
     count = 1
@@ -256,7 +256,7 @@ def put_aside(path: Path) -> Path:
 
 
 def move(path: Path, other: Path) -> None:
-    """Give a database another name, and what lies beside it."""
+    """Rename a database and the files beside it."""
     for suffix in ("", *BESIDE):
         with contextlib.suppress(FileNotFoundError):
             path.with_name(path.name + suffix).rename(other.with_name(other.name + suffix))
@@ -264,24 +264,24 @@ def move(path: Path, other: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a database and what lies beside it."""
+    """Delete a database and the files beside it."""
     for suffix in ("", *BESIDE):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def copy_of(path: Path) -> Path:
-    """Where a complete copy waits to take a database's place."""
+    """Path of a complete copy about to replace a database."""
     return path.with_name(f"{path.name}.new")
 
 
 def replace_by_copy(database: Database) -> None:
-    """Put a copy of a database in its place; whoever has the old one open goes on reading that, and may take its time.
+    """Replace a database by a copy of itself; programs that have it open keep reading the old file.
 
-    The connection is closed; a kill at any instant leaves one of the two whole, which `finish_replacing` finds.
+    The connection is closed. A kill at any time leaves one of the two files complete, which `finish_replacing` finds.
 
     Raises:
-        IndexNotWritten: there is no room for a copy; all is as it was.
-        IndexLocked: somebody is opening the database and does not come to an end.
+        IndexNotWritten: there is no space for a copy; nothing was changed.
+        IndexLocked: a stalled program is opening the database.
     """
     path = database.path
     part, copy, old = path.with_name(f"{path.name}.part"), copy_of(path), path.with_name(f"{path.name}.replaced")
@@ -304,14 +304,14 @@ def replace_by_copy(database: Database) -> None:
 
 
 def finish_replacing(path: Path) -> None:
-    """Take up what an engine left that was killed while it replaced the database."""
+    """Complete a replacement that a killed engine left unfinished."""
     copy = copy_of(path)
     if copy.exists():
         with replacing(path, alone=True, patience_seconds=REPLACE_PATIENCE_SECONDS):
             if path.exists():
                 copy.unlink()
             else:
-                # What lies beside it is of the one that was moved away.
+                # Files beside it belong to the database that was moved away.
                 remove(path)
                 copy.rename(path)
             sync_directory(path.parent)

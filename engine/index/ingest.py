@@ -1,4 +1,4 @@
-"""Journals into the index, each piece in one transaction with its offset, so that a row arrives exactly once."""
+"""Ingests journals into the index, each piece in one transaction with its offset, so that rows arrive exactly once."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ log = logging.getLogger(__name__)
 
 
 def ingest(store: Store, directory: RunDirectory) -> WorkerStart | None:
-    """Bring what is new in a run's journal into the index.
+    """Bring new lines of a run's journal into the index.
 
     Returns:
-        The newest line among it by which a worker says where it is.
+        Newest of these lines that names a worker's device.
     """
-    said: WorkerStart | None = None
+    start: WorkerStart | None = None
     run, journal = directory.id, directory.journal
     offset = store.journal_offset(run)
     if offset and journal.exists() and journal.stat().st_size < offset:
-        # A power cut took lines that the index had seen; those that come in their place have the same numbers.
-        log.warning("%s: the journal is shorter than what was read of it; read again", run)
+        # A power cut removed lines that the index had read; their replacements have the same numbers.
+        log.warning("%s: the journal is shorter than the part already read; reading it again", run)
         with store.transaction():
             store.forget_journal(run)
         offset = 0
@@ -31,17 +31,17 @@ def ingest(store: Store, directory: RunDirectory) -> WorkerStart | None:
         with store.transaction():
             store.ingest(run, reading.events, reading.garbage, end=reading.end)
         store.bound_wal()
-        said = newest_worker_start(reading.events) or said
-    return said
+        start = newest_worker_start(reading.events) or start
+    return start
 
 
 def read_worker_start(directory: RunDirectory, *, behind_bytes: int) -> WorkerStart | None:
-    """The newest line by which a worker says where it is, behind an offset in its journal."""
+    """Newest journal line after an offset that names a worker's device."""
     return newest_worker_start(read_events(directory.journal, behind_bytes))
 
 
 def newest_worker_start(events: Iterable[AnyEvent]) -> WorkerStart | None:
-    said: WorkerStart | None = None
+    start: WorkerStart | None = None
     for event in events:
-        said = event if isinstance(event, WorkerStart) else said
-    return said
+        start = event if isinstance(event, WorkerStart) else start
+    return start

@@ -1,4 +1,4 @@
-"""Where a run's numbers come from: hardware, versions and images, as its workers wrote them down."""
+"""Provenance of a run's results: hardware, versions and images, as recorded by its workers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.spec.precision import Precision
 
 
 class Worked(msgspec.Struct, frozen=True, kw_only=True):
-    """One machine and its software; a run that went on elsewhere has several."""
+    """One machine and its software; a run that was resumed elsewhere has several."""
 
     host: str
     device: str
@@ -25,24 +25,24 @@ class Worked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
-    """What a result is never without."""
+    """Provenance of a run."""
 
     worked: tuple[Worked, ...] = ()
-    """In the order in which they trained, each once; empty where the journal is not here."""
+    """Machines in training order, without repetition; empty without a journal."""
     num_train: int | None = None
-    """Training images that were used; None where the journal is not here, and so are the next two."""
+    """Number of training images; None without a journal, like the next two fields."""
     num_test: int | None = None
     data_sha256: str | None = None
     num_resumed: int = 0
-    """How often a worker went on from a checkpoint."""
+    """How often a worker resumed from a checkpoint."""
 
 
 def read_provenance(runs: Path, run: Run) -> Provenance:
-    """What the journal of a run says of it.
+    """Read the provenance of a run from its journal.
 
     Args:
-        runs: The directory of all run directories.
-        run: Whose directory may be missing, where only the index has come along.
+        runs: Directory of all run directories.
+        run: The run, whose directory may be missing.
     """
     journal = RunDirectory(runs / run.id).journal
     worked: dict[Worked, None] = {}

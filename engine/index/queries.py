@@ -1,4 +1,4 @@
-"""What a console reads from the index: read-only, each reading one consistent snapshot."""
+"""Queries of the index; each reads one consistent snapshot."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RUN_COLUMNS = ", ".join(Run.__struct_fields__)
 EPOCH_COLUMNS, STEP_COLUMNS = kept_columns(Epoch), kept_columns(Step)
 PACE_COLUMNS = "spec, precision, device_name, torch, num_threads, num_train, num_test, started_at"
 MOST_PACES = 300
-"""The newest runs are history enough."""
+"""Newest runs used for estimates."""
 
 _decode_spec = msgspec.json.Decoder(RunSpec).decode
 _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -34,30 +34,30 @@ _decode_estimate = msgspec.json.Decoder(Estimate).decode
 
 
 class RunUnknown(DepthscopeError):
-    """The index does not know a run.
+    """A run is not in the index.
 
     Args:
-        run: Its id.
-        why: What may have become of it, in a sentence.
+        run: Id of the run.
+        why: Possible reason.
     """
 
-    def __init__(self, run: str, why: str = "is that being built anew?") -> None:
+    def __init__(self, run: str, why: str = "is the index being rebuilt?") -> None:
         super().__init__(f"{run} is not in the index: {why}")
         self.run = run
 
 
 class Reader(IndexReader):
-    """A console's view of the index."""
+    """Read-only view of the index."""
 
     def runs(
         self, *, experiment: str | None = None, with_deleted: bool = False, newest: int | None = None
     ) -> list[Run]:
-        """All runs, or those of one experiment, in order of submission.
+        """Runs of all experiments or one, in order of submission.
 
         Args:
-            experiment: Its name; None takes the runs of all.
-            with_deleted: Whether removed ones are among them.
-            newest: Most of the runs submitted last that are read; None reads all.
+            experiment: Name of the experiment; None for all.
+            with_deleted: Whether to include removed runs.
+            newest: Limit to the runs submitted last; None for all.
         """
         where = "WHERE (?1 IS NULL OR experiment = ?1) AND (?2 OR deleted_at IS NULL)"
         if newest is None:
@@ -66,32 +66,32 @@ class Reader(IndexReader):
         return self._runs(f"WHERE id IN ({last})", experiment, with_deleted, newest)
 
     def count_runs(self, *, experiment: str | None = None, with_deleted: bool = False) -> int:
-        """How many there are of the runs that `runs` reads without a limit."""
+        """Number of runs that `runs` returns without a limit."""
         query = "SELECT count(*) FROM runs WHERE (?1 IS NULL OR experiment = ?1) AND (?2 OR deleted_at IS NULL)"
         return sum(row[0] for row in self._rows(query, experiment, with_deleted))
 
     def changed_runs(self, *, after: int) -> tuple[list[Run], int]:
-        """Runs that changed behind a revision, removed ones too, in order of submission; and the newest revision."""
+        """Runs changed after a revision, including removed ones, in order of submission; and the newest revision."""
         rows = self._rows(f"SELECT {RUN_COLUMNS}, revision FROM runs WHERE revision > ? ORDER BY position, id", after)
         return [_run(row[:-1]) for row in rows], max((row[-1] for row in rows), default=after)
 
     def newest_revision(self) -> int:
-        """The revision of the run that changed last; 0 where there is none."""
+        """Revision of the run that changed last; 0 without runs."""
         return sum(row[0] for row in self._rows("SELECT coalesce(max(revision), 0) FROM runs"))
 
     def runs_before(self, place: tuple[int, str] | None, *, limit: int) -> list[Run]:
-        """Runs that were submitted before one of them, the nearest of them, newest first.
+        """Runs submitted before a given one, newest first.
 
         Args:
-            place: Position and id of that one; None begins with the newest.
-            limit: Most that are read.
+            place: Position and id of the given run; None starts with the newest.
+            limit: Most runs to read.
         """
         before = "deleted_at IS NULL AND (?1 IS NULL OR (position, id) < (?1, ?2))"
         position, id = place or (None, None)
         return self._runs(f"WHERE {before}", position, id, order=f"position DESC, id DESC LIMIT {limit:d}")
 
     def standing_runs(self, ids: Iterable[str], *, num_changed: int) -> list[Run]:
-        """Runs that are queued or running, those named by their ids, and the last to change, in order of submission."""
+        """Queued and running runs, those with given ids, and the last changed ones, in order of submission."""
         named = msgspec.json.encode(sorted(ids)).decode()
         return self._runs(
             "WHERE deleted_at IS NULL AND (status IN ('queued', 'running') OR id IN (SELECT value FROM json_each(?))"
@@ -105,20 +105,20 @@ class Reader(IndexReader):
         return self._runs("WHERE status IN ('queued', 'running') AND deleted_at IS NULL", order="place, position, id")
 
     def waiting_for_disk(self) -> list[Run]:
-        """Runs that rest until the disk takes what they write, in queue order."""
+        """Runs paused until the disk is writable, in queue order."""
         return self._runs(
             "WHERE status = 'paused' AND intent = 'run' AND deleted_at IS NULL", order="place, position, id"
         )
 
     def has_running(self) -> bool:
-        """Whether the index says that a run is being trained."""
+        """Whether a run is training according to the index."""
         return bool(self._rows("SELECT 1 FROM runs WHERE status = 'running' LIMIT 1"))
 
     def run(self, run: str) -> Run:
-        """One run by its whole id.
+        """Run by its full id.
 
         Raises:
-            RunUnknown: the index has none of it, which happens for as long as it is being built anew.
+            RunUnknown: it is not in the index, which may be incomplete during a rebuild.
         """
         found = self._runs("WHERE id = ?", run)
         if not found:
@@ -126,12 +126,12 @@ class Reader(IndexReader):
         return found[0]
 
     def latest_experiment(self) -> str | None:
-        """The experiment to which a run was added last."""
+        """Experiment of the run submitted last."""
         rows = self._rows("SELECT experiment FROM runs WHERE deleted_at IS NULL ORDER BY position DESC LIMIT 1")
         return rows[0][0] if rows else None
 
     def experiment_unknown(self, name: str) -> UsageError:
-        """What to raise where no experiment has the name, with what may have been meant."""
+        """Error for an unknown experiment, with the nearest name."""
         near = hint(name, self._names("experiment"))
         return UsageError(f"no experiment is called {name!r}: `depthscope ls` shows their names{near}")
 
@@ -139,14 +139,14 @@ class Reader(IndexReader):
         return [row[0] for row in self._rows(f"SELECT DISTINCT {column} FROM runs WHERE deleted_at IS NULL ORDER BY 1")]
 
     def find(self, word: str, *, or_experiment: bool = False) -> Run:
-        """The one run that a user's word means: an id, the beginning of one, a name, or experiment/name.
+        """Find a run by id, the beginning of an id, name, or experiment/name.
 
         Args:
-            word: What was typed.
-            or_experiment: Whether it may have been meant for an experiment's name, which then is in the error.
+            word: Word typed by the user.
+            or_experiment: Whether the error may suggest experiments as well.
 
         Raises:
-            UsageError: no run, or more than one, answers to it.
+            UsageError: no run matches, or several do.
         """
         found = self._runs("WHERE id = ? OR name = ? OR experiment || '/' || name = ?", word, word, word)
         if not found and word:
@@ -157,22 +157,22 @@ class Reader(IndexReader):
         if not alive:
             if of_it := self._runs("WHERE experiment = ? AND deleted_at IS NULL", word):
                 raise UsageError(
-                    f"{word!r} is an experiment, and one run of it has to be named, such as {word}/{of_it[0].name};"
-                    f" `depthscope ls {word}` lists them, `compare`, `plot`, `follow` and `wait` take all of them"
+                    f"{word!r} is an experiment, but a single run is needed, such as {word}/{of_it[0].name};"
+                    f" `depthscope ls {word}` lists its runs; `compare`, `plot`, `follow` and `wait` accept experiments"
                 )
             known = self._names("name") + self._names("experiment") * or_experiment
             raise UsageError(f"no run is called {word!r}: `depthscope ls` shows ids and names{hint(word, known)}")
         shown = ", ".join(f"{run.id} ({run.experiment}/{run.name})" for run in alive[:5])
         more = f" and {len(alive) - 5} more" if len(alive) > 5 else ""
-        raise UsageError(f"{word!r} could be {len(alive)} runs: {shown}{more}; give more of the id")
+        raise UsageError(f"{word!r} matches {len(alive)} runs: {shown}{more}; give more of the id")
 
     def epochs(self, run: str, *, after: int = 0) -> list[Epoch]:
-        """Epochs of a run behind one of them."""
+        """Epochs of a run after a given epoch."""
         rows = self._rows(f"SELECT {EPOCH_COLUMNS} FROM epochs WHERE run = ? AND epoch > ? ORDER BY epoch", run, after)
         return [Epoch(**dict(zip(EPOCH_COLUMNS.split(", "), row, strict=True))) for row in rows]
 
     def steps(self, run: str, *, after: int = 0) -> list[Step]:
-        """Progress of a run behind one of its steps."""
+        """Progress of a run after a given step."""
         rows = self._rows(f"SELECT {STEP_COLUMNS} FROM steps WHERE run = ? AND step > ? ORDER BY step", run, after)
         return [Step(**dict(zip(STEP_COLUMNS.split(", "), row, strict=True))) for row in rows]
 
@@ -197,13 +197,13 @@ class Reader(IndexReader):
         ]
 
     def first_and_newest_gradients(self, run: str) -> list[Gradients]:
-        """Norms of a run's layers at initialisation and when they were last measured, from the stem to the head."""
+        """Norms of a run's layers at initialisation and at their last measurement, from stem to head."""
         return self._gradients("(epoch = 0 OR epoch = (SELECT max(epoch) FROM gradients WHERE run = ?1))", run)
 
     def layer_ranges(self, experiment: str) -> dict[str, tuple[float, float]]:
-        """The smallest number above 0 and the largest among all layers of an experiment's runs, by their field.
+        """Smallest positive and largest value among all layers of an experiment's runs, by field.
 
-        A field without any number above 0 is left out.
+        Fields without any positive value are left out.
         """
         fields = ("gradient_norm", "weight_norm", "update_ratio")
         ends = ", ".join(f"min(CASE WHEN {name} > 0 THEN {name} END), max({name})" for name in fields)
@@ -216,12 +216,12 @@ class Reader(IndexReader):
         return {name: (low, high) for name, low, high in triples if low is not None}
 
     def events(self, run: str) -> list[EventRow]:
-        """What happened to a run, oldest first."""
+        """Events of a run, oldest first."""
         rows = self._rows("SELECT at, kind, text FROM events WHERE run = ? ORDER BY id", run)
         return [EventRow(at=at, kind=kind, text=text) for at, kind, text in rows]
 
     def notable_events(self, *, since: float) -> dict[str, list[EventRow]]:
-        """By run id, oldest first: starts and ends of workers of all runs that had not ended before a moment."""
+        """Starts and ends of workers, by run id and oldest first, for runs not finished before a moment."""
         rows = self._rows(
             "SELECT run, at, kind, text, heard_at FROM events LEFT JOIN lives USING (run, journal_seq)"
             f" WHERE kind IN ({', '.join('?' * len(TELLING))}) AND run IN"
@@ -235,7 +235,7 @@ class Reader(IndexReader):
         return found
 
     def paces(self) -> list[Pace]:
-        """How fast past runs went, in order of submission; an epoch's mean, the first left out where there are more."""
+        """Paces of past runs in order of submission, averaged over epochs without the first if there are others."""
         rows = self._rows(
             f"SELECT {PACE_COLUMNS}, avg(1 / epochs.images_per_second), avg(epochs.seconds),"
             " avg(epochs.seconds * epochs.seconds),"
@@ -251,7 +251,7 @@ class Reader(IndexReader):
         return [_pace(*row) for row in rows]
 
     def truths(self) -> list[Truth]:
-        """Runs that succeeded and had been estimated: what was expected, and what they took."""
+        """Estimated and actual times of runs that succeeded and had an estimate."""
         runs = self._runs("WHERE outcome = 'succeeded' AND estimate IS NOT NULL AND seconds > 0")
         return [
             Truth(run=run.id, estimate=run.estimate, seconds=run.taken_seconds)
@@ -260,8 +260,9 @@ class Reader(IndexReader):
         ]
 
     def seconds_around_training(self) -> float:
-        """What a run takes beside its epochs, from the start of its worker to its end: the median of past runs that
-        one worker has carried all the way."""
+        """Time a run takes beyond its epochs, from its worker's start to its end: the median of past runs trained by a
+        single worker.
+        """
         rows = self._rows(
             "SELECT worker_seconds - seconds - checkpoint_seconds FROM runs"
             " WHERE outcome = 'succeeded' AND seconds > 0 AND worker_seconds IS NOT NULL"
@@ -290,7 +291,7 @@ def _pace(
     seconds_per_checkpoint: float | None,
     seconds_of_first_epoch: float | None,
 ) -> Pace:
-    """A row of what `Reader.paces` asks."""
+    """Pace from a row of `Reader.paces`."""
     spec = _decode_spec(spec_text)
     evaluation = max(0.0, seconds_per_epoch - num_train * seconds_per_image)
     variance = max(0.0, mean_of_squares - seconds_per_epoch**2)
@@ -309,7 +310,7 @@ def _pace(
 
 
 def _run(row: tuple[Any, ...]) -> Run:
-    """A row in the order of RUN_COLUMNS, which is the order of Run's fields."""
+    """Run from a row with RUN_COLUMNS, in the order of Run's fields."""
     fields = dict(zip(Run.__struct_fields__, row, strict=True))
     outcome = fields["outcome"]
     return Run(

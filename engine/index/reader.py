@@ -1,4 +1,4 @@
-"""The index as a file that is read: opened read-only, followed when another takes its place, healed where asked."""
+"""Read-only connection to the index that follows the file when it is replaced, and can have it repaired."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ Version = tuple[tuple[int, int] | None, int]
 
 
 class IndexReader:
-    """A reading connection to the index, for queries that a subclass knows.
+    """Read-only connection to the index; subclasses add queries.
 
     Args:
-        path: The database; where there is none, everything reads as empty.
-        patience_seconds: How long a reading waits for a database that is locked.
+        path: Database; without a file, everything reads as empty.
+        patience_seconds: How long to wait for a locked database.
         repair_index: Called to rebuild a damaged database before trying again; None raises instead.
-        while_rebuilding: Whether it also reads a database into which the engine is still entering runs; to all others
-            that is as good as none.
+        while_rebuilding: Whether to read a database that the engine is still filling, which others ignore.
 
     Raises:
-        DatabaseUnusable: its schema is another version's, or it is damaged.
-        IndexLocked: it stayed locked.
+        DatabaseUnusable: the database is damaged or has another schema version.
+        IndexLocked: the database stayed locked.
     """
 
     def __init__(
@@ -45,7 +44,7 @@ class IndexReader:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read from the file that stands at the path now; from none where there is none."""
+        """Reopen the file that is at the path now, if any."""
         try:
             self._open()
         except DatabaseUnusable:
@@ -63,7 +62,7 @@ class IndexReader:
         if version == SCHEMA_VERSION or (version == REBUILDING_VERSION and self._while_rebuilding):
             return
         self.close()
-        # 0: created by an engine that has not yet written its tables.
+        # Version 0: created by an engine that has not written its tables yet.
         if version not in (0, REBUILDING_VERSION):
             raise DatabaseUnusable(
                 f"the database has schema version {version}, this depthscope uses {SCHEMA_VERSION}: {REMEDY}"
@@ -77,7 +76,7 @@ class IndexReader:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a database, and complete."""
+        """Whether there is a complete database."""
         return self._database is not None
 
     def close(self) -> None:
@@ -86,7 +85,7 @@ class IndexReader:
             self._database = None
 
     def data_version(self) -> Version:
-        """What changes when another connection has committed, or when another file has taken this one's place."""
+        """Version that changes when another connection commits or the file is replaced."""
         if self._database is None or self._database.has_moved():
             self.refresh()
         if self._database is None:

@@ -1,7 +1,7 @@
-"""A journal's lines as rows of the index: each table is written once for all of them, and the run's own row once.
+"""Turns a journal's lines into rows of the index, with one statement per table and one update of the run.
 
-A run that is read again from its start, as after the loss of the index, brings tens of thousands of lines at once;
-written one by one, each would be an insertion and a change of the run, with all that hangs on such a change.
+Reading a run from the start, as after losing the index, brings tens of thousands of lines at once. Written one by one,
+each would need an insertion and an update of the run with its triggers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from engine.runs.journal import (
 
 
 def kept_columns(row: type[Step | Epoch]) -> str:
-    """The columns in which a line of a journal is kept: its fields, without the number that it has in its journal."""
+    """Columns for a kind of journal line: its fields except the line number."""
     return ", ".join(name for name in row.__struct_fields__ if name != "seq")
 
 
@@ -43,9 +43,9 @@ INSERT_EPOCH = _insert("epochs", kept_columns(Epoch))
 INSERT_GRADIENT = _insert("gradients", f"epoch, step, position, {LAYER_COLUMNS}")
 INSERT_CHECKPOINT = "INSERT OR REPLACE INTO checkpoints VALUES (?,?,?)"
 INSERT_EVENT = "INSERT INTO events (run, journal_seq, at, kind, text) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING"
-"""One that came from a journal is noted once, by its number there, however often it is read."""
+"""An event from a journal is stored once, identified by its line number, however often it is read."""
 INSERT_LIFE = "INSERT OR REPLACE INTO lives VALUES (?,?,?)"
-"""Of a worker, by the number of the line with which it began; and when it was last heard of."""
+"""A worker's lifetime, identified by the number of its first line, with the time it was last heard from."""
 LENGTHEN_LIFE = (
     "UPDATE lives SET heard_at = ?1 WHERE run = ?2"
     " AND journal_seq = (SELECT max(journal_seq) FROM lives WHERE run = ?2)"
@@ -60,13 +60,13 @@ SUM_OF_CHECKPOINTS = "checkpoint_seconds = (SELECT sum(seconds) FROM checkpoints
 
 
 def enter(database: Database, run: str, events: Sequence[AnyEvent], *, end: int) -> None:
-    """Write what a run's journal said since the last time, in the caller's transaction.
+    """Write new lines of a run's journal, in the caller's transaction.
 
     Args:
-        database: The engine's.
-        run: Its id.
-        events: In the order of the journal.
-        end: Bytes of the journal that are in the index with them.
+        database: The engine's connection.
+        run: Id of the run.
+        events: New lines in journal order.
+        end: Bytes of the journal in the index after this.
     """
     rows: dict[str, list[tuple[Any, ...]]] = {}
     columns: dict[str, Any] = {"journal_offset": end, "seen_at": time.monotonic()}
@@ -91,7 +91,7 @@ def enter(database: Database, run: str, events: Sequence[AnyEvent], *, end: int)
 
 
 def enter_lives(database: Database, run: str, events: Sequence[AnyEvent]) -> None:
-    """Note when each worker of a run was last heard of, by the lines that it wrote."""
+    """Record when each worker of a run was last heard from, by its journal lines."""
     heard_at: float | None = None
     for event in events:
         if isinstance(event, WorkerStart):
@@ -104,7 +104,7 @@ def enter_lives(database: Database, run: str, events: Sequence[AnyEvent]) -> Non
 
 
 def rows_of(run: str, event: AnyEvent) -> list[tuple[str, tuple[Any, ...]]]:
-    """What is inserted for a line: statements and their parameters."""
+    """Insert statements for a line, with parameters."""
     match event:
         case Step() | Epoch():
             _, *values = msgspec.structs.astuple(event)
@@ -130,12 +130,12 @@ def rows_of(run: str, event: AnyEvent) -> list[tuple[str, tuple[Any, ...]]]:
 
 
 def event_insert(run: str, event: AnyEvent, kind: str, text: str) -> tuple[str, tuple[Any, ...]]:
-    """A line that a person reads among the events of the run."""
+    """Insert statement for a line shown among the run's events."""
     return INSERT_EVENT, (run, event.seq, event.at, kind, text)
 
 
 def columns_of(event: AnyEvent) -> dict[str, Any]:
-    """What a line says of the run as a whole; a later line takes the place of an earlier one."""
+    """Columns of the run that a line sets; later lines override earlier ones."""
     match event:
         case Step():
             return fields_of(event, "step", "images_per_second")
@@ -154,5 +154,5 @@ def columns_of(event: AnyEvent) -> dict[str, Any]:
 
 
 def fields_of(event: AnyEvent, *names: str) -> dict[str, Any]:
-    """Fields of a line that go into columns of the same names."""
+    """Fields of a line for columns of the same names."""
     return {name: getattr(event, name) for name in names}

@@ -1,10 +1,11 @@
-"""The tables of the index. Each change of a run gives it a revision above all others, so that a console reads no more
-than what has changed since it last looked."""
+"""Tables of the index. Each change of a run gives it the highest revision, so that a console reads only what changed
+since its last look.
+"""
 
 SCHEMA_VERSION = 12
-"""In PRAGMA user_version; a database of another version is put aside and built again from the run directories."""
+"""Stored in PRAGMA user_version; a database of another version is set aside and rebuilt from the run directories."""
 REBUILDING_VERSION = -SCHEMA_VERSION
-"""Until every run directory is in it: to readers it is as good as none, and the next engine completes it."""
+"""Version until every run directory is in the database: readers ignore it, and the next engine completes it."""
 
 CREATE = """
 CREATE TABLE runs (

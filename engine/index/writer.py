@@ -1,8 +1,7 @@
-"""The index over the run directories: SQL is written here, and for the lines of a journal in ingestion.py.
+"""Writes the index over the run directories; SQL for journal lines is in `rows`.
 
-One engine writes, through one connection; consoles read through connections of their own, read-only. Every state of
-the index can be built again from the run directories, so a database of another schema is put aside and rebuilt, never
-migrated in place.
+One engine writes through one connection; consoles read through read-only connections of their own. The index can always
+be rebuilt from the run directories, so a database of another schema is set aside and rebuilt, never migrated.
 """
 
 from __future__ import annotations
@@ -40,27 +39,26 @@ log = logging.getLogger(__name__)
 
 WRITE_PATIENCE_SECONDS = 5.0
 NUM_REQUESTS_KEPT = 100_000
-"""Replies of which a repetition is known; by their number and not by their age, for clocks are set."""
+"""Number of replies kept for repeated requests; limited by number, not age, because clocks may be set."""
 MOST_GARBAGE_TOLD = 10
-"""Lines of one reading that are told one by one; a journal overwritten as a whole is told in one more."""
+"""Most invalid lines of one reading that get an event each; one more event counts the rest."""
 
 
 class Store:
-    """The engine's connection: the sole writer.
+    """The engine's connection to the index, its only writer.
 
     Args:
-        path: The database; made, mode 0600, where there is none.
-        rebuilds: Whether a database made here is hidden from readers until `rebuilding` has filled it, so that none
-            takes half of the runs for all of them.
+        path: Database; created with mode 0600 if missing.
+        rebuilds: Whether a new database stays hidden from readers until `rebuilding` has filled it.
 
     Raises:
-        DatabaseUnusable: it is damaged or has another schema version; `put_aside` is the remedy.
-        IndexNotWritten: it cannot be made or written.
+        DatabaseUnusable: it is damaged or has another schema version; call `put_aside`.
+        IndexNotWritten: it cannot be created or written.
     """
 
     def __init__(self, path: Path, *, rebuilds: bool = False) -> None:
         self.when_replaced: Callable[[], object] = lambda: None
-        """Called when a copy has taken the database's place, so that other connections are opened again."""
+        """Called when the database was replaced by a copy, so that other connections can be reopened."""
         finish_replacing(path)
         self._open(path, rebuilds=rebuilds)
 
@@ -77,7 +75,7 @@ class Store:
                     self._database.execute(CREATE)
                     self._set_version(REBUILDING_VERSION if rebuilds else SCHEMA_VERSION)
             elif version in (SCHEMA_VERSION, REBUILDING_VERSION):
-                # Every page once, so that damage is found now, when nobody waits, and not in mid-run.
+                # Checks every page, so that damage is found at startup rather than during a run.
                 self._database.check()
             else:
                 raise DatabaseUnusable(f"{path} has schema version {version}, this depthscope uses {SCHEMA_VERSION}")
@@ -87,16 +85,16 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing, and the write lock from the start."""
+        """Atomic transaction that holds the write lock from the start."""
         with self._database.transaction():
             yield
 
     @contextmanager
     def rebuilding(self) -> Iterator[None]:
-        """Within, commits do not wait for the disk; behind it, the index is complete and readers may see it.
+        """Context in which commits do not sync; at its end the index is complete and visible to readers.
 
-        What a power cut takes of such commits is read again from the run directories. The database stays whole all the
-        same, for it is the WAL's end that is lost.
+        Commits lost in a power cut are read again from the run directories. The database stays consistent, because only
+        the end of the WAL is lost.
         """
         self._database.execute("PRAGMA synchronous = NORMAL")
         try:
@@ -110,18 +108,18 @@ class Store:
         self._database.execute(f"PRAGMA user_version = {version}")
 
     def begin_anew(self) -> Path:
-        """Put the database aside and go on with an empty one, to rebuild; returns what the old one is called now."""
+        """Set the database aside, start an empty one to rebuild, and return the old one's new path."""
         self._database.close()
         kept = put_aside(self._database.path)
         self._open(self._database.path, rebuilds=True)
         return kept
 
     def has_moved(self) -> bool:
-        """Whether the database was deleted, or another file stands in its place."""
+        """Whether the database was deleted or replaced."""
         return self._database.has_moved()
 
     def bound_wal(self) -> None:
-        """Keep the WAL short although somebody reads and comes to no end, such as a console that was stopped."""
+        """Keep the WAL short even if a reader never finishes, such as a suspended console."""
         if self._database.wal_bytes() <= WAL_LIMIT_BYTES or time.monotonic() < self._replace_again_at:
             return
         if self._database.shorten_wal():
@@ -130,9 +128,9 @@ class Store:
             replace_by_copy(self._database)
         except (IndexNotWritten, IndexLocked) as error:
             self._replace_again_at = time.monotonic() + REPLACE_AGAIN_SECONDS
-            log.warning("the WAL is long, and the database could not be replaced by a copy: %s", error)
+            log.warning("the WAL is too long, and replacing the database by a copy failed: %s", error)
             return
-        log.info("a program reads the database and does not move: it keeps the old file, a copy took its place")
+        log.info("a stalled program is reading the database: replaced it by a copy; that program keeps the old file")
         self._open(self._database.path)
         self.when_replaced()
 
@@ -145,7 +143,7 @@ class Store:
         return {row[0] for row in self._database.execute("SELECT id FROM runs")}
 
     def idle_journal_offsets(self) -> dict[str, int]:
-        """Bytes of the journal that are in the index, by id, of every run that is not training."""
+        """Ingested bytes of the journal of every run that is not training, by id."""
         rows = self._database.execute(
             "SELECT id, journal_offset FROM runs WHERE status != ?", (RunStatus.RUNNING.value,)
         )
@@ -155,11 +153,11 @@ class Store:
         return int(self._value("SELECT coalesce(max(position), 0) + 1 FROM runs"))
 
     def next_place(self) -> float:
-        """A place in the queue behind every run that there is."""
+        """Queue place after all existing runs."""
         return float(self._value("SELECT CAST(coalesce(max(place), 0) AS INTEGER) + 1 FROM runs"))
 
     def next_experiment_number(self) -> int:
-        """One more than the highest N among experiments called expN."""
+        """One more than the highest N among experiments named expN."""
         return int(
             self._value(
                 "SELECT coalesce(max(cast(substr(experiment, 4) AS INTEGER)), 0) + 1 FROM runs"
@@ -168,7 +166,7 @@ class Store:
         )
 
     def add_run(self, run: str, spec: RunSpec, labels: Labels) -> None:
-        """Enter a queued run; one that is known stays as it is."""
+        """Add a queued run; a known run stays unchanged."""
         columns = {
             "id": run,
             "spec": encode_spec(spec).decode(),
@@ -197,7 +195,7 @@ class Store:
         error: str | None = None,
         finished_at: float | None = None,
     ) -> None:
-        """Where a run stands now; outcome, error and end are set with it, so that none outlives its state."""
+        """Set the status of a run with outcome, error and end, so that none outlives its status."""
         self._database.execute(
             "UPDATE runs SET status = ?, outcome = ?, error = ?, finished_at = ? WHERE id = ?",
             (status.value, None if outcome is None else outcome.value, error, finished_at, run),
@@ -208,15 +206,15 @@ class Store:
             self.forget_ends([run])
 
     def ends_to_announce(self) -> list[str]:
-        """Ids of runs that have ended and were not announced yet."""
+        """Ids of finished runs that were not announced yet."""
         return [run for (run,) in self._database.execute("SELECT run FROM ends_to_announce ORDER BY run")]
 
     def forget_ends(self, runs: Iterable[str]) -> None:
-        """Do not announce these any more; in the caller's transaction."""
+        """Remove runs from those to announce, in the caller's transaction."""
         self._database.executemany("DELETE FROM ends_to_announce WHERE run = ?", [(run,) for run in runs])
 
     def set_running(self, run: str, device: str, *, started_at: float) -> None:
-        """A worker is started for a run; it has no pace of its own before its first step."""
+        """Mark a run as running, without a pace until its first step."""
         self._database.execute(
             "UPDATE runs SET status = ?, outcome = NULL, error = NULL, finished_at = NULL, device = ?,"
             " started_at = coalesce(started_at, ?), seen_at = ?, images_per_second = NULL WHERE id = ?",
@@ -224,21 +222,21 @@ class Store:
         )
 
     def set_worker_seconds(self, run: str, seconds: float) -> None:
-        """How long the worker lived that carried a run from its first step to its end."""
+        """Store the lifetime of the worker that trained a run from first step to end."""
         self._database.execute("UPDATE runs SET worker_seconds = ? WHERE id = ?", (seconds, run))
 
     def set_device(self, run: str, device: str) -> None:
-        """Where a run's worker is; a row that says so already is left alone."""
+        """Store the device of a run's worker, unless it is unchanged."""
         self._database.execute("UPDATE runs SET device = ?1 WHERE id = ?2 AND device IS NOT ?1", (device, run))
 
     def set_crashes(self, run: str, crashes: int, checkpoint_step: int | None) -> None:
-        """Crashes since the checkpoint of that step."""
+        """Store the number of crashes since the checkpoint of a step."""
         self._database.execute(
             "UPDATE runs SET crashes = ?, crash_step = ? WHERE id = ?", (crashes, checkpoint_step, run)
         )
 
     def crashes(self, run: str) -> tuple[int, int | None, int | None]:
-        """Crashes in a row, the newest checkpoint's step at the last of them, and the newest checkpoint's step now."""
+        """Consecutive crashes, the newest checkpoint's step at the last crash, and the newest checkpoint's step now."""
         rows = self._database.execute("SELECT crashes, crash_step, checkpoint_step FROM runs WHERE id = ?", (run,))
         count, crash_step, checkpoint_step = next(iter(rows))
         return count, crash_step, checkpoint_step
@@ -246,11 +244,11 @@ class Store:
     # Journals
 
     def journal_offset(self, run: str) -> int:
-        """Bytes of a run's journal that are in the index."""
+        """Ingested bytes of a run's journal."""
         return int(self._value("SELECT journal_offset FROM runs WHERE id = ?", run))
 
     def forget_journal(self, run: str) -> None:
-        """Take everything out of the index that came from a run's journal, in the caller's transaction."""
+        """Delete everything that came from a run's journal, in the caller's transaction."""
         for table in ("steps", "epochs", "gradients", "checkpoints", "lives"):
             self._database.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
         self._database.execute("DELETE FROM events WHERE run = ? AND journal_seq IS NOT NULL", (run,))
@@ -263,7 +261,7 @@ class Store:
         )
 
     def ingest(self, run: str, events: Sequence[AnyEvent], garbage: Iterable[Garbage], *, end: int) -> None:
-        """Enter what a journal said since the last time, and how far it was read, in the caller's transaction."""
+        """Add new lines of a journal and the offset reached, in the caller's transaction."""
         enter(self._database, run, events, end=end)
         wrong = list(garbage)
         for line in wrong[:MOST_GARBAGE_TOLD]:
@@ -272,34 +270,34 @@ class Store:
             self.add_event(run, "garbage", f"journal: {len(wrong)} such lines up to line {wrong[-1].line}")
 
     def add_event(self, run: str, kind: str, text: str) -> None:
-        """Note what happened to a run and is not in its journal."""
+        """Record an event of a run that is not in its journal."""
         self._database.execute(INSERT_EVENT, (run, None, time.time(), kind, text))
 
     def answered(self, request: str) -> bytes | None:
-        """The reply that a request was given already."""
+        """Stored reply to a request; None if it was not answered before."""
         for (reply,) in self._database.rows("SELECT reply FROM requests WHERE id = ?", request):
             return bytes(reply)
         return None
 
     def remember_answer(self, request: str, reply: bytes) -> None:
-        """Keep a reply for as long as a client may ask again."""
+        """Store a reply in case the client repeats the request."""
         self._database.execute("INSERT INTO requests (id, reply) VALUES (?,?)", (request, reply))
         self._database.execute(
             "DELETE FROM requests WHERE number <= (SELECT max(number) FROM requests) - ?", (NUM_REQUESTS_KEPT,)
         )
 
     def unwritten_labels(self) -> dict[str, Labels]:
-        """Labels, by run id, that stand in the index and perhaps not in the run directory yet."""
+        """Labels, by run id, that may not have been written to the run directory yet."""
         rows = self._database.execute("SELECT run, labels FROM unwritten_labels")
         return {run: msgspec.json.decode(labels, type=Labels) for run, labels in rows}
 
     def add_unwritten_labels(self, run: str, labels: Labels) -> None:
-        """Keep what labels.json of a run is to say."""
+        """Store labels that labels.json of a run should contain."""
         encoded = msgspec.json.encode(labels)
         self._database.execute("INSERT OR REPLACE INTO unwritten_labels VALUES (?,?)", (run, encoded))
 
     def forget_unwritten_labels(self, runs: Iterable[str]) -> None:
-        """Their labels.json say so now."""
+        """Remove labels that were written to labels.json."""
         self._database.executemany("DELETE FROM unwritten_labels WHERE run = ?", [(run,) for run in runs])
 
     def _value(self, query: str, *parameters: Any) -> Any:

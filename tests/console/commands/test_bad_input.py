@@ -90,8 +90,8 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestHome]:
         (("plot", "he-plan56-s0"), "did you mean he-plain56-s0?"),
         (("plot", "depht"), "did you mean depths?"),
         (("show", "xyz"), "no run is called 'xyz': `depthscope ls` shows ids and names\n"),
-        (("show", "deep"), "'deep' is an experiment, and one run of it has to be named, such as deep/"),
-        (("stop", "deep"), "; `depthscope ls deep` lists them, `compare`, `plot`, `follow` and `wait` take all of"),
+        (("show", "deep"), "'deep' is an experiment, but a single run is needed, such as deep/"),
+        (("stop", "deep"), "; `depthscope ls deep` lists its runs; `compare`, `plot`, `follow` and `wait` accept"),
         (("tag", "deep", "+x"), "'deep' is an experiment, "),
     ],
 )  # fmt: skip
@@ -107,7 +107,7 @@ def test_an_ambiguous_name_lists_what_it_could_be(home: Any):
     home.cli("stop", "one/he-resnet8-w4-c4-s0", "two/he-resnet8-w4-c4-s0")
 
     said = refused(home, "show", "he-resnet8-w4-c4-s0")
-    assert "could be 2 runs" in said
+    assert "matches 2 runs" in said
     assert first in said
     assert second in said
     assert home.json("show", "one/he-resnet8-w4-c4-s0")["run"]["id"] == first
@@ -121,7 +121,7 @@ def test_an_ambiguous_prefix_lists_what_it_could_be(home: Any):
     firsts = [run["id"][0] for run in runs]
     shared = next(first for first in firsts if firsts.count(first) > 1)
 
-    assert f"{shared!r} could be {firsts.count(shared)} runs: " in refused(home, "show", shared)
+    assert f"{shared!r} matches {firsts.count(shared)} runs: " in refused(home, "show", shared)
 
 
 def test_a_home_that_cannot_be_written_is_named(tmp_path: Path):
