@@ -1,4 +1,4 @@
-"""A run on disk: the truth of it, readable by its owner alone and complete without any database."""
+"""Run directories: the authoritative, complete record of a run, readable by its owner only."""
 
 from __future__ import annotations
 
@@ -20,64 +20,64 @@ from engine.spec.run import RunSpec, decode_spec, encode_spec
 
 
 class ExitReason(StrEnum):
-    """How a worker ended by itself; one that left no record was killed."""
+    """How a worker exited by itself; a killed worker leaves no record."""
 
     SUCCEEDED = "succeeded"
     DIVERGED = "diverged"
     FAILED = "failed"
     STOPPED_EARLY = "stopped-early"
-    """By the rule in its spec, behind a checkpoint."""
+    """Ended by the stop rule in its spec, after a checkpoint."""
     STOPPED = "stopped"
-    """It was asked to, and saved a checkpoint first."""
+    """Stopped on request, after saving a checkpoint."""
     DISK = "disk"
-    """The disk was full, or its directory may not be written any more; what it had saved before still is."""
+    """The disk was full or the directory not writable; earlier checkpoints are intact."""
     CRASHED = "crashed"
-    """Its device failed under it: to be gone on with by another worker, like one that was killed."""
+    """Its device failed; another worker continues, as after a kill."""
 
     @property
     def is_final(self) -> bool:
-        """Whether the run has ended too, and not only its worker."""
+        """Whether the run has ended, not only its worker."""
         return self not in (ExitReason.STOPPED, ExitReason.DISK, ExitReason.CRASHED)
 
 
 class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of exit.json, the last thing that a worker writes."""
+    """Contents of exit.json, the last file a worker writes."""
 
     reason: ExitReason
     step: int
     at: float
     error: str | None = None
-    """Why it did not succeed, for a person; None where it did, and where it was asked to stop."""
+    """Readable reason for not succeeding; None if it succeeded or was asked to stop."""
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the engine has sent a run's newest worker."""
+    """Device that the engine assigned to a run's newest worker."""
 
     device: str
-    """`cuda:N` or `cpu`, as the engine counted then."""
+    """`cuda:N` or `cpu`, as numbered by the engine at that time."""
     visible: str
-    """Which GPU that was, for an engine that counts otherwise; empty is the CPU."""
+    """Identity of the GPU, for an engine that numbers GPUs differently; empty for the CPU."""
     at: float
     """For display."""
     journal_bytes: int = 0
-    """How long its journal was then: what a worker says of its device behind that is newer, whatever clocks say."""
+    """Length of its journal at that time: devices named after this offset are newer, whatever clocks say."""
     boot: str | None = None
-    """Which start of the machine that was; None where the kernel does not tell."""
+    """Boot id of the machine at that time; None if unknown."""
 
 
 class Labels(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of labels.json: what may change about a run; written by the engine alone."""
+    """Contents of labels.json: changeable properties of a run, written only by the engine."""
 
     name: str
     experiment: str
     position: int
     """Order of submission."""
     place: float | None = None
-    """Order in the queue; None is that of submission."""
+    """Order in the queue; None for the order of submission."""
     held: bool = False
-    """Whether it is not to be started until it is released."""
+    """Whether it is not started until released."""
     assigned: Assignment | None = None
-    """Where its newest worker was sent; None before the first, and where somebody else started it."""
+    """Assignment of its newest worker; None before the first, or if someone else started it."""
     created_at: float
     intent: Intent = Intent.RUN
     tags: tuple[str, ...] = ()
@@ -85,9 +85,9 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
     starred: bool = False
     deleted_at: float | None = None
     estimate: Estimate | None = None
-    """What the run was expected to take when it was queued; None where there was nothing to go by."""
+    """Time estimate when the run was queued; None if there was no basis for one."""
     taken_seconds: float | None = None
-    """What it took, checkpoints included; None until it has succeeded."""
+    """Time the run took, including checkpoints; None until it has succeeded."""
 
     @property
     def queue_place(self) -> float:
@@ -96,7 +96,7 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DamagedRunDirectory(DepthscopeError):
-    """A run directory lacks what makes it one."""
+    """A run directory is incomplete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,35 +123,35 @@ class RunDirectory:
         return self.path.name
 
     def create(self, spec: RunSpec, labels: Labels) -> None:
-        """Make the directory; one that exists with the same spec is left as it is, so doing it twice does it once."""
+        """Create the directory; an existing one stays as it is, so repeating this is safe."""
         create_private_directory(self.path)
         if not self.spec_file.exists():
             write_atomically(self.labels_file, msgspec.json.encode(labels))
-            # Last: a directory without it is no run yet.
+            # Written last: a directory without a spec is not a run yet.
             write_atomically(self.spec_file, encode_spec(spec))
         sync_directory(self.path.parent)
 
     def read_spec(self) -> RunSpec:
-        """What was asked.
+        """Read spec.json.
 
         Raises:
             DamagedRunDirectory: spec.json is missing.
-            UsageError: it holds no spec.
+            UsageError: spec.json is not a valid spec.
         """
         try:
             return decode_spec(self.spec_file.read_bytes())
         except FileNotFoundError as error:
-            raise DamagedRunDirectory(f"{self.path} is no run directory: spec.json is missing") from error
+            raise DamagedRunDirectory(f"{self.path} is not a run directory: spec.json is missing") from error
 
     def spec_digest(self) -> str:
-        """SHA-256 of spec.json in hexadecimal; a checkpoint carries it to be told from another run's.
+        """SHA-256 of spec.json in hexadecimal, stored in checkpoints to detect those of another run.
 
-        Of the bytes, not of what they mean: a later depthscope that knows more fields goes on with the run.
+        It is computed from the bytes, so that a later depthscope with more spec fields can continue the run.
         """
         return hashlib.sha256(self.spec_file.read_bytes()).hexdigest()
 
     def read_labels(self) -> Labels:
-        """Name, experiment and the rest; the id serves as name where the file is missing or damaged."""
+        """Read labels.json; if it is missing or damaged, use defaults with the id as name."""
         try:
             return msgspec.json.decode(self.labels_file.read_bytes(), type=Labels)
         except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
@@ -161,7 +161,7 @@ class RunDirectory:
         write_atomically(self.labels_file, msgspec.json.encode(labels))
 
     def read_exit(self) -> ExitRecord | None:
-        """How the worker ended by itself; None while it lives, or where it was killed."""
+        """Read the exit record of the last worker; None if it is alive or was killed."""
         try:
             return msgspec.json.decode(self.exit_file.read_bytes(), type=ExitRecord)
         except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
@@ -172,19 +172,19 @@ class RunDirectory:
         write_atomically(self.exit_file, msgspec.json.encode(record))
 
     def clear_exit(self) -> None:
-        """Forget how the last worker ended, before the next one starts."""
+        """Delete the exit record before the next worker starts."""
         self.exit_file.unlink(missing_ok=True)
 
     def open_lock(self) -> int:
-        """A descriptor of run.lock, made where there is none."""
+        """Open run.lock, creating it if needed, and return its descriptor."""
         return open_private(self.lock_file, os.O_RDWR | os.O_CREAT)
 
     def is_locked(self) -> bool:
-        """Whether a worker holds this run: the only sign of life that counts."""
+        """Whether a worker holds the lock of this run, the only reliable sign that it is alive."""
         return is_held(self.lock_file)
 
     def log_tail(self, *, num_lines: int = 20, num_bytes: int = 16_384) -> str:
-        """The last lines that the worker wrote to standard error."""
+        """Last lines of the worker's log."""
         try:
             with self.log.open("rb") as file:
                 file.seek(max(0, self.log.stat().st_size - num_bytes))

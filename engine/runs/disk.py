@@ -1,7 +1,7 @@
-"""Whether the disk takes what a run writes: what is said where it does not, and when it is tried again.
+"""Disk trouble of runs: messages for a full or unwritable disk, and when to try again.
 
-A run whose worker met a full disk, or a directory that may not be written any more, rests as `paused` although it is
-wanted to run, and goes on by itself. What there is room for is asked of the file system, without starting anything.
+A run whose worker found the disk full or its directory unwritable is `paused` although its intent is to run, and
+continues automatically. Free space is checked by asking the file system, without starting anything.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from models.cost import num_parameters
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 FULL_BELOW_BYTES = 256 << 10
-"""A worker that left without a word while less than that was free could not even write why."""
+"""With less free space, a worker that left no exit record is assumed to have failed to write one."""
 MARGIN_BYTES = 1 << 20
-"""For journal, index and logs, beside a checkpoint."""
+"""Space for journal, index and logs, besides a checkpoint."""
 RESERVE_BYTES = 1 << 20
-"""Kept by the engine, and given up when the disk is full, so that it can still say so in the index."""
+"""Kept by the engine and freed when the disk is full, so that the index can still record it."""
 SECONDS_BETWEEN_LOOKS = 2.0
 MOST_SECONDS_BETWEEN_TRIES = 60.0
-BY_ITSELF = "goes on by itself"
+BY_ITSELF = "continues automatically"
 
 
 def trouble_of(error: BaseException) -> str | None:
-    """What an error says of the disk, in a line that begins with DISK_FULL or NO_ACCESS; None for any other error."""
+    """Disk trouble behind an error, as a line that begins with DISK_FULL or NO_ACCESS; None for other errors."""
     for cause in chain_of(error):
         if isinstance(cause, OSError) and cause.errno in FULL:
             where = f" ({cause.filename})" if cause.filename else ""
-            return f"{DISK_FULL}: {os.strerror(cause.errno)}{where}: {BY_ITSELF} when there is room"
+            return f"{DISK_FULL}: {os.strerror(cause.errno)}{where}: {BY_ITSELF} once there is space"
         if isinstance(cause, OSError) and cause.errno in REFUSED and cause.filename:
             return no_access(Path(os.fsdecode(cause.filename)).parent, os.strerror(cause.errno))
     return None
 
 
 def chain_of(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it came from."""
+    """An error and its causes."""
     found: BaseException | None = error
     while found is not None:
         yield found
@@ -53,20 +53,20 @@ def chain_of(error: BaseException) -> Iterator[BaseException]:
 
 
 def no_access(directory: Path, why: str) -> str:
-    return f"{NO_ACCESS}: {directory} cannot be written ({why}): {BY_ITSELF} once you may write there"
+    return f"{NO_ACCESS}: {directory} is not writable ({why}): {BY_ITSELF} once it is"
 
 
 def free_bytes(path: Path) -> int:
-    """What we may still write on the file system of a path."""
+    """Bytes this user can still write on the file system of a path."""
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize
 
 
 def trouble_now(path: Path, needed_bytes: int) -> str | None:
-    """Why so much could not be written into a directory just now; None where it could.
+    """Reason why an amount of data cannot be written to a directory now; None if it can.
 
     Raises:
-        OSError: the directory cannot be looked at, or is gone.
+        OSError: the directory cannot be accessed or does not exist.
     """
     if not os.access(path, os.W_OK | os.X_OK):
         why = errno.EROFS if os.statvfs(path).f_flag & os.ST_RDONLY else errno.EACCES
@@ -75,27 +75,27 @@ def trouble_now(path: Path, needed_bytes: int) -> str | None:
     if free >= needed_bytes:
         return None
     short = f"{byte_size(free)} free in {path}, {byte_size(needed_bytes)} needed"
-    return f"{DISK_FULL}: {short}: {BY_ITSELF} when there is room"
+    return f"{DISK_FULL}: {short}: {BY_ITSELF} once there is space"
 
 
 class Storage:
-    """The disk under a home, as the runs see it that write there.
+    """Disk of a home, with the runs that wait for it.
 
     Args:
-        home: Whose.
+        home: Home on the disk.
     """
 
     def __init__(self, home: Home) -> None:
         self._home = home
         self._reserve = home.root / ".reserve"
         self._tries: dict[str, tuple[int, int, float]] = {}
-        """By run: its step when it met the disk last, how often it did at that step, when it may be tried again."""
+        """By run: step at its last disk trouble, number of troubles at that step, and time of the next try."""
         self._look_at = 0.0
         self.trouble: str | None = None
-        """Of the newest run that waits; None where none does."""
+        """Trouble of the newest waiting run; None if none waits."""
 
     def needed_bytes(self, run: Run) -> int:
-        """What a run has to write to get any further: a checkpoint, and its dataset where that is not here yet."""
+        """Space a run needs to continue: a checkpoint, and its dataset if it is not cached yet."""
         directory = RunDirectory(self._home.runs / run.id)
         try:
             checkpoint = directory.checkpoint.stat().st_size
@@ -109,27 +109,27 @@ class Storage:
         return checkpoint + checkpoint // 2 + dataset + MARGIN_BYTES
 
     def trouble_for(self, run: Run) -> str | None:
-        """Why a run could not write what it has to; None where it could, or where nobody can tell."""
+        """Reason why a run could not write its files; None if it could or if that is unknown."""
         try:
             return trouble_now(self._home.runs / run.id, self.needed_bytes(run))
         except OSError:
             return None
 
     def met(self, run: Run, trouble: str) -> None:
-        """Note that a run's worker has met the disk: the more often without a step between, the later it is tried."""
+        """Record disk trouble of a run; repeated trouble without progress delays the next try."""
         step, times, _ = self._tries.get(run.id, (run.step, 0, 0.0))
         times = times + 1 if run.step <= step else 1
         wait = min(MOST_SECONDS_BETWEEN_TRIES, SECONDS_BETWEEN_LOOKS * 2 ** (times - 1))
         self._tries[run.id] = run.step, times, time.monotonic() + wait
         self.trouble = trouble
 
-    def may_go_on(self, run: Run) -> bool:
-        """Whether a run that waits for the disk is to be tried again now."""
+    def may_retry(self, run: Run) -> bool:
+        """Whether to try a run that waits for the disk again now."""
         _, _, again_at = self._tries.get(run.id, (0, 0, 0.0))
         return time.monotonic() >= again_at and self.trouble_for(run) is None
 
     def is_due(self) -> bool:
-        """Whether it is time to look again, which is said once."""
+        """Whether it is time to check again; True only once per interval."""
         now = time.monotonic()
         if now < self._look_at:
             return False
@@ -137,18 +137,18 @@ class Storage:
         return True
 
     def keep_reserve(self) -> None:
-        """Set room aside, where there is plenty."""
+        """Reserve some space while there is plenty."""
         with contextlib.suppress(OSError):
             if self._reserve.exists() or free_bytes(self._home.root) < 8 * RESERVE_BYTES:
                 return
             descriptor = open_private(self._reserve, os.O_WRONLY | os.O_CREAT)
             try:
-                # Written and not only allocated: some file systems hold nothing for what is not.
+                # Written, because some file systems do not reserve space that is only allocated.
                 os.write(descriptor, bytes(RESERVE_BYTES))
             finally:
                 os.close(descriptor)
 
     def give_up_reserve(self) -> None:
-        """Make a little room, for the index."""
+        """Free the reserve, to make space for the index."""
         with contextlib.suppress(OSError):
             self._reserve.unlink(missing_ok=True)

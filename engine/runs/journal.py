@@ -1,7 +1,7 @@
-"""What happened to a run: a file of JSON lines that one worker appends to and anybody may read.
+"""Journal of a run: a file of JSON lines that one worker appends to and anyone can read.
 
-A line is complete when its newline stands; a line without one is torn (the writer died inside it), is never read,
-and is cut off by the next worker, which then goes on counting. Lines are numbered by `seq` without gap or repetition.
+A line is complete once it ends with a newline. A line without one is torn (its writer died), is never read, and is cut
+off by the next worker, which continues the numbering. Lines are numbered by `seq` without gaps or repetitions.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from engine.base.paths import open_private
 from engine.spec.precision import Precision
 
 READ_LIMIT_BYTES = 2 << 20
-"""Most that one reading takes, so that a long journal is ingested in several transactions."""
+"""Most bytes of one reading, so that a long journal is ingested in several transactions."""
 MAX_LINE_BYTES = 1 << 20
-"""No event comes near it: a longer line is passed over as garbage, without ever being held in memory."""
+"""Far longer than any event: longer lines are skipped as garbage without loading them."""
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
-"""Within an epoch; at its end there is always one."""
+"""Within an epoch; there is always a checkpoint at its end."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
-"""What a database can hold: a digit too many is garbage and not the reader's end."""
+"""Range that the database can store: a number out of range makes the line garbage instead of failing the reader."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
-    """A line; `seq` and `at` are set by the writer."""
+    """A line of the journal; `seq` and `at` are set by the writer."""
 
     seq: Count = 0
     at: float = 0.0
@@ -38,7 +38,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
 
 
 class WorkerStart(Event, frozen=True, kw_only=True):
-    """A worker has built the network and the data and begins to train: which one, where, and in what."""
+    """A worker starts training, with its process, device and precision."""
 
     pid: Count
     host: str
@@ -48,7 +48,7 @@ class WorkerStart(Event, frozen=True, kw_only=True):
     num_threads: Count
     total_steps: Count
     precision: Precision = Precision.FP32
-    """Precision it trains in, whatever was asked for."""
+    """Resolved precision it trains in."""
 
 
 class Started(WorkerStart, frozen=True, kw_only=True, tag="started"):
@@ -68,12 +68,12 @@ class Resumed(WorkerStart, frozen=True, kw_only=True, tag="resumed"):
 
 
 class Step(Event, frozen=True, kw_only=True, tag="step"):
-    """Progress; means over the updates since the line of this kind before it."""
+    """Progress, with means over the updates since the last such line."""
 
     step: Count
     """Updates done."""
     epoch: Count
-    """The epoch under way, counted from 1."""
+    """Current epoch, counted from 1."""
     train_loss: float | None
     train_error_percent: float | None
     learning_rate: float
@@ -81,7 +81,7 @@ class Step(Event, frozen=True, kw_only=True, tag="step"):
 
 
 class Epoch(Event, frozen=True, kw_only=True, tag="epoch"):
-    """An epoch is done and evaluated; None stands for a number that is not finite."""
+    """An epoch was completed and evaluated; None stands for non-finite numbers."""
 
     epoch: Count
     """Counted from 1."""
@@ -93,59 +93,59 @@ class Epoch(Event, frozen=True, kw_only=True, tag="epoch"):
     learning_rate: float
     """Of the last update."""
     images_per_second: float
-    """Of training alone, evaluation left out."""
+    """Training speed, without evaluation."""
     seconds: float
     """Training and evaluation."""
     peak_memory_bytes: Count
-    """Of the device; of the process where the device is the CPU."""
+    """Of the device, or of the process on a CPU."""
 
 
 class LayerGradients(msgspec.Struct, frozen=True, kw_only=True):
-    """Norms of one layer's weight in one step; None stands for a number that is not finite, or not there."""
+    """Norms of one layer's weight in one step; None stands for non-finite or missing numbers."""
 
     name: str
-    """Its place in the network: stem, stage1.block1.conv1, head."""
+    """Name of the layer: stem, stage1.block1.conv1, head."""
     gradient_norm: float | None
     weight_norm: float | None
-    """Behind the update; at initialisation before it."""
+    """After the update; at initialisation, before it."""
     update_ratio: float | None
-    """Norm of the update, momentum and weight decay included, over that of the weight."""
+    """Norm of the update, including momentum and weight decay, divided by that of the weight."""
 
 
 class Gradients(Event, frozen=True, kw_only=True, tag="gradients"):
-    """How large gradients were in the last step of an epoch, or in the first step of all."""
+    """Gradient norms of the last step of an epoch, or of the very first step."""
 
     epoch: int
-    """The epoch whose last step it was; 0 is the network as initialised, in the first step and before its update."""
+    """Epoch whose last step it was; 0 is the first step at initialisation, before its update."""
     step: int
-    """Updates done with it."""
+    """Updates done including this one."""
     layers: list[LayerGradients]
     """From the stem to the head."""
 
 
 class Checkpointed(Event, frozen=True, kw_only=True, tag="checkpoint"):
-    """State is safe on disk up to this step."""
+    """A checkpoint of this step was saved durably."""
 
     step: Count
     size_bytes: Count
     seconds: float
-    """How long training stood still for it."""
+    """How long saving blocked training."""
 
 
 class StoppedEarly(Event, frozen=True, kw_only=True, tag="stopped-early"):
-    """The rule that the run was asked to end by has applied."""
+    """The run's stop rule has ended it."""
 
     epoch: int
-    """Behind which it ends."""
+    """Last epoch of the run."""
     text: str
-    """What the rule saw, in words."""
+    """Reason, as readable text."""
     saved_epochs: int
     saved_seconds: float
-    """An estimate: as many epochs as long as those before."""
+    """Estimated from the mean duration of the epochs so far."""
 
 
 class Notice(Event, frozen=True, kw_only=True, tag="notice"):
-    """Something that a reader of the run should know."""
+    """A message for readers of the run."""
 
     text: str
 
@@ -157,7 +157,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class Garbage(msgspec.Struct, frozen=True):
-    """A complete line that is no event: where it stands and what is wrong with it."""
+    """A complete line that is not a valid event, with its position and the reason."""
 
     line: int
     """Counted from 1, as editors do."""
@@ -170,21 +170,21 @@ class Garbage(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one look at a journal found."""
+    """Result of one reading of a journal."""
 
     events: list[AnyEvent]
     garbage: list[Garbage]
     end: int
-    """Offset in bytes behind the last complete line: where the next look starts."""
+    """Offset in bytes after the last complete line, where the next reading starts."""
 
 
 def read_journal(path: Path, start: int = 0, *, limit: int = READ_LIMIT_BYTES) -> Reading:
-    """The complete lines from an offset on.
+    """Read the complete lines after an offset.
 
     Args:
-        path: The journal; one that does not exist is empty.
-        start: Offset in bytes of a line's beginning, as an earlier reading's `end` gave it.
-        limit: Most bytes to take, at least one line.
+        path: Journal; a missing file counts as empty.
+        start: Offset in bytes of a line's beginning, such as an earlier reading's `end`.
+        limit: Most bytes to read, but at least one line.
     """
     try:
         with path.open("rb") as file:
@@ -217,30 +217,30 @@ def _read(file: BinaryIO, start: int, limit: int) -> Reading:
     events: list[AnyEvent] = []
     wrong: list[tuple[int, int, str]] = []
     offset = start
-    # Not by splitlines, which also splits where garbage holds a carriage return.
+    # Not splitlines, which also splits at carriage returns within garbage.
     for index, line in enumerate(content[: end - start].split(b"\n")[:-1]):
         try:
             events.append(_decoder.decode(line))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             wrong.append((index, offset, str(error)))
         offset += len(line) + 1
-    # Counted only where somebody is to be told.
+    # Lines are only counted if there is garbage to report.
     before = _count_lines(file, start) if wrong else 0
     return Reading(events, [Garbage(before + index + 1, offset, reason) for index, offset, reason in wrong], end)
 
 
 def _pass_over_line(file: BinaryIO, start: int) -> Reading:
-    """A line that is longer than any event: garbage where it ends, torn where it does not."""
+    """Skip a line that is too long for an event: it is garbage if it ends, otherwise torn."""
     while piece := file.readline(MAX_LINE_BYTES):
         if piece.endswith(b"\n"):
             end = file.tell()
-            garbage = Garbage(_count_lines(file, start) + 1, start, f"a line of {end - start} bytes is no event")
+            garbage = Garbage(_count_lines(file, start) + 1, start, f"a line of {end - start} bytes is too long")
             return Reading([], [garbage], end)
     return Reading([], [], start)
 
 
 def _count_lines(file: BinaryIO, end: int) -> int:
-    """Lines that end before an offset in bytes."""
+    """Number of lines that end before an offset in bytes."""
     file.seek(0)
     count = 0
     while end > 0 and (piece := file.read(min(end, MAX_LINE_BYTES))):
@@ -250,23 +250,23 @@ def _count_lines(file: BinaryIO, end: int) -> int:
 
 
 class JournalWriter:
-    """Appends lines, each by one write; made durable only where `sync` is called."""
+    """Appends lines, each with a single write; call `sync` to make them durable."""
 
     def __init__(self, descriptor: int, *, next_seq: int, last_step: int, last_epoch: int, last_gradients: int) -> None:
         self._descriptor = descriptor
         self.next_seq = next_seq
         self.last_epoch = last_epoch
-        """Highest epoch that had a row when this was opened."""
+        """Highest epoch with a line when the journal was opened."""
         self.last_gradients = last_gradients
-        """Highest epoch whose gradients had a line then; -1 where there was none, not even at initialisation."""
+        """Highest epoch with gradients at that time; -1 if there were none, not even at initialisation."""
         self.last_step = last_step
-        """Highest step that a line of kind `step` has reported: one trained again is not reported again."""
+        """Highest step reported by a `step` line: steps trained again are not reported again."""
         self._held: list[bytes] | None = None
-        """Lines that wait for `release`; None where lines are written at once."""
+        """Lines held back until `release`; None if lines are written immediately."""
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open for appending: cut a torn last line off and go on counting behind the last one that can be read."""
+        """Open for appending: cut off a torn last line and continue numbering after the last readable one."""
         descriptor = open_private(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         next_seq, last_step, last_epoch, last_gradients, offset, num_lines = 0, 0, 0, -1, 0, 0
         for reading in read_on(path):
@@ -278,18 +278,18 @@ class JournalWriter:
             measured = (event.epoch for event in reading.events if isinstance(event, Gradients))
             last_gradients = max([last_gradients, *measured])
         os.ftruncate(descriptor, offset)
-        # What is garbage now had a number too, which the index may know.
+        # Lines that are garbage now had numbers, too, which the index may have stored.
         next_seq = max(next_seq, num_lines)
         return cls(
             descriptor, next_seq=next_seq, last_step=last_step, last_epoch=last_epoch, last_gradients=last_gradients
         )
 
     def append(self, event: AnyEvent) -> None:
-        """Write one line, with the next number and the time of day."""
+        """Write one line with the next number and the current time."""
         self.append_lines(self.stamp([event]))
 
     def stamp(self, events: Iterable[AnyEvent]) -> list[bytes]:
-        """Number and encode events as the lines that `append_lines` is to write, without writing them yet."""
+        """Number and encode events as lines for `append_lines`, without writing them yet."""
         now = time.time()
         return [
             _encoder.encode(msgspec.structs.replace(event, seq=self.next_seq + index, at=now)) + b"\n"
@@ -297,20 +297,20 @@ class JournalWriter:
         ]
 
     def append_missing(self, lines: Iterable[bytes]) -> None:
-        """Write rows of epochs that an earlier worker stamped and did not come to write, or whose lines are spoilt."""
+        """Write lines of epochs that an earlier worker stamped but did not write, or whose lines are damaged."""
         for line in lines:
             row = _decoder.decode(line)
-            assert isinstance(row, Epoch | Gradients), "nothing else waits for a checkpoint"
+            assert isinstance(row, Epoch | Gradients), f"only epochs and gradients wait for a checkpoint, got {row}"
             if row.epoch > (self.last_epoch if isinstance(row, Epoch) else self.last_gradients):
-                # The number that it was given may have been taken since.
+                # Its number may have been used meanwhile.
                 self.next_seq = max(row.seq, self.next_seq)
                 self.append_lines([_encoder.encode(msgspec.structs.replace(row, seq=self.next_seq)) + b"\n"])
 
     def append_lines(self, lines: Iterable[bytes]) -> None:
-        """Write lines that `stamp` made.
+        """Write lines from `stamp`.
 
         Raises:
-            OSError: the disk took a line in part or not at all; what is torn is cut off by the next `open`.
+            OSError: a line was written in part or not at all; the next `open` cuts off a torn line.
         """
         for line in lines:
             if self._held is not None:
@@ -319,35 +319,35 @@ class JournalWriter:
                 continue
             left = line
             while left:
-                # A full disk takes what it can, and says why not more only when it is asked again.
+                # A full disk accepts a partial write and reports the error only on the next one.
                 left = left[os.write(self._descriptor, left) :]
             self.next_seq += 1
 
     def hold(self, lines: Iterable[bytes]) -> None:
-        """Take lines that `stamp` made, and all that are appended after them, but write none before `release`."""
-        assert self._held is None, "held already"
+        """Hold back lines from `stamp`, and all appended after them, until `release`."""
+        assert self._held is None, "already holding lines"
         self._held = []
         self.append_lines(lines)
 
     def release(self) -> None:
-        """Write what was held, in order; does nothing where nothing is."""
+        """Write all held lines in order."""
         held, self._held = self._held or [], None
         self.next_seq -= len(held)
         self.append_lines(held)
 
     def step(self, event: Step) -> None:
-        """Append progress, unless an earlier worker reported that step already."""
+        """Append progress, unless an earlier worker has reported that step."""
         if event.step > self.last_step:
             self.append(event)
             self.last_step = event.step
 
     def initial_gradients(self, event: Gradients) -> None:
-        """Append the gradients at initialisation, unless an earlier worker reported them already."""
+        """Append the gradients at initialisation, unless an earlier worker has reported them."""
         if self.last_gradients < 0:
             self.append(event)
 
     def sync(self) -> None:
-        """Make everything appended survive a power cut."""
+        """Sync everything appended to disk."""
         os.fsync(self._descriptor)
 
     def close(self) -> None:

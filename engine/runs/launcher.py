@@ -1,4 +1,4 @@
-"""How workers are started and watched. Nothing above this may assume that a worker is a child, or on this machine."""
+"""Starts and watches workers. Callers must not assume that a worker is a child process or on this machine."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from engine.runs.directory import RunDirectory
 from engine.spec.devices import Device
 
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(64 << 20)}
-"""For glibc's malloc (mallopt(3)), to keep what a step frees for the next one. By default it hands large tensors back
-to the kernel and takes fresh pages at every step, whose zeroing costs a wide network on a CPU a seventh of its pace."""
+"""Settings of glibc's malloc (mallopt(3)) that keep freed memory for the next step. By default it returns large tensors
+to the kernel, and zeroing fresh pages at every step costs wide networks on a CPU a seventh of their speed."""
 
 OOM_KILL_SECONDS = 10.0
-"""A worker that is killed so soon after the kernel killed for want of memory is taken to be whom it killed."""
+"""A worker that dies this soon after an out-of-memory kill by the kernel is assumed to be its victim."""
 
 
 def training_environment(home: Path, device: Device) -> dict[str, str]:
-    """What a process is given that trains on a device: a worker, or a probe that is to be as fast as one."""
+    """Environment of a process that trains on a device: a worker, or a probe that must be as fast as one."""
     return {
         **os.environ,
         **KEEP_FREED_MEMORY,
@@ -38,60 +38,60 @@ def training_environment(home: Path, device: Device) -> dict[str, str]:
 
 
 class Launcher(Protocol):
-    """Starts a worker for a run directory, says whether one lives there, and asks it to leave."""
+    """Starts, checks and stops the worker of a run directory."""
 
     def start(self, directory: RunDirectory, device: Device, num_threads: int | None) -> None:
-        """Start a worker; it is alive from the return of this on.
+        """Start a worker, which counts as alive when this returns.
 
         Args:
-            directory: Of its run.
-            device: Where it trains.
-            num_threads: CPU threads that it may use; None leaves the choice to torch.
+            directory: Run directory.
+            device: Training device.
+            num_threads: CPU threads it may use; None leaves the choice to torch.
 
         Raises:
-            OSError: no process could be made.
+            OSError: the process could not be created.
         """
 
     def is_alive(self, directory: RunDirectory) -> bool:
-        """Whether a worker lives, no matter who started it."""
+        """Whether a worker is alive, whoever started it."""
 
     def stop(self, directory: RunDirectory) -> None:
-        """Ask the worker to save a checkpoint and leave; does nothing where there is none. May be repeated."""
+        """Ask the worker, if any, to save a checkpoint and exit. May be repeated."""
 
     def kill(self, directory: RunDirectory) -> None:
-        """End a worker that does not leave when asked; it keeps the checkpoint it saved last."""
+        """Kill a worker that does not exit when asked; its last checkpoint remains."""
 
     def exit_status(self, directory: RunDirectory) -> str | None:
-        """How a worker ended that left no record, in words; None where that cannot be known."""
+        """Text about how a worker without an exit record ended; None if unknown."""
 
 
 class WorkerHolds(DepthscopeError):
-    """A worker of this run lives already."""
+    """Another worker already holds the run."""
 
 
 class LocalLauncher:
-    """Workers as processes of this machine, each in a session of its own, alive for as long as they hold run.lock.
+    """Workers as local processes, each in its own session, alive as long as they hold run.lock.
 
-    Our own children are known as such too, also where somebody has deleted that file under them.
+    Child processes of this launcher are tracked as well, in case their lock file is deleted.
 
     Args:
-        home: The home that workers find their datasets in.
+        home: Home in which workers find datasets.
     """
 
     def __init__(self, home: Path) -> None:
         self._home = home
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._started_at: dict[str, float] = {}
-        """By run id, by the monotonic clock; of our own children alone."""
+        """Monotonic start times of our child processes, by run id."""
         self._num_oom_kills = num_oom_kills()
         self._oom_kill_at: float | None = None
-        """When that number was last seen to grow, by the monotonic clock."""
+        """Monotonic time when that number was last seen to grow."""
 
     def start(self, directory: RunDirectory, device: Device, num_threads: int | None) -> None:
         lock = directory.open_lock()
         log = open_private(directory.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
-            # The worker inherits the lock held, so that there is no instant at which it lives without it.
+            # The worker inherits the held lock, so it is never alive without it.
             if not hold(lock, patience_seconds=0.0, for_child=True):
                 raise WorkerHolds(f"a worker holds {directory.lock_file}")
             directory.clear_exit()
@@ -111,8 +111,8 @@ class LocalLauncher:
                 start_new_session=True,
             )
             self._children[directory.id] = child
-            # Known from the first instant, long before the worker has loaded torch and writes it itself; for display,
-            # so a full disk does not matter here.
+            # Written here, long before the worker has loaded torch and writes it itself. It is only for display, so a
+            # full disk does not matter.
             with contextlib.suppress(OSError):
                 write_pid(lock, child.pid)
         finally:
@@ -130,43 +130,42 @@ class LocalLauncher:
 
     def kill(self, directory: RunDirectory) -> None:
         if (child := self._children.get(directory.id)) is not None:
-            # Signals nobody else where it has ended meanwhile.
+            # Safe even if it has ended meanwhile: the pid is not reused before it is reaped.
             child.kill()
         signal_holder(directory, signal.SIGKILL)
 
     def exit_status(self, directory: RunDirectory) -> str | None:
         status = self._reap(directory)
         self._look_for_oom_kills()
-        as_the_kernel = " as the kernel ran out of memory" if self._was_oom_kill(directory.id) else ""
+        out_of_memory = " because the kernel ran out of memory" if self._was_oom_kill(directory.id) else ""
         if status is None:
-            # Another engine's child: the kernel tells its status to nobody.
-            return f"ended without a message{as_the_kernel}" if as_the_kernel else None
+            # A child of another engine, whose status cannot be read.
+            return f"ended without a message{out_of_memory}" if out_of_memory else None
         del self._children[directory.id]
         if status == -signal.SIGKILL:
-            return f"killed by SIGKILL{as_the_kernel}"
+            return f"killed by SIGKILL{out_of_memory}"
         if status < 0:
             return f"killed by {signal_name(-status)}"
-        return f"left with status {status}"
+        return f"exited with status {status}"
 
     def _look_for_oom_kills(self) -> None:
-        """Note when the kernel's count grows: it does before the process is gone that it counts."""
+        """Record when the kernel's count of kills grows, which happens before the killed process is gone."""
         if (now := num_oom_kills()) != self._num_oom_kills:
             self._num_oom_kills, self._oom_kill_at = now, time.monotonic()
 
     def _was_oom_kill(self, run: str) -> bool:
-        """Whether the kernel ended a process for want of memory as this worker lived, a moment ago."""
+        """Whether an out-of-memory kill happened recently, during this worker's lifetime."""
         at = self._oom_kill_at
         return at is not None and at > max(self._started_at.get(run, 0.0), time.monotonic() - OOM_KILL_SECONDS)
 
     def _reap(self, directory: RunDirectory) -> int | None:
-        """Collect the exit status of a child that has ended, so that it does not stay as a zombie."""
+        """Collect the exit status of a child that has ended, so that it does not remain a zombie."""
         child = self._children.get(directory.id)
         return None if child is None else child.poll()
 
 
 def num_oom_kills() -> int | None:
-    """Processes that Linux has killed for want of memory since it started, those of containers and cgroups among them;
-    None where it does not tell."""
+    """Number of out-of-memory kills since Linux started, including those in containers and cgroups; None if unknown."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
     except OSError:
@@ -175,7 +174,7 @@ def num_oom_kills() -> int | None:
 
 
 def signal_name(number: int) -> str:
-    """SIGKILL and its like; a number where it has no name, as real-time signals."""
+    """Name of a signal, such as SIGKILL; real-time signals have only a number."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -183,10 +182,10 @@ def signal_name(number: int) -> str:
 
 
 def signal_holder(directory: RunDirectory, number: signal.Signals) -> None:
-    """Signal the process that holds run.lock, and surely no other.
+    """Signal the process that holds run.lock, and never another one.
 
-    The holder wrote its pid into the file while it held the lock. A handle on that pid is taken first; if the lock is
-    held and the file unchanged after that, the handle is the holder's, whatever becomes of the pid later.
+    The holder wrote its pid to the file while holding the lock. A handle for that pid is opened first; if the lock is
+    still held and the file unchanged after that, the handle belongs to the holder even if the pid is reused later.
     """
     pid = read_pid(directory.lock_file)
     if pid is None:

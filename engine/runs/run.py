@@ -1,4 +1,4 @@
-"""A run as the engine knows it: where it stands, how it ended, and what may follow what."""
+"""Runs as stored in the index: status, outcome, and allowed transitions."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from engine.spec.run import RunSpec
 
 DISK_FULL = "disk full"
 NO_ACCESS = "no access"
-"""How the error of a run begins that waits for the disk; also the words for where it stands."""
+"""Beginnings of the error of a run that waits for the disk; also shown as its state."""
 
 
 class RunStatus(StrEnum):
-    """Where a run stands; how a finished one ended is its RunOutcome."""
+    """Status of a run; RunOutcome says how a finished run ended."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -33,11 +33,11 @@ class RunOutcome(StrEnum):
     CANCELLED = "cancelled"
     LOST = "lost"
     STOPPED_EARLY = "stopped-early"
-    """By the rule that the run was asked to end by, with no result of its whole training."""
+    """Ended by its stop rule, without a final result."""
 
 
 class Intent(StrEnum):
-    """What the user wants of a run; a worker that was asked to stop leaves the run in this state."""
+    """What the user wants of a run, and its state once a worker that was asked to stop has exited."""
 
     RUN = "run"
     PAUSE = "pause"
@@ -53,7 +53,7 @@ TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the index over the run directories."""
+    """A run as stored in the index."""
 
     id: str
     name: str
@@ -67,65 +67,65 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     place: float
     """Order in the queue: lower is earlier."""
     held: bool
-    """Whether it is queued and not to be started until it is released."""
+    """Whether it is queued but not started until released."""
     device: str | None
-    """Where it runs or last ran."""
+    """Device it is training on or trained on last."""
     error: str | None
-    """Why it failed, was lost or ended early, its last lines; None where nothing went wrong."""
+    """Last lines about why it failed, was lost or ended early; None if nothing went wrong."""
     created_at: float
     started_at: float | None
     finished_at: float | None
     deleted_at: float | None
     last_event_at: float | None
-    """When its journal last grew, by the clock of its worker; for display."""
+    """When its journal last grew, by its worker's clock; for display."""
     seen_at: float | None
-    """When the engine last saw it get further, by the monotonic clock of this machine, which nobody sets."""
+    """When the engine last saw progress, by this machine's monotonic clock, which cannot be set."""
     step: int
-    """Updates done, as far as the journal says."""
+    """Updates done according to the journal."""
     total_steps: int | None
-    """Updates of the whole run; None until a worker has seen the data."""
+    """Updates of the whole run; None until a worker has loaded the data."""
     epoch: int
     """Epochs completed."""
     train_loss: float | None
     train_error_percent: float | None
     test_loss: float | None
     test_error_percent: float | None
-    """Of the newest completed epoch; of a finished run that is the result."""
+    """Of the newest completed epoch, which is the result of a finished run."""
     best_test_error_percent: float | None
     """Lowest of all epochs: selected on the test set, so never a result."""
     images_per_second: float | None
-    """Newest of its present worker, or of its last one; None before the first step of a worker."""
+    """Newest value of its current or last worker; None before a worker's first step."""
     seconds: float | None
-    """Of training so far, summed over the epochs."""
+    """Training time so far, summed over epochs."""
     synthetic: bool
     """Whether the images were procedural, so that results say nothing about CIFAR."""
     precision: Precision | None
-    """What it is computed in; None until a worker has looked what its device does natively."""
+    """Precision in use; None until a worker has resolved it for its device."""
     device_name: str | None
-    """What the device calls itself; None until a worker has said so."""
+    """Name reported by the device; None until a worker has started."""
     checkpoint_seconds: float
-    """Of saving so far, which `seconds` leaves out."""
+    """Time spent saving so far, not included in `seconds`."""
     estimate: Estimate | None
-    """What it was expected to take when it was queued; None where there was nothing to go by."""
+    """Time estimate when it was queued; None if there was no basis for one."""
     starred: bool
     tags: tuple[str, ...]
     """Sorted."""
     notes: str
-    """What the user wrote about it, in one line; empty where nothing."""
+    """Note of the user, in one line; empty if there is none."""
 
     @property
     def taken_seconds(self) -> float:
-        """Training, evaluation and checkpoints so far: what an estimate is held against."""
+        """Time for training, evaluation and checkpoints so far, to compare with the estimate."""
         return (self.seconds or 0.0) + self.checkpoint_seconds
 
     @property
     def waits_for_disk(self) -> bool:
-        """Whether it rests although it is to run, until the disk takes what it writes; `error` says why."""
+        """Whether it is paused only until the disk is writable; `error` says why."""
         return self.status is RunStatus.PAUSED and self.intent is Intent.RUN
 
     @property
     def is_starting(self) -> bool:
-        """Whether its worker is there, and loads torch and the images rather than train yet."""
+        """Whether its worker is still loading torch and images."""
         return self.status is RunStatus.RUNNING and self.images_per_second is None
 
     @property
@@ -138,20 +138,20 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stopped_early(self) -> bool:
-        """Whether its rule ended it: it has no final error, and what it has shown until then counts all the same."""
+        """Whether its stop rule ended it: it has no final error, but its epochs count in comparisons."""
         return self.outcome is RunOutcome.STOPPED_EARLY
 
     @property
     def fraction_done(self) -> float:
-        """Share of all updates that are done, in 0..1."""
+        """Fraction of all updates done, in 0..1."""
         return 0.0 if not self.total_steps else min(1.0, self.step / self.total_steps)
 
 
 class EventRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something that happened to a run: queued, started, adopted, resumed, checkpointed, finished and why."""
+    """An event of a run: queued, started, adopted, resumed, checkpointed, finished and so on."""
 
     at: float
     kind: str
     text: str
     heard_at: float | None = None
-    """Where a worker begins: when it wrote its last line so far; read where that is asked for alone."""
+    """For a worker's start: when it wrote its last line so far; only set by queries that need it."""

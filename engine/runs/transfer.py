@@ -1,7 +1,7 @@
-"""A run directory from another machine, on its way into this home: looked at, then copied beside the runs here.
+"""Transfer of run directories from another machine into this home: checked, then copied to a staging directory.
 
-Nothing of the original is changed. The copy is made under a name of its own, readable by its owner alone; the engine
-moves it among the runs in one step, so that a run is here whole or not at all.
+The original is not changed. The copy is readable by its owner only; the engine renames it into place, so that a run is
+either completely here or not at all.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ COPIED = (
     "spec.json", "labels.json", "journal.jsonl", "exit.json", "worker.log",
     "weights.pt", "checkpoint.pt", "checkpoint.prev.pt",
 )  # fmt: skip
-"""Files of a run; what else lies there, such as a lock, belongs to the machine where it ran."""
+"""Files of a run to copy; others, such as the lock, belong to the machine it ran on."""
 CONTENT = tuple(name for name in COPIED if name not in ("labels.json", "worker.log"))
-"""What makes a run the same run; the rest may change where it is kept."""
+"""Files that must be equal for two copies to be the same run; the others may change."""
 COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A run that was looked at and found whole."""
+    """A run that was checked and is complete."""
 
     source: Path
     files: tuple[str, ...]
     is_finished: bool
-    """Whether it came to an end of its own, rather than being copied on its way."""
+    """Whether the run has finished, rather than being copied in the middle."""
 
     @property
     def id(self) -> str:
@@ -50,24 +50,24 @@ class Incoming:
 
 
 def look_at(path: Path) -> Incoming:
-    """Check that a directory holds one whole run.
+    """Check that a directory is one complete run.
 
     Raises:
-        UsageError: it does not; the text says what is wrong with which file.
+        UsageError: it is not; the text says what is wrong with which file.
     """
     directory = RunDirectory(path.absolute())
     try:
         if not stat.S_ISDIR(directory.path.lstat().st_mode):
-            raise UsageError(f"{path} is no directory: name a run's own, such as runs/0123456789")
+            raise UsageError(f"{path} is not a directory: give a run directory, such as runs/0123456789")
         found = {entry.name: entry.stat(follow_symlinks=False).st_mode for entry in os.scandir(directory.path)}
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     if not RUN_ID.fullmatch(directory.id):
-        raise UsageError(f"{path} is not called as a run directory is, by ten hexadecimal digits: copy it by its name")
+        raise UsageError(f"{path} is not named like a run directory, with ten hexadecimal digits: keep its name")
     for name, mode in found.items():
         if not stat.S_ISREG(mode):
-            kind = "a link" if stat.S_ISLNK(mode) else "no plain file"
-            raise UsageError(f"{path / name} is {kind}, which no run directory holds: copy the run's own files")
+            kind = "a link" if stat.S_ISLNK(mode) else "not a regular file"
+            raise UsageError(f"{path / name} is {kind}, which a run directory cannot contain: copy the actual files")
     try:
         directory.read_spec()
         if "labels.json" in found:
@@ -83,16 +83,16 @@ def look_at(path: Path) -> Incoming:
         raise UsageError(str(error)) from error
     record = directory.read_exit()
     if record is not None and record.reason is ExitReason.SUCCEEDED and not num_epochs:
-        raise UsageError(f"{path} is damaged: it says that it succeeded, and its journal has no epoch")
+        raise UsageError(f"{path} is damaged: it succeeded, but its journal has no epoch")
     files = tuple(name for name in COPIED if name in found)
     return Incoming(directory.path, files, record is not None and record.reason.is_final)
 
 
 def decode(path: Path, kind: type[Labels] | type[ExitRecord]) -> None:
-    """Read a small file whole.
+    """Check that a small file can be decoded.
 
     Raises:
-        UsageError: it is damaged.
+        UsageError: the file is damaged.
     """
     try:
         msgspec.json.decode(path.read_bytes(), type=kind)
@@ -101,10 +101,10 @@ def decode(path: Path, kind: type[Labels] | type[ExitRecord]) -> None:
 
 
 def check_journal(directory: RunDirectory) -> int:
-    """Read a journal to its end and count its epochs; a torn last line is what a killed worker leaves.
+    """Check a journal and count its epochs; a torn last line is normal after a kill.
 
     Raises:
-        UsageError: a complete line in it is no event.
+        UsageError: a complete line is not a valid event.
     """
     num_epochs = 0
     for reading in read_on(directory.journal):
@@ -115,10 +115,10 @@ def check_journal(directory: RunDirectory) -> int:
 
 
 def is_here(incoming: Incoming, home: Home) -> bool:
-    """Whether the same run is in the home already.
+    """Whether the home already has the same run.
 
     Raises:
-        UsageError: another one, or another state of it, has its id there.
+        UsageError: the home has another run or another state with this id.
     """
     here = home.runs / incoming.id
     if not here.exists():
@@ -126,30 +126,30 @@ def is_here(incoming: Incoming, home: Home) -> bool:
     for name in CONTENT:
         ours, theirs = here / name, incoming.source / name
         if ours.exists() != theirs.exists() or (ours.exists() and not filecmp.cmp(ours, theirs, shallow=False)):
-            raise UsageError(f"{incoming.id} is here already, and its {name} differs from that in {incoming.source}")
+            raise UsageError(f"{incoming.id} already exists here, but its {name} differs from {incoming.source / name}")
     return True
 
 
 @contextmanager
 def staged(home: Home, runs: Sequence[Incoming], token: str, report: Callable[[str], None]) -> Iterator[None]:
-    """Copy runs beside those of a home while nobody else does; what the engine has not taken is removed at the end.
+    """Copy runs to the staging directory, exclusively; at the end, remove what the engine has not taken.
 
     Args:
-        home: Where they go.
-        runs: All of them, looked at.
-        token: Names this import.
-        report: Is told which run is copied.
+        home: Destination.
+        runs: Checked runs.
+        token: Name of this import.
+        report: Called with each run being copied.
 
     Raises:
-        UsageError: a worker holds a run, or another import is under way.
+        UsageError: a worker holds a run, or another import is in progress.
         OSError: a file cannot be read or written.
     """
     with ExitStack() as stack:
         descriptor = open_private(home.incoming_lock, os.O_RDWR | os.O_CREAT)
         stack.callback(os.close, descriptor)
         if not hold(descriptor, patience_seconds=1.0):
-            raise UsageError("another `depthscope import` is under way in this home: wait for it")
-        # Of an import that was killed: whoever holds the lock is the only one.
+            raise UsageError("another `depthscope import` into this home is in progress: wait for it")
+        # Left by a killed import: holding the lock, we are the only one.
         shutil.rmtree(home.incoming, ignore_errors=True)
         stack.callback(shutil.rmtree, home.incoming, ignore_errors=True)
         create_private_directory(home.incoming)
@@ -168,10 +168,10 @@ def staged(home: Home, runs: Sequence[Incoming], token: str, report: Callable[[s
 
 @contextmanager
 def unchanging(run: Incoming) -> Iterator[None]:
-    """Keep workers from a run while it is copied.
+    """Lock a run against workers while it is copied.
 
     Raises:
-        UsageError: one is at work.
+        UsageError: a worker is training it.
     """
     try:
         descriptor = os.open(run.source / "run.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -187,7 +187,7 @@ def unchanging(run: Incoming) -> Iterator[None]:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy a plain file, durable, following no link."""
+    """Copy a regular file durably, without following links."""
     reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(reading, "rb") as original, os.fdopen(open_private(target, os.O_WRONLY | os.O_CREAT), "wb") as copy:
         shutil.copyfileobj(original, copy, COPY_BYTES)

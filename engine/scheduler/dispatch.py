@@ -86,7 +86,7 @@ class Dispatcher:
             return
         waiting = self._reader.waiting_for_disk()
         for run in waiting:
-            if self.storage.may_go_on(run):
+            if self.storage.may_retry(run):
                 with self._labelling.transaction():
                     rest(self._store, run.id, Intent.RUN)
         if waiting:

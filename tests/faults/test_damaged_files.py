@@ -177,7 +177,7 @@ def test_a_line_without_an_end_is_never_held_in_memory(tmp_path: Path, monkeypat
         reading = read_journal(path, reading.end, limit=100)
 
     first = path.read_bytes().index(b"\n") + 1
-    assert found == ["a", f"journal, line 2 (byte {first}): a line of 5001 bytes is no event", "b"]
+    assert found == ["a", f"journal, line 2 (byte {first}): a line of 5001 bytes is too long", "b"]
 
 
 def test_garbage_is_told_where_a_run_is_shown_and_a_spoilt_row_comes_back(home: Any):

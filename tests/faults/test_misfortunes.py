@@ -60,7 +60,7 @@ CAUSES = {
     "kernel out of patience": "its worker killed by SIGKILL",
     "illegal memory access": "its worker could not continue: CUDA error: an illegal memory access was encountered",
 }
-KERNEL_OUT_OF_MEMORY = {"kernel out of memory": "its worker killed by SIGKILL as the kernel ran out of memory"}
+KERNEL_OUT_OF_MEMORY = {"kernel out of memory": "its worker killed by SIGKILL because the kernel ran out of memory"}
 
 
 def strike_once(home: Any, causes: dict[str, str], figure: Callable[[str], None]) -> None:

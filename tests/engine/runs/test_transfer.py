@@ -93,11 +93,11 @@ def with_text(name: str, text: str) -> Callable[[Path], object]:
         (with_text("spec.json", "{}"), "model"),
         (with_text("labels.json", "{"), "labels.json is damaged"),
         (with_text("exit.json", "[]"), "exit.json is damaged"),
-        (without("journal.jsonl"), "it says that it succeeded, and its journal has no epoch"),
+        (without("journal.jsonl"), "it succeeded, but its journal has no epoch"),
         (with_text("journal.jsonl", "x\n"), r"is damaged: journal, line 1"),
         (lambda path: (path / "weights.pt").symlink_to("/etc/passwd"), "weights.pt is a link"),
-        (lambda path: os.mkfifo(path / "worker.log"), "worker.log is no plain file"),
-        (lambda path: (path / "more").mkdir(), "more is no plain file"),
+        (lambda path: os.mkfifo(path / "worker.log"), "worker.log is not a regular file"),
+        (lambda path: (path / "more").mkdir(), "more is not a regular file"),
     ],
 )
 def test_what_is_no_whole_run_is_refused(damage: Callable[[Path], object], text: str, copied: Path):
@@ -114,7 +114,7 @@ def test_a_directory_that_is_no_run_is_refused(copied: Path, tmp_path: Path):
     link.symlink_to(copied)
     renamed = copied.rename(copied.with_name("best-run"))
 
-    for path, text in ((link, "is no directory"), (renamed, "ten hexadecimal digits"), (tmp_path / "no", "No such")):
+    for path, text in ((link, "is not a directory"), (renamed, "ten hexadecimal digits"), (tmp_path / "no", "No such")):
         with pytest.raises(UsageError, match=text):
             look_at(path)
 
@@ -128,7 +128,7 @@ def test_another_state_of_a_run_that_is_here_is_refused(copied: Path, tmp_path: 
     assert is_here(look_at(copied), engine.home)
 
     (copied / "weights.pt").write_bytes(b"more")
-    with pytest.raises(UsageError, match=f"{RUN} is here already, and its weights.pt differs"):
+    with pytest.raises(UsageError, match=f"{RUN} already exists here, but its weights.pt differs"):
         is_here(look_at(copied), engine.home)
 
 
