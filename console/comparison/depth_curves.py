@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from console.charts.metrics import MARKERS
 from console.charts.plot import Range, Series, smooth
 from console.comparison.groups import Group, Pair, families
-from console.comparison.published import PUBLISHED, Published, published
+from console.comparison.published import PUBLISHED, Published, published_of
 from console.comparison.verdict import Epochs, gap_by_epoch
 from models import catalog
 from models.catalog import Architecture
@@ -81,11 +81,7 @@ def published_curves(groups: Sequence[Group], colour: int | str | None) -> list[
         groups: Networks of the experiment; nothing is comparable to those trained on synthetic images.
         colour: Colour of all curves.
     """
-    wanted = {
-        group.model.architecture
-        for group in groups
-        if published(group.model) is not None and not any(run.synthetic for run in group.runs)
-    }
+    wanted = {group.model.architecture for group in groups if published_of(group) is not None}
     depths = [group.model.depth for group in groups]
     return [
         published_curve(

@@ -10,7 +10,7 @@ import msgspec
 
 from console.comparison.claim_text import conclusion_line, finding_lines, pair_sentence, verdict_line
 from console.comparison.groups import Group, Pair, group_runs, pair_groups
-from console.comparison.published import differences, published, published_notes
+from console.comparison.published import differences, published, published_notes, published_of
 from console.comparison.tables import STOPPED_NOTE, data_line, diagnosis_lines, missing_seeds
 from console.comparison.verdict import (
     Difference,
@@ -66,7 +66,7 @@ def network_sentence(group: Group) -> str:
         parts.append(
             f"test error {mean_std(errors)} %, training error {mean_std(group.finals('train_error_percent'))} %"
         )
-        if (other := published(group.model)) is not None and not any(run.synthetic for run in group.runs):
+        if (other := published_of(group)) is not None:
             parts.append(f"published {other.words}")
     if missing := missing_seeds(group):
         parts.append(missing)

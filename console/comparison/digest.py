@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,13 +25,9 @@ HOURS_WITHOUT_A_LOOK = 24.0
 MOST_RUNS = 12
 """Most runs listed for each outcome."""
 OUTCOMES = (
-    RunOutcome.DIVERGED,
-    RunOutcome.FAILED,
-    RunOutcome.LOST,
-    RunOutcome.STOPPED_EARLY,
-    RunOutcome.SUCCEEDED,
-    RunOutcome.CANCELLED,
-)
+    RunOutcome.DIVERGED, RunOutcome.FAILED, RunOutcome.LOST,
+    RunOutcome.STOPPED_EARLY, RunOutcome.SUCCEEDED, RunOutcome.CANCELLED,
+)  # fmt: skip
 """In the order shown: what needs attention comes first."""
 
 
@@ -153,14 +148,17 @@ def moment(at: float) -> str:
 def away_document(away: Away) -> dict[str, Any]:
     """JSON document of the digest."""
     found = away.digest
-    named: Callable[[Run | None], str | None] = lambda run: None if run is None else run.id  # noqa: E731
     return {
         "since": found.since,
         "until": found.until,
         "finished": [run_document(run) for run in found.finished],
         "crashed": found.crashed,
         "bests": [
-            {"run": best.run.id, "test_error_percent": best.run.test_error_percent, "before": named(best.before)}
+            {
+                "run": best.run.id,
+                "test_error_percent": best.run.test_error_percent,
+                "before": None if best.before is None else best.before.id,
+            }
             for best in found.bests
         ],
         "idle": msgspec.to_builtins(found.idle),

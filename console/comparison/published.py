@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from console.comparison.groups import Group
 from console.text.formatting import clean
 from engine.runs.run import Run
 from engine.spec.precision import Precision
@@ -84,6 +85,11 @@ def published(model: ModelSpec) -> Published | None:
         if (one.architecture, one.depth) == (model.architecture, model.depth):
             return one if catalog.model_spec(one.architecture, one.depth).blocks == model.blocks else None
     return None
+
+
+def published_of(group: Group) -> Published | None:
+    """What was published for a network; None where nothing was, and beside synthetic images."""
+    return None if any(run.synthetic for run in group.runs) else published(group.model)
 
 
 def differences(spec: RunSpec, precision: Precision | None, source: Source) -> list[str]:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from console.comparison.claim_text import NO_VERDICT, conclusion_line, signed, so_far
 from console.comparison.groups import Group, Pair, group_runs, pair_groups
-from console.comparison.published import published, published_notes
+from console.comparison.published import published_notes, published_of
 from console.comparison.verdict import Epochs, RunGradients, conclude, gap, gap_by_epoch
 from console.text.formatting import UNKNOWN, clean, count, duration, mean_std, percent, table
+from console.text.status import counted
 from engine.analysis.diagnosis import Symptom, diagnose
 from engine.runs.run import Run
 from models import cost
@@ -58,8 +59,7 @@ def mean_time(group: Group) -> str:
 
 def published_error(group: Group) -> str:
     """Published error of a network; empty if there is none or the images are synthetic."""
-    one = published(group.model)
-    return "" if one is None or any(run.synthetic for run in group.runs) else one.words
+    return "" if (one := published_of(group)) is None else one.words
 
 
 def missing_seeds(group: Group) -> str:
@@ -153,8 +153,7 @@ def diagnosis_lines(groups: Sequence[Group], epochs: Epochs, gradients: RunGradi
             for run in group.runs
             for finding in diagnose(run, epochs.get(run.id, ()), gradients.get(run.id, ()))
         )
-        total = len(group.runs)
-        of = f"of {total} {'run' if total == 1 else 'runs'}"
+        of = f"of {counted(len(group.runs), 'run')}"
         if found := [f"{counts[symptom]} {of} {symptom}" for symptom in Symptom if counts[symptom]]:
             lines.append(f"{group.label}: {', '.join(found)}")
     return lines

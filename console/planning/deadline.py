@@ -12,11 +12,10 @@ from console.planning.estimates import Knowledge
 from console.planning.options import Asked
 from console.text.status import seconds_left
 from console.text.times import clock_time
-from engine.base.errors import UsageError
 from engine.control.protocol import NewRun
 from engine.estimates.deadline import Job, Wish, ends, kept
 from engine.runs.run import Run, RunStatus
-from engine.spec.devices import CPU, can_compute, candidates
+from engine.spec.devices import CPU
 from engine.spec.places import num_places, places_taken
 from engine.spec.run import RunSpec
 
@@ -112,19 +111,10 @@ def job_of(run: NewRun, knowledge: Knowledge, *, pessimistic: bool) -> Job:
 
 def as_job(spec: RunSpec, seconds: float, knowledge: Knowledge) -> Job:
     """Scheduling job of a run with a given duration."""
-    devices = possible_devices(spec, knowledge)
+    devices = tuple(device.name for device in knowledge.devices_for(spec))
     settings, model = knowledge.settings, spec.model
     fills = tuple(one for one in devices if places_taken(settings, one, model) == num_places(settings, one))
     return Job(seconds=seconds, devices=devices, fills=fills)
-
-
-def possible_devices(spec: RunSpec, knowledge: Knowledge) -> tuple[str, ...]:
-    """Names of the devices a run may use."""
-    try:
-        possible = candidates(spec.device, knowledge.devices)
-    except UsageError:
-        return ()
-    return tuple(device.name for device in possible if can_compute(device, spec.recipe.precision))
 
 
 def queue_ahead(knowledge: Knowledge, *, pessimistic: bool) -> tuple[dict[str, list[float]], list[Job], int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from console.text.status import counted
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import Home
 from engine.client import read
@@ -45,13 +46,17 @@ class Knowledge:
     settings: Settings = field(default_factory=Settings)
     """Settings that determine the number of workers on a device."""
 
-    def device_for(self, spec: RunSpec) -> Device | None:
-        """First device that a run may use; None if no device is suitable."""
+    def devices_for(self, spec: RunSpec) -> list[Device]:
+        """Devices that a run may use, in order of preference."""
         try:
             possible = candidates(spec.device, self.devices)
         except UsageError:
-            return None
-        return next((device for device in possible if can_compute(device, spec.recipe.precision)), None)
+            return []
+        return [device for device in possible if can_compute(device, spec.recipe.precision)]
+
+    def device_for(self, spec: RunSpec) -> Device | None:
+        """First device that a run may use; None if no device is suitable."""
+        return next(iter(self.devices_for(spec)), None)
 
     def threads(self, device: Device, spec: RunSpec) -> range:
         """Range of CPU thread counts with which past runs are comparable to a run on a device."""
@@ -183,8 +188,7 @@ def probe_device(
     knowledge: Knowledge, device: Device, tasks: Sequence[Task], report: Callable[[str], None]
 ) -> Knowledge:
     """Probe networks on one device; if it is busy, report that and do not store the results."""
-    networks = "1 network" if len(tasks) == 1 else f"{len(tasks)} networks"
-    report(f"probing {networks} on {device.name}, at most about {15 * len(tasks)} s")
+    report(f"probing {counted(len(tasks), 'network')} on {device.name}, at most about {15 * len(tasks)} s")
     busy = why_busy(device, knowledge)
     if busy is not None:
         report(f"{busy}: this probe will be too slow, so it is not stored for later")

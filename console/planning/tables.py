@@ -12,6 +12,7 @@ from console.planning.deadline import Outlook, outlook_document, outlook_lines
 from console.planning.estimates import Knowledge
 from console.planning.planning import judge_all
 from console.text.formatting import byte_size, count, duration, percent, table
+from console.text.status import counted
 from console.text.times import clock_time
 from engine.control.protocol import NewRun
 from engine.estimates.duration import Truth
@@ -56,7 +57,7 @@ def source_text(estimate: Estimate | None) -> str:
     """Source of an estimate."""
     if estimate is None:
         return NO_SOURCE
-    runs = "1 past run" if estimate.num_runs == 1 else f"{estimate.num_runs} past runs"
+    runs = counted(estimate.num_runs, "past run")
     match estimate.source:
         case Source.PROBE:
             return "probe"
@@ -71,10 +72,9 @@ def total_line(planned: Sequence[NewRun]) -> str:
     known = [run.estimate.total_seconds for run in planned if run.estimate is not None]
     if not known:
         return "no time estimate: leave out --no-probe, or train one of these networks first"
-    runs = "1 run" if len(planned) == 1 else f"{len(planned)} runs"
     missing = len(planned) - len(known)
     without = f", without {missing} without an estimate" if missing else ""
-    return f"{runs}: about {duration(sum(known))} of training{without}"
+    return f"{counted(len(planned), 'run')}: about {duration(sum(known))} of training{without}"
 
 
 def accuracy_line(truths: Sequence[Truth]) -> str:
@@ -82,10 +82,9 @@ def accuracy_line(truths: Sequence[Truth]) -> str:
     if not truths:
         return "no estimated run has finished yet, so the accuracy of estimates is unknown"
     errors = [100 * truth.error for truth in truths]
-    runs = "1 run" if len(errors) == 1 else f"{len(errors)} runs"
     return (
         f"past estimates were off by {percent(statistics.median(errors), 1)} (median),"
-        f" {percent(max(errors), 1)} at worst ({runs})"
+        f" {percent(max(errors), 1)} at worst ({counted(len(errors), 'run')})"
     )
 
 

@@ -80,12 +80,7 @@ class NetworkResult:
 
 
 class LoopProcess:
-    """A loop in a separate process.
-
-    Args:
-        task: Loop and network to time.
-        device: Device to run on.
-    """
+    """A loop in a separate process."""
 
     def __init__(self, task: Task, device: Device) -> None:
         self.result = LoopResult(None, [], 0)
@@ -178,16 +173,8 @@ def bench_network(
 def bench_table(results: Sequence[NetworkResult]) -> str:
     """Table of results, one row for each network."""
     header = [
-        "network",
-        "precision",
-        "depthscope",
-        "textbook",
-        "ratio",
-        "of matmul",
-        "memory",
-        "textbook's",
-        "1st step",
-    ]
+        "network", "precision", "depthscope", "textbook", "ratio", "of matmul", "memory", "textbook's", "1st step",
+    ]  # fmt: skip
     with_repeating = any(result.deterministic is not None for result in results)
     rows = []
     for result in results:

@@ -11,11 +11,11 @@ from importlib.metadata import version
 from console.comparison.claim_text import NO_VERDICT_SENTENCE, conclusion_line, finding_lines, signed, so_far
 from console.comparison.groups import Group
 from console.comparison.published import published_notes
-from console.comparison.tables import STOPPED_NOTE, TIME_A_RUN, mean_time, missing_seeds
+from console.comparison.tables import STOPPED_NOTE, TIME_A_RUN, mean_time, missing_seeds, published_error
 from console.comparison.verdict import conclude, gap
 from console.report.blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
 from console.report.facts import Facts, data_name, states
-from console.report.figures import Figured, published_of, unfinished
+from console.report.figures import Figured, unfinished
 from console.text.formatting import UNKNOWN, duration, mean_std, percent
 from engine.base.version import VERSION
 from engine.runs.run import Run
@@ -97,7 +97,7 @@ def _opening(facts: Facts) -> list[Block]:
 
 def _final_table(facts: Facts) -> Table:
     """Table of networks, with a column of published numbers if there are any."""
-    shows_published = any(published_of(group) is not None for group in facts.groups)
+    shows_published = any(map(published_error, facts.groups))
     header = [
         "network", "parameters", "epochs", "n", "test error %", "test accuracy %", "training error %",
         *["published test error %"] * shows_published, TIME_A_RUN, "images/s", "not in the mean",
@@ -111,7 +111,7 @@ def _final_table(facts: Facts) -> Table:
             spread(group.finals("test_error_percent")),
             spread([100 - error for error in group.finals("test_error_percent")]),
             spread(group.finals("train_error_percent")),
-            *["" if (one := published_of(group)) is None else one.words] * shows_published,
+            *[published_error(group)] * shows_published,
             mean_time(group),
             f"{statistics.fmean(rates):,.0f}" if (rates := rates_of(facts, group)) else UNKNOWN,
             missing_seeds(group),
@@ -128,12 +128,11 @@ def spread(values: Sequence[float]) -> str:
 
 def rates_of(facts: Facts, group: Group) -> list[float]:
     """Images per second of every successful seed: median over its epochs, without the first if there are more."""
-    rates = []
-    for run in group.succeeded:
-        rows = facts.epochs[run.id]
-        if rows:
-            rates.append(statistics.median(row.images_per_second for row in rows[1:] or rows))
-    return rates
+    return [
+        statistics.median(row.images_per_second for row in rows[1:] or rows)
+        for run in group.succeeded
+        if (rows := facts.epochs[run.id])
+    ]
 
 
 def _published(facts: Facts) -> list[Block]:

@@ -156,18 +156,7 @@ def write_export(path: Path, wanted: Format, rows: Iterable[Row], *, of: str, fo
 
 
 def write_file(path: Path, wanted: Format, rows: Iterable[Row], *, force: bool) -> None:
-    """Write one file atomically.
-
-    Args:
-        path: The file.
-        wanted: A format that is one file.
-        rows: What to write.
-        force: Whether a file that is there may be replaced.
-
-    Raises:
-        UsageError: the file exists, or cannot be written there.
-        DepthscopeError: the disk is full or failing.
-    """
+    """Write an export that is one file; see `write_export`."""
     shown = clean(str(path))
     if path.is_dir():
         raise UsageError(f"{shown} is a directory: choose a file")
@@ -191,5 +180,4 @@ def write_file(path: Path, wanted: Format, rows: Iterable[Row], *, force: bool) 
 
 def selection(runs: Sequence[Run]) -> str:
     """Experiments of an export; only an export of the same ones is replaced."""
-    experiments = list(dict.fromkeys(clean(run.experiment) for run in runs))
-    return ", ".join(experiments)
+    return ", ".join(dict.fromkeys(clean(run.experiment) for run in runs))

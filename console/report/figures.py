@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from console.charts.layer_grid import epoch_name
+from console.charts.metrics import number
 from console.comparison.groups import Group, families
-from console.comparison.published import Published, published
+from console.comparison.published import published_of
 from console.report.facts import Facts
 from console.report.matplotlib_figures import Drawn, HeatMap, Line, Panel, draw_heat_maps, draw_panels
 from engine.runs.journal import Gradients, LayerGradients
@@ -20,12 +21,9 @@ PANELS_A_ROW = 3
 DEPTHS_ON_A_LINEAR_AXIS = 10
 """Ratio of deepest to shallowest beyond which the axis is logarithmic."""
 DASH_OF = {
-    Architecture.RESNET: "solid",
-    Architecture.HE_RESNET: "solid",
-    Architecture.PREACT: "dotted",
-    Architecture.PLAIN: "dashed",
-    Architecture.HE_PLAIN: "dashed",
-}
+    Architecture.RESNET: "solid", Architecture.HE_RESNET: "solid", Architecture.PREACT: "dotted",
+    Architecture.PLAIN: "dashed", Architecture.HE_PLAIN: "dashed",
+}  # fmt: skip
 TEST_ERROR = "test error (%)"
 TRAIN_ERROR = "training error (%)"
 
@@ -105,7 +103,7 @@ def depth_figure(facts: Facts) -> Figured | None:
             Line(
                 facts.label(groups[0]).replace(str(groups[0].model.depth), "", 1),
                 [group.model.depth for group in groups],
-                [math.nan if (mean := group.mean(metric)) is None else mean for group in groups],
+                [number(group.mean(metric)) for group in groups],
                 look,
                 dash=DASH_OF[groups[0].model.architecture],
                 spread=[
@@ -121,7 +119,7 @@ def depth_figure(facts: Facts) -> Figured | None:
         log_x = depths[-1] > DEPTHS_ON_A_LINEAR_AXIS * depths[0]
         panels.append(Panel("", lines, "depth (weighted layers)", label, log_x=log_x, from_zero=True))
     title, words = "Final error against depth", spread_label(facts, "bars")
-    if has_published(kinds):
+    if any(published_of(group) is not None for groups in kinds for group in groups):
         words += "; crosses: published by others, trained elsewhere"
     drawn = draw_panels(panels, title=title, note=f"{facts.data_names}; {words}", columns=2)
     caption = f"{title}, in %: test left, training right; {words}; {facts.data_names}."
@@ -146,15 +144,6 @@ def published_lines(kinds: Sequence[Sequence[Group]]) -> list[Line]:
                 )
             )
     return lines
-
-
-def has_published(kinds: Sequence[Sequence[Group]]) -> bool:
-    return any(published_of(group) is not None for groups in kinds for group in groups)
-
-
-def published_of(group: Group) -> Published | None:
-    """Published result for a network; None if there is none or the images are synthetic."""
-    return None if any(run.synthetic for run in group.runs) else published(group.model)
 
 
 def gradient_map_figure(facts: Facts) -> Figured | None:
@@ -257,11 +246,6 @@ def deviation(values: Sequence[float]) -> float:
 def unfinished(run: Run) -> str:
     """How far an unfinished run got, and how it ended."""
     return f"{run.outcome or run.status} {run.epoch}/{run.spec.recipe.epochs}"
-
-
-def number(value: float | None) -> float:
-    """Return the value, or NaN (a gap) for None."""
-    return math.nan if value is None else value
 
 
 def inner(label: str) -> str:

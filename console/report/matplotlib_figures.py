@@ -308,9 +308,7 @@ def _draw_line(axes: Axes, line: Line) -> Any:
 
 def _spread_out(number: int) -> list[int]:
     """Indices of at most MOST_TICKS labels, the first and the last among them."""
-    if number <= MOST_TICKS:
-        return list(range(number))
-    return sorted({round(index * (number - 1) / (MOST_TICKS - 1)) for index in range(MOST_TICKS)})
+    return [round(place) for place in np.linspace(0, number - 1, min(number, MOST_TICKS))]
 
 
 def _plain(text: str) -> str:
