@@ -26,13 +26,7 @@ def linear_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def log_ticks(low: float, high: float, most: int) -> list[float]:
-    """Decimal logarithms of round values: decades, subdivided when there are few.
-
-    Args:
-        low: Decimal logarithm of the lowest value.
-        high: Decimal logarithm of the highest value.
-        most: Maximum number of ticks.
-    """
+    """At most `most` ticks from low to high, all as decimal logarithms: decades, subdivided when there are few."""
     most = max(most, 2)
     first, last = math.floor(low), math.floor(high)
     decades = list(range(math.ceil(low), last + 1))

@@ -40,11 +40,7 @@ class Scale:
         return cls(min(found), statistics.median(found), max(found)) if found else None
 
     def in_decades(self, limits: tuple[float, float] | None) -> Scale:
-        """Widen to whole powers of ten, so that maps with the same limits are comparable.
-
-        Args:
-            limits: Two positive numbers to include in the range, or None.
-        """
+        """Widen to whole powers of ten that include two positive limits, so that maps with the same ones compare."""
         ends = [self.low, self.high, *(map(math.log10, limits) if limits is not None else ())]
         low, high = math.floor(min(ends)), math.ceil(max(ends))
         return Scale(low, self.middle, high if high > low else low + 1)

@@ -61,16 +61,7 @@ def profiles(
     colours: Sequence[int] | None,
     unicode: bool,
 ) -> str:
-    """Draw the layers of each run at initialisation, one line for each run, on a common scale.
-
-    Args:
-        runs: In the order of their lines.
-        rows: Recorded norms by run id; a run without any shows "not recorded".
-        quantity: Quantity to draw.
-        width: Cells.
-        colours: Of the 256, smallest value to largest; None draws without colour.
-        unicode: Bars rather than ASCII.
-    """
+    """Draw the layers of each run at initialisation, one line for each run, on a common scale; `rows` are by run id."""
     bars = BARS if unicode else BARS_IN_ASCII
     grids = {run.id: layer_grid([row for row in rows[run.id] if row.epoch == 0], quantity) for run in runs}
     shown = [grid.values[0] if grid.epochs else [] for grid in grids.values()]

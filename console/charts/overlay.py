@@ -31,15 +31,7 @@ def overlay(
     options: Options,
     colours: Sequence[int | str],
 ) -> list[Series]:
-    """Build a series for each run; with smoothing, the raw values lie faint behind it.
-
-    Args:
-        runs: In the order of their colours.
-        histories: Metrics by run id; a missing run has no points yet.
-        metric: Metric on the y axis.
-        options: Axis and smoothing.
-        colours: Names, or numbers of the 256 colours.
-    """
+    """Build a series for each run, in the order of the colours; with smoothing, the raw values lie faint behind it."""
     drawn: list[Series] = []
     look_of = looks(runs, colours)
     for run in runs:
@@ -66,19 +58,12 @@ def draw_overlay(
     named: bool = True,
     x_label: str | None = None,
 ) -> Drawing:
-    """Draw the series of an overlay.
+    """Draw the series of an overlay; arguments not listed are those of `plot.draw`.
 
     Args:
-        series: Result of `overlay`.
         options: Axis, logarithm and window.
-        width: Cells.
-        height: Lines.
-        colour: Use ANSI colours.
-        unicode: Braille dots rather than ASCII.
-        title: Shown above the chart, beside the legend.
         steady: Round the limits, for a chart that is redrawn as it grows.
         x_range: Visible range if there is no window; None takes the data's.
-        named: Whether to draw a legend.
         x_label: Overrides the name of the x axis.
     """
     window = options.window or x_range
@@ -115,11 +100,7 @@ def common_range(series: Sequence[Series], options: Options) -> Range | None:
 
 
 def round_limits(values: Sequence[Sequence[float] | np.ndarray]) -> Range | None:
-    """Minimum and maximum of all values, rounded outwards to a fraction of their distance.
-
-    Args:
-        values: Sequences of numbers; non-finite ones are ignored.
-    """
+    """Minimum and maximum of all finite values, rounded outwards to a fraction of their distance."""
     finite = [array[np.isfinite(array)] for array in (np.asarray(one, np.float64) for one in values)]
     finite = [one for one in finite if len(one)]
     if not finite:

@@ -12,13 +12,7 @@ from textual.theme import Theme
 
 
 def chart_as_svg(lines: Sequence[str], *, width: int, theme: Theme) -> str:
-    """Render a chart as SVG with rich, cell by cell.
-
-    Args:
-        lines: Text with ANSI colours.
-        width: Cells of the longest line.
-        theme: Decides between dark and light background.
-    """
+    """Render lines with ANSI colours as SVG with rich, cell by cell, on the theme's dark or light background."""
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="256")
     for line in lines:
         console.print(Text.from_ansi(line), no_wrap=True, crop=True)

@@ -55,10 +55,6 @@ def finding_lines(conclusion: Conclusion, gradients: RunGradients) -> list[str]:
     """Lines for every verdict of degradation: the finding, then the gradients at initialisation.
 
     The gradients are given even below the threshold of a diagnosis, which applies to single runs.
-
-    Args:
-        conclusion: Conclusion with any verdicts.
-        gradients: Gradients by run id.
     """
     lines = []
     for verdict in conclusion.verdicts:

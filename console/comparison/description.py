@@ -30,14 +30,7 @@ from models import cost
 
 
 def description(experiment: str, runs: Sequence[Run], epochs: Epochs, gradients: RunGradients) -> list[str]:
-    """Describe an experiment in sentences: networks, results, diagnoses and the effect of depth.
-
-    Args:
-        experiment: Name of the experiment.
-        runs: All its runs.
-        epochs: Epochs by run id.
-        gradients: Gradients by run id; missing ones are left out.
-    """
+    """Describe an experiment in sentences: networks, results, diagnoses and the effect of depth."""
     groups = group_runs(runs)
     done = sum(run.is_finished for run in runs)
     progress = "all finished" if done == len(runs) else f"{done} finished"
@@ -76,14 +69,7 @@ def network_sentence(group: Group) -> str:
 def comparison_document(
     experiment: str, runs: Sequence[Run], epochs: Epochs, gradients: RunGradients
 ) -> dict[str, Any]:
-    """JSON document of a comparison.
-
-    Args:
-        experiment: Name of the experiment.
-        runs: All its runs.
-        epochs: Epochs by run id.
-        gradients: Gradients by run id.
-    """
+    """JSON document of a comparison."""
     groups = group_runs(runs)
     conclusion = conclude(groups, epochs)
     return {

@@ -44,12 +44,7 @@ class Away:
 
 
 def read_away(home: Home, *, since: float) -> Away:
-    """Read the index and estimate the time left.
-
-    Args:
-        home: Home to read.
-        since: Seconds since 1970.
-    """
+    """Read what happened since a moment, in seconds since 1970, and estimate the time left."""
     from console.planning.deadline import queue_ahead
     from console.planning.estimates import gather
 

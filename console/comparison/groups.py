@@ -113,10 +113,6 @@ def measured(group: Group, epochs: Mapping[str, Sequence[Epoch]]) -> dict[int, M
 
     A run that was stopped early because it did not learn counts up to its last epoch: leaving it out would make the
     network look better than it is.
-
-    Args:
-        group: The network.
-        epochs: Epochs by run id; missing runs have none yet.
     """
     # If a seed was repeated, the newest run counts.
     return {

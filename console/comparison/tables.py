@@ -139,13 +139,7 @@ def unpaired_note(groups: Sequence[Group]) -> str:
 
 
 def diagnosis_lines(groups: Sequence[Group], epochs: Epochs, gradients: RunGradients) -> list[str]:
-    """One line for each network with diagnoses: how many of its runs have each.
-
-    Args:
-        groups: Networks from `group_runs`.
-        epochs: Epochs by run id.
-        gradients: Gradients by run id; runs without any get no gradient diagnosis.
-    """
+    """One line for each network with diagnoses: how many of its runs have each."""
     lines = []
     for group in groups:
         counts = Counter(
@@ -160,13 +154,7 @@ def diagnosis_lines(groups: Sequence[Group], epochs: Epochs, gradients: RunGradi
 
 
 def comparison_text(runs: Sequence[Run], epochs: Epochs, gradients: RunGradients) -> str:
-    """All tables of a comparison, with the verdict and notes.
-
-    Args:
-        runs: Runs of an experiment.
-        epochs: Epochs by run id; missing runs have none yet.
-        gradients: Gradients by run id.
-    """
+    """All tables of a comparison, with the verdict and notes."""
     groups = group_runs(runs)
     parts = [final_table(groups)]
     if lines := diagnosis_lines(groups, epochs, gradients):

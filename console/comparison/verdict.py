@@ -121,12 +121,7 @@ class Conclusion:
 
 
 def conclude(groups: Sequence[Group], epochs: Epochs) -> Conclusion:
-    """Draw conclusions from a set of networks.
-
-    Args:
-        groups: Networks from `group_runs`.
-        epochs: Epochs by run id.
-    """
+    """Draw conclusions from a set of networks."""
     found = (verdict_of(family, groups, epochs) for family in families(groups))
     gaps = (gap(pair, epochs, "train_error_percent") for pair in reversed(pair_groups(groups)))
     return Conclusion(

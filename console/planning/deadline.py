@@ -54,16 +54,7 @@ def look_ahead(
     now: datetime,
     experiment: str | None,
 ) -> Outlook:
-    """Forecast which planned runs finish by a deadline.
-
-    Args:
-        planned: Runs with their time estimates.
-        knowledge: Devices, paces and the queue.
-        asked: Options the plan was made from.
-        until: The deadline.
-        now: Current time, with a time zone.
-        experiment: Name for the command lines, if one was given.
-    """
+    """Forecast which planned runs finish by a deadline; `experiment` is the name given, for the command lines."""
     known = [index for index, run in enumerate(planned) if run.estimate is not None]
     expected = [job_of(planned[index], knowledge, pessimistic=False) for index in known]
     longest = [job_of(planned[index], knowledge, pessimistic=True) for index in known]

@@ -113,12 +113,7 @@ def precision_on(device: Device, spec: RunSpec) -> Precision:
 
 
 def gather(home: Home, *, with_kept_probes: bool = True) -> Knowledge:
-    """Collect everything known about the time runs take on this machine.
-
-    Args:
-        home: Home with the index and stored probes.
-        with_kept_probes: Whether to use stored probes as well.
-    """
+    """Collect everything known about the time runs take on this machine, with or without stored probes."""
     past: list[Pace] = []
     truths: list[Truth] = []
     queue: list[Run] = []
@@ -153,14 +148,7 @@ def gather(home: Home, *, with_kept_probes: bool = True) -> Knowledge:
 
 
 def probe(knowledge: Knowledge, planned: Sequence[NewRun], *, again: bool, report: Callable[[str], None]) -> Knowledge:
-    """Time a few steps of every network without an exact measurement, and store the results for later commands.
-
-    Args:
-        knowledge: Measurements so far.
-        planned: Runs to probe.
-        again: Whether to time networks that have been measured before, too.
-        report: Called with each line of progress.
-    """
+    """Time a few steps of networks without an exact measurement, or `again` of all, and store the results for later."""
     asked: dict[str, dict[Workload, Task]] = {}
     for run in planned:
         device = knowledge.device_for(run.spec)

@@ -74,12 +74,7 @@ def filled_from(spec: RunSpec) -> Filled:
 
 
 def plan_rows(home: Home, planned: Sequence[NewRun]) -> list[list[str]]:
-    """One row for each run: name, parameters, MACs, estimated memory, whether it fits, estimated time.
-
-    Args:
-        home: Where datasets are cached.
-        planned: Runs from `plan`, with their time estimates.
-    """
+    """One row for each run of `plan`: name, parameters, MACs, estimated memory, whether it fits, estimated time."""
     if not planned:
         return []
     rows = []

@@ -133,11 +133,7 @@ def of_field(field: str) -> Option | None:
 
 
 class Asked:
-    """Values of all options; those not given have their defaults.
-
-    Args:
-        given: Values by option name.
-    """
+    """Values of all options by name; those not given have their defaults."""
 
     def __init__(self, **given: Any) -> None:
         if unknown := given.keys() - BY_NAME.keys():

@@ -116,12 +116,7 @@ def missing_dataset_notice(home: Home, dataset: str) -> str | None:
 
 
 def quick_dataset(home: Home, report: Callable[[str], None]) -> str:
-    """Choose CIFAR-10 if it is cached or downloads within seconds, else the synthetic dataset.
-
-    Args:
-        home: Where datasets are cached.
-        report: Called with the choice and its reason.
-    """
+    """Choose CIFAR-10 if it is cached or downloads within seconds, else synthetic images; report the choice and why."""
     cached = {entry.name for entry in datasets.list_datasets(home) if entry.cached}
     if "cifar10" in cached:
         return "cifar10"

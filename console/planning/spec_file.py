@@ -79,12 +79,7 @@ def read_spec_list(path: Path) -> SpecList:
 
 
 def plan_listed(home: Home, specs: SpecList, report: Callable[[str], None]) -> list[NewRun]:
-    """Plan the runs of a spec file, checking each against the datasets and devices of this machine.
-
-    Args:
-        home: Where datasets are cached.
-        specs: Contents of the file.
-        report: Called for each dataset whose images differ from the original ones.
+    """Plan the runs of a spec file for this machine; report each dataset whose images differ from the original ones.
 
     Raises:
         UsageError: a dataset or device does not exist here.

@@ -134,13 +134,7 @@ def bench_network(
 ) -> NetworkResult:
     """Time both loops on one network in turns; on a GPU, also depthscope's deterministic loop.
 
-    Args:
-        name: Name of the network, for the table.
-        spec: Run to train; the textbook loop takes network, batch size and optimizer from it.
-        device: Device to run on.
-        trials: Turns of each loop.
-        seconds: Length of a turn.
-        report: Called with progress messages.
+    The textbook loop takes network, batch size and optimizer from the spec.
     """
     repeating = msgspec.structs.replace(spec, recipe=msgspec.structs.replace(spec.recipe, deterministic=True))
     wanted = {"depthscope": (Loop.DEPTHSCOPE, spec), "textbook": (Loop.TEXTBOOK, spec)}

@@ -23,13 +23,7 @@ from models import cost
 
 
 def contents(facts: Facts, figures: Sequence[Figured], *, findings: dict[str, str]) -> list[Block]:
-    """Assemble all blocks of a report.
-
-    Args:
-        facts: The experiment.
-        figures: Drawn from the same facts.
-        findings: A sentence by run, of those of which there is something to say.
-    """
+    """Assemble all blocks of a report; `findings` has a sentence for each run id, empty if there is nothing to say."""
     conclusion = conclude(facts.groups, facts.epochs)
     return [
         Heading(1, f"Depth and shortcuts: {facts.experiment}"),

@@ -59,12 +59,7 @@ def write_parquet(path: Path, rows: Iterable[Row]) -> None:
 
 
 def write_tensorboard(directory: Path, rows: Iterable[Row]) -> None:
-    """Write TensorBoard event files, one directory for each run; non-finite values are left out.
-
-    Args:
-        directory: Empty directory.
-        rows: Rows, grouped by run.
-    """
+    """Write TensorBoard event files, a directory for each run of grouped rows; non-finite values are left out."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.event_file_writer import EventFileWriter

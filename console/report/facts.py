@@ -79,12 +79,7 @@ def differences(run: Run, others: Iterable[Run]) -> list[str]:
 
 
 def gather_facts(reader: Reader, runs_directory: Path, experiment: str) -> Facts:
-    """Read an experiment.
-
-    Args:
-        reader: Reader of the index.
-        runs_directory: Directory of the journals.
-        experiment: Name of the experiment.
+    """Read an experiment, and its runs' provenance from their journals in `runs_directory`.
 
     Raises:
         UsageError: the experiment does not exist, or none of its runs has a result.

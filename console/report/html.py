@@ -46,12 +46,7 @@ LONGEST_LINE, LONGEST_WORD = 20, 40
 
 
 def as_html(blocks: Sequence[Block], pictures: Mapping[str, bytes]) -> str:
-    """Render the whole report.
-
-    Args:
-        blocks: In order; the first heading is the title of the page.
-        pictures: SVG by name, one for every Picture among the blocks.
-    """
+    """Render the whole report; the first heading is the page's title, and `pictures` holds the figures' SVG by name."""
     title = next((block.text for block in blocks if isinstance(block, Heading)), "report")
     body = "\n".join(_block(block, pictures) for block in blocks)
     return (

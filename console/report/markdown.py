@@ -16,12 +16,7 @@ WITHIN_WORD = re.compile(r"(?<=\w)\\_(?=\w)")
 
 
 def as_markdown(blocks: Sequence[Block], *, figures: str) -> str:
-    """Render the whole report.
-
-    Args:
-        blocks: Blocks in order.
-        figures: Directory of the figures, relative to the report.
-    """
+    """Render the whole report; `figures` is the figures' directory, relative to the report."""
     return "\n\n".join(_block(block, figures) for block in blocks) + "\n"
 
 

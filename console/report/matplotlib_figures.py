@@ -144,14 +144,7 @@ def draw_panels(panels: Sequence[Panel], *, title: str, note: str, columns: int 
 
 
 def draw_heat_maps(maps: Sequence[HeatMap], *, title: str, note: str, scale: str) -> Drawn:
-    """Draw heat maps side by side on a common scale of lightness, dark for the smallest.
-
-    Args:
-        maps: Left to right, then down.
-        title: Above all.
-        note: Below the title.
-        scale: What the lightness stands for, with its unit.
-    """
+    """Draw heat maps in two columns on a common scale of lightness, dark for the smallest; `scale` labels it."""
     from matplotlib.colors import LogNorm
     from matplotlib.ticker import FixedLocator
 

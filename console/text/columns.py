@@ -86,11 +86,9 @@ ORDERS = ("submitted", *(column.key for column in COLUMNS))
 
 
 def fitting(width: int, longest_name: int = NAME_CELLS) -> list[tuple[Column, int]]:
-    """Choose the columns that fit, with widths; one cell separates them and the name takes the rest.
+    """Choose columns that fit, with their widths in cells; bar, rate and time left give way to a long name.
 
-    Args:
-        width: Cells available.
-        longest_name: Cells of the longest name; progress bar, rate and time left give way to it.
+    One cell separates columns, and the name takes what is left.
     """
     chosen = list(COLUMNS)
 

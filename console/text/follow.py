@@ -253,14 +253,7 @@ def show_bar(home: Home, reader: Reader, runs: Sequence[str]) -> None:
 
 
 def bar_line(runs: Sequence[Run], elapsed_seconds: float, *, width: int, unicode: bool) -> str:
-    """Progress of several runs in a line: bar, number done, ETA and the epochs under way.
-
-    Args:
-        runs: Current state; empty before the first look.
-        elapsed_seconds: Time since they were queued.
-        width: Columns of the terminal.
-        unicode: Whether the terminal supports Unicode.
-    """
+    """Progress of several runs in a line: bar, number done, ETA and the epochs under way."""
     share = fraction_of_work(runs)
     num_done = sum(map(is_done, runs))
     # Earlier, most of the elapsed time is worker start-up.
