@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from console.commands.run_options import JsonOption
+from engine.base.errors import DatasetError, DepthscopeError
 
 if TYPE_CHECKING:
     from engine.data.cache import DatasetInfo
     from engine.data.datasets import ListedDataset
 
-
+INFO_FIELDS = ("name", "source", "synthetic", "num_train", "num_test", "classes", "mean", "std")
 LISTED_FIELDS = (
     "name", "built_in", "cached", "source", "synthetic", "num_train", "num_test", "num_classes", "num_bytes", "problem",
 )  # fmt: skip
@@ -21,26 +22,12 @@ LISTED_FIELDS = (
 data_app = typer.Typer(no_args_is_help=True, help="List, fetch, import and verify datasets.")
 
 
-def info_fields(info: DatasetInfo) -> dict[str, Any]:
-    """JSON document of a converted dataset."""
-    return {
-        "name": info.name,
-        "source": info.source,
-        "synthetic": info.synthetic,
-        "num_train": info.num_train,
-        "num_test": info.num_test,
-        "classes": list(info.classes),
-        "mean": list(info.mean),
-        "std": list(info.std),
-        "sha256": info.digest(),
-    }
-
-
 def print_info(info: DatasetInfo, *, as_json: bool) -> None:
     from console.text.output import print_json
 
     if as_json:
-        print_json({"dataset": info_fields(info)})
+        fields = {name: getattr(info, name) for name in INFO_FIELDS}
+        print_json({"dataset": {**fields, "sha256": info.digest()}})
     else:
         typer.echo(
             f"{info.name}: {info.num_train} + {info.num_test} images of {info.num_classes} classes ({info.source})"
@@ -128,7 +115,6 @@ def verify_command(
 ) -> None:
     """Check converted datasets against their checksums."""
     from console.text.output import narrate, print_json
-    from engine.base.errors import DatasetError, DepthscopeError
     from engine.base.paths import find_home
     from engine.data.datasets import describe, list_datasets, verify
 
@@ -172,7 +158,6 @@ def import_runs(
     from console.text.formatting import clean
     from console.text.output import narrate, print_json
     from engine import client
-    from engine.base.errors import DepthscopeError
     from engine.control.protocol import Import
     from engine.runs import transfer
 

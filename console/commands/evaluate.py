@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from console.commands.run_options import JsonOption, RunArgument
+from engine.base.errors import UsageError
 
 if TYPE_CHECKING:
     from engine.runs.run import Run
@@ -47,7 +48,6 @@ def evaluate(
     from console.planning.options import BY_NAME, Asked
     from console.programs import evaluation
     from console.text.output import print_json
-    from engine.base.errors import UsageError
     from engine.base.paths import find_home
     from engine.control.messages import EvaluationTask
     from engine.spec import devices
@@ -112,7 +112,6 @@ def final_weights(run: Run) -> Path:
         UsageError: the run has none (yet).
     """
     from console.text.formatting import clean
-    from engine.base.errors import UsageError
     from engine.base.paths import find_home
     from engine.runs.directory import RunDirectory
 
@@ -131,7 +130,6 @@ def of_run(run: Run, precision: str | None) -> RunSpec:
     """
     import msgspec
 
-    from engine.base.errors import UsageError
     from engine.spec.precision import Precision
 
     try:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from console.commands.run_options import RunArgument, RunArguments
 
 if TYPE_CHECKING:
-    from engine.control.protocol import Relabel
     from engine.runs.run import Run
 
 
@@ -19,14 +18,13 @@ def note(
 ) -> None:
     """Write a note on a run, or print its note."""
     from console.text.formatting import clean
-    from engine.control.protocol import Relabel
 
     if text is None:
         if found := find([run])[0].notes:
             typer.echo(clean(found))
         return
     # Escape sequences are removed as a whole here; the engine strips only single control characters.
-    change(Relabel(runs=(run,), note=clean(text)), "note saved" if text else "note deleted")
+    change([run], "note saved" if text else "note deleted", note=clean(text))
 
 
 def tag(
@@ -38,30 +36,25 @@ def tag(
     from console.text.formatting import clean
     from console.text.listing import parse_tags
     from engine.base.errors import UsageError
-    from engine.control.protocol import Relabel
 
     runs = [word for word in words if word[:1] not in ("+", "-")]
     if not runs:
         raise UsageError(f"name a run before the tags: `depthscope tag RUN {' '.join(words)}`")
     add, remove = parse_tags([word for word in words if word[:1] in ("+", "-")])
     if add or remove:
-        change(Relabel(runs=tuple(runs), add_tags=add, remove_tags=remove), None)
+        change(runs, None, add_tags=add, remove_tags=remove)
     else:
         typer.echo("\n".join(f"{run.id}  {clean(run.name)}  {typed_tags(run)}".rstrip() for run in find(runs)))
 
 
 def star(runs: RunArguments) -> None:
     """Star runs; `ls --where star:yes` lists them."""
-    from engine.control.protocol import Relabel
-
-    change(Relabel(runs=tuple(runs), starred=True), "starred")
+    change(runs, "starred", starred=True)
 
 
 def unstar(runs: RunArguments) -> None:
     """Unstar runs."""
-    from engine.control.protocol import Relabel
-
-    change(Relabel(runs=tuple(runs), starred=False), "unstarred")
+    change(runs, "unstarred", starred=False)
 
 
 def rename(
@@ -74,13 +67,13 @@ def rename(
     from console.text.status import counted
     from engine import client
     from engine.base.paths import find_home
-    from engine.control.protocol import Relabel, RenameExperiment
+    from engine.control.protocol import RenameExperiment
 
     if of_experiment:
         done = client.change(find_home(), RenameExperiment(experiment=run, name=name))
         typer.echo(f"Renamed {clean(run)} to {clean(name)} ({counted(len(done.runs), 'run')})")
     else:
-        change(Relabel(runs=(run,), name=name), f"renamed to {clean(name)}")
+        change([run], f"renamed to {clean(name)}", name=name)
 
 
 def find(words: list[str]) -> list[Run]:
@@ -99,22 +92,22 @@ def typed_tags(run: Run) -> str:
     return " ".join(f"+{clean(tag)}" for tag in run.tags)
 
 
-def change(request: Relabel, done: str | None) -> None:
+def change(words: list[str], done: str | None, **labels: Any) -> None:
     """Resolve all names before asking the engine, so that a wrong one changes nothing; then print the result.
 
     Args:
-        request: Request with runs as typed.
+        words: Runs as typed.
         done: Result to print for each run; None prints its tags.
+        labels: Fields of Relabel.
     """
-    import msgspec
-
     from console.text.formatting import clean
     from engine import client
     from engine.base.paths import find_home
+    from engine.control.protocol import Relabel
 
-    before = find(list(request.runs))
+    before = find(words)
     ids = [run.id for run in before]
-    client.change(find_home(), msgspec.structs.replace(request, runs=tuple(ids)))
+    client.change(find_home(), Relabel(runs=tuple(ids), **labels))
     now = {run.id: run for run in find(ids)}
     results = {run.id: typed_tags(now[run.id]) or "no tags" if done is None else done for run in before}
     typer.echo("\n".join(f"{run.id}  {clean(run.name)}  {results[run.id]}" for run in before))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from console.commands.run_options import JsonOption, RunArguments
+from engine.base.errors import UsageError
 
 if TYPE_CHECKING:
     from engine.control.queue_state import QueueState
@@ -24,8 +25,6 @@ def queue(context: typer.Context, as_json: JsonOption = False) -> None:
     if context.invoked_subcommand is None:
         list_queue(as_json)
     elif as_json:
-        from engine.base.errors import UsageError
-
         raise UsageError("--json comes after the command: `depthscope queue ls --json`")
 
 
@@ -63,7 +62,6 @@ def move(
     """Move queued runs, in the order given."""
     from console.text.formatting import clean
     from engine import client
-    from engine.base.errors import UsageError
     from engine.base.paths import find_home
     from engine.control.protocol import Move
 

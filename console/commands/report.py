@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from console.commands.run_options import JsonOption
+from console.commands.run_options import JsonOption, RunsOrExperiments
 
 
 def report(
@@ -38,9 +38,7 @@ def report(
 
 
 def export(
-    words: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Default: the newest experiment.")
-    ] = None,
+    words: RunsOrExperiments = None,
     everything: Annotated[bool, typer.Option("--all", help="Export every run.")] = False,
     format_word: Annotated[str, typer.Option("--format", help="csv, jsonl, parquet or tensorboard.")] = "csv",
     output: Annotated[

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.commands.run_options import JsonOption
+from console.commands.run_options import JsonOption, RunsOrExperiments
 
 if TYPE_CHECKING:
     from console.charts.layer_grid import Quantity
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 def plot(
-    words: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Default: the newest experiment.")
-    ] = None,
+    words: RunsOrExperiments = None,
     metric: Annotated[
         str, typer.Option(help="Such as test-error, train-loss, learning-rate, gradients.")
     ] = "test-error",

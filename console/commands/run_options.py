@@ -11,6 +11,7 @@ import typer
 
 from console.planning.option import Option
 from console.planning.options import BY_NAME, OPTIONS, Asked, flag_named
+from engine.base.errors import UsageError
 
 TYPES: dict[str, type] = {"text": str, "whole": int, "number": float, "yes/no": bool, "size": str}
 
@@ -65,8 +66,6 @@ def parse_options(typed: dict[str, Any]) -> Asked:
     Raises:
         UsageError: no architecture is given, or a value cannot be parsed.
     """
-    from engine.base.errors import UsageError
-
     values = {name: value_of(BY_NAME[name], value) for name, value in typed.items()}
     if not values.get("architectures"):
         raise UsageError("an architecture is needed, such as -a resnet,plain")
@@ -86,8 +85,6 @@ def refuse_with_list(names: list[str]) -> None:
     Raises:
         UsageError: `names` is not empty.
     """
-    from engine.base.errors import UsageError
-
     if names:
         flags = ", ".join(BY_NAME[name].flag for name in names)
         raise UsageError(f"--from trains runs exactly as the file specifies: leave out {flags}")
@@ -100,7 +97,6 @@ def errors_naming_options() -> Iterator[None]:
     Raises:
         UsageError: an InvalidField was raised inside.
     """
-    from engine.base.errors import UsageError
     from engine.spec.errors import InvalidField
 
     try:
@@ -114,6 +110,9 @@ RunArguments = Annotated[
     list[str], typer.Argument(metavar="RUN...", help="Ids, beginnings of ids, names, or experiment/name.")
 ]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="An id, the beginning of one, or a name.")]
+RunsOrExperiments = Annotated[
+    list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Default: the newest experiment.")
+]
 ExperimentOption = Annotated[
     str | None, typer.Option("-e", "--experiment", help="Its name; one that exists gets the runs added.")
 ]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from console.commands.run_options import JsonOption, RunArgument
+from console.commands.run_options import JsonOption, RunArgument, RunsOrExperiments
 
 MOST_LISTED = 1000
 """More than anyone reads, yet few enough to list at once."""
@@ -87,11 +87,6 @@ def logs(
     with client.read_fresh(home) as reader:
         found = reader.find(run)
         listing.print_log(home, reader, found, follow=follow)
-
-
-RunsOrExperiments = Annotated[
-    list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Default: the newest experiment.")
-]
 
 
 def follow(words: RunsOrExperiments = None, as_json: JsonOption = False) -> None:

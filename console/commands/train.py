@@ -68,9 +68,6 @@ def train(
         follow.exit_for(trained)
 
 
-EXIT_INTERRUPTED = 130
-
-
 @takes_runs
 def plan(
     asked: Asked,
@@ -92,6 +89,7 @@ def plan(
     from datetime import datetime
 
     from console.planning import deadline, estimates, planning, tables
+    from console.text import follow
     from console.text.formatting import supports_unicode
     from console.text.output import narrate, print_json
     from console.text.times import parse_until
@@ -108,7 +106,7 @@ def plan(
         except ProbeFailed as error:
             narrate(f"depthscope: {error}; using past runs only")
         except KeyboardInterrupt:
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            raise typer.Exit(follow.EXIT_INTERRUPTED) from None
     planned = knowledge.estimated(planned)
     outlook: deadline.Outlook | None = None
     if moment is not None:

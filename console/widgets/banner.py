@@ -52,13 +52,9 @@ class Headline(Horizontal):
         devices = [gpu_label(gpu) for gpu in pulse.gpus[:MAX_GPU_LINES]]
         if not devices and pulse.host is not None:
             devices = [host_label(pulse.host)]
-        if self.size.height or self.app.size.height < 30:
+        if self.app.size.height < 30 and len(devices) > 1:
             # On a small screen the first GPU stands for all; the number of the others is said.
-            devices = (
-                devices
-                if self.app.size.height >= 30 or len(devices) < 2
-                else [f"{devices[0]}  (+{len(devices) - 1} GPUs)"]
-            )
+            devices = [f"{devices[0]}  (+{len(devices) - 1} GPUs)"]
         text = "\n".join(devices)
         self.set_part("headline-devices", text if self._unicode else text.replace("°", " "))
         self.set_class(pulse.engine not in (EngineState.UP, EngineState.STARTING), "-trouble")

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from console.charts.plot import Canvas, Series
 
 RUN_OF_ONE_LOOK = re.compile(r"((?:\x1b\[[\d;]+m)*)([^\x1b]*)(?:\x1b\[0m)?")
-CROSSHAIR = Style(reverse=True)
 
 
 class Chart(Widget, can_focus=True):
@@ -201,11 +200,8 @@ class Chart(Widget, can_focus=True):
         if self._canvas is None:
             return self._options.window
         low, high = self._canvas.x_limits
-        ends = (
-            [float(one.x[0]) for one in self._series if len(one.x)],
-            [float(one.x[-1]) for one in self._series if len(one.x)],
-        )
-        least, most = min(ends[0], default=low), max(ends[1], default=high)
+        least = min((float(one.x[0]) for one in self._series if len(one.x)), default=low)
+        most = max((float(one.x[-1]) for one in self._series if len(one.x)), default=high)
         width = (min(high, most) - low) * factor
         middle = min(high, most) - width / 2 if self._crosshair is None else self._crosshair
         left, right = max(middle - width / 2, least), min(middle + width / 2, most)
@@ -229,9 +225,7 @@ class Chart(Widget, can_focus=True):
         strip = Strip(segments(self._lines[y])).adjust_cell_length(width)
         column, canvas = self.crosshair_column(), self._canvas
         if column is not None and canvas is not None and canvas.top <= y < canvas.top + canvas.rows:
-            parts = [strip.crop(0, column), strip.crop(column, column + 1), strip.crop(column + 1, width)]
-            parts[1] = parts[1].apply_style(CROSSHAIR)
-            strip = Strip.join(parts)
+            strip = reversed_cells(strip, column, column + 1)
         return strip.apply_style(self._base_style)
 
     def on_resize(self) -> None:
@@ -281,19 +275,20 @@ def is_same(before: Sequence[Series], after: Sequence[Series]) -> bool:
 def style_of(codes: str) -> Style:
     """The look that SGR sequences ask for: a colour of the 256, and faint or not."""
     numbers = [int(number) for number in re.findall(r"\d+", codes)]
-    colour = None
-    if 38 in numbers:
-        colour = f"color({numbers[numbers.index(38) + 2]})"
+    colour = f"color({numbers[numbers.index(38) + 2]})" if 38 in numbers else None
     return Style(color=colour, dim=(2 in numbers and 38 not in numbers[: numbers.index(2)]) or None)
 
 
 def segments(line: str) -> list[Segment]:
     """A line with ANSI sequences as pieces of one look each."""
-    found = []
-    for codes, text in RUN_OF_ONE_LOOK.findall(line):
-        if text:
-            found.append(Segment(text, style_of(codes) if codes else None))
-    return found
+    found = RUN_OF_ONE_LOOK.findall(line)
+    return [Segment(text, style_of(codes) if codes else None) for codes, text in found if text]
+
+
+def reversed_cells(strip: Strip, start: int, end: int) -> Strip:
+    """Show the cells from start to end in reverse video."""
+    parts = [strip.crop(0, start), strip.crop(start, end), strip.crop(end, strip.cell_length)]
+    return Strip.join([parts[0], parts[1].apply_style(Style(reverse=True)), parts[2]])
 
 
 def changed_region(row: int, old: str, new: str, width: int) -> Region:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.strip import Strip
@@ -13,13 +12,11 @@ from textual.widget import Widget
 
 from console.charts.layer_grid import OF_ALL_RUNS, OF_THIS_RUN, LayerGrid, Quantity, layer_grid, reading
 from console.text.formatting import cut
-from console.widgets.chart import plain, segments
+from console.widgets.chart import plain, reversed_cells, segments
 from engine.runs.journal import Gradients
 
 if TYPE_CHECKING:
     from console.charts.heat_map import HeatMap
-
-CURSOR = Style(reverse=True)
 
 
 class LayerMap(Widget, can_focus=True):
@@ -124,10 +121,10 @@ class LayerMap(Widget, can_focus=True):
             self.border_subtitle = ""
             return
         epoch, layer = self._cursor = self._within(*self._cursor)
-        words = reading(self._rows, self._grid.epochs[epoch], layer)
-        self.border_subtitle = plain(
-            cut(words, max(self.size.width - 4, 8), unicode=self._unicode), unicode=self._unicode
+        words = cut(
+            reading(self._rows, self._grid.epochs[epoch], layer), max(self.size.width - 4, 8), unicode=self._unicode
         )
+        self.border_subtitle = plain(words, unicode=self._unicode)
 
     def _within(self, epoch: int, layer: int) -> tuple[int, int]:
         """The nearest place in the grid."""
@@ -141,9 +138,7 @@ class LayerMap(Widget, can_focus=True):
         place = None if self._cursor is None else self._map.cells_of(*self._cursor)
         if place is not None and place[0] == y:
             _, first, num = place
-            parts = [strip.crop(0, first), strip.crop(first, first + num), strip.crop(first + num, width)]
-            parts[1] = parts[1].apply_style(CURSOR)
-            strip = Strip.join(parts)
+            strip = reversed_cells(strip, first, first + num)
         return strip.apply_style(base)
 
     def on_resize(self) -> None:
