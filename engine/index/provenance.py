@@ -38,12 +38,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_provenance(runs: Path, run: Run) -> Provenance:
-    """Read the provenance of a run from its journal.
-
-    Args:
-        runs: Directory of all run directories.
-        run: The run, whose directory may be missing.
-    """
+    """Read the provenance of a run from its journal; empty if its directory is missing."""
     journal = RunDirectory(runs / run.id).journal
     worked: dict[Worked, None] = {}
     started: Started | None = None

@@ -34,12 +34,7 @@ _decode_estimate = msgspec.json.Decoder(Estimate).decode
 
 
 class RunUnknown(DepthscopeError):
-    """A run is not in the index.
-
-    Args:
-        run: Id of the run.
-        why: Possible reason.
-    """
+    """A run is not in the index."""
 
     def __init__(self, run: str, why: str = "is the index being rebuilt?") -> None:
         super().__init__(f"{run} is not in the index: {why}")
@@ -142,7 +137,6 @@ class Reader(IndexReader):
         """Find a run by id, the beginning of an id, name, or experiment/name.
 
         Args:
-            word: Word typed by the user.
             or_experiment: Whether the error may suggest experiments as well.
 
         Raises:

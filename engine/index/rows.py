@@ -63,9 +63,6 @@ def enter(database: Database, run: str, events: Sequence[AnyEvent], *, end: int)
     """Write new lines of a run's journal, in the caller's transaction.
 
     Args:
-        database: The engine's connection.
-        run: Id of the run.
-        events: New lines in journal order.
         end: Bytes of the journal in the index after this.
     """
     rows: dict[str, list[tuple[Any, ...]]] = {}

@@ -79,11 +79,7 @@ def trouble_now(path: Path, needed_bytes: int) -> str | None:
 
 
 class Storage:
-    """Disk of a home, with the runs that wait for it.
-
-    Args:
-        home: Home on the disk.
-    """
+    """Disk of a home, with the runs that wait for it."""
 
     def __init__(self, home: Home) -> None:
         self._home = home

@@ -44,8 +44,6 @@ class Launcher(Protocol):
         """Start a worker, which counts as alive when this returns.
 
         Args:
-            directory: Run directory.
-            device: Training device.
             num_threads: CPU threads it may use; None leaves the choice to torch.
 
         Raises:

@@ -134,12 +134,6 @@ def is_here(incoming: Incoming, home: Home) -> bool:
 def staged(home: Home, runs: Sequence[Incoming], token: str, report: Callable[[str], None]) -> Iterator[None]:
     """Copy runs to the staging directory, exclusively; at the end, remove what the engine has not taken.
 
-    Args:
-        home: Destination.
-        runs: Checked runs.
-        token: Name of this import.
-        report: Called with each run being copied.
-
     Raises:
         UsageError: a worker holds a run, or another import is in progress.
         OSError: a file cannot be read or written.
