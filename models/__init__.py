@@ -1,1 +1,1 @@
-"""Networks: what may be asked for, what it costs, and how it is built."""
+"""Networks: catalogue, cost and construction."""

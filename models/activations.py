@@ -30,22 +30,22 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     input_size: int
     output_size: int
     saved_size: int
-    """What is saved of its activations for the backward pass, its input among them where something of it needs that."""
+    """Activations saved for the backward pass, including its input if needed."""
     saves_input: bool
     saves_output: bool
-    """Whether its last step is a ReLU: what that returns is the next part's input, and counted there."""
+    """Whether it ends in a ReLU, whose output counts as the next part's input."""
     fixed_size: int
-    """float32 numbers that are saved whatever the batch: mean and deviation of every normalisation."""
+    """float32 numbers saved for any batch size: mean and deviation of every normalisation."""
     weight_size: int
-    """Weights of its convolutions or of the classifier, of which autocast saves copies."""
+    """Weights of its convolutions or the classifier, which autocast copies."""
     first_gradients_size: int
-    """Gradients of activations that lie beside what is saved when the block's backward pass has begun."""
+    """Gradients of activations at the start of the block's backward pass."""
     last_gradients_size: int
-    """Gradients when it ends, and what it still saves then beside its input."""
+    """Gradients at its end, and activations other than its input still saved then."""
     summands_size: int
-    """What the second forward pass holds of a shortcut that is no identity, beside what it comes to save."""
+    """Temporary activations of a projection shortcut in the second forward pass."""
     loss_bytes: int = 0
-    """Saved for one image whatever the precision: log-probabilities and the label."""
+    """Bytes saved for one image at any precision: log-probabilities and label."""
 
     def fixed_bytes(self, number_bytes: int) -> int:
         """Return the saved bytes that do not depend on the batch size."""
@@ -57,7 +57,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
         return batch_size * (number_bytes * self.saved_size + self.loss_bytes) + self.fixed_bytes(number_bytes)
 
     def recomputed_bytes(self, batch_size: int, number_bytes: int) -> int:
-        """What comes to be in a block's second forward pass; its input is there already, its output is made again."""
+        """Activations created in a block's second forward pass, including its output but not its input."""
         size = self.saved_size - self.saves_input * self.input_size + self.saves_output * self.output_size
         return batch_size * number_bytes * size + self.fixed_bytes(number_bytes)
 
@@ -80,7 +80,7 @@ def saved_bytes(spec: ModelSpec, batch_size: int, *, number_bytes: int, checkpoi
 
 
 def peak_bytes(spec: ModelSpec, batch_size: int, *, number_bytes: int, checkpointed: bool = False) -> int:
-    """The most that saved activations, recomputed ones and the gradients of activations take together in a step.
+    """Peak memory of saved and recomputed activations and their gradients in a step.
 
     That is at the end of the forward pass, or when the backward pass comes to a block whose tensors are large: all that
     comes after it is gone by then.
@@ -89,10 +89,10 @@ def peak_bytes(spec: ModelSpec, batch_size: int, *, number_bytes: int, checkpoin
     """
     stem, *blocks, head = parts(spec)
     at_the_end = saved_bytes(spec, batch_size, number_bytes=number_bytes, checkpointed=checkpointed)
-    # Beside what is saved: the last sum, or what was normalised last, and the gradients of the loss.
+    # In addition to saved activations: the last sum or normalised activation, and the gradients of the loss.
     beside = blocks[-1].output_size
     if not (checkpointed or blocks[-1].saves_input):
-        # Inputs that nobody saves are held by whoever passes them on: the network, the last stage, the last block.
+        # Inputs that are not saved are still referenced by their caller: network, last stage or last block.
         beside += stem.output_size + 2 * blocks[-1].input_size
     peak = at_the_end + batch_size * (number_bytes * beside + 2 * head.loss_bytes)
     before = stem.saved_bytes(batch_size, number_bytes)
@@ -112,7 +112,7 @@ def peak_bytes(spec: ModelSpec, batch_size: int, *, number_bytes: int, checkpoin
 
 
 def working_size(spec: ModelSpec) -> int:
-    """Numbers for one image that are alive at once in a forward pass that saves nothing: an upper bound.
+    """Upper bound of the numbers for one image alive at once in a forward pass that saves nothing.
 
     A block's input may be held by its stage, by the block and activated; of its output's size there are the sum, what
     is added and what the last normalisation returned.
@@ -122,7 +122,7 @@ def working_size(spec: ModelSpec) -> int:
 
 @functools.lru_cache(maxsize=64)
 def parts(spec: ModelSpec) -> tuple[Part, ...]:
-    """Stem, blocks and what follows them, in the order of the forward pass."""
+    """Stem, blocks and the remaining layers, in the order of the forward pass."""
     is_preact = spec.design.is_preact
     grouped = {name: list(group) for name, group in itertools.groupby(cost.layers(spec), part_of)}
     found = [part(name, group, spec, is_preact=is_preact) for name, group in grouped.items() if name.startswith("s")]
@@ -130,7 +130,7 @@ def parts(spec: ModelSpec) -> tuple[Part, ...]:
 
 
 def part_of(layer: Layer) -> str:
-    """The part to which a layer belongs: `stem`, `stages.0.1`, `head`."""
+    """Part that a layer belongs to: `stem`, `stages.0.1`, `head`."""
     first, *rest = layer.name.split(".")
     if first == "stages":
         return ".".join([first, *rest[:2]])
@@ -141,7 +141,7 @@ def part(name: str, group: Sequence[Layer], spec: ModelSpec, *, is_preact: bool)
     """The stem or a block."""
     main = [layer for layer in group if layer.kind is LayerKind.CONVOLUTION and not layer.on_shortcut]
     normalised = sum(math.prod(layer.input_shape) for layer in normalisations(group))
-    # Each convolution is applied to an image or to what a ReLU returned; a shortcut's to what the first one is.
+    # The input of each convolution is the image or a ReLU's output; a shortcut shares the first one's input.
     applied_to = sum(math.prod(layer.input_shape) for layer in main)
     is_stem = name == "stem"
     input_size, output_size = math.prod(main[0].input_shape), math.prod(main[-1].output_shape)
@@ -154,8 +154,8 @@ def part(name: str, group: Sequence[Layer], spec: ModelSpec, *, is_preact: bool)
         saves_output=not is_preact,
         fixed_size=2 * sum(layer.input_shape[0] for layer in normalisations(group)),
         weight_size=sum(weights(layer) for layer in group),
-        # Of the sum that was activated, and of what it was added up from; pre-activation keeps the sum's for the
-        # shortcut while the last convolution and the ReLU before it are gone through.
+        # Gradients of the activated sum and of its terms; pre-activation keeps the sum's for the shortcut during the
+        # backward pass of the last convolution and the ReLU before it.
         first_gradients_size=output_size + 2 * math.prod(main[-1].input_shape) if is_preact else 2 * output_size,
         last_gradients_size=last_gradients_size(spec, main[0]),
         summands_size=output_size if spec.design.is_residual and input_size != output_size else 0,
@@ -163,23 +163,23 @@ def part(name: str, group: Sequence[Layer], spec: ModelSpec, *, is_preact: bool)
 
 
 def last_gradients_size(spec: ModelSpec, first: Layer) -> int:
-    """Numbers for one image that a block holds at the end of its backward pass, by its first convolution."""
+    """Numbers for one image held at the end of a block's backward pass, at its first convolution."""
     input_size = math.prod(first.input_shape)
     if not spec.design.is_residual:
         return input_size + math.prod(first.output_shape)
-    # Of the two paths to the input, and their sum; pre-activation still needs what its first ReLU returned.
+    # Gradients of both paths to the input, and their sum; pre-activation still needs its first ReLU's output.
     return (4 if spec.design.is_preact else 3) * input_size
 
 
 def head(group: Sequence[Layer], spec: ModelSpec, last_size: int) -> Part:
-    """What follows the last block: pre-activation's normalisation and ReLU, the pool, the classifier and the loss."""
+    """Layers after the last block: pre-activation's normalisation and ReLU, the pool, the classifier and the loss."""
     classifier = group[-1]
     normalised = sum(math.prod(layer.input_shape) for layer in normalisations(group))
     return Part(
         name="head",
         input_size=last_size,
         output_size=spec.num_classes,
-        # The pool is applied to what a ReLU returned, the classifier to what the pool returned.
+        # The pool's input is a ReLU's output, the classifier's input the pool's output.
         saved_size=normalised + last_size + classifier.input_shape[0],
         saves_input=not spec.design.is_preact or spec.norm is Norm.BATCH,
         saves_output=False,
@@ -194,12 +194,12 @@ def head(group: Sequence[Layer], spec: ModelSpec, last_size: int) -> Part:
 
 
 def normalisations(group: Sequence[Layer]) -> list[Layer]:
-    """Those layers that normalise."""
+    """Normalisation layers."""
     return [layer for layer in group if layer.kind is LayerKind.NORMALISATION]
 
 
 def weights(layer: Layer) -> int:
-    """Weights of a convolution or of the classifier; none of a normalisation, which autocast leaves as it is."""
+    """Weights of a convolution or the classifier; 0 for a normalisation, which autocast does not copy."""
     if layer.kind is LayerKind.NORMALISATION:
         return 0
     if layer.kind is LayerKind.LINEAR:

@@ -1,4 +1,4 @@
-"""The blocks that a stage repeats, with and without a shortcut; knows nothing of depths or networks."""
+"""Blocks repeated in a stage, with and without a shortcut; independent of depths and networks."""
 
 from enum import StrEnum
 from typing import assert_never
@@ -10,10 +10,10 @@ from models.catalog import EXPANSION, Block, Norm
 
 
 class ShortcutKind(StrEnum):
-    """How a block's input reaches its output beside the convolutions; identity where the shape is kept."""
+    """Shortcut of a block when its shape changes; otherwise the shortcut is the identity."""
 
     NONE = "none"
-    """Not at all: a plain block."""
+    """No shortcut: a plain block."""
     PROJECTION = "projection"
     """A strided 1×1 convolution where the shape changes: option B of He et al. 2015."""
     PADDING = "padding"
@@ -26,7 +26,7 @@ def convolution(in_channels: int, out_channels: int, kernel: int, *, stride: int
 
 
 def normalisation(norm: Norm, channels: int) -> nn.Module:
-    """Batch normalisation, or for Norm.NONE a module that hands its input on and has no state."""
+    """Batch normalisation, or for Norm.NONE an identity without state."""
     match norm:
         case Norm.BATCH:
             return nn.BatchNorm2d(channels)
@@ -51,7 +51,7 @@ class Projection(nn.Module):
 
 
 class PaddingShortcut(nn.Module):
-    """Shortcut without parameters: every stride-th row and column, and zeros for the channels that are new.
+    """Shortcut without parameters: every stride-th row and column, and zeros for new channels.
 
     Source: He et al. 2015, section 3.3, option A. The paper does not say where the zeros go; here they follow the
     channels that there are.
@@ -62,7 +62,7 @@ class PaddingShortcut(nn.Module):
         self.stride = stride
         self.new_channels = out_channels - in_channels
         self.num_before = 0
-        """Of the new channels, those in front of the others; only networks trained elsewhere have any there."""
+        """New channels placed before the existing ones; non-zero only for networks trained elsewhere."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, in_channels, H, W] to [B, out_channels, H/stride, W/stride]."""
@@ -71,7 +71,7 @@ class PaddingShortcut(nn.Module):
 
 
 def shortcut(kind: ShortcutKind, in_channels: int, out_channels: int, stride: int, norm: Norm) -> nn.Module | None:
-    """The module beside a block's convolutions; None for a plain block."""
+    """Module of a block's shortcut; None for a plain block."""
     if kind == ShortcutKind.NONE:
         return None
     if stride == 1 and in_channels == out_channels:

@@ -65,22 +65,22 @@ PAPER_DEPTHS = (20, 32, 44, 56, 110, 1202)
 
 
 class Design(msgspec.Struct, frozen=True, kw_only=True):
-    """What tells an architecture from the others."""
+    """Properties that distinguish an architecture."""
 
     num_stages: int
-    """At the start of each but the first, the image halves and the planes double."""
+    """At the start of each stage but the first, the image size halves and the planes double."""
     width: int
-    """Planes of the first stage where the user names none."""
+    """Default planes of the first stage."""
     depths: tuple[int, ...]
-    """Depths to offer, ascending; he-* exist at every 6n+2, these are the paper's."""
+    """Depths to offer, ascending; he-* exist at every 6n+2, but these are the paper's."""
     is_residual: bool = False
     """Whether its blocks have shortcuts."""
     has_projections: bool = False
-    """Whether a shortcut between different shapes has a convolution; parameter-free where not."""
+    """Whether shortcuts between different shapes have a convolution; otherwise they have no parameters."""
     is_preact: bool = False
     """Whether its blocks normalise and activate before each convolution."""
     counterpart: Architecture
-    """The architecture to hold it against, to see what the shortcut does; preact has none that differs in it alone."""
+    """Architecture to compare with for the shortcut's effect; preact has none that differs only in the shortcut."""
 
 
 _four_stages = functools.partial(Design, num_stages=4, width=64, depths=tuple(FOUR_STAGE_BLOCKS))
@@ -107,7 +107,7 @@ MAX_CLASSES = 10_000
 
 
 class FieldError(ValueError):
-    """A value that one field cannot take.
+    """Invalid value of a field.
 
     Args:
         field: Name of the field.
@@ -120,7 +120,7 @@ class FieldError(ValueError):
         self.field = field
 
     def naming(self, name: str) -> str:
-        """The text with another name for the field, such as the option that fills it."""
+        """Error text with another name for the field, such as its option."""
         text = str(self)
         return name + text.removeprefix(self.field) if text.startswith(f"{self.field} ") else text
 
@@ -130,20 +130,20 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     architecture: Architecture
     depth: int
-    """Weighted layers on the main path; always what `block` and `blocks` give."""
+    """Weighted layers on the main path, as determined by `block` and `blocks`."""
     block: Block
     blocks: tuple[int, ...]
     """Blocks per stage: four numbers, three for he-*."""
     width: int
     """Planes of the first stage; each later stage has twice those of the one before."""
     conv_bias: bool = False
-    """Whether the blocks' convolutions carry a bias, as the report's do; stem and projections never do."""
+    """Whether the blocks' convolutions have a bias, as in the report; stem and projections never do."""
     norm: Norm = Norm.BATCH
     num_classes: int = 10
 
     @property
     def design(self) -> Design:
-        """What tells its architecture from the others."""
+        """Properties of its architecture."""
         return ARCHITECTURES[self.architecture]
 
     def __post_init__(self) -> None:
@@ -267,7 +267,7 @@ def label(spec: ModelSpec) -> str:
 
 
 def _block_giving(depth: int | None, blocks: Sequence[int]) -> Block:
-    """The kind with which explicit blocks have the depth; no two kinds share one. Basic where none does."""
+    """Kind of block with which explicit blocks give the depth, which is unique; basic if there is none."""
     return next((block for block in Block if depth_of(block, blocks) == depth), Block.BASIC)
 
 

@@ -10,7 +10,7 @@ from models.catalog import EXPANSION, Block, ModelSpec, Norm
 
 IMAGE_CHANNELS = 3
 IMAGE_SIZE = 32
-"""Height and width in pixels of the images that every count is for."""
+"""Height and width in pixels of the images that all counts refer to."""
 
 
 class LayerKind(StrEnum):
@@ -22,17 +22,17 @@ class LayerKind(StrEnum):
 
 
 class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A layer with weights, and what one image costs in it."""
+    """A layer with weights, and its cost for one image."""
 
     name: str
     """Dotted name of the module in the network that `build_model` returns."""
     kind: LayerKind
     input_shape: tuple[int, int, int]
-    """Channels, height and width of what one 32×32 image gives it."""
+    """Channels, height and width of its input for one 32×32 image."""
     output_shape: tuple[int, int, int]
     """Channels, height and width of its output for one 32×32 image; a linear layer's height and width are 1."""
     num_parameters: int
-    """Trained numbers; the running statistics of a normalisation are not among them."""
+    """Trained parameters, without running statistics of a normalisation."""
     macs: int
     """Multiply-accumulates of the forward pass: convolutions and linear layers, without their biases."""
     on_shortcut: bool = False
@@ -40,12 +40,12 @@ class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 def layers(spec: ModelSpec) -> tuple[Layer, ...]:
-    """Every layer with weights, in the order of the forward pass, which is that of the weights."""
+    """All layers with weights, in the order of the forward pass and of the state_dict."""
     return tuple(_network(spec))
 
 
 def num_parameters(spec: ModelSpec) -> int:
-    """Trained numbers of the whole network."""
+    """Number of trained parameters of the network."""
     return sum(layer.num_parameters for layer in layers(spec))
 
 
@@ -110,7 +110,7 @@ def _block(spec: ModelSpec, name: str, in_channels: int, planes: int, stride: in
 
 
 def _strided(size: int, stride: int) -> int:
-    """Rows that a convolution leaves whose padding keeps the size at stride 1."""
+    """Output rows of a convolution with size-preserving padding at a stride."""
     return -(-size // stride)
 
 

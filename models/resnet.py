@@ -15,13 +15,13 @@ from models.catalog import EXPANSION, Block, ModelSpec
 
 
 class Place(NamedTuple):
-    """Where in a network a block stands."""
+    """Position of a block in a network."""
 
     in_channels: int
     planes: int
     stride: int
     is_first: bool
-    """Whether it follows the stem."""
+    """Whether it directly follows the stem."""
 
 
 MakeBlock = Callable[[Place], nn.Module]
