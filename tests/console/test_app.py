@@ -131,7 +131,7 @@ async def test_action_that_makes_no_sense_asks_for_nothing(make_app: Callable[..
         assert not asked
 
 
-async def test_engine_that_does_not_answer_is_told_and_nothing_is_lost(
+async def test_an_unresponsive_engine_is_reported_and_nothing_is_lost(
     make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch
 ):
     """The reason stands on the screen, and the console goes on."""
@@ -366,7 +366,7 @@ async def test_first_and_last_reach_runs_in_a_grouped_table(make_app: Callable[.
         assert table(app).cursor_run == runs[0]
 
 
-async def test_a_run_that_another_hand_takes_away_leaves_the_charts(make_app: Callable[..., ConsoleApp]):
+async def test_a_run_removed_elsewhere_disappears_from_the_charts(make_app: Callable[..., ConsoleApp]):
     """And comes back to them when it is restored, wherever the cursor is."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:

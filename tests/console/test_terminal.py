@@ -213,7 +213,7 @@ def test_without_a_terminal_there_is_help(home: Any):
     assert done.returncode in (0, 2)
 
 
-def test_engine_that_is_stopped_is_told_within_three_seconds(home: Any):
+def test_a_stopped_engine_is_reported_within_three_seconds(home: Any):
     """Not responding, never dead; and no second engine."""
     home.cli("engine", "start")
     engine = home.engine_pid()

@@ -93,7 +93,7 @@ def test_stop_keeps_a_checkpoint_and_resume_goes_on_from_it(home: Any, wait_unti
     rows(home, run)
 
 
-def test_pause_lets_a_run_rest_and_the_next_one_go_first(home: Any, wait_until: Callable[..., Any]):
+def test_pause_stops_a_run_and_lets_the_next_one_start(home: Any, wait_until: Callable[..., Any]):
     """A paused run holds no device."""
     run = home.train(*LONG)
     until_training(home, wait_until, run)
@@ -119,7 +119,7 @@ def test_a_queued_run_is_stopped_and_paused_without_a_worker(home: Any):
     assert home.worker_pid(paused) is None
 
 
-def test_changes_that_make_no_sense_are_refused_and_change_nothing(finished: Any):
+def test_invalid_changes_are_refused_and_change_nothing(finished: Any):
     """All or nothing: one wrong name refuses the whole command."""
     home = finished
     (run,) = (path.name for path in home.home.runs.iterdir())
@@ -203,7 +203,7 @@ def test_a_lost_database_is_built_again_from_the_run_directories(finished: Any):
 
 
 @pytest.mark.parametrize("damage", ["schema", "garbage"])
-def test_a_database_that_cannot_be_used_is_kept_and_built_anew(finished: Any, damage: str):
+def test_an_unusable_database_is_kept_and_rebuilt(finished: Any, damage: str):
     """An old schema or a damaged file costs no run."""
     home = finished
     (run,) = (path.name for path in home.home.runs.iterdir())
@@ -320,7 +320,7 @@ def test_an_engine_of_another_version_is_refused_with_the_remedy(home: Any):
     thread.join()
 
 
-def test_an_engine_that_does_not_answer_is_said_not_to_respond(home: Any):
+def test_an_unresponsive_engine_is_reported_as_such(home: Any):
     """And no second one is started beside it."""
     serve_once(home, None)
 

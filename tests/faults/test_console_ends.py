@@ -211,7 +211,7 @@ def test_a_console_that_cannot_restore_its_terminal_would_be_seen(bare_home: Any
 
 
 @pytest.mark.slow
-def test_a_traceback_of_a_console_that_is_loaded_without_safeguard_would_be_seen(bare_home: Any):
+def test_without_the_safeguard_ctrl_c_during_imports_would_print_a_traceback(bare_home: Any):
     """The control: without what the entry point does against Ctrl-C, loading it is interrupted with a traceback."""
 
     def interrupted(delay_seconds: float) -> list[str]:

@@ -125,7 +125,7 @@ def test_a_torn_last_line_is_dropped_wherever_it_is_torn(tmp_path: Path):
     assert found == [["a", "b", "d"]] * len(found)
 
 
-def test_without_the_cut_a_torn_line_would_spoil_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_cutting_it_off_a_torn_line_would_damage_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The control: the next worker's first line is glued to what was torn."""
     monkeypatch.setattr(os, "ftruncate", lambda _descriptor, _length: None)
 
@@ -180,7 +180,7 @@ def test_a_line_without_an_end_is_never_held_in_memory(tmp_path: Path, monkeypat
     assert found == ["a", f"journal, line 2 (byte {first}): a line of 5001 bytes is too long", "b"]
 
 
-def test_garbage_is_told_where_a_run_is_shown_and_a_spoilt_row_comes_back(home: Any):
+def test_garbage_is_reported_by_show_and_a_damaged_row_is_restored(home: Any):
     """By its line, among the run's events. The newest epoch's row stands in the checkpoint too: it is written again."""
     run = home.train("--epochs", "2")
     home.cli("wait", run)
@@ -268,7 +268,7 @@ def test_without_its_own_checksum_a_description_would_be_loaded_silently(
     assert "dataset.json" in silent_loads(stored, lambda content: flips(content, NUM_DATASET_FLIPS))
 
 
-def test_a_run_on_a_damaged_dataset_fails_with_its_name_and_goes_on_once_that_is_imported_again(home: Any):
+def test_a_run_fails_on_a_damaged_dataset_and_resumes_once_it_is_imported_again(home: Any):
     """A flip behind every size and header, in the last label: no epoch is trained on it."""
     path = home.home.data / "tiny" / "train_labels.npy"
     content = bytearray(path.read_bytes())

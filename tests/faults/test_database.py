@@ -142,7 +142,7 @@ def ask(engine: Engine, inside: Scene) -> object:
     return decode_reply(asyncio.run(engine._answer(encode(Pause(runs=(run,))) + b"\n")))
 
 
-def test_damage_that_shows_in_mid_run_is_mended_before_the_request_is_answered(inside: Scene):
+def test_damage_found_during_a_run_is_repaired_before_the_request_is_answered(inside: Scene):
     """The request that met it is done after all; the console that reads finds every run."""
     feed = Feed(inside.home)
     feed.look()
@@ -207,7 +207,7 @@ def test_nobody_reads_half_of_an_index_that_is_being_rebuilt(
     feed.close()
 
 
-def test_a_rebuild_that_is_killed_between_a_run_and_its_journal_is_completed(
+def test_a_rebuild_killed_between_a_run_and_its_journal_is_completed(
     inside: Scene, journalled: str, monkeypatch: pytest.MonkeyPatch
 ):
     """The next engine reads the rest; the hook for ends is not called for a run that ended long ago."""
@@ -278,7 +278,7 @@ def longest_wal(inside: Scene, *, enough: int = 1 << 40) -> int:
     return longest
 
 
-def test_a_console_that_is_stopped_while_it_reads_does_not_make_the_wal_grow(
+def test_a_suspended_console_does_not_make_the_wal_grow(
     inside: Scene, stopped_console: subprocess.Popen[str], figure: Callable[[str], None]
 ):
     """The console goes on with what it read, then with all; nobody else has noticed anything."""

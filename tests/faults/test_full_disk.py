@@ -99,7 +99,7 @@ def is_waiting(home: TestHome, run: str) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("left_bytes", [0, LEFT_FOR_LINES_BYTES])
-def test_a_run_whose_disk_is_full_rests_and_goes_on_by_itself(
+def test_a_run_pauses_on_a_full_disk_and_continues_automatically(
     small_home: TestHome, small_disk: Path, wait_until: Callable[..., Any], left_bytes: int
 ):
     """With nothing left, journal and index are hit first, with a little, a checkpoint: no acknowledged row goes."""
@@ -150,7 +150,7 @@ def test_a_run_whose_disk_is_full_rests_and_goes_on_by_itself(
 
 
 @pytest.mark.slow
-def test_without_the_word_for_it_a_full_disk_would_not_let_the_run_rest(
+def test_without_its_exit_reason_a_full_disk_would_not_pause_the_run(
     small_home: TestHome, small_disk: Path, tmp_path: Path, wait_until: Callable[..., Any]
 ):
     """The control: worker and engine that do not know a full disk from any other error."""

@@ -29,9 +29,7 @@ def used_bytes() -> int:
     return read_gpus()[0].used_bytes or 0
 
 
-def test_a_run_that_fills_the_gpu_has_failed_with_what_would_fit_and_frees_it(
-    home: Any, wait_until: Callable[..., Any]
-):
+def test_a_run_out_of_gpu_memory_fails_with_remedies_and_frees_the_gpu(home: Any, wait_until: Callable[..., Any]):
     """At once; its checkpoint is kept, and the card is as empty as before within seconds."""
     sabotaged(home)
     before = used_bytes()

@@ -88,7 +88,7 @@ def train_by_plan(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_workers_killed_at_every_point_end_with_the_weights_of_one_never_killed(home: Any):
+def test_workers_killed_at_every_point_end_with_identical_weights(home: Any):
     """Once at each: while it starts and loads, in a step, an evaluation, a line, and in every part of a checkpoint."""
     sabotaged(home)
     plan = draw_plan(random.Random(1), len(ONCE + OFTEN))
@@ -100,7 +100,7 @@ def test_workers_killed_at_every_point_end_with_the_weights_of_one_never_killed(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_workers_killed_at_random_instants_end_with_the_weights_of_one_never_killed(home: Any):
+def test_workers_killed_at_random_moments_end_with_identical_weights(home: Any):
     """From outside, and nothing of the product replaced."""
     words = ("--epochs", "25", "--seed", "6")
     undisturbed, run = home.train(*words), home.train(*words)
@@ -127,7 +127,7 @@ def test_with_a_safeguard_taken_out_of_the_worker_a_kill_is_seen(
 
 @pytest.mark.soak
 @pytest.mark.parametrize("left_out", [None, *CONTROLS])
-def test_a_safeguard_taken_out_is_not_seen_without_a_kill_nor_a_kill_without_that(
+def test_neither_a_removed_safeguard_nor_a_kill_alone_changes_the_weights(
     home: Any, left_out: str | None, undisturbed_run: Path
 ):
     """What the controls see are both together."""
@@ -149,7 +149,7 @@ def test_engines_killed_at_random_instants_leave_training_alone_and_lose_no_row(
     kill_engines(bare_home, 8, random.Random(3))
 
 
-def test_a_damaged_checkpoint_costs_one_generation_and_is_told(home: Any, wait_until: Callable[..., Any]):
+def test_a_damaged_checkpoint_costs_one_generation_and_is_reported(home: Any, wait_until: Callable[..., Any]):
     """The epoch is trained again, to the same weights, and its row is there once."""
     undisturbed = home.train("--epochs", "12")
     run = home.train("--epochs", "12")
@@ -207,7 +207,7 @@ def test_a_run_that_diverges_is_stopped_and_keeps_its_last_good_checkpoint(home:
     assert not home.directory(run).weights.exists()
 
 
-def test_pending_rows_reach_the_journal_when_a_worker_died_before_it_wrote_them(finished: Any):
+def test_pending_rows_of_a_dead_worker_reach_the_journal(finished: Any):
     """Killed between the checkpoint and the row: the next worker appends what the checkpoint carries."""
     home = finished
     (run,) = (path.name for path in home.home.runs.iterdir())

@@ -37,7 +37,7 @@ def test_a_second_engine_process_leaves_at_once(bare_home: Any):
 
 
 @pytest.mark.parametrize("content", ["1", "ours", "999999999", "garbage", ""])
-def test_stale_lock_files_hinder_nobody_and_no_foreign_process_is_signalled(finished: Any, content: str):
+def test_stale_lock_files_block_nothing_and_no_foreign_process_is_signalled(finished: Any, content: str):
     """A lock file that nobody holds is no engine and no worker, whatever pid stands in it, even one that lives."""
     home = finished
     (run,) = (path.name for path in home.home.runs.iterdir())

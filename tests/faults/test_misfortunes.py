@@ -78,22 +78,20 @@ def strike_once(home: Any, causes: dict[str, str], figure: Callable[[str], None]
         figure(f"{misfortune}: training again {at['resumed'] - at['crashed']:.1f} s after the crash was noticed")
 
 
-def test_a_worker_that_dies_of_something_is_resumed_and_its_cause_is_named(home: Any, figure: Callable[[str], None]):
+def test_a_crashed_worker_is_resumed_and_its_cause_is_named(home: Any, figure: Callable[[str], None]):
     """A segmentation fault, a CUDA error: the run goes on to the same weights."""
     strike_once(home, {name: CAUSES[name] for name in ("segmentation fault", "illegal memory access")}, figure)
 
 
 @pytest.mark.slow
-def test_a_worker_that_the_kernel_loses_patience_with_is_resumed_and_its_cause_is_named(
-    home: Any, figure: Callable[[str], None]
-):
+def test_a_worker_killed_by_a_kernel_limit_is_resumed_with_its_cause(home: Any, figure: Callable[[str], None]):
     """By a limit of the kernel's on processor time."""
     strike_once(home, {"kernel out of patience": CAUSES["kernel out of patience"]}, figure)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("memory_cgroup")
-def test_a_worker_that_the_kernel_ends_for_want_of_memory_is_resumed_and_its_cause_is_named(
+def test_a_worker_killed_by_the_kernel_out_of_memory_is_resumed_with_its_cause(
     home: Any, figure: Callable[[str], None]
 ):
     """In a cgroup with a limit, by the kernel's own out-of-memory killer."""
@@ -123,7 +121,7 @@ def fail_three_times(home: Any, *misfortunes: tuple[str, str, str]) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_three_times_of_something_has_failed_and_the_queue_goes_on(home: Any):
+def test_a_run_fails_after_three_crashes_and_the_queue_continues(home: Any):
     """Three times without a checkpoint in between, whatever of; the last line of the error says of what at last."""
     fail_three_times(home, ("illegal memory access", "illegal memory access", "segmentation fault"))
 
@@ -135,7 +133,7 @@ def test_a_worker_that_dies_three_times_of_the_same_has_failed(home: Any):
 
 
 @pytest.mark.slow
-def test_a_checkpoint_that_no_worker_lived_to_tell_of_is_progress(home: Any):
+def test_a_checkpoint_not_reported_by_a_dead_worker_is_progress(home: Any):
     """Each of three workers dies between its first checkpoint and the line that tells of it: the run gets on."""
     sabotaged(home)
     (run,) = train_planned(home, (("--epochs", "4"), [f"{UNTOLD_CHECKPOINT}|0|1"] * MAX_CRASHES))
@@ -208,7 +206,7 @@ def diverge(home: Any, cases: list[tuple[str, int, str, int]]) -> None:
 
 
 @pytest.mark.slow
-def test_numbers_that_are_none_end_a_run_as_diverged_with_its_last_good_checkpoint(home: Any):
+def test_non_finite_numbers_end_a_run_as_diverged_with_its_last_good_checkpoint(home: Any):
     """Before and behind an update, NaN and infinity, in a weight and in an image; the last checkpoint stays."""
     sabotaged(home)
     diverge(home, NOT_FINITE[:1] + NOT_FINITE[-3:])
@@ -222,7 +220,7 @@ def test_all_numbers_that_are_none_end_a_run_as_diverged(home: Any):
 
 
 @pytest.mark.slow
-def test_numbers_that_are_none_would_be_seen_in_a_checkpoint(home: Any):
+def test_non_finite_numbers_would_be_seen_in_a_checkpoint(home: Any):
     """The control: with nobody looking at losses and weights, the check of them fails."""
     sabotaged(home, "watch over numbers")
     with pytest.raises(AssertionError, match="DIVERGED"):

@@ -109,14 +109,14 @@ def check_said(bound: BoundHome, words: tuple[str, ...], fault: str) -> None:
 
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
 @pytest.mark.parametrize("fault", ["read-only", "foreign"])
-def test_a_home_that_may_not_be_written_is_said_in_one_line(bound: BoundHome, words: tuple[str, ...], fault: str):
+def test_an_unwritable_home_is_one_line(bound: BoundHome, words: tuple[str, ...], fault: str):
     """With the path and what to do, and without a traceback; no engine is left behind."""
     check_said(bound, words, fault)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("words", "fault"), [(("engine", "start"), "read-only"), (("ls",), "foreign")])
-def test_a_home_that_may_not_be_written_would_be_a_traceback_without_a_look_at_it(
+def test_without_the_check_an_unwritable_home_would_print_a_traceback(
     bound: BoundHome, words: tuple[str, ...], fault: str
 ):
     """The control: the same check fails."""
@@ -131,9 +131,7 @@ def state(bound: BoundHome, run: str) -> Any:
 
 
 @pytest.mark.slow
-def test_a_home_that_becomes_read_only_under_a_training_engine_is_waited_for(
-    bound: BoundHome, wait_until: Callable[..., Any]
-):
+def test_runs_wait_for_a_home_that_becomes_read_only_during_training(bound: BoundHome, wait_until: Callable[..., Any]):
     """The run rests with the reason; nothing is started until it may be written again, and then by itself."""
     run = bound.train("--epochs", "20")
     wait_until(lambda: state(bound, run).epoch >= 1)
@@ -152,7 +150,7 @@ def test_a_home_that_becomes_read_only_under_a_training_engine_is_waited_for(
 
 
 @pytest.mark.slow
-def test_without_the_word_for_it_a_read_only_home_would_not_let_the_run_rest(
+def test_without_its_exit_reason_a_read_only_home_would_not_pause_the_run(
     bound: BoundHome, wait_until: Callable[..., Any]
 ):
     """The control: worker and engine that do not know a refusal from any other error."""

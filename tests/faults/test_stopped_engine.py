@@ -87,7 +87,7 @@ def check_stopped(home: Any, seconds: float, wait_until: Callable[..., Any], fig
     assert told < TOLD_WITHIN_SECONDS
 
 
-def test_an_engine_that_hangs_is_told_and_does_nothing_twice(
+def test_a_hanging_engine_is_reported_and_does_nothing_twice(
     bare_home: Any, wait_until: Callable[..., Any], figure: Callable[[str], None]
 ):
     """Requests come twice while it hangs, as from consoles that lost patience and asked again."""
@@ -102,7 +102,7 @@ def test_an_engine_that_hangs_for_ten_seconds(
     check_stopped(bare_home, 10.0, wait_until, figure)
 
 
-def test_who_follows_starts_an_engine_that_died_and_none_that_was_stopped(home: Any, wait_until: Callable[..., Any]):
+def test_following_restarts_an_engine_that_died_but_not_one_that_was_stopped(home: Any, wait_until: Callable[..., Any]):
     """A kill is nobody's wish; `engine stop` is."""
     run = home.train("--epochs", "2000")
     wait_until(home.directory(run).checkpoint.exists)

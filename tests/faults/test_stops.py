@@ -45,7 +45,7 @@ def lose_pages(home: Any, run: str) -> None:
         os.truncate(directory.journal, durable)
 
 
-def test_runs_return_to_the_queue_when_the_machine_is_started_anew(home: Any, wait_until: Callable[..., Any]):
+def test_runs_return_to_the_queue_after_a_restart_of_the_machine(home: Any, wait_until: Callable[..., Any]):
     """A power cut with another boot id: both go on, to the weights of one that knew none, with every row once."""
     boot(home, "first")
     home.home.config.write_text("[slots]\ncpu = 2\n")
@@ -74,7 +74,7 @@ def test_runs_return_to_the_queue_when_the_machine_is_started_anew(home: Any, wa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_restarted", [True, False], ids=["reboots", "crashes"])
-def test_a_machine_that_goes_down_again_and_again_is_no_fault_of_a_run(
+def test_repeated_restarts_of_the_machine_do_not_count_as_crashes(
     home: Any, wait_until: Callable[..., Any], is_restarted: bool
 ):
     """Three times before its first checkpoint; where the boot id stays the same they count as crashes of its own."""
@@ -129,7 +129,7 @@ def halt_a_worker(home: Any, wait_until: Callable[..., Any]) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_halted_is_stalled_and_never_dead_and_goes_on(home: Any, wait_until: Callable[..., Any]):
+def test_a_halted_worker_is_stalled_not_dead_and_continues(home: Any, wait_until: Callable[..., Any]):
     """With commands that lose patience after two seconds."""
     home.env |= {"PYTHONPATH": str(SABOTAGE), "DEPTHSCOPE_STALL_SECONDS": "2"}
     halt_a_worker(home, wait_until)

@@ -125,7 +125,7 @@ def test_an_archive_that_means_harm_is_refused(case: str, bare_home: Any, tmp_pa
 
 
 @pytest.mark.parametrize("case", TAKEN_OUT)
-def test_an_archive_that_means_harm_would_be_taken_without_its_safeguard(case: str, bare_home: Any, tmp_path: Path):
+def test_without_its_safeguard_a_malicious_archive_would_be_accepted(case: str, bare_home: Any, tmp_path: Path):
     """The controls: the same check fails, at what the safeguard is for."""
     changed, seen = TAKEN_OUT[case]
     with pytest.raises(AssertionError, match=seen):

@@ -98,7 +98,7 @@ def test_another_user_reads_nothing_and_connects_to_nothing(home: TestHome):
 
 
 @needs_root
-def test_the_control_with_modes_open_everything_is_read_and_the_socket_still_hangs_up(home: TestHome):
+def test_with_open_modes_another_user_reads_all_but_the_socket_still_refuses(home: TestHome):
     """So the modes are what keeps others out of the files; of the socket the peer's uid is checked too."""
     names = fill(home)
     for path in (home.home.root, *home.home.root.rglob("*")):
@@ -199,9 +199,7 @@ def test_a_home_that_was_open_is_closed_before_anything_is_in_it(open_place: Pat
 
 
 @needs_root
-def test_the_short_place_for_sockets_is_refused_where_somebody_else_made_it(
-    open_place: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_socket_directory_made_by_another_user_is_refused(open_place: Path, monkeypatch: pytest.MonkeyPatch):
     """It lies in a directory in which everybody may make things."""
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(open_place))
     (open_place / f"depthscope-{os.getuid()}").mkdir(mode=0o777)

@@ -134,7 +134,7 @@ FIND_ANYTHING = (ArrayUnpickler, "find_class", pickle.Unpickler.find_class)
         pytest.param(malicious_batch, DatasetError, FIND_ANYTHING, id="published batch"),
     ],
 )
-def test_a_pickle_would_run_something_without_the_guard_of_whoever_reads_it(
+def test_without_the_guard_a_pickle_would_execute_code(
     make: Callable[..., Callable[[], object]],
     refusal: type[Exception],
     unguarded: tuple[Any, str, Any],

@@ -97,7 +97,7 @@ def test_maps_with_the_same_limits_can_be_held_against_each_other():
     assert drawn(of["near"], 80, 4).splitlines()[0].endswith("▁ 0.1  █ 10 (log)"), "by itself in whole decades too"
 
 
-def test_layers_that_share_a_cell_show_the_one_that_must_not_be_overlooked():
+def test_layers_that_share_a_cell_show_the_most_extreme_one():
     """Thirty layers in ten columns: the one that vanished and the one that exploded are both seen, and it is said."""
     values: list[float | None] = [1.0] * 30
     values[4], values[20] = 1e-12, 1e12

@@ -97,7 +97,7 @@ def test_an_estimate_is_stored_with_the_run_and_held_against_the_truth(
     assert rebuilt["runs"][0]["estimate"]["source"] == "history"
 
 
-def test_past_runs_are_enough_for_the_same_network_and_for_one_that_is_like_it(home: Any):
+def test_past_runs_suffice_to_estimate_the_same_and_similar_networks(home: Any):
     """`--no-probe` starts nothing."""
     home.cli("train", "-a", "he-resnet", "-d", "8", *TINY, "--epochs", "3")
     same, deeper = planned(home, "-d", "8,14", "--epochs", "3", "--no-probe")
@@ -133,7 +133,7 @@ def hours(home: Any, same_threads: None) -> None:
         ("+2h", {8: [], 14: []}, 0),
     ],
 )
-def test_until_names_what_will_be_done_and_the_command_lines_that_queue_it(
+def test_until_lists_the_runs_that_finish_and_the_commands_that_queue_them(
     home: Any, hours: None, until: str, kept: dict[int, list[int]], num_commands: int
 ):
     """Both architectures, 15 % added to all; the command lines make the very runs that are kept, in one experiment."""

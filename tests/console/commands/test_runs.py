@@ -77,7 +77,7 @@ def test_the_comparison_for_people_shows_the_same_numbers(pairs: Any):
     assert "synthetic images: these numbers say nothing about CIFAR" in text
 
 
-def test_a_plot_fits_the_width_that_it_is_given_and_is_ascii_where_that_is_all(pairs: Any):
+def test_a_plot_fits_its_width_and_falls_back_to_ascii(pairs: Any):
     """Over a line that knows no UTF-8, and in a narrow window."""
     pairs.env.update(LC_ALL="C", LANG="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     text = pairs.cli("plot", "pairs", "--width", "60", "--height", "12")
@@ -99,7 +99,7 @@ def test_a_detached_train_returns_at_once_and_a_follower_sees_the_rest(home: Any
     assert narration.rstrip().endswith("succeeded")
 
 
-def test_who_followed_without_a_word_is_told_a_command_without_a_blank_at_its_end(home: Any):
+def test_the_suggested_follow_command_has_no_trailing_space(home: Any):
     """Of the newest experiment, which a follower needs no name for."""
     home.cli("queue", "hold")
     home.json("train", "-a", "he-resnet", "-d", "8", *BASE, "--detach")
@@ -161,7 +161,7 @@ def test_doctor_names_what_it_looked_at(home: Any):
     assert all(finding["remedy"] for finding in findings.values() if finding["level"] == "bad")
 
 
-def test_an_engine_that_is_ended_starts_no_other_for_an_index_of_another_version(bare_home: Any):
+def test_stopping_an_engine_with_an_index_of_another_version_starts_no_other(bare_home: Any):
     """As the first command behind an upgrade: what it would have mended by an engine is left to the next command."""
     bare_home.cli("engine", "start")
     database = Database(bare_home.home.database, read_only=False, patience_seconds=5.0)
@@ -240,9 +240,7 @@ def test_quickstart_trains_three_seeds_of_four_networks_the_longest_first(home: 
     assert {run.spec.data.train_images for run in submitted} == {200}
 
 
-def test_quickstart_takes_an_imported_copy_of_cifar_and_else_synthetic_images_and_says_which(
-    home: Any, monkeypatch: pytest.MonkeyPatch
-):
+def test_quickstart_prefers_an_imported_copy_of_cifar_to_synthetic_images(home: Any, monkeypatch: pytest.MonkeyPatch):
     """What is here is used; what cannot be fetched within seconds is not waited for."""
     from console.planning import planning
     from engine.base.errors import DatasetError
@@ -295,7 +293,7 @@ def test_fit_batch_agrees_to_a_smaller_batch(home: Any):
     assert home.json(*tight, "--fit-batch")["runs"][0]["spec"]["recipe"]["batch_size"] < 128
 
 
-def test_a_dataset_that_is_not_here_is_told_before_a_run_waits_for_it(home: Any):
+def test_a_dataset_to_be_downloaded_is_announced_before_a_run_waits_for_it(home: Any):
     """In vain perhaps; what is here, or drawn on the spot, is not worth a word."""
     said = {}
     for dataset in ("cifar10", "tiny", "synthetic"):

@@ -167,7 +167,7 @@ async def test_the_console_tells_what_a_logout_would_end(make_app: Callable[...,
         assert "`loginctl enable-linger`" in app.exit_message()
 
 
-async def test_what_was_asked_for_just_before_leaving_is_still_asked(
+async def test_requests_made_just_before_leaving_are_still_sent(
     make_app: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ):
     """A run is stopped and the console left with the next key: it leaves when the engine has answered."""

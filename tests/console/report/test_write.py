@@ -151,7 +151,7 @@ def test_every_run_is_told_whatever_became_of_it(bare_home: Any, blank_figures: 
         assert f"| {run:010x} |" in text
 
 
-def test_the_page_needs_nothing_from_outside_and_takes_names_for_text(bare_home: Any, tmp_path: Path):
+def test_the_page_is_self_contained_and_escapes_names(bare_home: Any, tmp_path: Path):
     """One file to be mailed; a name is a label wherever it is written."""
     name = "<script>alert(1)</script> & $x_1$ | *a*"
     fill(bare_home, name)
@@ -296,7 +296,7 @@ def test_a_report_that_was_edited_is_not_written_over(bare_home: Any, blank_figu
     assert files(target) == before
 
 
-def test_what_cannot_be_reported_is_refused_before_anything_is_written(bare_home: Any, tmp_path: Path):
+def test_an_impossible_report_is_refused_before_anything_is_written(bare_home: Any, tmp_path: Path):
     """No experiment, none of that name, none with a result."""
     target = tmp_path / "report"
     assert "no runs yet" in refused(bare_home, "report", "-o", str(target))

@@ -38,7 +38,7 @@ async def shown(pilot: Any) -> str:
     return str(pilot.app.screen.query_one("#away Static", Static).content)
 
 
-async def test_it_is_told_on_opening_dismissed_and_brought_back(
+async def test_the_digest_is_shown_on_opening_dismissed_and_shown_again(
     make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch
 ):
     """What ended since the last look, and why; what ended before is not told again."""
@@ -81,7 +81,7 @@ async def test_a_first_look_is_not_disturbed(make_app: Callable[..., ConsoleApp]
         assert ", for 1 d 0 h" in await shown(pilot)
 
 
-async def test_whoever_has_begun_to_type_is_left_alone(
+async def test_the_digest_does_not_interrupt_typing(
     make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch
 ):
     """What was typed ahead goes where it was meant; which key tells of it is said, and it does."""
@@ -95,7 +95,7 @@ async def test_whoever_has_begun_to_type_is_left_alone(
         assert "1 diverged\n  broken/plain56-s0: in epoch 10 of 164" in await shown(pilot)
 
 
-async def test_a_clock_that_was_set_back_is_said(make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch):
+async def test_a_clock_set_back_is_reported(make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch):
     """Not a time below zero, nor a story."""
     app = make_app(looked(-3600.0, monkeypatch))
     async with app.run_test(size=(80, 24)) as pilot:

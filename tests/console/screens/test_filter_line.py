@@ -54,7 +54,7 @@ async def test_wrong_filter_key_is_named(make_app: Callable[..., ConsoleApp]):
         assert len(table(app).run_ids) == 13
 
 
-async def test_where_none_fits_the_line_below_names_the_values_that_there_are(make_app: Callable[..., ConsoleApp]):
+async def test_without_matches_the_line_below_lists_existing_values(make_app: Callable[..., ConsoleApp]):
     """Also once the field was left; a run that is shown again is spoken of again."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:

@@ -122,7 +122,7 @@ def test_a_filter_that_cannot_be_read_points_at_the_place(text: str, column: int
         ('">="', ""),
     ],
 )
-def test_where_none_fits_the_values_are_named_that_there_are(text: str, why: str, runs: list[Run]):
+def test_without_matches_existing_values_are_listed(text: str, why: str, runs: list[Run]):
     """Of the first key that is at fault."""
     now = time.monotonic()
 

@@ -23,7 +23,7 @@ def queue_held(home: Any, num_runs: int) -> list[str]:
     return [home.train("--seed", str(seed)) for seed in range(num_runs)]
 
 
-def test_who_follows_a_run_that_an_index_built_anew_does_not_have_is_told_and_let_go(home: Any):
+def test_following_ends_with_an_error_if_a_rebuilt_index_lacks_the_run(home: Any):
     """By `follow` and by `wait`, in one line; a run that is in it is followed on."""
     stays, goes = queue_held(home, 2)
     followers = {words: home.start(*words) for words in (("follow", goes), ("wait", goes), ("follow", stays))}
@@ -41,7 +41,7 @@ def test_who_follows_a_run_that_an_index_built_anew_does_not_have_is_told_and_le
     assert followers["follow", stays].poll() is None
 
 
-def test_who_leaves_by_ctrl_c_finds_one_line_behind_the_table_on_a_terminal(home: Any):
+def test_ctrl_c_leaves_one_line_below_the_table_on_a_terminal(home: Any):
     """At the first column, without an empty line and without a trace of ^C."""
     (run,) = queue_held(home, 1)
     with Terminal(home.command("follow", run), terminal_env(home)) as terminal:

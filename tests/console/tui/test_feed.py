@@ -31,7 +31,7 @@ def ids(runs: Any) -> list[str]:
     return [run.id for run in runs]
 
 
-def test_the_first_look_reads_the_newest_what_stands_in_the_queue_and_what_is_wanted(home: Home):
+def test_the_first_look_reads_the_newest_queued_and_requested_runs(home: Home):
     """In order of submission; a mark or the cursor may be on a run of last year."""
     feed = Feed(home, first=["0000000002"])
     assert feed.look().runs

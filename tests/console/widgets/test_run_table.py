@@ -26,7 +26,7 @@ def test_columns_take_the_whole_line_and_no_more(width: int, longest: int):
     assert columns[0][0].key == "name"
 
 
-def test_a_long_name_goes_before_bar_pace_and_time_and_behind_what_was_measured():
+def test_a_long_name_displaces_bar_speed_and_eta_but_no_metric():
     """The bar says what the epoch says; loss and error are what the table is for."""
     assert keys(72, NAME_CELLS) == ["name", "status", "progress", "epoch", "loss", "error", "left"]
     assert keys(72, 24) == ["name", "status", "epoch", "loss", "error", "left"]

@@ -121,7 +121,7 @@ def test_gradient_of_a_deep_plain_network_explodes_at_initialisation():
     assert gradient_flow([row for row in gradients if row.epoch > 0]) is None
 
 
-def test_gradient_that_vanishes_is_told_from_its_newest_epoch():
+def test_a_vanishing_gradient_is_diagnosed_from_the_newest_epoch():
     """Recorded plain-110: seven digits too much at initialisation, and after fifty updates six too few."""
     (gradients,) = recorded_gradients("vanishing").values()
     found = gradient_flow(gradients)
@@ -150,7 +150,7 @@ def test_gradients_of_residual_networks_are_sound():
     assert gradient_flow(unknown) is None
 
 
-def test_stem_without_any_gradient_is_told():
+def test_a_stem_without_any_gradient_is_diagnosed():
     """Recorded network with a single plane, whose first layer got exactly nothing in one step."""
     (gradients,) = recorded_gradients("plateau").values()
     found = gradient_flow([row for row in gradients if row.epoch == 2])

@@ -133,7 +133,7 @@ def test_a_worker_trained_until_it_was_last_heard_of(model: Run):
     assert idle.seconds == 39, "an index that was built anew has no event of the crash"
 
 
-def test_a_run_that_nobody_trains_is_not_trained_whatever_the_index_says(model: Run):
+def test_a_run_without_a_worker_counts_as_idle_whatever_the_index_says(model: Run):
     """No engine has looked since; a worker that lives trains although it is silent."""
     run = made(model, "a", device="cpu", finished_at=None, outcome=None, status=RunStatus.RUNNING)
     events = {"a": [EventRow(at=T - 100, kind="started", text="", heard_at=T - 60)]}
@@ -164,7 +164,7 @@ def test_what_was_trained_elsewhere_is_no_time_of_ours(model: Run):
     assert (idle.seconds, idle.while_runs_waited_seconds) == (600, 0)
 
 
-def test_nothing_is_said_of_the_time_before_the_first_run(model: Run):
+def test_nothing_is_reported_before_the_first_run(model: Run):
     """A home of yesterday did not stand idle for a month."""
     (idle,) = digest([made(model, "a", finished_at=T - 800)], {}, since=T - 1e6, until=T, devices=["cpu"]).idle
 

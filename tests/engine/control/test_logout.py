@@ -32,7 +32,7 @@ def text_of(root: Path) -> str:
 
 
 @pytest.mark.parametrize("group", [SESSION, OLD_HIERARCHY])
-def test_a_session_that_is_killed_is_told_with_what_mends_it(group: str, tmp_path: Path):
+def test_a_session_that_will_be_killed_is_reported_with_the_remedy(group: str, tmp_path: Path):
     """By KillUserProcesses=yes, wherever it stands; the unit under a lingering manager outlives it."""
     main = {"etc__systemd__logind.conf": "[Login]\n#KillExcludeUsers=root\nKillUserProcesses=yes\n"}
 
@@ -93,7 +93,7 @@ def test_under_the_user_manager_it_takes_lingering(tmp_path: Path):
     assert text_of(machine(tmp_path / "two", USER_MANAGER, lingers=True)) == ""
 
 
-def test_without_systemd_and_in_a_system_service_nothing_is_said(tmp_path: Path):
+def test_no_warning_without_systemd_or_in_a_system_service(tmp_path: Path):
     """A container, or a machine with another init; and what no login has started."""
     assert logout_risk(7, root=tmp_path, user="ann") is None
     killing = {"etc__systemd__logind.conf": "[Login]\nKillUserProcesses=yes\n"}

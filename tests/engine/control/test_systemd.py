@@ -25,7 +25,7 @@ def unit(bare_home: Any, tmp_path: Path) -> Path:
     return tmp_path / "config" / "systemd" / "user" / UNIT
 
 
-def test_the_unit_starts_this_interpreter_for_this_home_and_leaves_workers_alone(tmp_path: Path):
+def test_the_unit_starts_this_interpreter_for_this_home_and_spares_workers(tmp_path: Path):
     """By absolute paths, with systemd's special characters escaped; exit 75 is no reason to try again."""
     home = Home(tmp_path / ODD).create()
     lines = unit_text(home).splitlines()

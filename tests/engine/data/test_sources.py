@@ -247,7 +247,7 @@ def test_installed_files_are_used_before_a_download(
     assert said == [f"converting fashion-mnist from {tmp_path / 'debian'}"]
 
 
-def test_a_download_that_cannot_be_had_says_what_else_to_do(home: Home, monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_download_names_alternatives(home: Home, monkeypatch: pytest.MonkeyPatch):
     """A cluster node has no network; the error is about that, and leaves nothing behind."""
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")

@@ -41,7 +41,7 @@ def test_a_device_with_two_places_trains_two_at_once():
     assert ends([job(10), job(10), job(10)], {"cpu": [0.0, 0.0]}) == [10, 10, 20]
 
 
-def test_a_run_that_fills_a_device_waits_for_all_its_places_and_lets_none_pass():
+def test_a_run_that_needs_a_whole_device_waits_and_is_not_overtaken():
     """A wide network among narrow ones on the two cores of a CPU."""
     wide = Job(seconds=10, devices=("cpu",), fills=("cpu",))
 

@@ -48,7 +48,7 @@ def test_a_run_is_its_epochs_and_what_the_first_step_takes_longer():
     assert seconds(Paces(past=[pace()])) == pytest.approx(2 + 164 * (0.1 * 50_000 / 128 + 1.5))
 
 
-def test_whole_runs_of_the_network_come_before_a_probe_and_a_probe_before_another_network():
+def test_past_runs_take_precedence_over_probes_and_probes_over_other_networks():
     """What measured most comes first."""
     spec, other = sample_spec("he-resnet", 20), pace(depth=32)
     everything = Paces(past=[pace(step=0.1), other], probes=[pace(step=0.2)])
@@ -68,7 +68,7 @@ def test_whole_runs_of_the_network_come_before_a_probe_and_a_probe_before_anothe
     assert sources[2].network == "he-resnet32"
 
 
-def test_the_median_of_several_runs_counts_and_their_spread_is_told():
+def test_estimates_use_the_median_of_runs_and_report_their_spread():
     """One run beside a video call does not make all others slow."""
     known = Paces(past=[pace(step=0.1), pace(step=0.1), pace(step=0.9)])
     spread = known.estimate(sample_spec("he-resnet", 20), Precision.FP32, **SIZES)
@@ -93,7 +93,7 @@ def test_time_of_a_deeper_network_is_longer_in_proportion_to_its_work():
     assert 4 < seconds(known, depth=110) / seconds(known, depth=20) < 7
 
 
-def test_the_most_similar_network_is_scaled_and_among_equals_that_of_the_same_architecture():
+def test_estimates_scale_the_most_similar_network_preferring_the_same_architecture():
     """Twice the depth says more than six times; a plain network is scaled from a plain one."""
     known = Paces(past=[pace(depth=110, step=9.0), pace(depth=20), pace("he-plain", 20, step=0.05)])
 
@@ -106,7 +106,7 @@ def test_another_precision_says_nothing():
     assert Paces(past=[pace()]).estimate(sample_spec("he-resnet", 32), Precision.BF16, **SIZES) is None
 
 
-def test_scaling_is_as_uncertain_as_the_networks_that_are_known_scale_from_each_other():
+def test_uncertainty_of_scaling_is_the_error_of_scaling_between_known_networks():
     """Two networks whose pace does not follow their work by a factor of two."""
     fair = Paces(past=[pace(depth=20, step=0.1), pace(depth=110, step=0.1 * 6.2)])
     unfair = Paces(past=[pace(depth=20, step=0.1), pace(depth=110, step=0.1 * 3.1)])

@@ -55,7 +55,7 @@ def test_remedies_go_from_what_changes_least_to_the_batch():
     ]
 
 
-def test_what_a_run_has_already_or_its_device_does_not_do_is_no_remedy():
+def test_settings_in_use_or_unsupported_are_not_offered_as_remedies():
     """A GPU of capability 6 knows float32 alone; bfloat16 cannot be made smaller."""
     assert next(remedies(bottleneck(), P100.native)).options == "--checkpoint-activations"
     assert next(remedies(bottleneck(precision="auto"), H100.native)).options == "--checkpoint-activations"
@@ -77,7 +77,7 @@ def test_the_first_remedy_that_fits_is_suggested(which: int):
     assert ("changes the result" in said) == (expected.batch_size is not None)
 
 
-def test_where_nothing_fits_the_least_is_told():
+def test_if_nothing_fits_the_smallest_need_is_reported():
     """Weights, images and the libraries are there for a batch of one, too."""
     spec = bottleneck(limit=GIB)
     with pytest.raises(UsageError) as refused:

@@ -59,7 +59,7 @@ def warmed(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def test_files_of_other_programs_compute_here_what_they_computed_there(tmp_path: Path):
+def test_weights_from_other_programs_compute_the_same_outputs_here(tmp_path: Path):
     """kuangliu/pytorch-cifar's form, on several GPUs and beside other things; and a bare one of the paper's network."""
     torch.manual_seed(0)
     images = torch.randn(2, 3, 32, 32)
@@ -126,7 +126,7 @@ def test_what_does_not_fit_is_told_by_its_first_layer(kind: str, text: str):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_another_depth_is_told_by_the_layer_where_they_part():
+def test_another_depth_is_reported_with_the_first_differing_layer():
     """By its name on both sides, and both shapes."""
     found = {
         name: value for name, value in Textbook(model_spec("resnet", 18)).state_dict().items() if "num_b" not in name
@@ -169,7 +169,7 @@ def test_a_pickle_is_refused_and_executes_nothing(old: bool, tmp_path: Path, mon
         ({"a": {"w": torch.zeros(1)}, "b": {"w": torch.zeros(1)}}, r"holds several networks \(a, b\)"),
     ],
 )
-def test_what_holds_no_weights_is_told(content: object, text: str, tmp_path: Path):
+def test_a_file_without_weights_is_refused(content: object, text: str, tmp_path: Path):
     """In one line with the file's name."""
     path = tmp_path / "file.pth"
     if isinstance(content, bytes):

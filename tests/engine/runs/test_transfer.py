@@ -47,7 +47,7 @@ def of_home(tmp_path: Path) -> Scene:
     return scene(Home(tmp_path / "home").create(), [CPU])
 
 
-def test_a_finished_run_is_here_whole_private_and_after_a_lost_index_too(copied: Path, tmp_path: Path):
+def test_an_imported_run_is_complete_private_and_survives_a_lost_index(copied: Path, tmp_path: Path):
     """Its numbers, its outcome and its labels; the original stays as it was, and a second time nothing is done."""
     before = {path.name: path.read_bytes() for path in copied.iterdir()}
     engine = of_home(tmp_path)
@@ -66,7 +66,7 @@ def test_a_finished_run_is_here_whole_private_and_after_a_lost_index_too(copied:
     assert not engine.home.incoming.exists()
 
 
-def test_a_run_on_its_way_rests_until_its_user_says_otherwise(copied: Path, tmp_path: Path):
+def test_an_unfinished_imported_run_is_paused_until_resumed(copied: Path, tmp_path: Path):
     """It is trained nowhere twice without somebody's word; a torn last line is what a killed worker leaves."""
     (copied / "exit.json").unlink()
     with (copied / "journal.jsonl").open("ab") as journal:

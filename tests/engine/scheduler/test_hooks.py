@@ -79,9 +79,7 @@ async def test_a_run_that_goes_on_before_it_was_announced_is_not(tmp_path: Path)
     assert not told.exists()
 
 
-async def test_a_command_is_killed_behind_its_limit_with_what_it_started(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+async def test_a_command_is_killed_after_its_limit_with_its_children(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """A hook that hangs holds up neither the engine nor the next one; its output so far is in the log."""
     engine = of_home(tmp_path)
     (run,) = engine.submit(None)
@@ -109,7 +107,7 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-async def test_what_cannot_be_started_or_fails_is_told_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+async def test_commands_that_fail_or_cannot_start_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """With its status and no more output than a log should hold, and nothing of the environment."""
     engine = of_home(tmp_path)
     (run,) = engine.submit(None)

@@ -87,7 +87,7 @@ def test_a_refused_retry_forgets_nothing_of_how_runs_ended(here: Scene):
     assert here.supervisor.reader.run(first).status is not RunStatus.FINISHED
 
 
-def test_an_engine_that_is_killed_behind_the_commit_leaves_the_files_to_the_next(here: Scene):
+def test_files_not_written_before_an_engine_was_killed_are_written_by_the_next(here: Scene):
     """It stands in the index, so it will stand in the run directory too."""
     runs = here.submit(None, None)
     before = labels(here, runs)
@@ -102,9 +102,7 @@ def test_an_engine_that_is_killed_behind_the_commit_leaves_the_files_to_the_next
     assert after.successor(index_lost=True).supervisor.reader.run(runs[0]).outcome is RunOutcome.CANCELLED
 
 
-def test_a_disk_without_room_for_labels_keeps_the_change_and_writes_them_later(
-    here: Scene, monkeypatch: pytest.MonkeyPatch
-):
+def test_labels_that_do_not_fit_on_the_disk_are_written_later(here: Scene, monkeypatch: pytest.MonkeyPatch):
     """What was acknowledged stands; the engine goes on and tries again."""
     (run,) = here.submit(None)
     full = OSError(errno.ENOSPC, "No space left on device")

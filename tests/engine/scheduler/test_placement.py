@@ -123,7 +123,7 @@ def test_memory_that_a_worker_has_taken_is_not_counted_twice(home: Home, monkeyp
     assert len(here.started) == 2
 
 
-def test_a_run_that_waits_for_memory_says_so_and_is_not_passed_by_small_ones(home: Home):
+def test_a_run_waiting_for_memory_says_so_and_is_not_overtaken_by_small_ones(home: Home):
     """The place that it waits for is its own; a device of another kind is open to those behind it."""
     here = with_memory(home, 1.9)
     small = msgspec.structs.replace(
@@ -232,7 +232,7 @@ def test_fewer_threads_than_cores_where_the_environment_says_so(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("index_lost", [False, True])
-def test_a_successor_knows_where_a_worker_was_sent_before_it_says_so(home: Home, index_lost: bool):
+def test_a_new_engine_knows_a_workers_device_before_the_worker_reports_it(home: Home, index_lost: bool):
     """A worker loads torch for seconds; until then its device is known from the run directory alone."""
     here = scene(home, (*GPUS, CPU))
     runs = here.submit("cuda:1", "cuda:1", "cpu", "cpu")
@@ -242,7 +242,7 @@ def test_a_successor_knows_where_a_worker_was_sent_before_it_says_so(home: Home,
     assert after.started == [(runs[0], "cuda:1"), (runs[2], "cpu")]
 
 
-def test_a_successor_that_counts_the_gpus_otherwise_knows_them_again(home: Home):
+def test_a_new_engine_recognises_gpus_it_numbers_differently(home: Home):
     """`cuda:0` of one engine may be `cuda:1` of the next, whose environment names the GPUs in another order."""
     here = scene(home, (*GPUS, CPU))
     first, second = here.submit("cuda:0", "cuda:0")
@@ -254,7 +254,7 @@ def test_a_successor_that_counts_the_gpus_otherwise_knows_them_again(home: Home)
 
 
 @pytest.mark.parametrize("index_lost", [False, True])
-def test_a_worker_that_somebody_else_started_is_where_it_says(
+def test_a_worker_started_by_someone_else_is_on_the_device_it_reports(
     home: Home, monkeypatch: pytest.MonkeyPatch, index_lost: bool
 ):
     """Also to the next engine, though this one had meant to send it elsewhere."""
@@ -278,7 +278,7 @@ def test_a_worker_that_somebody_else_started_is_where_it_says(
 
 
 @pytest.mark.parametrize("index_lost", [False, True])
-def test_a_worker_started_by_hand_after_the_engines_own_is_where_it_says(home: Home, index_lost: bool):
+def test_a_worker_started_by_hand_is_on_the_device_it_reports(home: Home, index_lost: bool):
     """Its engine was gone: the first to adopt it reads the journal, and every later one knows."""
     here = scene(home, (*GPUS, CPU))
     (run,) = here.submit("cuda:0")
@@ -290,7 +290,7 @@ def test_a_worker_started_by_hand_after_the_engines_own_is_where_it_says(home: H
     assert after.started[-1] == (other, "cuda:0")
 
 
-def test_what_an_earlier_worker_said_is_not_taken_for_the_newest_ones_word(home: Home):
+def test_an_earlier_workers_device_is_not_taken_for_the_newest_ones(home: Home):
     """The journal names the device of the one before; the run directory where the newest was sent."""
     here = scene(home, (*GPUS, CPU))
     (run,) = here.submit(None)

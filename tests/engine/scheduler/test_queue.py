@@ -91,7 +91,7 @@ def test_places_between_neighbours_too_near_are_none():
         (lambda runs: Hold(runs=(runs[1], runs[0])), "is running: only queued runs can be held"),
     ],
 )
-def test_what_makes_no_sense_is_refused_and_changes_nothing(here: Scene, wrong: object, says: str):
+def test_invalid_requests_are_refused_and_change_nothing(here: Scene, wrong: object, says: str):
     """All of it or nothing."""
     runs = here.submit(*[None] * 3)
     with pytest.raises(UsageError, match=says):
@@ -180,7 +180,7 @@ def test_a_queue_that_drains_finishes_what_ran_and_starts_nothing_else(here: Sce
     assert names(here)[3:] == ["run1"]
 
 
-def test_asking_twice_to_drain_does_not_forget_what_crashed_in_between(here: Scene):
+def test_draining_twice_does_not_forget_runs_that_crashed_in_between(here: Scene):
     """A run that was to be finished and waits for its next start still is."""
     (run,) = here.submit(None)
     here.ask(SetQueue(state=QueueState.DRAINING))
@@ -200,7 +200,7 @@ def test_a_damaged_queue_file_holds_the_queue(here: Scene):
     assert read_queue(here.home).state is QueueState.HELD
 
 
-def test_labels_of_before_there_was_an_order_are_in_order_of_submission(here: Scene):
+def test_labels_without_a_queue_place_are_in_order_of_submission(here: Scene):
     """A home of an older depthscope, whose index is built anew."""
     runs = here.submit(*[None] * 3)
     for run in runs[1:]:

@@ -23,7 +23,7 @@ def engine(tmp_path: Path) -> Iterator[Scene]:
     found.supervisor.store.close()
 
 
-def test_labels_stand_in_run_directory_and_index_and_outlast_both_engines(engine: Scene):
+def test_labels_are_in_run_directory_and_index_and_survive_restarts(engine: Scene):
     """A lost index is built again with all that was said."""
     first, second = engine.submit(None, None)
     engine.ask(Relabel(runs=(first, second), add_tags=("good", "Baseline"), starred=True, note=" two\n\x1bwords "))

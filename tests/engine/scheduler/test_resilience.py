@@ -41,7 +41,7 @@ def kill_engine(home: Any) -> None:
     wait_until(lambda: home.engine_pid() is None)
 
 
-def test_an_engine_that_is_told_to_leave_its_workers_alone_does(home: Any):
+def test_stopping_an_engine_can_leave_workers_running(home: Any):
     """However often it looks at them before it ends."""
     run = begin(home)
     worker = home.worker_pid(run)
@@ -89,7 +89,7 @@ def the_run(home: Any) -> str:
     return str(run.id)
 
 
-def test_bytes_that_are_no_text_are_garbage_and_not_the_end(stopped: Any):
+def test_bytes_that_are_not_text_are_garbage_and_do_not_end_reading(stopped: Any):
     """A line that a disk has spoilt is told with its place; the engine and the run go on."""
     home, run = stopped, the_run(stopped)
     with home.directory(run).journal.open("ab") as file:
@@ -115,7 +115,7 @@ def test_a_run_whose_directory_is_gone_is_lost_and_blocks_nobody(tmp_path: Path)
     assert "gone" in lost.error
 
 
-def test_a_run_whose_directory_is_deleted_while_it_trains_is_lost_and_keeps_nobody(home: Any):
+def test_a_run_whose_directory_is_deleted_during_training_is_lost_and_blocks_no_other(home: Any):
     """Its worker, which can keep nothing, is ended before the next run has its place; `engine stop` waits for none."""
     # So deep that no checkpoint is due, at which a worker would find out by itself.
     deep = ("train", "-a", "he-resnet", "-d", "110", "--width", "64", "--seeds", "2", "--data", "tiny", "--detach")
@@ -136,7 +136,7 @@ def test_a_run_whose_directory_is_deleted_while_it_trains_is_lost_and_keeps_nobo
     assert run_of(home, behind).outcome is RunOutcome.LOST
 
 
-def test_a_run_is_not_lost_where_all_directories_are_out_of_sight_for_a_while(home: Any):
+def test_a_run_is_not_lost_while_all_directories_are_temporarily_missing(home: Any):
     """As when a file system comes and goes: its worker, which is halted meanwhile as one that waits for it, goes on."""
     run = begin(home)
     worker = home.worker_pid(run)
@@ -194,7 +194,7 @@ def test_a_removed_run_is_not_queued_where_nobody_sees_it(stopped: Any):
     assert f"`depthscope restore {run}` first" in home.cli("retry", run, status=2)
 
 
-def test_an_engine_that_does_not_listen_is_not_said_to_be_none(home: Any):
+def test_an_engine_that_does_not_listen_is_not_reported_as_stopped(home: Any):
     """Its socket was swept away, or it has not come to listen yet."""
     home.cli("engine", "start")
     engine = home.engine_pid()

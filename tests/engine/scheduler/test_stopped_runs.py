@@ -10,7 +10,7 @@ HOPELESS = (
 """So small a rate that nothing is learnt."""
 
 
-def test_hopeless_run_ends_early_says_what_it_saved_and_can_be_taken_up(home: TestHome):
+def test_a_hopeless_run_stops_early_reports_savings_and_can_be_resumed(home: TestHome):
     """Ten epochs of thirteen; `wait` does not call that a success, and a retry goes on from the checkpoint."""
     run = home.train(*HOPELESS)
 

@@ -66,7 +66,7 @@ def test_a_successor_keeps_devices_busy_that_adopted_workers_hold(on_two_gpus: S
     assert "adopted" in [event.kind for event in successor.reader.events(runs[0])]
 
 
-def test_a_crashed_run_goes_first_again_and_fails_after_three_without_progress(on_two_gpus: Scene):
+def test_a_crashed_run_restarts_first_and_fails_after_three_crashes_without_progress(on_two_gpus: Scene):
     """Its place in the queue is the one that it had."""
     runs = on_two_gpus.submit(*[None] * 4)
     for crash in range(1, MAX_CRASHES):
@@ -80,7 +80,7 @@ def test_a_crashed_run_goes_first_again_and_fails_after_three_without_progress(o
     assert "3 times without a new checkpoint" in failed.error
 
 
-def test_a_crash_that_is_noticed_late_says_when_the_worker_was_last_heard_of(
+def test_a_crash_noticed_late_says_when_the_worker_was_last_heard_from(
     on_two_gpus: Scene, monkeypatch: pytest.MonkeyPatch
 ):
     """Engine and worker were killed together; the events say for how long nobody trained, and the rows know it."""
@@ -114,7 +114,7 @@ def test_a_run_that_was_stopped_with_the_engine_says_so(on_two_gpus: Scene):
     assert (last.kind, last.text) == ("queued", "its worker was stopped with the engine")
 
 
-def test_a_worker_that_was_told_to_leave_by_somebody_else_is_started_again(on_two_gpus: Scene):
+def test_a_worker_stopped_by_someone_else_is_started_again(on_two_gpus: Scene):
     """A SIGTERM of the system is no wish of the user's."""
     (run,) = on_two_gpus.submit(None)
     again = on_two_gpus.end(run, ExitReason.STOPPED)

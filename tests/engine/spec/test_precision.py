@@ -82,7 +82,7 @@ def test_fp32_and_auto_are_never_refused():
             check_device(msgspec.structs.replace(asking_for(name), device=device.name), (device,))
 
 
-def test_the_loss_scale_halves_at_an_overflow_and_says_to_leave_the_update_out():
+def test_the_loss_scale_halves_at_an_overflow_and_skips_the_update():
     """As torch.amp.GradScaler does, without asking the device."""
     scale = LossScale.start(torch.device("cpu"))
     gradient = torch.tensor([2.0 * FIRST_SCALE, -FIRST_SCALE])

@@ -100,7 +100,7 @@ def test_gradients_that_float32_cannot_square_have_their_norm():
     assert norms(tensors).tolist() == pytest.approx([2e-30, 2.0, 2e30, 0.0, float("inf")], rel=1e-6)
 
 
-def test_a_scaled_loss_is_measured_unscaled_and_a_step_left_out_updates_nothing():
+def test_a_scaled_loss_is_reported_unscaled_and_a_skipped_step_updates_nothing():
     """In float16 the loss is multiplied by thousands; an overflow leaves the whole update out."""
     spec = a_spec(model_spec("he-plain", 8, width=4))
     plain, scaled = (start_training(spec, torch.device("cpu")) for _ in range(2))
@@ -195,7 +195,7 @@ def test_a_run_stopped_anywhere_reports_the_same_gradients_once(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("num_kept", [0, 1, 2])
-def test_rows_that_a_kill_kept_from_the_journal_are_completed_from_the_checkpoint(tmp_path: Path, num_kept: int):
+def test_rows_lost_in_a_kill_are_completed_from_the_checkpoint(tmp_path: Path, num_kept: int):
     """Killed between the rows of one epoch: the first is there, the second is not."""
     session = a_session(tmp_path / "run", SPEC)
     with pytest.raises(RuntimeError):

@@ -94,7 +94,7 @@ def test_lines_wait_for_the_checkpoint_that_carries_the_row(tmp_path: Path):
     assert [event.seq for event in read_journal(session.directory.journal).events] == [0, 1]
 
 
-def test_a_checkpoint_that_cannot_be_written_is_told_and_leaves_no_row(tmp_path: Path):
+def test_a_checkpoint_that_cannot_be_written_is_reported_and_leaves_no_row(tmp_path: Path):
     """The epoch is trained again by the next worker, so its row must not be there already."""
     session = a_session(tmp_path / "run", saves_beside=True)
     session.steps.begin_epoch(draws(), [0.1] * 3, done=0)

@@ -34,7 +34,7 @@ def weights(state: TrainingState) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("changes", [{}, {"augment": False}, {"momentum": 0.0}, {"checkpoint_activations": True}])
-def test_an_epoch_on_the_device_alone_is_an_epoch_launched_one_by_one(changes: dict[str, object]):
+def test_a_replayed_epoch_equals_one_launched_step_by_step(changes: dict[str, object]):
     """The same batches in the same order at the same rates, the partial one too."""
     spec, data = a_spec(**changes), random_data()
     draws = EpochDraws.draw(spec.seed, 0, NUM_TRAIN)
