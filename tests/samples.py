@@ -1,4 +1,4 @@
-"""Homes with runs in their index that nobody trained: for screens, and for figures of speed. No number is a result."""
+"""Homes with made-up runs in their index, for screens and speed measurements. No number is a result."""
 
 from __future__ import annotations
 

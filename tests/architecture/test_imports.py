@@ -64,7 +64,7 @@ def test_what_draws_and_writes_for_others_loads_when_it_is_used(module: str):
 
 @pytest.mark.parametrize("room", ["console", "engine", "models", "console.commands"])
 def test_a_package_imports_nothing_by_itself(room: str):
-    """Whoever wants one module of it gets that one."""
+    """Importing one module of a package loads only that module."""
     code = f"import sys; before = set(sys.modules); import {room}; print(sorted(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
 

@@ -1,4 +1,4 @@
-"""The console over an index that nobody changes, at a fixed time of day, on a machine that does nothing."""
+"""Fixtures: the console over a fixed index, at a fixed time of day, on an idle machine."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class TextSnapshot(SingleFileSnapshotExtension):
 
 @pytest.fixture
 def text_compare(snapshot: SnapshotAssertion) -> Callable[..., Awaitable[bool]]:
-    """Compares the characters of a screen with those that somebody has found right."""
+    """Compares the characters of a screen with an approved snapshot."""
     expected = snapshot.use_extension(TextSnapshot)
 
     async def compare(

@@ -1,4 +1,4 @@
-"""The console driven by its keys: what a user does, and what stands on the screen, in the home and at the engine."""
+"""The console driven by keys: effects on the screen, in the home and at the engine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Asked = list[Any]
 
 
 async def test_cursor_moves_over_runs_and_not_over_heads_of_groups(make_app: Callable[..., ConsoleApp]):
-    """A group's head is no run, so nothing can be asked of it."""
+    """A group's header is not a run, so actions do not apply to it."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -47,7 +47,7 @@ async def test_cursor_moves_over_runs_and_not_over_heads_of_groups(make_app: Cal
 
 
 async def test_marks_choose_what_is_drawn_and_survive_the_console(make_app: Callable[..., ConsoleApp]):
-    """Whoever comes back finds the same runs marked, the same filter and the same axes."""
+    """After a restart, marks, filter and axes are the same."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -78,7 +78,7 @@ async def test_marks_choose_what_is_drawn_and_survive_the_console(make_app: Call
 async def test_action_asks_the_engine_for_the_run_under_the_cursor(
     words: str, key: str, request_name: str, make_app: Callable[..., ConsoleApp], asked: Asked
 ):
-    """One request with its id, and a word that it is done."""
+    """One request with its id, and a confirmation."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -98,7 +98,7 @@ async def test_action_asks_the_engine_for_the_run_under_the_cursor(
 async def test_hiding_a_queued_run_asks_first_and_undo_queues_it_again(
     answer: str, is_hidden: bool, make_app: Callable[..., ConsoleApp], asked: Asked
 ):
-    """Hiding it cancels it, which is said in the question; undo brings back what was, not a cancelled run."""
+    """Hiding cancels it, as the question says; undo restores the queued run, not a cancelled one."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -134,7 +134,7 @@ async def test_action_that_makes_no_sense_asks_for_nothing(make_app: Callable[..
 async def test_an_unresponsive_engine_is_reported_and_nothing_is_lost(
     make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch
 ):
-    """The reason stands on the screen, and the console goes on."""
+    """The reason is shown, and the console continues."""
 
     def fail(_home: Home, _request: Any) -> None:
         raise EngineUnreachable("the engine does not respond (3 s)")
@@ -294,7 +294,7 @@ async def test_curves_are_those_of_the_runs_that_fit(make_app: Callable[..., Con
 
 
 async def test_crosshair_begins_at_the_last_point(make_app: Callable[..., ConsoleApp]):
-    """Where there is something to read, however far the axis goes on behind it."""
+    """The crosshair stays within the data, however long the axis is."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -320,7 +320,7 @@ async def test_any_size_of_terminal(make_app: Callable[..., ConsoleApp]):
 
 
 async def test_parting_words_say_what_goes_on(make_app: Callable[..., ConsoleApp]):
-    """Nobody has to wonder whether closing the laptop stops anything."""
+    """The message on exit says whether training continues."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)

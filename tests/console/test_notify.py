@@ -1,4 +1,4 @@
-"""A run that ends while the console is open: told on the screen, and by the terminal as config.toml has it."""
+"""Runs that finish while the console is open: notified on screen and by the terminal, per config.toml."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ def end_console(home: Any, how: str) -> float:
 
 
 def test_ctrl_c_leaves_the_console_alone(home: Any, training: str, wait_until: Callable[..., Any]):
-    """It is a way to quit, and says what goes on; it never touches training."""
+    """Ctrl-C quits and says what continues; it never affects training."""
     home.halt(training)
     with Terminal([SCRIPT], terminal_env(home)) as terminal:
         terminal.read_until(lambda seen: b"he-resnet8" in seen)
@@ -206,7 +206,7 @@ def test_ctrl_c_leaves_the_console_alone(home: Any, training: str, wait_until: C
 
 
 def test_without_a_terminal_there_is_help(home: Any):
-    """A script that calls depthscope without a command is told which there are."""
+    """A script that calls depthscope without a command gets the list of commands."""
     done = subprocess.run(home.command(), env=home.env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
     assert "quickstart" in done.stdout + done.stderr

@@ -28,7 +28,7 @@ LONG = ("--epochs", "2000")
 
 
 def rows(home: Any, run: str) -> list[dict[str, Any]]:
-    """The epochs in the index, held against those of the journal: none lost, none doubled."""
+    """Epochs in the index, checked against the journal: none lost, none doubled."""
     found = home.json("show", run)["epochs"]
     journal = [event for event in read_journal(home.directory(run).journal).events if isinstance(event, Epoch)]
     assert [row["epoch"] for row in found] == [event.epoch for event in journal]
@@ -271,7 +271,7 @@ def test_files_and_socket_are_private_under_an_open_umask(home: Any):
 
 
 def test_garbage_on_the_socket_is_refused_and_the_engine_goes_on(bare_home: Any):
-    """Whoever talks nonsense hurts nobody else."""
+    """Invalid input from one client does not affect others."""
     ensure_engine(bare_home.home)
     for line in (
         b"\n",
@@ -330,7 +330,7 @@ def test_an_unresponsive_engine_is_reported_as_such(home: Any):
 
 
 def test_an_idle_engine_sleeps(home: Any):
-    """No busy loop: no processor time while nobody calls."""
+    """No busy loop: an idle engine uses no processor time."""
     import psutil
 
     ensure_engine(home.home)
@@ -343,7 +343,7 @@ def test_an_idle_engine_sleeps(home: Any):
 
 
 def test_sigterm_ends_the_engine_and_leaves_training_alone(home: Any, wait_until: Callable[..., Any]):
-    """A tidy kill: workers go on, the next engine adopts them."""
+    """A clean kill: workers continue, and the next engine adopts them."""
     run = home.train(*LONG)
     until_training(home, wait_until, run)
     worker = home.worker_pid(run)

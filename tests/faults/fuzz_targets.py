@@ -1,4 +1,4 @@
-"""What is fuzzed: each decoder with what stands behind it, and inputs that are right, to begin from."""
+"""Fuzz targets: each decoder with the code behind it, and valid inputs as seeds."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def metrics(home: Any, run: str) -> list[Any]:
 
 
 def check_nothing_lost(home: Any, undisturbed: str, run: str, *, epochs: int, num_kills: int) -> None:
-    """That a run which was killed so often is in the end what one is that nobody disturbed."""
+    """Check that a run killed many times ends identical to an undisturbed one."""
     with home.reader() as reader:
         found = reader.run(run)
         crashes = [event.kind for event in reader.events(run)].count("crashed")
@@ -151,7 +151,7 @@ class Victim:
     wanted: int = 0
     """Checkpoints that it is to write first."""
     has_begun: bool = False
-    """Whether the present worker has said that it trains."""
+    """Whether the current worker has reported that it is training."""
     due_at: float | None = None
     """When it dies; None until that is drawn."""
     in_vain: int = 0

@@ -62,7 +62,7 @@ def run_of(home: TestHome, run: str) -> Run:
 def test_a_clock_set_by_a_day_changes_no_duration_no_order_and_no_state(
     home: TestHome, clock: Clock, wait_until: Callable[..., Any], figure: Callable[[str], None]
 ):
-    """Forward and back, ten times while a run trains, is paused, goes on and is stopped."""
+    """Forward and back, ten times while a run trains, is paused, resumed and stopped."""
     began = time.monotonic()
     # Engine and worker start under this environment; the command brings the engine up.
     run = home.train("--epochs", "2000")

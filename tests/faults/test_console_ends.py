@@ -1,4 +1,4 @@
-"""The console ended at every moment from its start to its end: gone at once, and the terminal as it was before."""
+"""The console ended at every moment: it exits at once and leaves the terminal as it was."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def tracebacks(output: bytes) -> tuple[bool, list[str]]:
 
 
 def unrestored(terminal: Terminal, before: list[Any]) -> list[str]:
-    """What is not as it was on a terminal whose console is gone."""
+    """Differences in the terminal's state after the console has ended."""
     found = []
     for what, entered, left in (
         ("alternate screen", b"\x1b[?1049h", b"\x1b[?1049l"),
@@ -147,7 +147,7 @@ def check(endings: Sequence[Ending]) -> None:
 def test_a_console_ended_at_any_moment_leaves_the_terminal_as_it_was(
     home: Any, training: str, wait_until: Callable[..., Any], figure: Callable[[str], None]
 ):
-    """Loading, drawing its first frame, showing runs, quitting: gone within two seconds, and training goes on."""
+    """Loading, drawing the first frame, showing runs, quitting: it exits within two seconds; training continues."""
     life = one_life(home)
     for how in WAYS:
         endings, line = sweep(home, how, life, num_offsets=10 if how == "Ctrl-C" else 3)

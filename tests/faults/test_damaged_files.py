@@ -83,7 +83,7 @@ def test_a_flipped_bit_of_a_checkpoint_is_never_loaded_silently(tmp_path: Path):
 
 
 def test_without_its_checksum_a_checkpoint_would_be_loaded_silently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The control: some flip goes unnoticed where nobody compares."""
+    """The control: without the comparison, some flip goes unnoticed."""
     monkeypatch.setattr(checkpoint, "hashlib", BLIND)
 
     assert "silent" in outcomes(tmp_path, lambda content: flips(content, 100))
@@ -181,7 +181,7 @@ def test_a_line_without_an_end_is_never_held_in_memory(tmp_path: Path, monkeypat
 
 
 def test_garbage_is_reported_by_show_and_a_damaged_row_is_restored(home: Any):
-    """By its line, among the run's events. The newest epoch's row stands in the checkpoint too: it is written again."""
+    """By line number, among the run's events. The newest epoch's row is also in the checkpoint and is restored."""
     run = home.train("--epochs", "2")
     home.cli("wait", run)
     home.cli("engine", "stop")

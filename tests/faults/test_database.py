@@ -1,4 +1,4 @@
-"""The index damaged, deleted and held on to: it is built anew from the run directories, and no run is lost."""
+"""The index damaged, deleted or kept open: it is rebuilt from the run directories, and no run is lost."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def overwrite_under(home: Any) -> None:
 
 
 def step_of(home: Any, run: str) -> int:
-    """Where a run stands; 0 while the index cannot be read or does not have it yet."""
+    """Step of a run; 0 while the index cannot be read or lacks the run."""
     try:
         with home.reader() as reader:
             return int(reader.run(run).step)
@@ -66,7 +66,7 @@ def step_of(home: Any, run: str) -> int:
 
 
 def test_damage_and_deletion_under_a_training_engine_lose_no_run(finished: Any, wait_until: Callable[..., Any]):
-    """Pages overwritten, then all of it deleted, while a worker writes: whoever looks has it built anew meanwhile."""
+    """Pages overwritten, then the whole file deleted, while a worker writes: readers have it rebuilt."""
     home = finished
     (done,) = (path.name for path in home.home.runs.iterdir())
     home.cli("queue", "hold")
@@ -173,7 +173,7 @@ def test_without_the_rebuild_damage_in_mid_run_would_end_the_engine(inside: Scen
 
 
 class Killed(BaseException):
-    """Stands for a kill -9: nothing catches it."""
+    """Simulates kill -9: nothing catches it."""
 
 
 @pytest.fixture
@@ -281,7 +281,7 @@ def longest_wal(inside: Scene, *, enough: int = 1 << 40) -> int:
 def test_a_suspended_console_does_not_make_the_wal_grow(
     inside: Scene, stopped_console: subprocess.Popen[str], figure: Callable[[str], None]
 ):
-    """The console goes on with what it read, then with all; nobody else has noticed anything."""
+    """The console continues with what it had read, then with everything; others are unaffected."""
     longest = longest_wal(inside)
 
     assert 0 < longest < WAL_PROMISE_BYTES

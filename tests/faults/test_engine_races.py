@@ -1,4 +1,4 @@
-"""Engines that start at the same instant, over what killed ones have left: one serves, and nobody else is touched."""
+"""Engines started at the same moment over the remains of killed ones: one serves, no other process is touched."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def count_wrong(home: TestHome, bystander: Bystander, num_rounds: int, wait_unti
 def test_eight_engines_at_once_are_one_and_touch_nobody(
     home: TestHome, bystander: Bystander, wait_until: Callable[..., Any], figure: Callable[[str], None]
 ):
-    """Over lock files in which the pid of somebody else stands."""
+    """Over lock files that contain the pid of another process."""
     wrong = count_wrong(home, bystander, 2, wait_until)
     figure(f"{NUM_AT_ONCE} engines at once, 2 times: {wrong} wrong")
 

@@ -195,7 +195,7 @@ def test_a_worker_that_keeps_dying_without_progress_fails_and_the_queue_goes_on(
 
 
 def test_a_run_that_diverges_is_stopped_and_keeps_its_last_good_checkpoint(home: Any):
-    """A rate that no network stands: outcome diverged, status 4, and nothing that is not finite on disk."""
+    """With an excessive learning rate: outcome diverged, status 4, and no non-finite number on disk."""
     run = home.train("--epochs", "30", "--lr", "1e30", "--norm", "none", "--schedule", "constant")
     home.cli("wait", run, status=4)
 

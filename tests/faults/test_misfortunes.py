@@ -1,4 +1,4 @@
-"""Workers that die of something else than a kill: it is named, the run goes on, and the queue behind it too."""
+"""Workers that die of other causes than a kill: the cause is named, and run and queue continue."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def strike_once(home: Any, causes: dict[str, str], figure: Callable[[str], None]
 
 
 def test_a_crashed_worker_is_resumed_and_its_cause_is_named(home: Any, figure: Callable[[str], None]):
-    """A segmentation fault, a CUDA error: the run goes on to the same weights."""
+    """After a segmentation fault or CUDA error, the run ends with the same weights."""
     strike_once(home, {name: CAUSES[name] for name in ("segmentation fault", "illegal memory access")}, figure)
 
 
@@ -221,7 +221,7 @@ def test_all_numbers_that_are_none_end_a_run_as_diverged(home: Any):
 
 @pytest.mark.slow
 def test_non_finite_numbers_would_be_seen_in_a_checkpoint(home: Any):
-    """The control: with nobody looking at losses and weights, the check of them fails."""
+    """The control: without checks of losses and weights, this test's check fails."""
     sabotaged(home, "watch over numbers")
     with pytest.raises(AssertionError, match="DIVERGED"):
         diverge(home, NOT_FINITE[:1])

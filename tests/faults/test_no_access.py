@@ -1,4 +1,4 @@
-"""Homes that may not be written, by somebody for whom modes count: one line says so, and nothing is tried in a loop."""
+"""Unwritable homes of an unprivileged user: a one-line error, and no retry loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An engine that hangs: it is said not to respond, stays the only one, and does nothing twice when it is back."""
+"""A hanging engine: it is reported as unresponsive, stays the only one, and does nothing twice afterwards."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_an_engine_that_hangs_for_ten_seconds(
 
 
 def test_following_restarts_an_engine_that_died_but_not_one_that_was_stopped(home: Any, wait_until: Callable[..., Any]):
-    """A kill is nobody's wish; `engine stop` is."""
+    """A killed engine is restarted; one stopped by `engine stop` is not."""
     run = home.train("--epochs", "2000")
     wait_until(home.directory(run).checkpoint.exists)
     following = home.start("follow", run)

@@ -177,6 +177,6 @@ def test_logits_have_a_column_a_class(spec):
 
 @pytest.mark.parametrize("spec", TINY, ids=label)
 def test_images_of_twice_the_size_are_refused(spec):
-    """The pool is fixed; a wider one would train a different network without a word."""
+    """The pool is fixed; a wider one would silently train a different network."""
     with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
         build_model(spec)(torch.randn(2, 3, 64, 64))

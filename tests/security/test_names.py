@@ -36,7 +36,7 @@ NAMES = ("../x", "-rf", "n" * 300, "null\0name", f"colour{EVIL}ed", "[red]markup
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestHome]:
-    """Runs as somebody else may have made them, in a home that reads them for the first time."""
+    """Runs made by someone else, in a home that reads them for the first time."""
     home = TestHome(tmp_path_factory.mktemp("names") / "home")
     for number, name in enumerate(NAMES):
         fill(home.directory(f"{number:010x}"), number, name)

@@ -112,7 +112,7 @@ def test_with_open_modes_another_user_reads_all_but_the_socket_still_refuses(hom
 
 @needs_root
 def test_a_console_speaks_to_an_engine_of_its_own_user_alone(open_place: Path):
-    """Somebody else listens where the engine should."""
+    """Another user's process listens in place of the engine."""
     path = open_place / "engine.sock"
     listen = (
         "import os, socket, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
@@ -147,7 +147,7 @@ def refused(home: Path, *words: str) -> str:
 
 @needs_root
 def test_a_home_of_another_user_is_refused(open_place: Path):
-    """Whoever owns the directory can replace every file in it."""
+    """The owner of a directory can replace every file in it."""
     home = open_place / "home"
     home.mkdir(mode=0o700)
     os.chown(home, NOBODY, NOBODY)

@@ -1,4 +1,4 @@
-"""What the environment holds (tokens, passwords) stands in no file and no word of ours, whatever goes wrong."""
+"""Secrets in the environment (tokens, passwords) appear in no file and no message, whatever goes wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever reaches the engine's socket: nonsense, floods and silence leave it serving."""
+"""Invalid data, floods and silence on the engine's socket leave it serving."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def reply(client: socket.socket) -> dict[str, Any]:
 
 
 def test_a_line_of_a_gigabyte_is_refused_and_costs_no_memory(bare_home: Any, figure: Callable[[str], None]):
-    """Nobody reads it to its end."""
+    """It is not read to its end."""
     ensure_engine(bare_home.home)
     engine = psutil.Process(bare_home.engine_pid())
     before, sent, chunk = engine.memory_info().rss, 0, b"x" * MIB

@@ -1,4 +1,4 @@
-"""Layers by epoch as text: every value by its character, what is merged and missing said, and a cursor that reads."""
+"""Layers by epoch as text: a character per value, notes on merged and missing cells, and a cursor."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_maps_with_the_same_limits_can_be_held_against_each_other():
 
 
 def test_layers_that_share_a_cell_show_the_most_extreme_one():
-    """Thirty layers in ten columns: the one that vanished and the one that exploded are both seen, and it is said."""
+    """Thirty layers in ten columns: the vanished and the exploded one are both visible, with a note."""
     values: list[float | None] = [1.0] * 30
     values[4], values[20] = 1e-12, 1e12
     lines = drawn(grid({0: values}), 15, 8).splitlines()

@@ -22,7 +22,7 @@ def test_limits_stay_while_a_curve_grows():
 
 
 def test_two_charts_share_the_axis_of_the_longer_curve():
-    """What stands above each other belongs together."""
+    """Values in the same column belong together."""
     first, second = Series("a", [1, 2], [1.0, 1.0]), Series("b", [1, 7], [1.0, 1.0])
 
     assert common_range([first, second], Options()) == (0.0, 8.0)

@@ -136,7 +136,7 @@ def test_gap_is_not_bridged(hole: float, unicode: bool):
 
 
 def test_zero_is_a_gap_on_a_log_axis():
-    """It has no logarithm; a floor put in its place would be a number that nobody measured."""
+    """Zero has no logarithm, and a floor in its place would be a number that was never measured."""
     curve = finite_curve([0, 1, 2, 3], [10, 0, -1, 100], log_y=True)
 
     assert curve.x.tolist() == [0, 3]

@@ -1,4 +1,4 @@
-"""`depthscope plan` from end to end: probed, kept, trained, held against the truth; and `--until` taken at its word."""
+"""`depthscope plan` end to end: probes, stored probes, accuracy against real runs, and `--until`."""
 
 from __future__ import annotations
 

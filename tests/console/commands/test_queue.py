@@ -90,7 +90,7 @@ def test_what_makes_no_sense_is_refused_in_a_line(home: Any):
 
 
 def test_a_finished_run_is_neither_held_nor_moved(finished: Any):
-    """The message says how it stands."""
+    """The message gives the run's status."""
     home = finished
     (run,) = (path.name for path in home.home.runs.iterdir())
 
@@ -115,7 +115,7 @@ def test_drain_finishes_what_runs_and_release_opens_the_queue_again(home: Any, w
 
 
 def test_slots_train_several_runs_at_a_time_and_divide_the_threads(home: Any, wait_until: Callable[..., Any]):
-    """One run alone on both cores, and a second beside it once there are two slots, on its share."""
+    """One run uses both cores; once there are two slots, a second starts with its share."""
     home.env["OMP_NUM_THREADS"] = "2"
     home.home.config.write_text("[slots]\ncpu = 1\n")
     alone, beside, behind = (home.train(*LONG, "--seed", str(seed)) for seed in (0, 1, 2))
@@ -181,7 +181,7 @@ def test_nonsense_slots_are_refused(bare_home: Any, text: str, says: str):
 
 
 def test_an_engine_is_not_replaced_by_one_that_could_not_start(home: Any):
-    """The mistake is told where somebody reads it; the engine that serves goes on until it is mended."""
+    """The error is reported, and the running engine continues until it is fixed."""
     home.cli("engine", "start")
     pid = home.engine_pid()
     home.home.config.write_text("[slots]\ncpu = 0\n")

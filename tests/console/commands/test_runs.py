@@ -1,4 +1,4 @@
-"""Commands that show results, held against the journal."""
+"""Commands that show results, compared with the journal."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_doctor_names_what_it_looked_at(home: Any):
 
 
 def test_stopping_an_engine_with_an_index_of_another_version_starts_no_other(bare_home: Any):
-    """As the first command behind an upgrade: what it would have mended by an engine is left to the next command."""
+    """As the first command after an upgrade; repairs that need an engine are left to the next command."""
     bare_home.cli("engine", "start")
     database = Database(bare_home.home.database, read_only=False, patience_seconds=5.0)
     database.execute("PRAGMA user_version = 1")
@@ -294,7 +294,7 @@ def test_fit_batch_agrees_to_a_smaller_batch(home: Any):
 
 
 def test_a_dataset_to_be_downloaded_is_announced_before_a_run_waits_for_it(home: Any):
-    """In vain perhaps; what is here, or drawn on the spot, is not worth a word."""
+    """Cached and synthetic datasets are not mentioned."""
     said = {}
     for dataset in ("cifar10", "tiny", "synthetic"):
         child = home.start("train", "-a", "he-resnet", "-d", "8", "--data", dataset, "--batch-size", "20", "--dry-run")

@@ -1,4 +1,4 @@
-"""Numbers of others, and what is said of the differences."""
+"""Published results, and notes on differences in setup."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_numbers_are_those_of_the_sources(architecture: str, depth: int, words: 
 
 
 def test_nothing_is_held_against_another_network():
-    """Another depth, other blocks, no normalisation, another number of classes: nobody has published those."""
+    """No results are published for other depths, blocks, class counts, or without normalisation."""
     assert published(model_spec("he-resnet", 8)) is None
     assert published(model_spec("plain", 110, block="bottleneck")) is None
     assert published(model_spec("resnet", None, blocks=[3, 3, 2, 1])) is None

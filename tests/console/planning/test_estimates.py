@@ -124,7 +124,7 @@ def test_a_narrow_network_goes_by_what_one_thread_took(home: Home):
 
 
 def test_an_index_that_cannot_be_read_leaves_everything_unknown(home: Home):
-    """Queueing runs goes on without estimates."""
+    """Runs can be queued without estimates."""
     home.database.write_bytes(b"no database" * 1000)
     try:
         knowledge = gather(home)

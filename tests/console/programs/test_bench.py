@@ -1,4 +1,4 @@
-"""`depthscope bench`: both loops really run, in turns, and what cannot run is told."""
+"""`depthscope bench`: both loops run in turns, and what cannot run is reported."""
 
 from __future__ import annotations
 

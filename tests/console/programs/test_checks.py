@@ -140,7 +140,7 @@ def test_an_engine_that_a_console_started_outlives_the_login(home: Any, wait_unt
 
 
 def test_doctor_tells_what_a_logout_would_end(bare_home: Any, monkeypatch: Any):
-    """With the command that mends it; where no systemd runs, nothing is said of it."""
+    """With the command that fixes it; without systemd, there is no message."""
     monkeypatch.setattr("console.programs.checks.systemd_runs", lambda: False)
     assert examine_logout(bare_home.home) == []
     monkeypatch.setattr("console.programs.checks.systemd_runs", lambda: True)

@@ -131,7 +131,7 @@ def test_degradation_is_among_the_diagnoses(bare_home: Any, blank_figures: None,
 
 
 def test_every_run_is_told_whatever_became_of_it(bare_home: Any, blank_figures: None, tmp_path: Path):
-    """One that is no result is marked, drawn, and in no mean; published numbers come with what differs."""
+    """Runs without a result are marked, drawn and left out of means; published numbers list differences."""
     fill(bare_home)
     bare_home.cli("report", "-o", str(tmp_path / "report"))
     text = (tmp_path / "report" / "report.md").read_text()
@@ -275,7 +275,7 @@ def test_a_directory_of_somebody_else_is_left_as_it_is(bare_home: Any, tmp_path:
 
 
 def test_a_report_that_was_edited_is_not_written_over(bare_home: Any, blank_figures: None, tmp_path: Path):
-    """What somebody added to it, or changed in it, is theirs; so is the report of another experiment."""
+    """Files the user added or changed are kept; so is the report of another experiment."""
     fill(bare_home)
     target = tmp_path / "report"
     bare_home.cli("report", "-o", str(target))

@@ -41,7 +41,7 @@ async def shown(pilot: Any) -> str:
 async def test_the_digest_is_shown_on_opening_dismissed_and_shown_again(
     make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch
 ):
-    """What ended since the last look, and why; what ended before is not told again."""
+    """What ended since the last look and why; earlier ends are not shown again."""
     app = make_app(looked(8400.0, monkeypatch))
     async with app.run_test(size=(120, 36)) as pilot:
         said = await shown(pilot)
@@ -72,7 +72,7 @@ async def test_the_digest_is_shown_on_opening_dismissed_and_shown_again(
 
 
 async def test_a_first_look_is_not_disturbed(make_app: Callable[..., ConsoleApp]):
-    """Nobody was away who has never been here; the key tells of a day."""
+    """On the first visit there is no digest; the key shows the last day."""
     app = make_app()
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
@@ -84,7 +84,7 @@ async def test_a_first_look_is_not_disturbed(make_app: Callable[..., ConsoleApp]
 async def test_the_digest_does_not_interrupt_typing(
     make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch
 ):
-    """What was typed ahead goes where it was meant; which key tells of it is said, and it does."""
+    """Typed text stays in its field; a toast names the key for the digest."""
     app = make_app(looked(8400.0, monkeypatch))
     async with app.run_test(size=(120, 36)) as pilot:
         await press(pilot, "slash")

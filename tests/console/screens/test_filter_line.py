@@ -1,4 +1,4 @@
-"""The filter of the console's runs: what fits, what cannot be read and where, and what is said where nothing fits."""
+"""The console's filter: matches, syntax errors with their position, and hints if nothing matches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The form, one run and the comparison, driven by keys: what stands on the screen and what the engine is asked."""
+"""The form, the run screen and the comparison, driven by keys: contents and requests to the engine."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_form_makes_the_runs_it_shows(make_app: Callable[..., ConsoleApp],
 
 
 async def test_keys_typed_ahead_of_a_busy_form_all_count(make_app: Callable[..., ConsoleApp]):
-    """On a machine that trains, several keys wait by the time the form comes to read them."""
+    """On a busy machine, several keys may be queued before the form reads them."""
     app = make_app()
     async with app.run_test(size=(120, 50)) as pilot:
         await settle(pilot)

@@ -27,7 +27,7 @@ WORDS = {"starred": True, "tags": ("baseline", "good"), "notes": "stopped by han
 
 
 def fill_labelled(home: Home) -> None:
-    """The small sample, one run of which has all that can be said."""
+    """The small sample, with one run that has every label."""
     samples.fill_small(home)
     with Reader(home.database) as reader:
         run = reader.run(FIRST)

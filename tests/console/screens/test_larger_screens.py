@@ -36,5 +36,5 @@ async def test_degradation(
 async def test_nothing_yet(
     size: tuple[int, int], make_app: Callable[..., ConsoleApp], text_compare: Callable[..., Awaitable[bool]]
 ):
-    """What to do is said in the middle."""
+    """The middle of the screen says what to do."""
     assert await text_compare(make_app(fill=None), terminal_size=size, run_before=keys())

@@ -34,7 +34,7 @@ async def choose(pilot: Any, words: str) -> None:
 async def test_a_queued_run_is_moved_first_or_held(
     key: str, expected: Any, make_app: Callable[..., ConsoleApp], asked: list[Any]
 ):
-    """The run under the cursor, and a word that it is done."""
+    """The action applies to the run under the cursor and is confirmed."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await choose(pilot, "status:queued")
@@ -110,7 +110,7 @@ async def test_the_whole_queue_is_held_drained_and_released(
 async def test_the_headline_says_that_nothing_is_started(
     queue: QueueState, make_app: Callable[..., ConsoleApp], pulses: dict[str, Any]
 ):
-    """Nobody has to wonder why a queued run stays so, on a small terminal neither."""
+    """The reason why a queued run waits is visible even on a small terminal."""
     app = make_app()
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)

@@ -52,7 +52,7 @@ COLOURED = ("home", "home-marked", "new-planned", "run-gradients", "comparison-t
 
 @pytest.mark.parametrize("state", STATES)
 async def test_screen(state: str, make_app: Callable[..., ConsoleApp], text_compare: Callable[..., Awaitable[bool]]):
-    """Every screen, as it was when somebody last looked at it and found it right."""
+    """Every screen equals its approved snapshot."""
     assert await text_compare(make_app(), terminal_size=SMALL, run_before=keys(*STATES[state]))
 
 

@@ -63,7 +63,7 @@ async def test_a_filter_typed_at_once_filters_and_does_nothing_else(make_app: Ca
 async def test_a_filter_that_cannot_be_read_stays_and_says_so(
     text: str, reason: str, at_once: bool, make_app: Callable[..., ConsoleApp]
 ):
-    """Enter is no way out of it: the text, the reason and the runs that fit the rest are there until it is mended."""
+    """Enter keeps the field open: the text, the error and the last matches stay until it is fixed."""
     app = make_app()
     async with app.run_test(size=(160, 36)) as pilot:
         await settle(pilot)

@@ -131,7 +131,7 @@ def test_without_matches_existing_values_are_listed(text: str, why: str, runs: l
 
 
 def test_of_many_values_few_are_named(runs: list[Run]):
-    """The rest are counted; of a key that no run has anything for, that is said."""
+    """The rest are counted; a key without any values is reported as such."""
     many = [msgspec.structs.replace(run, name=f"n{position:02}") for position, run in enumerate(runs)]
 
     thin = [run for run in runs if run.experiment == "depths"]

@@ -167,7 +167,7 @@ cells = st.text(max_size=30)
     width=st.none() | st.integers(0, 60),
 )
 def test_table_is_never_wider_than_asked(rows: list[tuple[str, str, str]], width: int | None):
-    """A row that wraps is no row."""
+    """Rows must not wrap."""
     text = table(["name", "status", "test error"], rows, align="<<>", max_width=width)
 
     lines = text.split("\n")

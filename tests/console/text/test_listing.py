@@ -64,7 +64,7 @@ def test_a_starting_run_says_what_it_waits_for(tmp_path: Path):
 
 
 def test_what_is_not_known_yet_is_a_dash_in_every_column(tmp_path: Path):
-    """Loss and error of a run that has not begun are told alike."""
+    """Loss and error of a run that has not started are shown the same way."""
     home = Home(tmp_path / "home").create()
     store = Store(home.database)
     with store.transaction():

@@ -25,7 +25,7 @@ def test_a_gpu_tells_load_memory_power_and_temperature():
 
 
 def test_a_gpu_of_which_the_driver_hides_a_part_shows_the_rest():
-    """No number is invented; somebody else's work on it is said."""
+    """Unknown numbers are left out; use by another user is shown."""
     gpu = GpuReading(
         name="cuda:1",
         model="H200",

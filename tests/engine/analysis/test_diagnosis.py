@@ -1,4 +1,4 @@
-"""What is said of a run, on journals of runs that were really trained."""
+"""Diagnoses on journals of runs that were really trained."""
 
 from __future__ import annotations
 

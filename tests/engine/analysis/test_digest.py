@@ -34,7 +34,7 @@ def happened(*what: tuple[float, str]) -> list[EventRow]:
 
 
 def test_ends_within_the_time_are_told_once_and_in_order(model: Run):
-    """The moment of the last look belongs to it, so that a run is told at one look alone."""
+    """The moment of the last look is included, so that each run appears in exactly one digest."""
     runs = [
         made(model, "late", finished_at=T - 10),
         made(model, "early", finished_at=T - 50, outcome=RunOutcome.DIVERGED),

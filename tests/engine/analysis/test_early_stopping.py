@@ -54,7 +54,7 @@ def test_ends_behind_the_tenth_epoch_without_learning():
 
 
 def test_never_ends_a_run_that_was_not_asked_to_or_that_learns():
-    """Off by default; and a loss that falls below guessing once starts the count anew."""
+    """Off by default; a loss below guessing resets the count."""
     rows = {number: epoch(number, FLAT) for number in range(1, 40)}
 
     assert reason_to_stop(spec(None), rows) is None
@@ -63,7 +63,7 @@ def test_never_ends_a_run_that_was_not_asked_to_or_that_learns():
 
 
 def test_judgement_is_the_same_from_the_journal(journal: Path):
-    """A worker that goes on from a checkpoint counts what the one before it measured, and not what is trained again."""
+    """A resumed worker counts the epochs of the previous one, but not those trained again."""
     write(journal, *(epoch(number, FLAT) for number in range(1, 13)), epoch(3, 1.0))
 
     assert sorted(epochs_to_judge(journal, 9)) == list(range(1, 10))

@@ -45,7 +45,7 @@ def test_mean_and_spread_are_of_differences_by_seed():
     ],
 )
 def test_what_may_be_claimed(differences: list[float], sign: Sign):
-    """Only what the seeds agree on, by a paired t-test at 5 %; one seed agrees with nobody."""
+    """Only what the seeds agree on, by a paired t-test at 5 %; one seed decides nothing."""
     deep, shallow = measured(*([50 + one] for one in differences)), measured(*([50.0] for _ in differences))
     found = contrast(deep, shallow, "train_error_percent")
 
@@ -88,7 +88,7 @@ def test_seeds_without_a_partner_or_a_number_are_left_out():
 
 
 def test_gap_by_epoch_has_the_seeds_of_each_epoch():
-    """It fills in as runs go on: two seeds in the first epoch, one in the second."""
+    """It fills in as runs progress: two seeds in the first epoch, one in the second."""
     found = contrasts_by_epoch(
         {0: rows([50.0, 40.0]), 1: rows([54.0])}, {0: rows([40.0, 20.0]), 1: rows([40.0, 30.0])}, "test_error_percent"
     )

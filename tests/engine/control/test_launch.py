@@ -1,4 +1,4 @@
-"""How long whoever starts an engine waits for it."""
+"""How long the process that starts an engine waits for it."""
 
 from __future__ import annotations
 

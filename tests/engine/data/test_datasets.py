@@ -55,7 +55,7 @@ def test_an_import_comes_back_as_arrays(pets: Home):
 
 
 def test_loaded_arrays_are_mapped_and_cannot_be_written(pets: Home):
-    """Sixty thousand images cost no memory until they are looked at, and nobody spoils the cache."""
+    """Sixty thousand images use no memory until read, and the cache is read-only."""
     data = datasets.load(pets, "pets")
 
     assert isinstance(data.train_images, np.memmap)
@@ -195,7 +195,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(pets: Home):
 
 
 def test_loading_what_is_not_here_says_how_to_get_it(home: Home):
-    """A worker prepares first; anybody else is told."""
+    """Workers prepare datasets first; others get an error."""
     with pytest.raises(DatasetError, match=r"cifar10 is not here yet: fetch it with `depthscope data fetch cifar10`"):
         datasets.load(home, "cifar10")
 
@@ -332,7 +332,7 @@ def test_equal_data_has_an_equal_digest(pets: Home, folder: Path, tmp_path: Path
 
 
 def test_synthetic_is_balanced_labelled_and_the_same_everywhere(home: Home):
-    """It stands in where nothing can be downloaded; nobody may take it for photographs."""
+    """It replaces datasets that cannot be downloaded, and must not be taken for photographs."""
     said: list[str] = []
     info = datasets.prepare(home, "synthetic", report=said.append)
     data = datasets.load(home, "synthetic")
@@ -368,7 +368,7 @@ def test_repair_converts_again_what_is_damaged(home: Home, monkeypatch: pytest.M
 
 
 def test_stored_sets_keep_the_normalisation_they_came_with(home: Home):
-    """CIFAR-10 is normalised by the report's figures, so that results can be held against it."""
+    """CIFAR-10 is normalised by the report's figures, so that results are comparable."""
     home.create()
 
     assert cache.store(home, "x", two_images()).mean == (0.1, 0.1, 0.1)

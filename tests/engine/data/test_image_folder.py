@@ -224,7 +224,7 @@ def test_links_and_devices_in_a_tar_are_refused_by_name(home: Home, tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["/train/cat/x.png", "../train/cat/x.png", "train/cat/../../../x.png"])
 def test_paths_out_of_an_archive_are_refused_by_name(home: Home, tmp_path: Path, files: Files, name: str):
-    """Nothing is extracted, but whoever made this meant harm."""
+    """Nothing is ever extracted, but such an archive is malicious."""
     for archive in (
         write_tar(tmp_path / "a.tar", {name: picture()} | files),
         write_zip(tmp_path / "a.zip", {name: picture()} | files),
@@ -263,7 +263,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(
 
 
 def test_a_name_twice_in_an_archive_is_refused(home: Home, tmp_path: Path, files: Files):
-    """Which of the two is meant nobody can say."""
+    """It would be ambiguous which of the two is meant."""
     once, twice = tar_bytes(files), tar_bytes({"./train/cat/0.png": picture()})
     (tmp_path / "a.tar").write_bytes(joined(once, twice))
 
@@ -350,7 +350,7 @@ def test_what_is_not_there_is_named(home: Home, tmp_path: Path):
 
 
 def test_the_source_says_what_was_imported(home: Home, tmp_path: Path, files: Files):
-    """A report names where its numbers come from; lossy images are said to be so."""
+    """Reports name the source of their data, including lossy images."""
     files["train/cat/x.jpg"] = picture(kind="JPEG")
 
     info = datasets.import_images(home, write_tar(tmp_path / "my-pets.tar", files), "pets")

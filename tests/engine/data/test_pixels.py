@@ -64,7 +64,7 @@ def test_other_pixels_become_rgb(home: Home, tmp_path: Path, files: Files, mode:
 
 
 def test_sixteen_bit_images_are_refused(home: Home, tmp_path: Path, files: Files):
-    """Pillow would clip them to white without a word."""
+    """Pillow would silently clip them to white."""
     file = io.BytesIO()
     Image.new("I;16", (32, 32), 40_000).save(file, "PNG")
     files["train/cat/x.png"] = file.getvalue()

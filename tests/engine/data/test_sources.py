@@ -73,7 +73,7 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
 def test_cifar10_is_read_from_its_folder_its_root_and_its_archive(
     home: Home, tmp_path: Path, cifar10: dict[str, bytes]
 ):
-    """Whoever has the data has it in one of these forms; all give the same."""
+    """The data exists in these forms; all give the same dataset."""
     folder = write(tmp_path / "root" / "cifar-10-batches-py", cifar10)
     packed = write(tmp_path / "packed", {"cifar-10-python.tar.gz": archive_of("cifar-10-batches-py", cifar10)})
     digests = set()
@@ -90,7 +90,7 @@ def test_cifar10_is_read_from_its_folder_its_root_and_its_archive(
 
 
 def test_cifar10_is_normalised_by_the_figures_of_the_report(home: Home, tmp_path: Path, cifar10: dict[str, bytes]):
-    """Its results are held against the report's, so its inputs are made as there."""
+    """Its results are compared with the report's, so its inputs are made in the same way."""
     info = datasets.prepare(home, "cifar10", source=write(tmp_path / "cifar-10-batches-py", cifar10))
 
     assert (info.mean, info.std) == ((0.4914, 0.4824, 0.4467), (0.2471, 0.2435, 0.2616))

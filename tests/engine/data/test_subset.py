@@ -32,7 +32,7 @@ def test_a_subset_takes_what_small_classes_lack_from_the_others():
 
 
 def test_a_subset_larger_than_the_set_is_refused():
-    """Nobody can have trained on more images than there are."""
+    """A subset cannot be larger than the dataset."""
     with pytest.raises(DatasetError, match=r"^train_images must be at most 4 \(all there are\), got 5$"):
         datasets.balanced_subset(np.zeros(4, dtype=np.int64), 5, 1)
     with pytest.raises(DatasetError, match=r"^test_images must be at least 1, got 0$"):

@@ -1,4 +1,4 @@
-"""The estimated peak of a run's memory, held against what torch has alive at once and against what autograd saves."""
+"""Estimated peak memory, compared with torch's live tensors and with what autograd saves."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_a_later_probe_replaces_an_earlier_one_of_the_same_workload_alone(
 
 @pytest.mark.parametrize("content", [b"", b"{", b'[{"pace": 1}]', b"\xff"])
 def test_a_damaged_file_of_probes_reads_as_none_and_is_replaced(bare: Home, measured: Pace, content: bytes):
-    """It costs a few seconds to make anew."""
+    """Probing again takes only seconds."""
     bare.probes.write_bytes(content)
     assert read_kept(bare) == []
     keep(bare, [measured])

@@ -67,7 +67,7 @@ def test_an_imported_run_is_complete_private_and_survives_a_lost_index(copied: P
 
 
 def test_an_unfinished_imported_run_is_paused_until_resumed(copied: Path, tmp_path: Path):
-    """It is trained nowhere twice without somebody's word; a torn last line is what a killed worker leaves."""
+    """It must not train in two places unasked; a torn last line is normal after a kill."""
     (copied / "exit.json").unlink()
     with (copied / "journal.jsonl").open("ab") as journal:
         journal.write(b'{"seq":')

@@ -1,4 +1,4 @@
-"""The command for runs that have ended: which runs, how often, what it is told, and how long it may take."""
+"""The on-finish command: for which runs it runs, how often, with what facts, and its time limit."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def announcer(engine: Scene, hook: Hook | None) -> Announcer:
 
 
 async def test_every_end_is_announced_once_across_engines(tmp_path: Path):
-    """A run that was settled by an engine that died is told by the next; a lost index tells no old news."""
+    """The next engine announces a run whose engine died; a rebuilt index announces no old runs."""
     engine, told = of_home(tmp_path), tmp_path / "told"
     hook = writing(told, "{run_name}", "{experiment}", "{outcome}", "{test_error}", "$HOME; {x", "{run_id}")
     first, second = engine.submit(None, None)

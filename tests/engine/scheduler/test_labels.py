@@ -1,4 +1,4 @@
-"""A request changes all the runs that it names or none: of what stands in the index and of what stands in files."""
+"""A request changes all the runs it names or none, both in the index and in files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def labels(here: Scene, runs: list[str]) -> list[bytes]:
 
 
 def ask_and_be_killed(here: Scene, request: Any) -> None:
-    """What an engine does of a request before it is killed behind the commit."""
+    """Run the part of a request that an engine completes before being killed after the commit."""
     handle(request, here.supervisor, started_at=0.0)
 
 
@@ -88,7 +88,7 @@ def test_a_refused_retry_forgets_nothing_of_how_runs_ended(here: Scene):
 
 
 def test_files_not_written_before_an_engine_was_killed_are_written_by_the_next(here: Scene):
-    """It stands in the index, so it will stand in the run directory too."""
+    """What is in the index will be written to the run directory, too."""
     runs = here.submit(None, None)
     before = labels(here, runs)
     ask_and_be_killed(here, Stop(runs=tuple(runs)))
@@ -103,7 +103,7 @@ def test_files_not_written_before_an_engine_was_killed_are_written_by_the_next(h
 
 
 def test_labels_that_do_not_fit_on_the_disk_are_written_later(here: Scene, monkeypatch: pytest.MonkeyPatch):
-    """What was acknowledged stands; the engine goes on and tries again."""
+    """Acknowledged changes are kept; the engine continues and tries again."""
     (run,) = here.submit(None)
     full = OSError(errno.ENOSPC, "No space left on device")
     with monkeypatch.context() as without_room:

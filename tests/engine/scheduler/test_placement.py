@@ -112,7 +112,7 @@ def test_the_first_worker_on_an_empty_device_always_starts(home: Home):
 
 
 def test_memory_that_a_worker_has_taken_is_not_counted_twice(home: Home, monkeypatch: pytest.MonkeyPatch):
-    """Once it does steps, what is free is free of it."""
+    """Once it runs steps, its memory no longer counts as free."""
     monkeypatch.setattr(placement, "SECONDS_BETWEEN_READINGS", 0.0)
     here = with_memory(home, 9.0, 1.5)
     here.submit("cuda:0")
@@ -124,7 +124,7 @@ def test_memory_that_a_worker_has_taken_is_not_counted_twice(home: Home, monkeyp
 
 
 def test_a_run_waiting_for_memory_says_so_and_is_not_overtaken_by_small_ones(home: Home):
-    """The place that it waits for is its own; a device of another kind is open to those behind it."""
+    """The slot it waits for is reserved; other devices stay open to runs behind it."""
     here = with_memory(home, 1.9)
     small = msgspec.structs.replace(
         spec_of(1, "cuda:0"), recipe=recipe("quick", batch_size=2), data=DataSpec(train_images=10, test_images=10)
@@ -222,7 +222,7 @@ def test_a_number_that_is_set_wins_over_the_networks(
 
 
 def test_fewer_threads_than_cores_where_the_environment_says_so(monkeypatch: pytest.MonkeyPatch):
-    """Whoever sets OMP_NUM_THREADS shares the machine with others."""
+    """Setting OMP_NUM_THREADS means sharing the machine with others."""
     monkeypatch.setattr(places.os, "sched_getaffinity", lambda _pid: set(range(16)), raising=False)
     monkeypatch.setattr(places.psutil, "cpu_count", lambda logical: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

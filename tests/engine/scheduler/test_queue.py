@@ -39,7 +39,7 @@ def names(here: Scene) -> list[str]:
     ],
 )
 def test_moved_runs_are_started_in_their_new_order(here: Scene, moved: list[int], where: dict[str, object], order: str):
-    """First, last or before another, next to each other as they were named; those queued later come behind."""
+    """First, last or before another, next to each other in the given order; later ones come after."""
     runs = here.submit(*[None] * 6)
     if "before" in where:
         where = {"before": runs[int(str(where["before"]))]}
@@ -67,7 +67,7 @@ def test_order_survives_the_loss_of_the_index(here: Scene):
 
 
 def test_moving_again_and_again_never_runs_out_of_places(here: Scene):
-    """Numbers between two neighbours come to an end after some fifty moves; then all are numbered anew."""
+    """After some fifty moves there is no number between two neighbours, so all are renumbered."""
     runs = here.submit(*[None] * 4)
     for turn in range(200):
         here.ask(Move(runs=(runs[1 + turn % 2],), before=runs[3]))
@@ -92,7 +92,7 @@ def test_places_between_neighbours_too_near_are_none():
     ],
 )
 def test_invalid_requests_are_refused_and_change_nothing(here: Scene, wrong: object, says: str):
-    """All of it or nothing."""
+    """A request takes effect completely or not at all."""
     runs = here.submit(*[None] * 3)
     with pytest.raises(UsageError, match=says):
         here.ask(wrong(runs))  # type: ignore[operator]
@@ -120,7 +120,7 @@ def test_a_held_run_is_passed_by_and_keeps_its_place(here: Scene, index_lost: bo
     ("leave", "come_back"), [(Pause, Resume), (Stop, Resume), (Stop, Retry)], ids=["pause", "stop", "retry"]
 )
 def test_a_held_run_that_leaves_the_queue_comes_back_released(here: Scene, leave: type, come_back: type):
-    """Whoever asks to go on with it wants it to go on."""
+    """Resuming a held run means starting it."""
     runs = here.submit(None, None)
     here.ask(Hold(runs=(runs[1],)))
     here.ask(leave(runs=(runs[1],)))
@@ -193,7 +193,7 @@ def test_draining_twice_does_not_forget_runs_that_crashed_in_between(here: Scene
 
 
 def test_a_damaged_queue_file_holds_the_queue(here: Scene):
-    """Whoever held it had a reason."""
+    """A hold is only removed explicitly."""
     here.ask(SetQueue(state=QueueState.OPEN))
     here.home.queue.write_bytes(b'{"state": "hel')
 
@@ -201,7 +201,7 @@ def test_a_damaged_queue_file_holds_the_queue(here: Scene):
 
 
 def test_labels_without_a_queue_place_are_in_order_of_submission(here: Scene):
-    """A home of an older depthscope, whose index is built anew."""
+    """A home of an older depthscope, whose index is rebuilt."""
     runs = here.submit(*[None] * 3)
     for run in runs[1:]:
         file = here.supervisor.directory(run).labels_file

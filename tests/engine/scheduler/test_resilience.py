@@ -1,4 +1,4 @@
-"""What goes wrong around an engine, and what of it reaches the runs: nothing for which to train again."""
+"""Faults around an engine, none of which makes a run start over."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_stop_that_was_acknowledged_outlives_the_engine(home: Any):
 
 @pytest.fixture
 def stopped(copied_home: Callable[..., Any]) -> Any:
-    """A home whose one run was stopped behind its first checkpoint, and that no engine serves."""
+    """A home without an engine, whose one run was stopped after its first checkpoint."""
 
     def train_and_stop(home: Any) -> None:
         run = home.train(*LONG)
@@ -90,7 +90,7 @@ def the_run(home: Any) -> str:
 
 
 def test_bytes_that_are_not_text_are_garbage_and_do_not_end_reading(stopped: Any):
-    """A line that a disk has spoilt is told with its place; the engine and the run go on."""
+    """A damaged line is reported with its position; the engine and the run continue."""
     home, run = stopped, the_run(stopped)
     with home.directory(run).journal.open("ab") as file:
         file.write(b'{"kind":"notice","seq":1,"at":0,"text":"\xff\xfe"}\n')
@@ -102,7 +102,7 @@ def test_bytes_that_are_not_text_are_garbage_and_do_not_end_reading(stopped: Any
 
 
 def test_a_run_whose_directory_is_gone_is_lost_and_blocks_nobody(tmp_path: Path):
-    """The queue goes on behind it."""
+    """The rest of the queue continues."""
     here = scene(Home(tmp_path / "home").create(), (CPU,))
     first, gone, behind = here.submit(None, None, None)
     shutil.rmtree(here.supervisor.directory(gone).path)
@@ -137,7 +137,7 @@ def test_a_run_whose_directory_is_deleted_during_training_is_lost_and_blocks_no_
 
 
 def test_a_run_is_not_lost_while_all_directories_are_temporarily_missing(home: Any):
-    """As when a file system comes and goes: its worker, which is halted meanwhile as one that waits for it, goes on."""
+    """As when a file system is unmounted for a while: its worker, halted meanwhile, continues."""
     run = begin(home)
     worker = home.worker_pid(run)
     runs, aside = home.home.runs, home.home.runs.with_name("aside")

@@ -11,7 +11,7 @@ HOPELESS = (
 
 
 def test_a_hopeless_run_stops_early_reports_savings_and_can_be_resumed(home: TestHome):
-    """Ten epochs of thirteen; `wait` does not call that a success, and a retry goes on from the checkpoint."""
+    """Ten epochs of thirteen: `wait` reports no success, and a retry continues from the checkpoint."""
     run = home.train(*HOPELESS)
 
     said = home.cli("wait", run, status=4)

@@ -24,7 +24,7 @@ def on_two_gpus(tmp_path: Path) -> Scene:
 
 
 def test_every_gpu_trains_one_run_and_the_next_takes_the_first_that_is_free(on_two_gpus: Scene):
-    """The queue uses all GPUs, in order; the CPU beside them is for those who ask for it."""
+    """The queue uses all GPUs in order; the CPU is only used on request."""
     runs = on_two_gpus.submit(None, None, None, None)
     assert on_two_gpus.launcher.started == [(runs[0], "cuda:0"), (runs[1], "cuda:1")]
 
@@ -50,7 +50,7 @@ def test_without_a_gpu_the_cpu_trains_what_any_device_may(tmp_path: Path):
 
 
 def test_a_successor_keeps_devices_busy_that_adopted_workers_hold(on_two_gpus: Scene):
-    """An engine killed and started again starts nothing beside a worker that lives."""
+    """A restarted engine starts nothing beside a live worker."""
     runs = on_two_gpus.submit(None, None, None)
     successor = Supervisor(
         on_two_gpus.home,

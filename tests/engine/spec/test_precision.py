@@ -95,7 +95,7 @@ def test_the_loss_scale_halves_at_an_overflow_and_skips_the_update():
 
 
 def test_the_loss_scale_doubles_after_a_long_time_without_overflow():
-    """2,000 steps, as the source has it; then it counts anew."""
+    """2,000 steps, as in the source; then counting restarts."""
     scale = LossScale.start(torch.device("cpu"))
     scale.good_steps.fill_(STEPS_BEFORE_GROWTH - 2)
     factors = []

@@ -90,6 +90,6 @@ def test_a_run_that_its_data_cannot_serve_is_refused(changes: dict[str, object],
     ],
 )
 def test_a_spec_cannot_hold_nonsense(changes: dict[str, object], words: str):
-    """Whoever holds a spec need not check it."""
+    """An existing spec is always valid."""
     with pytest.raises(ValueError, match=words):
         a_spec(**changes)

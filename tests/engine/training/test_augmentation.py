@@ -131,7 +131,7 @@ def test_draws_have_their_shapes_and_ranges():
 
 
 def test_draws_never_change_between_versions():
-    """A run that is resumed under a newer depthscope goes on as it began."""
+    """A run resumed by a newer depthscope continues with the same random numbers."""
     draws = EpochDraws.draw(42, 3, 5)
 
     assert draws.permutation.tolist() == [0, 3, 1, 2, 4]

@@ -26,7 +26,7 @@ def step_of(files: tuple[Path, Path]) -> int | None:
 
 
 def test_the_newest_generation_is_loaded_with_equal_tensors(files: tuple[Path, Path]):
-    """What was saved last is where the run stands."""
+    """The last save is the state of the run."""
     save(files, 1)
     save(files, 2)
     loaded = load_checkpoint(*files, spec_digest="s")
@@ -38,12 +38,12 @@ def test_the_newest_generation_is_loaded_with_equal_tensors(files: tuple[Path, P
 
 
 def test_no_checkpoint_is_none(files: tuple[Path, Path]):
-    """A run that was killed before its first one begins anew."""
+    """A run killed before its first checkpoint starts from scratch."""
     assert step_of(files) is None
 
 
 def test_both_generations_damaged_is_an_error_that_names_both(files: tuple[Path, Path]):
-    """Beginning anew without a word would lose the run."""
+    """Silently starting from scratch would lose the run."""
     save(files, 1)
     save(files, 2)
     for path in files:
@@ -72,7 +72,7 @@ class Malice:
 
 
 def test_a_pickle_with_a_side_effect_is_refused_without_it(files: tuple[Path, Path], tmp_path: Path):
-    """A checkpoint may come from somebody else, with a right checksum."""
+    """A checkpoint may come from someone else, with a valid checksum."""
     trace = tmp_path / "done"
     save_checkpoint(*files, {"spec": "s", "next_step": Malice(trace)})
     assert files[0].read_bytes().startswith(MAGIC)
@@ -97,7 +97,7 @@ def test_files_are_private(files: tuple[Path, Path]):
 def test_saving_leaves_the_old_generation_readable_at_every_instant(
     files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ):
-    """A process killed between any two system calls of a save leaves something to go on from."""
+    """A process killed between any two system calls of a save leaves a usable checkpoint."""
     save(files, 1)
     save(files, 2)
     seen: list[int | None] = []

@@ -225,7 +225,7 @@ def fail_in_epoch(session: Session, epoch: int):
 
 
 def test_a_first_step_taken_again_is_not_reported_again(tmp_path: Path):
-    """Killed before the first checkpoint, a run begins anew in the same journal."""
+    """Killed before the first checkpoint, a run starts over in the same journal."""
     first = a_session(tmp_path / "run", SPEC)
 
     def should_stop() -> bool:

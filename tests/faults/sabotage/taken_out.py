@@ -96,7 +96,7 @@ def torn_line_cut() -> None:
 
 
 def watch_over_numbers() -> None:
-    """Nobody looks whether losses and weights are finite, and updates go on."""
+    """Losses and weights are not checked for being finite, and updates continue."""
     import engine.training.loop
     import engine.training.step
 
