@@ -1,1 +1,1 @@
-"""The console: what a person sees, types and reads."""
+"""The console: everything a user sees, types and reads."""

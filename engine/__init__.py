@@ -1,1 +1,1 @@
-"""The engine: the daemon, its workers, and what both keep on disk."""
+"""The engine: the daemon, its workers, and the files both keep."""

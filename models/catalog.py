@@ -302,14 +302,14 @@ def _four_stage_blocks(architecture: Architecture, depth: int, wanted: Block | N
     return chosen, catalogued[chosen]
 
 
-def _parse(words: type[Word], word: str) -> Word:
+def _parse(choices: type[Word], word: str) -> Word:
     name = word.strip().lower().replace("_", "-")
-    known = [str(member) for member in words]
+    known = [str(member) for member in choices]
     if name in known:
-        return words(name)
+        return choices(name)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    field = words.__name__.lower()
+    field = choices.__name__.lower()
     raise FieldError(field, text=f"unknown {field} {word!r}: {hint}known are {_enumerated(known, 'and')}")
 
 

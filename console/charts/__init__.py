@@ -1,1 +1,1 @@
-"""Numbers as curves in a terminal; `plot` is the only importer of plotext."""
+"""Charts in the terminal; only `plot` imports plotext."""

@@ -20,10 +20,10 @@ class Quantity(Enum):
     WEIGHTS = "weight_norm", "weight-norms", "Weight norm"
     UPDATES = "update_ratio", "update-ratios", "Update over weight"
 
-    def __init__(self, field: str, metric: str, words: str) -> None:
+    def __init__(self, field: str, metric: str, title: str) -> None:
         self.field = field
         self.metric = metric
-        self.words = words
+        self.title = title
 
     def next(self) -> Quantity:
         """Next quantity, wrapping around."""

@@ -37,7 +37,7 @@ def layers_text(
     if len(runs) > 1:
         return profiles(runs, rows, quantity, width=width, colours=TERMINAL_HEAT if colour else None, unicode=unicode)
     (run,) = runs
-    title = f"{clean(run.name)}: {quantity.words.lower()} by layer and epoch"
+    title = f"{clean(run.name)}: {quantity.title.lower()} by layer and epoch"
     return "\n".join(
         draw_heat_map(
             layer_grid(rows[run.id], quantity),
@@ -75,7 +75,7 @@ def profiles(
     beside = max(map(len, left)) + 2
     room = max(width - beside, LEAST_PROFILE)
     everything = LayerGrid([0] * len(shown), [], shown)
-    title = f"{quantity.words} of every layer at initialisation"
+    title = f"{quantity.title} of every layer at initialisation"
     lines = [title, key(everything, scale, bars), f"{left[0].ljust(beside)}from the stem to the head"]
     for text, values in zip(left[1:], shown, strict=True):
         line = "not recorded"

@@ -40,7 +40,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     window: tuple[float, float] | None = None
     """Visible part of the x axis; None shows all."""
 
-    def words(self, x_label: str | None = None) -> str:
+    def summary(self, x_label: str | None = None) -> str:
         """Summarise the options for the chart's title; `x_label` overrides the name of the axis."""
         parts = ["log y"] if self.log_y else []
         parts.append(x_label or self.axis.value)

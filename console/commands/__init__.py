@@ -1,1 +1,1 @@
-"""One module a group of commands; heavy imports stay inside the functions."""
+"""Commands, one module for each group; slow imports stay inside the functions."""

@@ -1,1 +1,1 @@
-"""What depth did: groups of runs, their tables and the verdict."""
+"""The effect of depth: groups of runs, their tables and the verdict."""

@@ -60,7 +60,7 @@ def network_sentence(group: Group) -> str:
             f"test error {mean_std(errors)} %, training error {mean_std(group.finals('train_error_percent'))} %"
         )
         if (other := published_of(group)) is not None:
-            parts.append(f"published {other.words}")
+            parts.append(f"published {other.text}")
     if missing := missing_seeds(group):
         parts.append(missing)
     return f"{group.label} ({size}): {'; '.join(parts)}."

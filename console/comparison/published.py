@@ -52,7 +52,7 @@ class Published:
     """Whether the number is only a lower bound."""
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         """The error and its source: 6.61 ± 0.16 (He et al.)."""
         number = f"{'>' if self.is_bound else ''}{self.test_error_percent:.2f}"
         spread = "" if self.std is None else f" ± {self.std:.2f}"
@@ -124,13 +124,13 @@ def training_differences(spec: RunSpec, source: Source) -> list[str]:
         return [f"learning rate {spec.recipe.learning_rate:g} and schedule {spec.recipe.schedule} (not stated there)"]
     theirs, names = RECIPES["reference"], ("batch_size", "learning_rate", "schedule", "drops", "drop_factor", "augment")
     return [
-        f"{name.replace('_', ' ')} {words(getattr(spec.recipe, name))} ({words(getattr(theirs, name))} there)"
+        f"{name.replace('_', ' ')} {formatted(getattr(spec.recipe, name))} ({formatted(getattr(theirs, name))} there)"
         for name in names
         if getattr(spec.recipe, name) != getattr(theirs, name)
     ]
 
 
-def words(value: object) -> str:
+def formatted(value: object) -> str:
     """Format the value of a recipe field."""
     if isinstance(value, bool):
         return "on" if value else "off"

@@ -59,7 +59,7 @@ def mean_time(group: Group) -> str:
 
 def published_error(group: Group) -> str:
     """Published error of a network; empty if there is none or the images are synthetic."""
-    return "" if (one := published_of(group)) is None else one.words
+    return "" if (one := published_of(group)) is None else one.text
 
 
 def missing_seeds(group: Group) -> str:

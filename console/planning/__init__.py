@@ -1,1 +1,1 @@
-"""From words to runs, what they will take, and what a deadline leaves."""
+"""From options to runs, their estimates and deadlines."""

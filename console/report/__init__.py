@@ -1,1 +1,1 @@
-"""Handing in a result: the report, its figures and the exports."""
+"""Reports, their figures, and exports."""

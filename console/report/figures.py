@@ -118,11 +118,11 @@ def depth_figure(facts: Facts) -> Figured | None:
             lines += published_lines(kinds)
         log_x = depths[-1] > DEPTHS_ON_A_LINEAR_AXIS * depths[0]
         panels.append(Panel("", lines, "depth (weighted layers)", label, log_x=log_x, from_zero=True))
-    title, words = "Final error against depth", spread_label(facts, "bars")
+    title, spread = "Final error against depth", spread_label(facts, "bars")
     if any(published_of(group) is not None for groups in kinds for group in groups):
-        words += "; crosses: published by others, trained elsewhere"
-    drawn = draw_panels(panels, title=title, note=f"{facts.data_names}; {words}", columns=2)
-    caption = f"{title}, in %: test left, training right; {words}; {facts.data_names}."
+        spread += "; crosses: published by others, trained elsewhere"
+    drawn = draw_panels(panels, title=title, note=f"{facts.data_names}; {spread}", columns=2)
+    caption = f"{title}, in %: test left, training right; {spread}; {facts.data_names}."
     return Figured("error-by-depth", title, caption, drawn)
 
 
@@ -167,8 +167,8 @@ def gradient_map_figure(facts: Facts) -> Figured | None:
     if not maps:
         return None
     title = "Gradient flow"
-    words = f"{facts.data_names}; one seed a network"
-    drawn = draw_heat_maps(maps, title=title, note=words, scale="gradient norm of a layer (log scale)")
+    note = f"{facts.data_names}; one seed a network"
+    drawn = draw_heat_maps(maps, title=title, note=note, scale="gradient norm of a layer (log scale)")
     caption = (
         "Norm of the gradient of every convolution and the head, in the last step of each epoch and at initialisation"
         f" (first row), logarithmic and on one scale; one seed a network; {facts.data_names}."
@@ -192,8 +192,8 @@ def gradient_profile_figure(facts: Facts) -> Figured | None:
     if not any(panel.lines for panel in panels):
         return None
     title = "Gradient from layer to layer"
-    words = f"{facts.data_names}; one seed a network"
-    drawn = draw_panels(panels, title=title, note=words, columns=2, share_y=True)
+    note = f"{facts.data_names}; one seed a network"
+    drawn = draw_panels(panels, title=title, note=note, columns=2, share_y=True)
     caption = (
         "Norm of each layer's gradient from the first layer (0) to the head (1), at initialisation and in the last"
         f" epoch that was recorded; one seed a network; {facts.data_names}."
@@ -256,19 +256,19 @@ def inner(label: str) -> str:
 def spread_label(facts: Facts, mark: str = "band") -> str:
     """Number of seeds behind a curve or point, and what its band or bar shows."""
     numbers = sorted({len(group.succeeded) for group in facts.groups if group.succeeded})
-    words = ["no run has come to its last epoch"]
+    parts = ["no run has come to its last epoch"]
     if numbers:
         n = "n=" + (str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}–{numbers[-1]}")
         many = f"mean over seeds, {mark} ± one standard deviation, {n}"
-        words = [many if numbers[-1] > 1 else f"one seed each, {n}"]
+        parts = [many if numbers[-1] > 1 else f"one seed each, {n}"]
     for kind, rest in (
         ("stopped early", [run for run in facts.runs if run.stopped_early]),
         ("unfinished", [run for run in facts.runs if not run.succeeded and not run.stopped_early]),
     ):
         thin = sum(mark == "band" and bool(facts.epochs[run.id]) for run in rest)
-        words += [f"{thin} {kind} drawn thin"] * bool(thin)
-        words += [f"{len(rest) - thin} {kind} not drawn"] * (len(rest) > thin)
-    return "; ".join(words)
+        parts += [f"{thin} {kind} drawn thin"] * bool(thin)
+        parts += [f"{len(rest) - thin} {kind} not drawn"] * (len(rest) > thin)
+    return "; ".join(parts)
 
 
 def note(facts: Facts) -> str:

@@ -1,1 +1,1 @@
-"""What all screens share."""
+"""State and services shared by all screens."""

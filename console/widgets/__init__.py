@@ -1,1 +1,1 @@
-"""Parts of screens; they render, and fetch nothing."""
+"""Parts of screens; they render and fetch nothing."""

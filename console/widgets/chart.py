@@ -122,7 +122,7 @@ class Chart(Widget, can_focus=True):
             self._options,
             width=width,
             height=height,
-            title=f"{self._title}  {self._options.words(self._x_label)}",
+            title=f"{self._title}  {self._options.summary(self._x_label)}",
             colour=colour,
             unicode=self._unicode,
             x_range=self._x_range if self._x_label else None,
@@ -174,7 +174,7 @@ class Chart(Widget, can_focus=True):
             self.border_title, self.border_subtitle = (plain(label, unicode=self._unicode) for label in labels)
 
     def title_text(self) -> str:
-        return self.within_border(f"{self._title} · {self._options.words(self._x_label)}")
+        return self.within_border(f"{self._title} · {self._options.summary(self._x_label)}")
 
     def within_border(self, text: str) -> str:
         return cut(text, max(self.size.width - 4, 8), unicode=self._unicode)

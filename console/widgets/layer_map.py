@@ -96,7 +96,7 @@ class LayerMap(Widget, can_focus=True):
         if not self._was_moved:
             self._cursor = (len(self._grid.epochs) - 1, 0) if self._grid.epochs else None
         self._map = self._drawn(width, height, self._colours)
-        self.border_title = self._quantity.words
+        self.border_title = self._quantity.title
         self.show_reading()
         self.refresh()
 
@@ -107,7 +107,7 @@ class LayerMap(Widget, can_focus=True):
             self._grid,
             width=width,
             height=height,
-            title=f"{self._quantity.words} by layer and epoch",
+            title=f"{self._quantity.title} by layer and epoch",
             colours=colours,
             unicode=self._unicode,
             empty=self._empty,

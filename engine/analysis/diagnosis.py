@@ -130,11 +130,11 @@ def flow_finding(ratio: float, epoch: int) -> Finding | None:
     """Classify the ratio of the first layer's gradient to the classifier's; None if unremarkable."""
     when = " at initialisation" if epoch == 0 else ""
     if ratio < VANISHING_RATIO:
-        words = f"stem gradient {power(ratio)} of the head's{when}" if ratio else f"stem gradient 0{when}"
-        return Finding(symptom=Symptom.VANISHING_GRADIENT, evidence=words, epoch=epoch)
+        evidence = f"stem gradient {power(ratio)} of the head's{when}" if ratio else f"stem gradient 0{when}"
+        return Finding(symptom=Symptom.VANISHING_GRADIENT, evidence=evidence, epoch=epoch)
     if ratio > EXPLODING_RATIO:
-        words = f"stem gradient {power(ratio)} times the head's{when}"
-        return Finding(symptom=Symptom.EXPLODING_GRADIENT, evidence=words, epoch=epoch)
+        evidence = f"stem gradient {power(ratio)} times the head's{when}"
+        return Finding(symptom=Symptom.EXPLODING_GRADIENT, evidence=evidence, epoch=epoch)
     return None
 
 
@@ -176,10 +176,10 @@ def plateau(epochs: Sequence[Epoch]) -> Finding | None:
     if since < PLATEAU_EPOCHS:
         return None
     share = f"{100 * PLATEAU_SHARE:.0f} %"
-    words = (
+    evidence = (
         f"training loss {best:.4g} has fallen by less than {share} in {since} epochs, at {error:.1f} % training error"
     )
-    return Finding(symptom=Symptom.PLATEAU, evidence=words, epoch=epochs[-1].epoch)
+    return Finding(symptom=Symptom.PLATEAU, evidence=evidence, epoch=epochs[-1].epoch)
 
 
 def overfitting(epochs: Sequence[Epoch]) -> Finding | None:
@@ -200,11 +200,11 @@ def overfitting(epochs: Sequence[Epoch]) -> Finding | None:
     if lowest <= (1 + OVERFITTING_RISE) * test_loss(best) or train >= 0.5 * (best.train_loss or 0.0):
         return None
     rise = 100 * (lowest / test_loss(best) - 1)
-    words = (
+    evidence = (
         f"test loss {rise:.0f} % above its lowest (epoch {best.epoch}) while the training loss fell from"
         f" {best.train_loss:.3g} to {train:.3g}"
     )
-    return Finding(symptom=Symptom.OVERFITTING, evidence=words, epoch=rows[-1].epoch)
+    return Finding(symptom=Symptom.OVERFITTING, evidence=evidence, epoch=rows[-1].epoch)
 
 
 def test_loss(row: Epoch) -> float:

@@ -1,1 +1,1 @@
-"""Talking to the daemon, and starting it."""
+"""Communication with the daemon, and starting it."""

@@ -1,1 +1,1 @@
-"""Images: where they come from, how they are checked and kept."""
+"""Datasets: sources, checks and the cache."""

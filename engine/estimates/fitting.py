@@ -127,14 +127,14 @@ class Remedy(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def options(self) -> str:
         """Command-line options of the remedy."""
-        words = []
+        options = []
         if self.precision is not None:
-            words.append(f"--precision {self.precision}")
+            options.append(f"--precision {self.precision}")
         if self.checkpoint_activations:
-            words.append("--checkpoint-activations")
+            options.append("--checkpoint-activations")
         if self.batch_size is not None:
-            words.append(f"--batch-size {self.batch_size}")
-        return " ".join(words)
+            options.append(f"--batch-size {self.batch_size}")
+        return " ".join(options)
 
     @property
     def keeps_the_batch(self) -> bool:

@@ -1,1 +1,1 @@
-"""The run directory and whoever works in it."""
+"""Run directories, and the workers that train in them."""

@@ -1,1 +1,1 @@
-"""Decisions inside the daemon: which run starts where, and what becomes of it."""
+"""Decisions inside the daemon: which run starts where, and its outcome."""

@@ -70,12 +70,12 @@ class Announcer:
 async def announce(hook: Hook, run: Run) -> None:
     """Run the command for one run and log the result."""
     facts = facts_of(run)
-    words = [PLACEHOLDER.sub(lambda found: facts[found[1]], word) for word in hook.command]
+    arguments = [PLACEHOLDER.sub(lambda found: facts[found[1]], word) for word in hook.command]
     environ = {f"DEPTHSCOPE_{name.upper()}": value for name, value in facts.items()}
     began = time.monotonic()
     try:
         process = await asyncio.create_subprocess_exec(
-            *words,
+            *arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

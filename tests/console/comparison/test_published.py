@@ -12,7 +12,7 @@ from models.catalog import Architecture, model_spec
 
 
 @pytest.mark.parametrize(
-    ("architecture", "depth", "words"),
+    ("architecture", "depth", "text"),
     [
         ("he-resnet", 56, "6.97 (He et al.)"),
         ("he-resnet", 110, "6.61 ± 0.16 (He et al.)"),
@@ -21,12 +21,12 @@ from models.catalog import Architecture, model_spec
         ("plain", 110, "89.66 (report)"),
     ],
 )
-def test_numbers_are_those_of_the_sources(architecture: str, depth: int, words: str):
+def test_numbers_are_those_of_the_sources(architecture: str, depth: int, text: str):
     """The mean of five runs where there were five, not the best; a bound is called one."""
     found = published(model_spec(architecture, depth))
 
     assert found is not None
-    assert found.words == words
+    assert found.text == text
 
 
 def test_nothing_is_held_against_another_network():
