@@ -24,19 +24,19 @@ from engine.base.paths import Home
 from engine.runs.run import RunStatus
 
 SECONDS_BETWEEN_LOOKS = 0.5
-"""So that nothing is redrawn more than twice a second."""
+"""Redraw at most twice a second."""
 SECONDS_BETWEEN_TRIES = 0.02
-"""To leave, while a screen is composed."""
+"""Retry interval for exiting while a screen is still composing."""
 
 
 class ConsoleApp(App[None]):
-    """Screens over one session.
+    """The app: all screens, sharing one session.
 
     Args:
-        home: Whose runs.
+        home: Home whose runs are shown.
         config: The user's settings.
-        starts_engine: Whether an engine is started where none serves, as a user expects.
-        guard: What ends the app with its terminal; None where there is no terminal.
+        starts_engine: Whether to start the engine if it is not running.
+        guard: Ends the app when its terminal goes away; None without a terminal.
     """
 
     CSS_PATH = "console.tcss"
@@ -60,7 +60,7 @@ class ConsoleApp(App[None]):
         self.session = Session(self, home, config)
         self._starts_engine = starts_engine
         self._guard = guard
-        # Before anything is shown, so that nothing is styled twice.
+        # Before the first frame, so that nothing is styled twice.
         for theme in OWN_THEMES:
             self.register_theme(theme)
         self.theme = config.theme if config.theme in self.available_themes else THEMES[0]
@@ -75,7 +75,7 @@ class ConsoleApp(App[None]):
         self.set_interval(SECONDS_BETWEEN_LOOKS, self.session.look)
         if self._guard is not None:
             self._guard.guard(self.leave)
-        # After the first frame, with which a thread would compete.
+        # After the first frame, which a thread would slow down.
         self.call_after_refresh(self.run_worker, self.watch_engine())
 
     async def watch_engine(self) -> None:
@@ -99,30 +99,28 @@ class ConsoleApp(App[None]):
         self.screen.post_message(PulseChanged())
 
     def action_keys(self) -> None:
-        """What the focused panel shows, and every key."""
+        """Open help for the focused panel and all keys."""
         from console.screens.help import KeysScreen
 
         if not isinstance(self.screen, KeysScreen):
             self.push_screen(KeysScreen(self.screen))
 
     def action_away(self) -> None:
-        """What happened since the console was last open."""
+        """Show what happened since the console was last open."""
         self.run_worker(show_digest(self.session, asked=True))
 
     def action_next_theme(self) -> None:
-        """Dark, light, high contrast."""
+        """Switch to the next theme: dark, light, high contrast."""
         self.theme = THEMES[(THEMES.index(self.theme) + 1) % len(THEMES) if self.theme in THEMES else 0]
         self.screen.post_message(RunsChanged())
         self.screen.post_message(CurvesChanged())
 
     def action_start_engine(self) -> None:
-        """Start the engine where it is down; one of another version makes room for ours, and workers go on."""
+        """Start the engine, or replace one of another version; workers keep running."""
         self.run_worker(self.session.engine.start())
 
-    # The end
-
     def action_leave(self) -> None:
-        """Leave; training goes on."""
+        """Quit the console; training continues."""
         self.leave(0)
 
     def leave(self, status: int) -> None:
@@ -143,7 +141,7 @@ class ConsoleApp(App[None]):
             self.set_timer(SECONDS_BETWEEN_TRIES, lambda: self._exit_when_ready(status))
 
     def on_unmount(self) -> None:
-        # Saved however the app ends.
+        # Save however the app ends.
         if self.session.is_view_unsaved:
             self.session.save_view_now()
 
@@ -153,7 +151,7 @@ class ConsoleApp(App[None]):
             super()._handle_exception(error)
 
     def exit_message(self) -> str:
-        """Message on exit: what continues to train."""
+        """Return the message on exit: what is still training."""
         runs = list(self.session.feed.runs.values())
         running = sum(run.status is RunStatus.RUNNING for run in runs)
         queued = sum(run.status is RunStatus.QUEUED for run in runs)
@@ -167,7 +165,7 @@ class ConsoleApp(App[None]):
         return words
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Every action that has a key here, in the command palette."""
+        """Yield a palette command for every action with a key on this screen."""
         for active in screen.active_bindings.values():
             binding = active.binding
             if active.enabled and binding.id:
@@ -178,7 +176,7 @@ class ConsoleApp(App[None]):
                 )
 
     def action_command_palette(self) -> None:
-        """Every action by its name."""
+        """Open the command palette."""
         if not isinstance(self.screen, CommandPalette):
             self.push_screen(CommandPalette(placeholder="words of a command"))
 

@@ -1,4 +1,4 @@
-"""While you were away: what ended and how, what stood idle, and what is left."""
+"""The "while you were away" screen: finished runs, idle devices and remaining work."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from console.tui.session import Session
 
 
 class AwayScreen(ConsoleScreen):
-    """What happened since the last look; nothing on it changes.
+    """Digest of what happened since the console was last open; static.
 
     Args:
         session: Shared by all screens.
-        away: What to tell.
+        away: Digest to show.
     """
 
     HELP = "What happened since this console was last open, by the wall clock. escape closes it, W brings it back."

@@ -1,4 +1,4 @@
-"""What every screen of the console has: headline, banner and footer over one session."""
+"""Base class of all screens, with headline, banner and key bar."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from console.widgets.key_bar import KeyBar
 
 
 class ConsoleScreen(Screen[None]):
-    """A screen that shows what a session says.
+    """Base of all screens: shows a session between a headline and a key bar.
 
     Args:
         session: Shared by all screens.
@@ -35,11 +35,11 @@ class ConsoleScreen(Screen[None]):
         yield KeyBar()
 
     def compose_body(self) -> ComposeResult:
-        """What is between the headline and the footer."""
+        """Yield the widgets between the headline and the key bar."""
         raise NotImplementedError
 
     def update_runs(self) -> None:
-        """Show the runs as they are now: they have changed, or this screen has come to the top."""
+        """Show the current runs, after they changed or when this screen becomes active."""
 
     @on(PulseChanged)
     def show_pulse(self) -> None:
@@ -47,16 +47,16 @@ class ConsoleScreen(Screen[None]):
         self.query_one(Banner).show(self.session.troubles())
 
     @on(RunsChanged)
-    def look_at_runs(self) -> None:
+    def refresh_runs(self) -> None:
         self.update_runs()
         self.show_pulse()
 
     def on_screen_resume(self) -> None:
-        # What was committed while another screen was on top.
-        self.look_at_runs()
+        # Catch up on changes made while another screen was active.
+        self.refresh_runs()
 
 
 def set_text(line: Static, text: str) -> None:
-    """Change a line, if its words differ: the same words again would be painted again."""
+    """Set a line's text, avoiding a repaint if it is unchanged."""
     if str(line.content) != text:
         line.update(text)

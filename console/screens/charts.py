@@ -1,4 +1,4 @@
-"""What every screen with charts has: their keys, and one drawing for all that changes at a time."""
+"""Base class of screens with charts: their keys, and coalesced redraws."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHART_BINDINGS = [
     Binding("right_square_bracket", "crosshair(1)", "crosshair right", show=False, id="chart.crosshair-right"),
     Binding("w", "save", "save", show=False, id="chart.save"),
 ]
-"""Named by every screen with charts, at the place where its key bar shows them."""
+"""Included by every chart screen at the position they take in its key bar."""
 
 
 class ChartScreen(ConsoleScreen):
@@ -31,8 +31,8 @@ class ChartScreen(ConsoleScreen):
 
     Args:
         session: Shared by all screens.
-        options: How the charts are drawn at first.
-        crosshair: Where on the x axis they are read; None nowhere.
+        options: Initial drawing options.
+        crosshair: Initial x position of the crosshair; None hides it.
     """
 
     def __init__(self, session: Session, options: Options, crosshair: float | None = None) -> None:
@@ -40,14 +40,14 @@ class ChartScreen(ConsoleScreen):
         self.options = options
         self.crosshair = crosshair
         self._is_stale = False
-        """Whether a drawing of the charts is due."""
+        """Whether a redraw is scheduled."""
 
     def watched_runs(self) -> list[str]:
-        """Ids of the runs whose numbers this screen draws."""
+        """Return the ids of the runs whose metrics this screen needs."""
         raise NotImplementedError
 
     def show_runs(self) -> None:
-        """Show the runs, the charts apart."""
+        """Update everything about the runs except the charts."""
         raise NotImplementedError
 
     def show_curves(self) -> None:
@@ -55,7 +55,7 @@ class ChartScreen(ConsoleScreen):
         raise NotImplementedError
 
     def chart(self, id: str, *, named: bool = False) -> Chart:
-        """A chart as this terminal can show it, with a legend if it is to name its curves."""
+        """Create a chart suited to this terminal, with a legend if `named`."""
         return Chart(unicode=self.session.has_unicode, colour=self.session.has_colour, named=named, id=id)
 
     def update_runs(self) -> None:
@@ -66,26 +66,26 @@ class ChartScreen(ConsoleScreen):
     @on(CurvesChanged)
     @on(Chart.SizeChanged)
     def draw_soon(self) -> None:
-        """Draw the charts once, behind all messages that wait now and what they do to the layout."""
+        """Schedule one redraw of the charts, after pending messages and layout changes."""
         if not self._is_stale:
             self._is_stale = True
             self.call_after_refresh(self._draw)
 
     def _draw(self) -> None:
         self._is_stale = False
-        # A screen that another one covers draws when it comes back. Textual counts the one beneath as current always.
+        # A covered screen draws when it becomes active again. Textual always counts the one beneath as current.
         if self.app.screen is self or (self.is_current and self.app.screen.is_modal):
-            # Runs that came into view since: their numbers are part of this drawing, not of another one.
+            # Load runs that have appeared since, so that this draw includes them.
             self.session.feed.watch(self.watched_runs())
             self.show_curves()
 
     def draw_with(self, options: Options, crosshair: float | None) -> None:
-        """Draw the charts so, with the crosshair there."""
+        """Change the options and the crosshair, and redraw."""
         self.options, self.crosshair = options, crosshair
         self.draw_soon()
 
     def chosen_chart(self) -> Chart:
-        """The chart with the focus, or the uppermost."""
+        """Return the focused chart, or the topmost one."""
         return self.focused if isinstance(self.focused, Chart) else self.query(Chart).first()
 
     @on(Chart.Pointed)
@@ -97,24 +97,24 @@ class ChartScreen(ConsoleScreen):
         self.chosen_chart().action_move_crosshair(columns)
 
     def action_log_y(self) -> None:
-        """A logarithmic vertical axis, or a linear one."""
+        """Toggle a logarithmic y axis."""
         self.draw_with(self.options.with_other_scale(), self.crosshair)
 
     def action_x_axis(self) -> None:
-        """Epochs, steps or time to the right."""
+        """Switch the x axis between epochs, steps and time."""
         self.draw_with(self.options.with_next_axis(), None)
 
     def action_smooth(self) -> None:
-        """Smooth the curves more, or not at all; the raw ones stay behind them."""
+        """Cycle through smoothing strengths; raw curves stay visible in the background."""
         self.draw_with(self.options.with_next_smoothing(), self.crosshair)
 
     def action_zoom(self, factor: float) -> None:
-        """Show a part of the range around the crosshair, or before its right end."""
+        """Zoom around the crosshair, or towards the right end without one."""
         window = self.chosen_chart().zoomed(factor)
         self.draw_with(self.options.with_window(window), self.crosshair)
 
     def action_save(self) -> None:
-        """Write the chart with the focus, or the upper one, as SVG and as text, and say where."""
+        """Save the focused or topmost chart as SVG and text, and show the paths."""
         from console.charts.svg import chart_as_svg
 
         chart, session = self.chosen_chart(), self.session
@@ -130,6 +130,6 @@ class ChartScreen(ConsoleScreen):
             self.notify(f"written: {as_svg} and {as_text.name}", markup=False, timeout=8)
 
     def save_shown_text(self, name: str, text: str) -> None:
-        """Write what is shown instead of a chart, and say where."""
+        """Save text shown in place of a chart, and show its path."""
         if (path := self.session.save_text(name, text)) is not None:
             self.notify(f"written: {path}", markup=False)

@@ -1,4 +1,4 @@
-"""The networks of an experiment beside each other: all losses, all errors, the pairs of each depth, the final table."""
+"""Comparison of an experiment's networks: losses, errors, gaps, errors by depth and the final table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALL = ("train-loss", "test-error")
 
 
 class ComparisonScreen(ChartScreen):
-    """The report's figures and its table, filling in while runs go on."""
+    """The report's figures and table, updated while runs train."""
 
     HELP = (
         "An experiment's networks: 1 all training losses and test errors, 2 the gap (plain minus residual of the same"
@@ -74,25 +74,25 @@ class ComparisonScreen(ChartScreen):
         self.query_one("#comparison-loss", Chart).focus()
 
     def runs(self) -> list[Run]:
-        """All runs of the experiment, shallow before deep, residual before plain."""
+        """Return all runs of the experiment, shallow before deep, residual before plain."""
         found = [run for run in self.session.feed.runs.values() if run.experiment == self._experiment]
         return [run for group in group_runs(found) for run in group.runs]
 
     def drawn_runs(self) -> list[Run]:
-        """Those of the chosen depth, or of all; as many as can be told apart."""
+        """Return the runs of the chosen depth, or of all, at most MOST_CURVES."""
         runs = self.runs()
         return [run for run in runs if self._depth in (None, run.spec.model.depth)][:MOST_CURVES]
 
     def watched_runs(self) -> list[str]:
-        # The verdict goes by all of them, also where not all are drawn.
+        # The verdict uses all runs, including those not drawn.
         return [run.id for run in self.runs()]
 
     def epochs(self) -> dict[str, list[Epoch]]:
-        """What was measured of every run, by id."""
+        """Return the epochs of every run, by id."""
         return {run.id: self.session.feed.history(run.id).epochs for run in self.runs()}
 
     def gradients(self) -> dict[str, list[Gradients]]:
-        """What was measured of the layers of every run, by id."""
+        """Return the layer measurements of every run, by id."""
         return {run.id: self.session.feed.history(run.id).gradients for run in self.runs()}
 
     def show_runs(self) -> None:
@@ -130,7 +130,7 @@ class ComparisonScreen(ChartScreen):
         self.show_depths()
 
     def show_gaps(self) -> None:
-        """What a network loses without its shortcuts, epoch by epoch."""
+        """Draw the gap between plain and residual networks per epoch."""
         from console.comparison.depth_curves import gap_curves
 
         pairs = [pair for pair in pair_groups(group_runs(self.runs())) if self._depth in (None, pair.depth)]
@@ -149,7 +149,7 @@ class ComparisonScreen(ChartScreen):
             )
 
     def show_depths(self) -> None:
-        """Final errors against depth, of all depths, with what others have published."""
+        """Draw final errors against depth, with published values."""
         from console.comparison.depth_curves import depth_curves, depth_range, missing_finals, published_curves
 
         groups, colours = group_runs(self.runs()), self.session.curve_colours
@@ -171,23 +171,23 @@ class ComparisonScreen(ChartScreen):
 
     @on(TabbedContent.TabActivated)
     def focus_part(self, message: TabbedContent.TabActivated) -> None:
-        # An epoch is no depth.
+        # The crosshair's epoch has no meaning on a depth axis.
         self.draw_with(self.options.with_window(None), None)
-        # The focus of a hidden chart would bring its tab back.
+        # A focused chart on a hidden tab would reopen that tab.
         next(node for node in message.pane.query("*") if node.focusable).focus()
 
     def action_tab(self, name: str) -> None:
-        """Figures, gap, errors by depth, or table."""
+        """Switch to a tab."""
         self.query_one("#comparison-tabs", TabbedContent).active = name
 
     def action_depth(self, step: int) -> None:
-        """Residual and plain networks of one depth, of the next, and of all again."""
+        """Cycle through the depths, then all of them."""
         depths: list[int | None] = [None, *sorted({run.spec.model.depth for run in self.runs()})]
         self._depth = depths[(depths.index(self._depth) + step) % len(depths)] if self._depth in depths else None
         self.update_runs()
 
     def action_save(self) -> None:
-        """Write the chart with the focus, or the table where that is shown, to a file."""
+        """Save the focused chart, or the table on its tab, to a file."""
         if self.query_one("#comparison-tabs", TabbedContent).active == "table":
             self.save_shown_text(f"comparison-{self._experiment}.txt".replace("/", "_"), self.table_text())
         else:
@@ -202,5 +202,5 @@ class ComparisonScreen(ChartScreen):
         return self.written(tables.comparison_text(runs, self.epochs(), self.gradients())) if runs else "no runs"
 
     def written(self, text: str) -> str:
-        """Text with signs that reach the reader."""
+        """Return text in characters this terminal can show."""
         return text if self.session.has_unicode else text.replace("±", "+-")

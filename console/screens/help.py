@@ -1,4 +1,4 @@
-"""`?`: what the focused panel shows, and every key that works there."""
+"""Help screen: what the focused panel shows, and every key that works there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from console.text.formatting import table
 
 
 class KeysScreen(ModalScreen[None]):
-    """Help for what has the focus on the screen beneath."""
+    """Help for the focused panel of the screen beneath."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,question_mark,q,enter", "dismiss", "close", id="keys.close"),
@@ -30,7 +30,7 @@ class KeysScreen(ModalScreen[None]):
             yield Static(self.text(), markup=False)
 
     def text(self) -> str:
-        """The focused panel's own words, then its keys, then those of the screen and the app."""
+        """Return the focused panel's help, its keys, and the keys of the screen and the app."""
         beneath, app = self._beneath, self.app
         rows: dict[str, list[str]] = {}
         for active in beneath.active_bindings.values():

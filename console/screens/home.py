@@ -1,4 +1,4 @@
-"""The two things on screen at once: the runs, and their curves."""
+"""Home screen: the table of runs, and their curves."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ q   leave; `depthscope quickstart` then
 
 
 class HomeScreen(ChartScreen):
-    """Runs on the left, curves on the right; one above the other where it is narrow."""
+    """Runs on the left, curves on the right; stacked on narrow terminals."""
 
     ACTIONS: ClassVar = {action.id: action for action in (*RUN_ACTIONS, *QUEUE_ACTIONS, *LABEL_ACTIONS)}
 
@@ -53,7 +53,7 @@ class HomeScreen(ChartScreen):
         Binding("enter", "open", "open", key_display="enter", id="home.open"),
         Binding("c", "compare", "compare", id="home.compare"),
         *(action.binding for action in ACTIONS.values()),
-        # Before all others, so that letters typed right behind it reach the filter, not the table.
+        # With priority, so that letters typed right after it reach the filter, not the table.
         Binding("slash", "filter", "filter", key_display="/", priority=True, id="home.filter"),
         *CHART_BINDINGS,
         Binding("m", "metric", "metric", show=False, id="chart.metric"),
@@ -71,9 +71,9 @@ class HomeScreen(ChartScreen):
         super().__init__(session, session.view.options, session.view.crosshair)
         self.view = session.view
         self.charts_ready = False
-        """Whether what draws is loaded."""
+        """Whether the plotting modules are loaded."""
         self._unread: FilterError | None = None
-        """What is wrong with the filter; the runs are those that fit what stands before it."""
+        """Error in the filter; the table shows runs matching the part before it."""
 
     def compose_body(self) -> ComposeResult:
         with Container(id="home-body"):
@@ -81,14 +81,14 @@ class HomeScreen(ChartScreen):
                 yield RunTable(unicode=self.session.has_unicode, id="runs")
                 yield Static(NO_RUNS, id="no-runs", markup=False)
             with Vertical(id="home-charts"):
-                # The table beside them is their legend.
+                # The table next to them is their legend.
                 yield self.chart("first-chart")
                 yield self.chart("second-chart")
         yield Field(
             placeholder="words, arch:plain depth>=56 test-error<10 tag:good star:yes !status:failed",
             id="filter",
             compact=True,
-            # Selected when it is opened: the event of the focus may come behind the first letters typed.
+            # Text is selected on opening: the focus event may arrive after the first letters typed.
             select_on_focus=False,
         )
         yield Question()
@@ -100,24 +100,22 @@ class HomeScreen(ChartScreen):
         self.call_after_refresh(self.run_worker, self.prepare_charts())
 
     async def prepare_charts(self) -> None:
-        """Load what draws, behind the first frame and off the UI thread; then draw for the first time."""
+        """Load the plotting modules in a thread after the first frame, then draw for the first time."""
         await in_background(importlib.import_module, "console.charts.overlay")
         self.charts_ready = True
         self.draw_soon()
-
-    # What is shown
 
     def current_runs(self) -> list[Run]:
         run = self.session.feed.runs.get(self.query_one(RunTable).cursor_run or "")
         return [] if run is None else [run]
 
     def chosen_runs(self) -> list[Run]:
-        """Marked runs, or the one under the cursor: what an action is for."""
+        """Return the runs an action applies to: marked ones, or the one under the cursor."""
         marked = [run for run in map(self.session.feed.runs.get, self.view.marked) if run is not None]
         return marked or self.current_runs()
 
     def drawn_runs(self) -> list[Run]:
-        """The runs whose curves are drawn: the marked ones, else those that fit of the experiment under the cursor."""
+        """Return the runs to draw: marked ones, or matching runs of the experiment under the cursor."""
         feed, marked = self.session.feed, self.view.marked
         if shown := [feed.runs[id] for id in marked if id in feed.runs]:
             return shown
@@ -125,23 +123,23 @@ class HomeScreen(ChartScreen):
             return []
         current = under_cursor[0]
         now, (fits, _) = time.monotonic(), parse_readable(self.view.filter)
-        # The run under the cursor is in the table, so it stays although it may have ceased to fit a moment ago.
+        # Keep the run under the cursor, which is still in the table even if it no longer matches.
         alike = [
             run
             for run in feed.runs.values()
             if run.experiment == current.experiment and (run is current or fits(run, now))
         ]
         if len(alike) > MOST_CURVES:
-            # Around the cursor, so that the run under it is always among them.
+            # Centred on the cursor, so that the run under it is always included.
             first = max(0, min(alike.index(current) - MOST_CURVES // 2, len(alike) - MOST_CURVES))
             alike = alike[first : first + MOST_CURVES]
         return alike
 
     def watched_runs(self) -> list[str]:
-        # Nothing is read for charts before there are any, and with them before the first frame.
+        # Read no chart data before charts can be drawn, which is after the first frame.
         if not self.charts_ready:
             return []
-        # The run under the cursor too, of which the remark speaks.
+        # Including the run under the cursor, for the remark.
         return list({run.id: None for run in (*self.drawn_runs(), *self.current_runs())})
 
     def drawn_looks(self) -> dict[str, Look]:
@@ -212,8 +210,6 @@ class HomeScreen(ChartScreen):
         self.update_runs()
         self.session.save_view_soon()
 
-    # The table
-
     @on(RunTable.Moved)
     def follow_cursor(self) -> None:
         self.view.cursor = self.query_one(RunTable).cursor_run
@@ -238,17 +234,17 @@ class HomeScreen(ChartScreen):
         self.redraw()
 
     def action_reverse(self) -> None:
-        """Turn the order round."""
+        """Reverse the sort order."""
         self.view.backwards = not self.view.backwards
         self.redraw()
 
     def action_group(self) -> None:
-        """Group the runs by experiment, or list them as they come."""
+        """Toggle grouping by experiment."""
         self.view.grouped = not self.view.grouped
         self.redraw()
 
     def action_mark(self) -> None:
-        """Mark the run under the cursor, or take its mark away, and go on to the next."""
+        """Toggle the mark of the run under the cursor and move to the next."""
         for run in self.current_runs():
             if not self.view.toggle_mark(run.id):
                 self.notify(f"{MOST_CURVES} curves are the most that can be told apart", severity="warning")
@@ -257,28 +253,26 @@ class HomeScreen(ChartScreen):
         self.redraw()
 
     def action_unmark_all(self) -> None:
-        """Take all marks away."""
+        """Clear all marks."""
         self.view.marked.clear()
         self.redraw()
 
-    # The filter
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        # In a field a slash is a letter, as is every other key that asks for words.
+        # In an input, a slash and every key that opens a prompt are plain text.
         asks = action == "filter" or (action == "act" and self.ACTIONS[str(parameters[0])].asks)
         return not (asks and isinstance(self.focused, Input))
 
     def action_act(self, id: str) -> None:
-        """Do what a key does to the chosen runs."""
+        """Apply a run action to the chosen runs."""
         current = next(iter(self.current_runs()), None)
         self.ACTIONS[id].act(Chosen(self.session, self.chosen_runs(), current, self.query_one(Question)))
 
     def action_filter(self) -> None:
-        """Show only runs that fit words and key:value pairs."""
+        """Open the filter field."""
         field = self.query_one("#filter", Input)
         field.display = True
         field.value = self.view.filter
-        # At once: `focus` waits for a turn of the message loop, and letters typed ahead would go to the table.
+        # `focus` would act one turn of the message loop later, and letters typed ahead would go to the table.
         self.set_focus(field)
         field.select_all()
 
@@ -288,7 +282,7 @@ class HomeScreen(ChartScreen):
         self.redraw()
 
     def pointing(self, error: FilterError, text: str) -> str:
-        """What is wrong with a filter, beneath the place; in one sentence where there is no room for that."""
+        """Format a filter error below the position it refers to, or on one line if space is short."""
         line = f"{' ' * (error.column - 1)}^ {error.reason}"
         room = self.size.width - 2
         beneath = self.query_one("#filter", Input).display and max(cells(line), cells(text) + 1) <= room
@@ -296,7 +290,7 @@ class HomeScreen(ChartScreen):
 
     @on(Input.Submitted, "#filter")
     def leave_filter(self, message: Input.Submitted) -> None:
-        """Come back to the table, once the filter can be read."""
+        """Return to the table if the filter is valid."""
         self.view.filter = message.value
         self.redraw()
         if self._unread is not None:
@@ -305,7 +299,7 @@ class HomeScreen(ChartScreen):
         self.query_one(RunTable).focus()
 
     def action_clear(self) -> None:
-        """Leave the filter, the zoom and the crosshair, whichever there is, and come back to the table."""
+        """Clear the filter, zoom and crosshair, and return to the table."""
         field = self.query_one("#filter", Input)
         if field.has_focus or self.view.filter:
             self.view.filter = field.value = ""
@@ -314,19 +308,17 @@ class HomeScreen(ChartScreen):
         self.query_one(RunTable).focus()
         self.redraw()
 
-    # The charts
-
     def draw_with(self, options: Options, crosshair: float | None) -> None:
         super().draw_with(options, crosshair)
         self.view.options, self.view.crosshair = options, crosshair
         self.session.save_view_soon()
 
     def action_metric(self) -> None:
-        """Another metric in the upper chart."""
+        """Show the next metric in the upper chart."""
         self.next_metric(0)
 
     def action_other_metric(self) -> None:
-        """Another metric in the lower chart."""
+        """Show the next metric in the lower chart."""
         self.next_metric(1)
 
     def next_metric(self, place: int) -> None:
@@ -336,7 +328,7 @@ class HomeScreen(ChartScreen):
         self.redraw()
 
     def action_swap_charts(self) -> None:
-        """Put the lower chart on top: on a small screen it is the one that is shown."""
+        """Swap the charts; small terminals show only the upper one."""
         upper, lower = self.view.charts
         self.view.charts = (lower, upper)
         self.redraw()
@@ -345,23 +337,21 @@ class HomeScreen(ChartScreen):
         """Copy the ids of the chosen runs."""
         self.session.copy(" ".join(run.id for run in self.chosen_runs()), "run ids")
 
-    # Other screens
-
     def action_new(self) -> None:
-        """Choose architectures and depths, and train them."""
+        """Open the form of a new experiment."""
         from console.screens.new_experiment import NewExperimentScreen
 
         self.app.push_screen(NewExperimentScreen(self.session))
 
     def action_open(self) -> None:
-        """Everything about the run under the cursor."""
+        """Open the run under the cursor."""
         from console.screens.run import RunScreen
 
         for run in self.current_runs():
             self.app.push_screen(RunScreen(self.session, run.id))
 
     def action_compare(self) -> None:
-        """Compare the networks of the run's experiment."""
+        """Open the comparison of the experiment under the cursor."""
         from console.screens.comparison import ComparisonScreen
 
         for run in self.current_runs():
@@ -369,7 +359,7 @@ class HomeScreen(ChartScreen):
 
 
 def grouped_lines(runs: list[Run]) -> list[Line]:
-    """The runs under heads of their experiments, which come in the order of their first run."""
+    """Group the table's lines under experiment headings, ordered by each experiment's first run."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.experiment, []).append(run)

@@ -1,4 +1,4 @@
-"""What can be said about runs from any screen that has runs: star, tags, note, names."""
+"""Actions that label runs: star, tags, note, names."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from engine.runs.run import Run
 
 
 def star(chosen: Chosen) -> None:
-    """Star runs; take the stars away where all of them have one."""
+    """Star runs, or unstar them if all are starred."""
     if ids := chosen.ids:
         starred = not all(run.starred for run in chosen.runs)
         chosen.request(Relabel(runs=ids, starred=starred), f"{counted_runs(ids)} {'' if starred else 'not '}starred")
 
 
 def tag(chosen: Chosen) -> None:
-    """Add tags to runs and take some away; a word without a sign is added."""
+    """Ask for tags to add (+tag or tag) and remove (-tag)."""
     if not chosen.runs:
         return
 
@@ -41,7 +41,7 @@ def tag(chosen: Chosen) -> None:
 
 
 def note(chosen: Chosen) -> None:
-    """Write a line about runs; an empty one takes the note away."""
+    """Ask for a note on runs; an empty one deletes it."""
     if not chosen.runs:
         return
 
@@ -54,7 +54,7 @@ def note(chosen: Chosen) -> None:
 
 
 def rename(chosen: Chosen) -> None:
-    """Give the run under the cursor another name."""
+    """Ask for a new name for the run under the cursor."""
     if (run := chosen.current) is None:
         return
 
@@ -67,7 +67,7 @@ def rename(chosen: Chosen) -> None:
 
 
 def rename_experiment(chosen: Chosen) -> None:
-    """Give the experiment of the run under the cursor another name."""
+    """Ask for a new name for the experiment of the run under the cursor."""
     if chosen.current is None:
         return
     old = chosen.current.experiment
@@ -81,7 +81,7 @@ def rename_experiment(chosen: Chosen) -> None:
 
 
 def words_of(runs: Sequence[Run]) -> str:
-    """A run by its name, several by their number."""
+    """Describe runs: one by its name, several by their number."""
     return runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
 
 

@@ -1,4 +1,4 @@
-"""The form of a new experiment: architectures, depths and seeds crossed, and a live table of the runs it would make."""
+"""Form for a new experiment, with a live table of the runs it would create."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from engine.spec.run import RunSpec
 from models.catalog import Architecture
 
 SECONDS_AFTER_TYPING = 0.15
-"""The table waits so long for the next key, so that none of them waits for the table."""
+"""Delay before the table updates after a key, so that typing never waits for it."""
 PLAN_COLUMNS = ("run", "parameters", "MACs", "memory", "fits", "time")
 MANY_RUNS = 200
 FIELDS = tuple(option for option in in_form() if option.name != "architectures")
-"""The fields in which something is typed or chosen; architectures have a list of their own."""
+"""Options shown as fields; architectures have a list."""
 
 
 class NewExperimentScreen(ConsoleScreen):
-    """What to train; nothing is queued before it is started."""
+    """Form for what to train; nothing is queued until it is submitted."""
 
     HELP = (
         "Space chooses architectures and depths; tab goes to the next field. Every network is crossed with every seed."
@@ -45,7 +45,7 @@ class NewExperimentScreen(ConsoleScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "start", "start training", priority=True, id="new.start"),
         Binding("escape", "app.pop_screen", "back", id="new.back"),
-        # With priority they act before the next key is handed to a field: typed ahead, every letter lands in its own.
+        # With priority, they act before the next key is dispatched, so that keys typed ahead reach the right field.
         Binding("tab", "app.focus_next", "next field", priority=True, id="new.next"),
         Binding("shift+tab", "app.focus_previous", "field before", show=False, priority=True, id="new.previous"),
     ]
@@ -87,7 +87,7 @@ class NewExperimentScreen(ConsoleScreen):
                 yield Button("Start training", id="start", variant="primary", compact=True)
 
     def field(self, option: Option, text: str) -> ComposeResult:
-        """A line of the form: a name, and an input with the text or one of several choices."""
+        """Yield a line of the form: a label, and an input or a choice."""
         with Horizontal(classes="field"):
             yield Label(option.label)
             if option.choices is None:
@@ -100,7 +100,7 @@ class NewExperimentScreen(ConsoleScreen):
             yield Select(((one, one) for one in choices), value=text, allow_blank=False, id=option.name, compact=True)
 
     def text_of(self, option: Option) -> str:
-        """What stands in a field; empty where it is left out."""
+        """Return a field's text; empty if left out."""
         widget = self.query_one(f"#{option.name}")
         if isinstance(widget, Input):
             return widget.value
@@ -113,25 +113,25 @@ class NewExperimentScreen(ConsoleScreen):
         self.query_one("#new-plan").border_title = "Runs"
         self.show_placeholders()
         self.offer_depths()
-        # At once, where `focus` would wait its turn: the first keys may be here before the first frame.
+        # `focus` would act later, and the first keys may arrive before the first frame.
         self.set_focus(self.query_one("#architectures"))
         self.show_plan()
 
     def filled(self) -> Filled:
-        """The form as it stands."""
+        """Return the form's current contents."""
         return Filled(
             architectures=list(self.query_one("#architectures", SelectionList).selected),
             texts={option.name: self.text_of(option) for option in FIELDS},
         )
 
     def show_placeholders(self) -> None:
-        """The recipe's own values, where nothing is typed."""
+        """Show the recipe's values as placeholders of empty fields."""
         recipe = RECIPES[str(self.query_one("#recipe", Select).value)]
         for name in RECIPE_FIELDS:
             self.query_one(f"#{name}", Input).placeholder = BY_NAME[name].text(getattr(recipe, name)) or "none"
 
     def offer_depths(self) -> None:
-        """Depths that all chosen architectures have; those that are typed stay chosen."""
+        """List the depths that all chosen architectures support, keeping the typed ones selected."""
         chosen = self.query_one("#architectures", SelectionList).selected
         depths = self.query_one("#known-depths", SelectionList)
         typed = set(split_values([self.query_one("#depths", Input).value]))
@@ -150,7 +150,7 @@ class NewExperimentScreen(ConsoleScreen):
 
     @on(SelectionList.SelectedChanged, "#known-depths")
     def depth_chosen(self) -> None:
-        """What is chosen in the list stands in the field, where any other depth can be added."""
+        """Copy the list's selection into the field, which accepts any depth."""
         depths = self.query_one("#known-depths", SelectionList)
         offered = set(map(str, self._offered))
         field = self.query_one("#depths", Input)
@@ -166,13 +166,13 @@ class NewExperimentScreen(ConsoleScreen):
     @on(Input.Changed)
     @on(Select.Changed)
     def change(self) -> None:
-        """Something was typed or chosen: the table follows when the hand rests."""
+        """Schedule an update of the table after an edit."""
         if self._waiting is not None:
             self._waiting.stop()
         self._waiting = self.set_timer(SECONDS_AFTER_TYPING, self.show_plan)
 
     def show_plan(self) -> None:
-        """The runs that the form would make, or what is wrong with it; those that do not fit are shown beside that."""
+        """Show the runs the form would create, or its error with those that are invalid."""
         home, table = self.session.home, self.query_one("#plan-table", DataTable)
         trouble, filled = self.query_one("#new-trouble", Static), self.filled()
         table.clear()
@@ -204,7 +204,7 @@ class NewExperimentScreen(ConsoleScreen):
         self.action_start()
 
     def action_start(self) -> None:
-        """Queue what the form says as an experiment."""
+        """Submit the form: queue its runs as an experiment."""
         self.show_plan()
         if not self.planned:
             self.notify(str(self.query_one("#new-trouble", Static).content), severity="error", markup=False)

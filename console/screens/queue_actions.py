@@ -1,4 +1,4 @@
-"""What can be asked of the queue: which run goes first, which waits until it is released, and whether any start."""
+"""Actions on the queue: reorder, hold, release, drain."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from engine.runs.run import RunStatus
 
 
 def run_first(chosen: Chosen) -> None:
-    """Give queued runs the first places, in the order in which they are listed."""
+    """Move queued runs to the front, in the order listed."""
     if ids := chosen.ids_in(RunStatus.QUEUED):
         chosen.request(Move(runs=ids), f"{counted_runs(ids)} first in the queue")
     else:
@@ -17,7 +17,7 @@ def run_first(chosen: Chosen) -> None:
 
 
 def hold(chosen: Chosen) -> None:
-    """Keep queued runs from being started; release them where all of them are held."""
+    """Hold queued runs, or release them if all are held."""
     queued = [run for run in chosen.runs if run.status is RunStatus.QUEUED]
     free = tuple(run.id for run in queued if not run.held)
     ids = tuple(run.id for run in queued)
@@ -30,17 +30,17 @@ def hold(chosen: Chosen) -> None:
 
 
 def hold_queue(chosen: Chosen) -> None:
-    """Start nothing more, or go on."""
+    """Hold the queue, or release it if it is held."""
     switch_queue(chosen, QueueState.HELD, "queue held: what runs goes on, H releases it")
 
 
 def drain_queue(chosen: Chosen) -> None:
-    """Finish what runs and start nothing else, or go on."""
+    """Drain the queue, or release it if it is draining."""
     switch_queue(chosen, QueueState.DRAINING, "queue drains: what runs is finished, D releases it")
 
 
 def switch_queue(chosen: Chosen, state: QueueState, done: str) -> None:
-    """Bring the queue into a state, or open it where it is in that state."""
+    """Switch the queue to a state, or open it if it is already in that state."""
     if chosen.session.engine.queue_state is state:
         chosen.request(SetQueue(state=QueueState.OPEN), "queue released: runs are started in order")
     else:

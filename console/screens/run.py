@@ -1,4 +1,4 @@
-"""Everything about one run: its curves, its epochs, what was asked, its log and what happened to it."""
+"""Screen of one run: curves, epochs, spec, log, events and gradients."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class RunScreen(ChartScreen):
         yield Static("", id="run-note", markup=False)
         with TabbedContent(id="run-tabs"):
             with TabPane("1 Curves", id="curves"), Vertical():
-                # Their titles are their legends.
+                # Chart titles serve as legends.
                 yield self.chart("run-loss")
                 yield self.chart("run-error")
             with TabPane("2 Epochs", id="epochs"):
@@ -91,7 +91,7 @@ class RunScreen(ChartScreen):
         self.query_one("#run-epochs", DataTable).add_columns(*EPOCH_COLUMNS)
         self.query_one("#run-events", DataTable).add_columns("when", "what", "more")
         self.query_one("#run-loss", Chart).focus()
-        # A worker writes to its log without a word to the index.
+        # The index does not announce changes to a worker's log.
         self.set_interval(1.0, self.read_log)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -99,7 +99,7 @@ class RunScreen(ChartScreen):
         return not (asks and isinstance(self.focused, Input))
 
     def action_act(self, id: str) -> None:
-        """Do what a key does to this run."""
+        """Apply a run action to this run."""
         runs = self.current_runs()
         self.ACTIONS[id].act(Chosen(self.session, runs, next(iter(runs), None), self.query_one(Question)))
 
@@ -144,13 +144,13 @@ class RunScreen(ChartScreen):
         self.show_gradients()
 
     def show_gradients(self) -> None:
-        """Add what was recorded of layers since the last look, while somebody looks at it."""
+        """Add newly recorded gradients, if their tab is visible."""
         if self.query_one("#run-tabs", TabbedContent).active != "gradients":
             return
         feed = self.session.feed
         newest = self._gradients[-1].epoch if self._gradients else -1
         if newest > max((row.epoch for row in feed.history(self._run_id).epochs[-1:]), default=0):
-            # It went back to a checkpoint or to its beginning.
+            # The run went back to a checkpoint or started over.
             self._gradients, newest = [], -1
         self._gradients += feed.gradients(self._run_id, after=newest)
         empty = "no gradients recorded: the first come with the first step"
@@ -165,20 +165,20 @@ class RunScreen(ChartScreen):
         set_text(self.query_one("#run-log-empty", Static), empty)
 
     def action_tab(self, name: str) -> None:
-        """Show another part."""
+        """Switch to a tab."""
         self.query_one("#run-tabs", TabbedContent).active = name
 
     @on(TabbedContent.TabActivated)
     def focus_part(self, message: TabbedContent.TabActivated) -> None:
-        # The focus of a hidden part would bring its tab back.
+        # A focused widget on a hidden tab would reopen that tab.
         next(node for node in message.pane.query("*") if node.focusable).focus()
         for run in self.current_runs() if message.pane.id == "gradients" else ():
-            # Once a look: a scale that moves with every epoch of every run would be none.
+            # Once per visit: a scale that moved with every epoch would be hard to read.
             self._layer_ranges = self.session.feed.layer_ranges(run.experiment)
         self.show_gradients()
 
     def action_search(self) -> None:
-        """Find words in the log."""
+        """Open the search field of the log."""
         self.action_tab("log")
         field = self.query_one("#run-search", Input)
         field.display = True
@@ -193,28 +193,28 @@ class RunScreen(ChartScreen):
         log.focus()
 
     def action_compare(self) -> None:
-        """Compare the networks of this run's experiment."""
+        """Open the comparison of this run's experiment."""
         from console.screens.comparison import ComparisonScreen
 
         for run in self.current_runs():
             self.app.push_screen(ComparisonScreen(self.session, run.experiment))
 
     def action_save(self) -> None:
-        """Write the chart with the focus, or the log or the gradients where those are shown, to a file."""
+        """Save the focused chart, or the log or gradients on their tabs, to a file."""
         if (tab := self.query_one("#run-tabs", TabbedContent).active) in ("log", "gradients"):
             self.save_shown_text(f"{tab}-{self._run_id}.txt", self.text_of(tab))
         else:
             super().action_save()
 
     def text_of(self, tab: str) -> str:
-        """The log, or the gradients as wide as they are shown."""
+        """Return the log, or the gradients at their current size."""
         if tab == "log":
             return self.query_one("#run-log", LogView).content_text
         shown = self.query_one("#run-gradients", LayerMap)
         return shown.as_text(width=shown.content_size.width, height=shown.content_size.height)
 
     def action_copy(self) -> None:
-        """Copy what is shown: the log, the gradients, the specification, or the run's id."""
+        """Copy the current tab's content: log, gradients or spec; otherwise the run's id."""
         tab = self.query_one("#run-tabs", TabbedContent).active
         if tab in ("log", "gradients"):
             self.session.copy(self.text_of(tab), tab)
@@ -225,7 +225,7 @@ class RunScreen(ChartScreen):
 
 
 def add_new(table: DataTable[str], rows: Sequence[Row], cells_of: Callable[[Row], Sequence[str]]) -> None:
-    """Add the rows that a table does not have yet, and begin again where the run has."""
+    """Append new rows to a table, or refill it if the run started over."""
     if len(rows) < table.row_count:
         table.clear()
     if new := rows[table.row_count :]:
@@ -234,11 +234,11 @@ def add_new(table: DataTable[str], rows: Sequence[Row], cells_of: Callable[[Row]
 
 
 def event_cells(event: EventRow) -> list[str]:
-    """When something happened, and what."""
+    """Format an event as table cells: time, kind and text."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
     return [when, clean(event.kind), clean(event.text)]
 
 
 def spec_text(run: Run) -> str:
-    """What was asked, as the run directory has it."""
+    """Return the run's spec as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(run.spec), indent=2).decode()

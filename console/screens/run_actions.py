@@ -1,4 +1,4 @@
-"""What can be asked of runs from any screen that has runs: one key each, and nothing of it loses anything."""
+"""Actions on runs, shared by all screens that show runs; none loses data."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from engine.runs.run import Run, RunStatus
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What is there for an action when its key is pressed.
+    """Context of an action when its key is pressed.
 
     Args:
-        session: Takes requests to the engine, and shows what they came to.
-        runs: The marked runs, or the one under the cursor.
-        current: The one under the cursor; None where there is none.
-        question: Where the user is asked for words.
+        session: Sends requests to the engine and shows their outcome.
+        runs: Marked runs, or the one under the cursor.
+        current: Run under the cursor; None if there is none.
+        question: Prompt for text input.
     """
 
     session: Session
@@ -35,11 +35,11 @@ class Chosen:
         return tuple(run.id for run in self.runs)
 
     def request(self, request: ChangeRequest | Sequence[ChangeRequest], done: str) -> None:
-        """Ask the engine for a change, or for several in turn, and say how it went."""
+        """Send one or more changes to the engine in turn, and show the outcome."""
         self.session.engine.request(request, done)
 
     def ids_in(self, *statuses: RunStatus) -> tuple[str, ...]:
-        """Ids of the runs with one of these statuses."""
+        """Return the ids of the runs with one of these statuses."""
         return tuple(run.id for run in self.runs if run.status in statuses)
 
     def notify_nothing_to_do(self, verb: str) -> None:
@@ -54,17 +54,17 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class RunAction:
-    """A key and what it does to runs.
+    """A key bound to an action on runs.
 
     Args:
-        id: Under which config.toml may give it another key.
-        key: Textual's name of the key.
-        act: Does it.
+        id: Id for rebinding the key in config.toml.
+        key: Textual's name for the key.
+        act: Performs the action.
         description: For the key bar, the help and the command palette.
-        show: Whether it stands in the key bar.
-        asks: Whether an answer may be typed right behind the key. It then comes before all others, so that the answer
-            reaches the question, and is a letter where text is typed.
-        key_display: The key as it is shown.
+        show: Whether to list it in the key bar.
+        asks: Whether it prompts. Its binding then has priority, so that an answer typed ahead reaches the prompt,
+            and is off while an input has the focus.
+        key_display: Label of the key; None uses its name.
     """
 
     id: str
@@ -82,7 +82,7 @@ class RunAction:
 
 
 def pause(chosen: Chosen) -> None:
-    """Let runs rest, with a checkpoint, until they are resumed."""
+    """Pause runs, saving a checkpoint."""
     if ids := chosen.ids_in(RunStatus.QUEUED, RunStatus.RUNNING):
         chosen.request(Pause(runs=ids), f"pausing {counted_runs(ids)}: r goes on from the checkpoint")
     else:
@@ -90,7 +90,7 @@ def pause(chosen: Chosen) -> None:
 
 
 def stop(chosen: Chosen) -> None:
-    """End runs, with a checkpoint."""
+    """Stop runs, saving a checkpoint."""
     if ids := chosen.ids_in(RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSED):
         chosen.request(Stop(runs=ids), f"stopping {counted_runs(ids)}: r goes on from the checkpoint")
     else:
@@ -98,7 +98,7 @@ def stop(chosen: Chosen) -> None:
 
 
 def resume(chosen: Chosen) -> None:
-    """Go on with paused runs, and try again those that did not succeed, from their checkpoints."""
+    """Resume paused runs and retry unsuccessful ones, from their checkpoints."""
     paused = chosen.ids_in(RunStatus.PAUSED)
     ended = tuple(run.id for run in chosen.runs if run.is_finished and not run.succeeded)
     if paused:
@@ -110,12 +110,12 @@ def resume(chosen: Chosen) -> None:
 
 
 def remove(chosen: Chosen) -> None:
-    """Hide runs that are not being trained; asks first where that cancels one."""
+    """Hide runs that are not training; confirm first if that cancels any."""
     runs = tuple(run for run in chosen.runs if run.status is not RunStatus.RUNNING)
     unfinished = [run for run in runs if not run.is_finished]
 
     def hide() -> None:
-        # How they were, for undo.
+        # Their previous state, for undo.
         chosen.session.removed.append(runs)
         cancelled = f" ({len(unfinished)} cancelled)" if unfinished else ""
         ids = tuple(run.id for run in runs)
@@ -138,7 +138,7 @@ def remove(chosen: Chosen) -> None:
 
 
 def restore(chosen: Chosen) -> None:
-    """Undo the last hiding in this console: runs are shown, queued, held and paused as they were."""
+    """Undo the last removal of this session: show runs again and requeue, hold or pause them as before."""
     session = chosen.session
     if not session.removed:
         session.app.notify("Nothing to restore. `depthscope ls --all` also lists hidden runs", markup=False)
@@ -156,7 +156,7 @@ def restore(chosen: Chosen) -> None:
 
 
 def clone(chosen: Chosen) -> None:
-    """Open the form of a new experiment with everything as the run under the cursor has it."""
+    """Open the form of a new experiment, filled from the run under the cursor."""
     from console.screens.new_experiment import NewExperimentScreen
 
     if chosen.current is not None:

@@ -1,1 +1,1 @@
-"""Parts of screens; they render and fetch nothing."""
+"""Widgets; they render data they are given and fetch none."""

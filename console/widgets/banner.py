@@ -1,4 +1,4 @@
-"""A line for what is wrong, above everything else; gone when all is well."""
+"""Banner of current problems, and headline with engine and device status."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from engine.runs.run import Run, RunStatus
 
 
 class Banner(Static):
-    """What is wrong just now and what to do about it."""
+    """Current problems and their remedies; hidden if there are none."""
 
     def __init__(self) -> None:
         super().__init__("", markup=False)
         self.display = False
-        self._said: list[str] = []
+        self._problems: list[str] = []
 
-    def show(self, troubles: list[str]) -> None:
-        """Say what is wrong; nothing where the list is empty."""
-        if troubles != self._said:
-            self._said = troubles
-            self.update("\n".join(clean(trouble) for trouble in troubles))
-            self.display = bool(troubles)
+    def show(self, problems: list[str]) -> None:
+        """Show problems; hide the banner if there are none."""
+        if problems != self._problems:
+            self._problems = problems
+            self.update("\n".join(clean(problem) for problem in problems))
+            self.display = bool(problems)
 
 
 MAX_GPU_LINES = 8
 
 
 class Headline(Horizontal):
-    """How the engine and the devices are; a part is painted again when its words have changed."""
+    """Status of the engine and the devices; only changed parts are repainted."""
 
     def __init__(self, *, unicode: bool) -> None:
         super().__init__()
         self._unicode = unicode
-        self._words = {"headline-engine": "", "headline-devices": ""}
+        self._texts = {"headline-engine": "", "headline-devices": ""}
 
     def compose(self) -> ComposeResult:
         yield Static("depthscope", id="headline-name", markup=False)
@@ -44,7 +44,7 @@ class Headline(Horizontal):
         yield Static("", id="headline-devices", markup=False)
 
     def show(self, pulse: Pulse, runs: list[Run]) -> None:
-        """Show another pulse, or other runs."""
+        """Show a pulse and the numbers of running and queued runs."""
         num = {status: sum(run.status is status for run in runs) for status in RunStatus}
         queued = f"{num[RunStatus.QUEUED]} queued{queue_label(pulse)}"
         parts = [engine_label(pulse), f"{num[RunStatus.RUNNING]} running", queued]
@@ -53,14 +53,14 @@ class Headline(Horizontal):
         if not devices and pulse.host is not None:
             devices = [host_label(pulse.host)]
         if self.app.size.height < 30 and len(devices) > 1:
-            # On a small screen the first GPU stands for all; the number of the others is said.
+            # Small terminals show only the first GPU and the number of others.
             devices = [f"{devices[0]}  (+{len(devices) - 1} GPUs)"]
         text = "\n".join(devices)
         self.set_part("headline-devices", text if self._unicode else text.replace("°", " "))
         self.set_class(pulse.engine not in (EngineState.UP, EngineState.STARTING), "-trouble")
 
     def set_part(self, id: str, text: str) -> None:
-        """Change one part, if its words differ."""
-        if self._words[id] != text:
-            self._words[id] = text
+        """Set a part's text, avoiding a repaint if it is unchanged."""
+        if self._texts[id] != text:
+            self._texts[id] = text
             self.query_one(f"#{id}", Static).update(text)

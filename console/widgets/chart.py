@@ -1,4 +1,4 @@
-"""A chart that redraws no more of itself than what has changed."""
+"""Chart widget that repaints only what has changed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RUN_OF_ONE_LOOK = re.compile(r"((?:\x1b\[[\d;]+m)*)([^\x1b]*)(?:\x1b\[0m)?")
 
 
 class Chart(Widget, can_focus=True):
-    """Curves on axes, and a crosshair that reads values off every one of them."""
+    """Curves on axes, with a crosshair that reads the value of every curve."""
 
     HELP = (
         "Curves of the runs beside it: marked ones, or else the selected run's experiment."
@@ -43,14 +43,14 @@ class Chart(Widget, can_focus=True):
     ]
 
     class Pointed(Message):
-        """The user wants the crosshair at an x; None takes it away."""
+        """The user moved the crosshair to an x; None removes it."""
 
         def __init__(self, x: float | None) -> None:
             super().__init__()
             self.x = x
 
     class SizeChanged(Message):
-        """There is another size to draw at, or the chart has come into view: `show` is to be called again."""
+        """The chart was resized or came into view; call `show` again."""
 
     def __init__(
         self, *, unicode: bool, colour: bool, named: bool = True, id: str | None = None, classes: str | None = None
@@ -65,18 +65,18 @@ class Chart(Widget, can_focus=True):
         self._options = Options()
         self._title = ""
         self._drawn: tuple[Sequence[Series], tuple[object, ...]] | None = None
-        """The curves that the lines show, and everything else they depend on; None before the first drawing."""
+        """Curves and other inputs of the current drawing; None before the first."""
         self._lines: list[str] = []
         self._canvas: Canvas | None = None
         self._crosshair: float | None = None
         self._column: int | None = None
-        """The cell of the crosshair, as it was shown last."""
+        """Column of the crosshair as last drawn."""
         self._labels = ("", "")
         self._base_style = Style.null()
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no point of any curve yet."""
+        """Whether no curve has a point yet."""
         return not any(len(one.x) for one in self._series)
 
     def show(
@@ -89,20 +89,20 @@ class Chart(Widget, can_focus=True):
         x_range: tuple[float, float] | None = None,
         x_label: str | None = None,
     ) -> None:
-        """Draw at the present size if anything else is to be seen, and repaint the cells that differ.
+        """Draw at the current size if the result would differ, and repaint changed cells.
 
         Args:
-            series: All of them, whole.
-            options: How they are drawn.
-            title: What they show.
-            crosshair: Where values are read; None nowhere.
-            x_range: What is shown where there is no window, and other charts may share; None takes the data's.
-            x_label: What goes to the right where that is not the axis of the options.
+            series: All curves, with all their points.
+            options: Drawing options.
+            title: Title of the chart.
+            crosshair: x position of the crosshair; None hides it.
+            x_range: Range of the x axis unless zoomed, for charts that share one; None fits the data.
+            x_label: Label of the x axis; None uses that of the options.
         """
         self._x_range, self._x_label = x_range, x_label
         self._series, self._options, self._title, self._crosshair = series, options, title, crosshair
         width, height = self.content_size
-        # A chart on a hidden tab is drawn when it comes into view.
+        # On a hidden tab, the chart is drawn once it comes into view.
         if width <= 0 or height <= 0 or not self.is_on_screen:
             return
         column_before = self._column
@@ -114,7 +114,7 @@ class Chart(Widget, can_focus=True):
             self.refresh()
 
     def as_lines(self, *, width: int, height: int, colour: bool) -> list[str]:
-        """The chart with its title and legend, for a file or the clipboard."""
+        """Render the chart with title and legend, for a file or the clipboard."""
         from console.charts.overlay import draw_overlay
 
         return draw_overlay(
@@ -130,18 +130,18 @@ class Chart(Widget, can_focus=True):
         ).lines
 
     def _inputs(self, width: int, height: int) -> tuple[object, ...]:
-        """What a drawing depends on, beside the curves."""
+        """Return everything a drawing depends on, except the curves."""
         return width, height, self._options, self._x_range, self._x_label
 
     def _is_up_to_date(self, width: int, height: int) -> bool:
-        """Whether the lines are those that another drawing would give."""
+        """Return whether drawing again would give the same lines."""
         if self._drawn is None:
             return False
         series, inputs = self._drawn
         return inputs == self._inputs(width, height) and is_same(series, self._series)
 
     def _draw(self, width: int, height: int) -> None:
-        # numpy and plotext take a tenth of a second, which the first frame does not wait for.
+        # Importing numpy and plotext takes 0.1 s; the first frame does not wait for it.
         from console.charts.overlay import draw_overlay
 
         drawing = draw_overlay(
@@ -167,7 +167,7 @@ class Chart(Widget, can_focus=True):
             self.refresh(*(changed_region(index, before[index], self._lines[index], width) for index in changed))
 
     def label_border(self) -> None:
-        """Say what is drawn, and what the crosshair reads; the same words again would repaint everything."""
+        """Set title and crosshair values in the border, only if changed: setting them repaints everything."""
         labels = self.title_text(), self.reading_text()
         if labels != self._labels:
             self._labels = labels
@@ -180,7 +180,7 @@ class Chart(Widget, can_focus=True):
         return cut(text, max(self.size.width - 4, 8), unicode=self._unicode)
 
     def reading_text(self) -> str:
-        """The value of every curve at the crosshair; empty where there is none."""
+        """Format the value of every curve at the crosshair; empty without one."""
         if self._crosshair is None:
             return ""
         from console.charts.overlay import readings
@@ -192,10 +192,10 @@ class Chart(Widget, can_focus=True):
         return self.within_border(at + "  ".join(f"{one.marker} {y:.4g}" for one, _, y in found))
 
     def zoomed(self, factor: float) -> tuple[float, float] | None:
-        """The part of the x axis to show instead of the present one: None for all of it.
+        """Return the x range after zooming by a factor; None shows all.
 
         Args:
-            factor: Of the present range; it lies around the crosshair, or ends where the curves end.
+            factor: Size relative to the current range, which is centred on the crosshair or ends with the curves.
         """
         if self._canvas is None:
             return self._options.window
@@ -208,13 +208,13 @@ class Chart(Widget, can_focus=True):
         return None if right - left >= most - least or right <= left else (left, right)
 
     def crosshair_column(self) -> int | None:
-        """The cell of the crosshair, from the left of the chart."""
+        """Return the crosshair's column, counted from the chart's left edge."""
         if self._canvas is None or self._crosshair is None:
             return None
         return self._canvas.left + self._canvas.column_of(self._crosshair)
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        # Textual works it out anew at every look, and every line of the chart wants it.
+        # Cached because Textual recomputes it at each access, once per line.
         self._base_style = self.rich_style
         return super().render_lines(crop)
 
@@ -241,7 +241,7 @@ class Chart(Widget, can_focus=True):
                 self.post_message(self.Pointed(self._canvas.x_at(at.x - self._canvas.left)))
 
     def action_move_crosshair(self, columns: int) -> None:
-        """Move the crosshair by columns; the first move puts it at the last point that is drawn."""
+        """Move the crosshair by columns; the first move puts it at the last drawn point."""
         if self._canvas is None:
             return
         if self._crosshair is None:
@@ -250,14 +250,14 @@ class Chart(Widget, can_focus=True):
             self.post_message(self.Pointed(self._canvas.x_at(self._canvas.column_of(self._crosshair) + columns)))
 
     def last_x(self, canvas: Canvas) -> float:
-        """The greatest x within the axis at which a curve has a point; the right edge where there is none."""
+        """Return the largest x of a curve's point within the axis; the right edge if there is none."""
         low, high = canvas.x_limits
         drawn = (float(x) for one in self._series for x, y in zip(one.x, one.y, strict=True) if math.isfinite(y))
         return max((x for x in drawn if low <= x <= high), default=high)
 
 
 def is_same(before: Sequence[Series], after: Sequence[Series]) -> bool:
-    """Whether two sets of curves look the same: labels, markers, colours and every point, gaps included."""
+    """Return whether two sets of curves are equal in labels, markers, colours and points, including gaps."""
     import numpy as np
 
     def looks(one: Series) -> tuple[object, ...]:
@@ -273,14 +273,14 @@ def is_same(before: Sequence[Series], after: Sequence[Series]) -> bool:
 
 @lru_cache(maxsize=512)
 def style_of(codes: str) -> Style:
-    """The look that SGR sequences ask for: a colour of the 256, and faint or not."""
+    """Convert SGR sequences to a style: one of 256 colours, and dim or not."""
     numbers = [int(number) for number in re.findall(r"\d+", codes)]
     colour = f"color({numbers[numbers.index(38) + 2]})" if 38 in numbers else None
     return Style(color=colour, dim=(2 in numbers and 38 not in numbers[: numbers.index(2)]) or None)
 
 
 def segments(line: str) -> list[Segment]:
-    """A line with ANSI sequences as pieces of one look each."""
+    """Split a line with ANSI sequences into segments of one style."""
     found = RUN_OF_ONE_LOOK.findall(line)
     return [Segment(text, style_of(codes) if codes else None) for codes, text in found if text]
 
@@ -292,7 +292,7 @@ def reversed_cells(strip: Strip, start: int, end: int) -> Strip:
 
 
 def changed_region(row: int, old: str, new: str, width: int) -> Region:
-    """The cells of a line from the first to the last that differ; every cell of a chart is one character wide."""
+    """Return the region from the first to the last differing cell of a line; each is one character wide."""
     before, after = cells_of(old, width), cells_of(new, width)
     differing = [column for column in range(width) if before[column] != after[column]]
     if not differing:
@@ -301,12 +301,12 @@ def changed_region(row: int, old: str, new: str, width: int) -> Region:
 
 
 def cells_of(line: str, width: int) -> list[tuple[str, str]]:
-    """The character and the look of every cell."""
+    """Return the character and style of every cell."""
     found = [(character, codes) for codes, text in RUN_OF_ONE_LOOK.findall(line) for character in text]
     return [*found, *[(" ", "")] * width][:width]
 
 
 def plain(text: str, *, unicode: bool) -> str:
-    """A border's text as it may be shown: no markup, and ASCII where nothing else reaches the reader."""
+    """Return text for a border: without markup, and ASCII if the terminal shows nothing else."""
     text = text.replace("[", "(").replace("]", ")")
     return text if unicode else text.replace("·", "|").encode("ascii", "replace").decode()

@@ -1,4 +1,4 @@
-"""A list to choose several from; what is chosen can be told without colour."""
+"""Input widgets that handle keys typed ahead, and a selection list readable without colour."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from textual.widgets import Input, SelectionList
 
 Value = TypeVar("Value")
 CELLS_OF_A_BUTTON = 3
-"""Segments that Textual draws before the space and the text: the same three cells, chosen or not."""
+"""Segments Textual draws before an option's text: three cells, selected or not."""
 
 
 class Choices(SelectionList[Value]):
-    """Textual's SelectionList with [x] and [ ] for its buttons, which it tells apart by colour alone."""
+    """SelectionList with [x] and [ ] as buttons, which Textual distinguishes only by colour."""
 
     def on_key(self, event: Key) -> None:
-        """Act on the keys of the list here. As bindings they would travel to the app and come back to whatever has the
-        focus by then: typed ahead of a tab, they would be lost."""
+        """Handle the list's keys immediately.
+
+        Bindings are dispatched later, to the widget focused by then: keys typed ahead of a tab would be lost.
+        """
         act = {
             "up": self.action_cursor_up,
             "k": self.action_cursor_up,
@@ -34,8 +36,10 @@ class Choices(SelectionList[Value]):
             act()
 
     def action_select(self) -> None:
-        """Turn the highlighted one at once; Textual's own turns whichever is highlighted a message later, so that of
-        "down space down space" typed ahead the last would be turned twice."""
+        """Toggle the highlighted option immediately.
+
+        Textual toggles one message later: typing "down space down space" ahead would toggle the last option twice.
+        """
         if self.highlighted is not None:
             self.toggle(self.get_option_at_index(self.highlighted))
 
@@ -50,10 +54,10 @@ class Choices(SelectionList[Value]):
 
 
 class Field(Input):
-    """Textual's Input, whose keys that are no text act here and at once.
+    """Input that handles editing keys immediately.
 
-    As bindings they would travel to the app and come back behind letters typed after them: over a slow line, where
-    keys arrive in bursts, "backspace 1 2" would take away the 2.
+    Bindings are dispatched after letters typed later: over a slow connection, where keys arrive in bursts,
+    "backspace 1 2" would delete the 2.
     """
 
     async def on_key(self, event: Key) -> None:

@@ -1,7 +1,7 @@
-"""The keys of the screen in one line, to press or to click.
+"""Key bar: the screen's keys on one clickable line.
 
-Textual's Footer makes a widget of every key, and makes them anew at every change of focus; a dozen of them cost a
-third of the time to the first frame. This is one line of text that knows where each key stands in it.
+Textual's Footer creates a widget per key and recreates them whenever the focus changes; a dozen of them took a third
+of the time to the first frame. This is a single line of text that knows the position of each key.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from textual.widget import Widget
 from console.text.formatting import cells
 
 LAST = ("app.help", "app.quit")
-"""Ids of keys that are shown where nothing else finds room: with them everything else is found."""
+"""Ids of the keys shown even if no others fit; all others can be found through them."""
 PALETTE = "^p palette"
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A key where it stands."""
+    """A key and its position in the bar."""
 
     start: int
     text: str
@@ -30,13 +30,13 @@ class Shown:
 
 
 class KeyBar(Widget):
-    """As many keys as fit, help and quit always among them."""
+    """As many keys as fit, always including help and quit."""
 
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, lambda _: self.refresh())
 
     def keys(self) -> list[Shown]:
-        """What is shown, from the left."""
+        """Return the keys shown, from the left."""
         first: list[tuple[str, str]] = []
         last: list[tuple[str, str]] = []
         for active in self.screen.active_bindings.values():

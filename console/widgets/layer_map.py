@@ -1,4 +1,4 @@
-"""A map of layers and epochs with a cursor that reads every number, also of those that share a cell."""
+"""Heat map of layers and epochs, with a cursor that reads every value, even of those sharing a cell."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class LayerMap(Widget, can_focus=True):
-    """Gradients, weights or updates of every layer (across) in every epoch (down)."""
+    """Gradients, weights or updates of every layer (columns) in every epoch (rows)."""
 
     HELP = (
         "How large the gradient of each layer was in the last step of each epoch, and at initialisation: the stem left,"
@@ -54,11 +54,11 @@ class LayerMap(Widget, can_focus=True):
         self._ranges: Mapping[str, tuple[float, float]] = {}
         self._has_own_scale = False
         self._drawn_from: tuple[object, ...] | None = None
-        """Everything that the map on screen depends on; None before the first drawing."""
+        """Inputs of the current drawing; None before the first."""
         self._cursor: tuple[int, int] | None = None
-        """Epoch and layer, by indices of the grid; None before anything is drawn."""
+        """Cursor: indices of epoch and layer in the grid; None before the first drawing."""
         self._was_moved = False
-        """Whether a key or a click has put the cursor where it is; else it is at the stem in the newest epoch."""
+        """Whether the user placed the cursor; otherwise it stays on the stem in the newest epoch."""
 
     def show(
         self,
@@ -68,27 +68,27 @@ class LayerMap(Widget, can_focus=True):
         empty: str,
         ranges: Mapping[str, tuple[float, float]],
     ) -> None:
-        """Draw other rows, or the same ones and more.
+        """Show rows, redrawing if anything changed.
 
         Args:
-            rows: What was recorded of one run.
-            colours: Of the 256, from the smallest to the largest; None draws without.
-            empty: What is said where there are no rows.
-            ranges: The least and the greatest of every quantity above 0 in the runs that share a scale, by its field.
+            rows: Layer measurements of one run.
+            colours: Colour numbers (of 256) from smallest to largest value; None draws without colour.
+            empty: Text to show if there are no rows.
+            ranges: Smallest positive and largest value of each quantity over the runs sharing a scale, by field.
         """
         self._rows, self._colours, self._empty, self._ranges = [*rows], colours, empty, ranges
         self.redraw()
 
     def as_text(self, *, width: int, height: int) -> str:
-        """The map without colours, for a file or the clipboard."""
+        """Render the map without colours, for a file or the clipboard."""
         return "\n".join(self._drawn(width, height, None).lines)
 
     def redraw(self) -> None:
-        """Draw at the present size, if anything else is to be seen."""
+        """Draw at the current size if the result would differ."""
         width, height = self.content_size
         looks = (self._colours, self._empty, self._ranges, self._quantity, self._has_own_scale)
         inputs = (width, height, self._rows, *looks)
-        # A map on a hidden tab is drawn when it is shown.
+        # On a hidden tab, the map is drawn once it is shown.
         if width <= 0 or height <= 0 or inputs == self._drawn_from or not self.is_on_screen:
             return
         self._drawn_from = inputs
@@ -116,7 +116,7 @@ class LayerMap(Widget, can_focus=True):
         )
 
     def show_reading(self) -> None:
-        """Put into the border what the cursor reads."""
+        """Show the value at the cursor in the border."""
         if self._cursor is None or not self._grid.epochs:
             self.border_subtitle = ""
             return
@@ -127,7 +127,7 @@ class LayerMap(Widget, can_focus=True):
         self.border_subtitle = plain(words, unicode=self._unicode)
 
     def _within(self, epoch: int, layer: int) -> tuple[int, int]:
-        """The nearest place in the grid."""
+        """Return the nearest position in the grid."""
         return min(max(epoch, 0), len(self._grid.epochs) - 1), min(max(layer, 0), len(self._grid.layers) - 1)
 
     def render_line(self, y: int) -> Strip:
@@ -155,7 +155,7 @@ class LayerMap(Widget, can_focus=True):
             self.refresh()
 
     def action_move(self, epochs: int, layers: int) -> None:
-        """Read another layer or epoch."""
+        """Move the cursor by epochs and layers."""
         if self._cursor is None:
             return
         self._cursor, self._was_moved = self._within(self._cursor[0] + epochs, self._cursor[1] + layers), True
@@ -163,11 +163,11 @@ class LayerMap(Widget, can_focus=True):
         self.refresh()
 
     def action_quantity(self) -> None:
-        """Show the next of gradients, weights and updates."""
+        """Switch between gradients, weights and updates."""
         self._quantity = self._quantity.next()
         self.redraw()
 
     def action_scale(self) -> None:
-        """Scale the map by all runs of the experiment, or by this one alone."""
+        """Toggle between the experiment's colour scale and this run's own."""
         self._has_own_scale = not self._has_own_scale
         self.redraw()

@@ -1,4 +1,4 @@
-"""The end of a file that grows: follows it, and finds words in it."""
+"""View of the end of a growing file, with search."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textual.widgets import RichLog
 from console.text.formatting import clean
 
 TAIL_BYTES = 256 << 10
-"""Of a long log, so much of its end is shown."""
+"""Largest part of a log to load, from its end."""
 MAX_LINES = 5_000
 
 
@@ -37,17 +37,17 @@ class LogView(RichLog):
 
     @property
     def content_text(self) -> str:
-        """All lines that are held."""
+        """All loaded lines."""
         return "\n".join(self._texts)
 
     def read_more(self) -> None:
-        """Show what was appended since the last look; at first the end of the file."""
+        """Append what was written since the last call; the first call loads the end of the file."""
         try:
             size = self._path.stat().st_size
             if self._offset is None:
                 self._offset = max(0, size - TAIL_BYTES)
             if size < self._offset:
-                # Its beginning was dropped, since it had grown too long.
+                # The file was cut at its beginning because it had grown too long.
                 self._offset = max(0, size - TAIL_BYTES)
                 self._texts.clear()
                 self.clear()
@@ -58,7 +58,7 @@ class LogView(RichLog):
                 content = os.read(file.fileno(), TAIL_BYTES)
         except FileNotFoundError:
             return
-        # A line that is not complete yet waits for the next look.
+        # Leave an incomplete line for the next call.
         complete = content[: content.rfind(b"\n") + 1]
         self._offset += len(complete)
         for line in complete.decode("utf-8", "replace").splitlines():
@@ -68,13 +68,13 @@ class LogView(RichLog):
         del self._texts[:-MAX_LINES]
 
     def find(self, words: str) -> int:
-        """Look for words from the end upwards; returns in how many lines they are."""
+        """Search upwards from the end; returns the number of matching lines."""
         self._wanted, self._match = words.lower(), len(self._texts)
         self.action_next_match()
         return sum(self._wanted in text.lower() for text in self._texts) if words else 0
 
     def action_next_match(self) -> None:
-        """Go to the place before this one, or the last."""
+        """Go to the previous match, wrapping around to the last."""
         if not self._wanted:
             return
         rows = [row for row, text in enumerate(self._texts) if self._wanted in text.lower()]
@@ -84,7 +84,7 @@ class LogView(RichLog):
             self.scroll_to(y=self._match, animate=False)
 
     def action_follow(self) -> None:
-        """Follow the end, or hold still."""
+        """Toggle following the end of the file."""
         self.auto_scroll = not self.auto_scroll
         if self.auto_scroll:
             self.scroll_end(animate=False)

@@ -1,4 +1,4 @@
-"""A line that asks for words and hands them on; hidden while nobody is asked."""
+"""One-line prompt for text, hidden when not in use."""
 
 from __future__ import annotations
 
@@ -16,67 +16,67 @@ from console.text.formatting import clean, cut
 from console.widgets.fields import Field
 
 QUESTION_SHARE = 0.6
-"""Of the width that the question takes at most; the rest is for the answer."""
+"""Largest share of the width for the question; the answer gets the rest."""
 
 
 class Answer(Field):
-    """The field of a question; escape leaves it."""
+    """Input of a prompt; escape cancels it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "leave", show=False)]
 
     def action_leave(self) -> None:
-        """Ask for nothing any more."""
+        """Cancel the question."""
         assert isinstance(self.parent, Question), "an answer stands in a question"
         self.parent.close()
 
 
 class Question(Horizontal):
-    """What is asked on the left, and the field on the right."""
+    """A question on the left, and an input for the answer on the right."""
 
     def __init__(self) -> None:
         super().__init__()
         self.display = False
-        self._hand_on: Callable[[str], None] | None = None
+        self._on_answer: Callable[[str], None] | None = None
         self._focused_before: Widget | None = None
 
     def compose(self) -> ComposeResult:
         yield Static("", markup=False, classes="question")
-        # Selected later than focused, and what was typed meanwhile would be overwritten.
+        # Selecting happens after focusing, and text typed in between would be overwritten.
         yield Answer(compact=True, select_on_focus=False)
 
-    def ask(self, question: str, hand_on: Callable[[str], None], *, value: str = "", hint: str = "") -> None:
-        """Ask; a question that stands there is replaced.
+    def ask(self, question: str, on_answer: Callable[[str], None], *, value: str = "", hint: str = "") -> None:
+        """Ask a question, replacing any current one.
 
         Args:
-            question: What is asked.
-            hand_on: Is given the answer, not where the user leaves without one.
-            value: What stands in the field at first.
-            hint: What stands in the field while it is empty.
+            question: Text of the question.
+            on_answer: Called with the answer; not called if the user cancels.
+            value: Initial text of the input.
+            hint: Placeholder of the empty input.
         """
         field = self.query_one(Answer)
         if not self.display:
             self._focused_before = self.screen.focused
-        self._hand_on, self.display = hand_on, True
+        self._on_answer, self.display = on_answer, True
         self.query_one(".question", Static).update(cut(clean(question), int(self.screen.size.width * QUESTION_SHARE)))
         field.value, field.placeholder = value, hint
         field.cursor_position = len(value)
-        # At once: `focus` waits for a turn of the message loop, and letters typed ahead would be taken for commands.
+        # `focus` would act one turn of the message loop later, and letters typed ahead would act as commands.
         self.screen.set_focus(field)
 
     def close(self) -> None:
-        """Ask for nothing any more."""
-        self._hand_on, self.display = None, False
+        """Hide the prompt and restore the focus."""
+        self._on_answer, self.display = None, False
         self.screen.set_focus(self._focused_before)
 
     @on(Input.Submitted)
     def answer(self, message: Input.Submitted) -> None:
         message.stop()
-        hand_on = self._hand_on
+        on_answer = self._on_answer
         self.close()
-        if hand_on is not None:
-            hand_on(message.value)
+        if on_answer is not None:
+            on_answer(message.value)
 
     @on(Input.Changed)
     def keep(self, message: Input.Changed) -> None:
-        # Of no concern to the screen, which listens to fields of its own.
+        # Keep it from the screen, which handles changes of its own inputs.
         message.stop()

@@ -1,7 +1,7 @@
-"""The runs, a row each: knows how to show them, not where they come from.
+"""Table of runs, one row each; renders them without knowing their source.
 
-Textual's DataTable measures every cell of every row that is added; a thousand runs cost it a second at the start and at
-every change of filter. This table renders the lines that are on screen, and repaints those whose run has changed.
+Textual's DataTable measures every cell of every added row, which takes a second for a thousand runs, at the start and
+at every change of the filter. This table renders only visible lines and repaints those whose run has changed.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from engine.runs.run import Run
 
 HEADER_LINES = 1
 PREFIX_CELLS = 4
-"""The sign of a mark, the marker of the curve, and the spaces behind them."""
+"""Mark, curve marker, and the spaces after them."""
 
 Group = tuple[str, str]
 """Name and summary of an experiment, in a heading above its runs."""
 Line = str | Group
-"""The id of a run, or the head of a group."""
+"""Id of a run, or the heading of a group."""
 
 
 class RunTable(ScrollView, can_focus=True):
-    """Runs with a cursor on one of them, and marks on those that are to be drawn together."""
+    """Runs with a cursor on one, and marks on those to draw together."""
 
     HELP = (
         "All runs. The marker tells the architecture, and with its colour the curve on the right."
@@ -62,13 +62,13 @@ class RunTable(ScrollView, can_focus=True):
     ]
 
     class Moved(Message):
-        """The cursor is on another run."""
+        """The cursor moved to another run."""
 
         def can_replace(self, message: Message) -> bool:
             return isinstance(message, RunTable.Moved)
 
     class Opened(Message):
-        """A run was clicked twice."""
+        """A run was double-clicked."""
 
     class SortAsked(Message):
         """A column's title was clicked."""
@@ -95,13 +95,13 @@ class RunTable(ScrollView, can_focus=True):
 
     @property
     def cursor_run(self) -> str | None:
-        """The id of the run under the cursor; None where there is no run."""
+        """Id of the run under the cursor; None if there is none."""
         line = self._lines[self._row] if self._row < len(self._lines) else None
         return line if isinstance(line, str) else None
 
     @property
     def run_ids(self) -> list[str]:
-        """The runs as they are shown, from the top."""
+        """Ids of the runs in the order shown."""
         return [line for line in self._lines if isinstance(line, str)]
 
     def show(
@@ -113,14 +113,14 @@ class RunTable(ScrollView, can_focus=True):
         marked: frozenset[str],
         sorted_by: str,
     ) -> None:
-        """Show these lines; the cursor stays on its run, and only lines that differ are painted again.
+        """Show lines, keeping the cursor on its run and repainting only changed lines.
 
         Args:
-            lines: Ids of runs, and heads of groups, from the top.
+            lines: Run ids and group headings, from the top.
             runs: The runs by id.
-            looks: Of the runs that are drawn.
+            looks: Marker and colour of each drawn run, by id.
             marked: Ids of the marked runs.
-            sorted_by: Key of the column that the runs are sorted by; its title says so.
+            sorted_by: Key of the sorted column, whose title gets a sign.
         """
         before, cursor = self._lines, self.cursor_run
         was_sorted_by, self._sorted_by = self._sorted_by, sorted_by
@@ -141,29 +141,29 @@ class RunTable(ScrollView, can_focus=True):
             self.post_message(self.Moved())
 
     def show_title(self, text: str) -> None:
-        """Name the table; the same name again would repaint everything."""
+        """Set the table's title, avoiding a repaint if it is unchanged."""
         if text != self._title:
             self._title = text
             self.border_title = text
 
     def row_of(self, run: str | None) -> int:
-        """The row of a run, or the nearest row to where the cursor was that has one."""
+        """Return the row of a run, or else the row with a run nearest to the cursor."""
         if run in self._lines:
             return self._lines.index(run)
         rows = [row for row, line in enumerate(self._lines) if isinstance(line, str)]
         return min(rows, key=lambda row: abs(row - self._row), default=0)
 
     def look_of(self, run: str) -> tuple[object, ...]:
-        """All that the line of a run is made from; the run itself is replaced as a whole when it changes."""
+        """Return everything a run's line depends on; a changed run is a new object."""
         return self._runs.get(run), self._looks.get(run), run in self._marked, run == self.cursor_run
 
     def visible_rows(self) -> range:
-        """Rows that are on screen, the last of them perhaps in part."""
+        """Return the visible rows; the last may be partly visible."""
         top = self.scroll_offset.y
         return range(top, min(top + self.size.height - HEADER_LINES, len(self._lines)))
 
     def repaint_changed(self) -> None:
-        """Repaint lines whose run, look, mark or cursor differs from what is painted."""
+        """Repaint visible lines whose run, look, mark or cursor has changed."""
         regions = []
         for row in self.visible_rows():
             line = self._lines[row]
@@ -173,12 +173,12 @@ class RunTable(ScrollView, can_focus=True):
             self.refresh(*regions)
 
     def select(self, run: str) -> None:
-        """Put the cursor on a run."""
+        """Move the cursor to a run."""
         if run in self._lines:
             self.go(self._lines.index(run))
 
     def go(self, row: int) -> None:
-        """Put the cursor on a row, or on the next one that holds a run: in that direction, or back from the end."""
+        """Move the cursor to a row, or to the nearest row with a run: onwards, else back from the end."""
         step = 1 if row >= self._row else -1
         wanted = min(max(row, 0), len(self._lines) - 1)
         onwards = range(wanted, len(self._lines)) if step > 0 else range(wanted, -1, -1)
@@ -194,7 +194,7 @@ class RunTable(ScrollView, can_focus=True):
 
     def scroll_to_cursor(self) -> None:
         top, height = self.scroll_offset.y, max(self.size.height - HEADER_LINES, 1)
-        # The head of a group is shown with its first run.
+        # Keep a group's heading visible with its first run.
         first = self._row - 1 if self._row and not isinstance(self._lines[self._row - 1], str) else self._row
         if first < top:
             self.scroll_to(y=first, animate=False)
@@ -206,11 +206,11 @@ class RunTable(ScrollView, can_focus=True):
         self.go(self._row + rows)
 
     def action_page(self, pages: int) -> None:
-        """Move the cursor by what is on screen."""
+        """Move the cursor by pages."""
         self.go(self._row + pages * max(self.size.height - HEADER_LINES, 1))
 
     def columns(self) -> list[tuple[Column, int]]:
-        """The columns that fit, and their widths."""
+        """Return the columns that fit, with their widths."""
         if self._columns_for != (self.room, self._longest_name):
             self._columns_for = self.room, self._longest_name
             self._columns = fitting(self.room - PREFIX_CELLS, self._longest_name)
@@ -218,7 +218,7 @@ class RunTable(ScrollView, can_focus=True):
 
     @property
     def room(self) -> int:
-        """Cells of a line: a scroll bar beside it takes its own."""
+        """Width of a line in cells, without the scroll bar."""
         return int(self.size.width) - int(self.scrollbar_size_vertical if self.show_vertical_scrollbar else 0)
 
     def on_resize(self) -> None:
@@ -240,7 +240,7 @@ class RunTable(ScrollView, can_focus=True):
                 self.post_message(self.Opened())
 
     def column_at(self, x: int) -> str | None:
-        """The key of the column under a cell of the header."""
+        """Return the key of the column at a cell of the header."""
         left = PREFIX_CELLS
         for column, width in self.columns():
             if left <= x < left + width:
@@ -249,7 +249,7 @@ class RunTable(ScrollView, can_focus=True):
         return None
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        # Textual works it out anew at every look, and every line of the table wants it.
+        # Cached because Textual recomputes it at each access, once per line.
         self._base_style = self.rich_style
         return super().render_lines(crop)
 
@@ -273,7 +273,7 @@ class RunTable(ScrollView, can_focus=True):
         return self.get_component_rich_style("run-table--header")
 
     def header(self) -> Strip:
-        """The titles; the one that is sorted by has a sign."""
+        """Render the column titles, with a sign at the sorted one."""
         sign = "▾" if self._unicode else "v"
         texts = [" " * PREFIX_CELLS]
         for column, width in self.columns():
@@ -282,7 +282,7 @@ class RunTable(ScrollView, can_focus=True):
         return Strip([Segment("".join(texts), self.header_style)])
 
     def run_line(self, id: str, *, is_cursor: bool) -> Strip:
-        """One run: mark, marker in the colour of its curve, and the columns."""
+        """Render a run: mark, marker in the colour of its curve, and the columns."""
         run, look = self._runs[id], self._looks.get(id)
         marked = id in self._marked
         style = Style.null()
