@@ -1,7 +1,7 @@
-"""Stochastic gradient descent, with the numbers of torch.optim.SGD and without what that class loads.
+"""SGD with the same results as torch.optim.SGD, without its slow imports.
 
-The first torch.optim.Optimizer of a process imports torch's compiler and sympy: more than a second of every worker's
-start, for nothing that training uses. So the function that torch.optim.SGD calls is called here.
+The first torch.optim.Optimizer of a process imports torch's compiler and sympy, which training does not need and which
+adds more than a second to every worker's start. This module calls the function behind torch.optim.SGD directly.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from torch.optim.sgd import sgd
 
 
 class SGD:
-    """torch.optim.SGD with one group of parameters, no dampening and no Nesterov momentum: equal to the last bit.
+    """Bit-identical to torch.optim.SGD with one parameter group, no dampening and no Nesterov momentum.
 
     Args:
-        parameters: What is trained.
-        learning_rate: A tensor where a CUDA graph reads it.
-        momentum: 0 keeps no momentum at all.
+        parameters: Parameters to train.
+        learning_rate: A number, or a tensor that CUDA graphs read at each replay.
+        momentum: Momentum factor; 0 keeps no buffers.
         weight_decay: L2 penalty on every parameter.
-        fused: Whether one kernel updates all parameters. On a GPU such a kernel can skip its update, as a CUDA graph
-            needs; on a CPU it rounds differently from torch's default.
+        fused: Whether one kernel updates all parameters. On a GPU it can skip the update, which CUDA graphs need; on a
+            CPU it rounds differently from torch's default.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class SGD:
         self.weight_decay = weight_decay
         self.fused = fused
         self.momentum_buffers: dict[Tensor, Tensor] = {}
-        """By parameter; empty before the first step. A buffer keeps its address for life: CUDA graphs know it."""
+        """Buffer of each parameter; empty before the first step. Addresses never change, as CUDA graphs require."""
 
     def add_missing_buffers(self) -> None:
-        """Give every parameter the momentum from which the first step computes what torch's first step does.
+        """Create missing momentum buffers as zeros, which gives the same first step as torch.
 
-        torch makes the buffers in that step. A CUDA graph that recorded it would make them anew at every replay.
+        torch creates them during that step; a CUDA graph that captured it would recreate them at every replay.
         """
         if self.momentum:
             for parameter in self.parameters:
@@ -54,7 +54,7 @@ class SGD:
                     self.momentum_buffers[parameter] = torch.zeros_like(parameter)
 
     def zero_grad(self, *, set_to_none: bool) -> None:
-        """Drop the gradients, or zero them where they lie."""
+        """Drop the gradients, or zero them in place."""
         if set_to_none:
             for parameter in self.parameters:
                 parameter.grad = None
@@ -66,10 +66,10 @@ class SGD:
         """Update every parameter that has a gradient.
 
         Args:
-            found_inf: float32 scalar on the parameters' GPU; where it is 1, the fused kernels skip the update.
+            found_inf: float32 scalar on the parameters' GPU; at 1, the fused kernels skip the update.
         """
         if found_inf is not None:
-            # torch's first step would leave the momentum that it makes uninitialised where it skips its update.
+            # If torch's first step skips its update, it leaves the buffers it creates uninitialised.
             self.add_missing_buffers()
         trained = [(one, one.grad) for one in self.parameters if one.grad is not None]
         parameters = [parameter for parameter, _ in trained]
@@ -94,7 +94,7 @@ class SGD:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """The state in the form of torch.optim.SGD, which can load it, as `load_state_dict` loads that class's."""
+        """Return the state in torch.optim.SGD's format; each class can load the other's."""
         return {
             "state": {
                 index: {"momentum_buffer": self.momentum_buffers[parameter]}
@@ -118,7 +118,7 @@ class SGD:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Take the momentum of a saved state, and nothing else: recipe and device choose the rest anew."""
+        """Restore only the momentum buffers; recipe and device determine the rest."""
         self.momentum_buffers = {
             self.parameters[index]: buffer.to(dtype=self.parameters[index].dtype, device=self.parameters[index].device)
             for index, kept in saved["state"].items()
