@@ -68,7 +68,7 @@ class PreActivationResNet(nn.Module):
 
     Source: He et al. 2016 (arXiv:1603.05027), figure 4e and appendix, in the stages of pytorch-cifar. Two
     deviations from that repository's preact_resnet.py, both towards the paper: the last addition is normalised
-    and activated before the average pool, and the first block's shortcut starts behind its activation.
+    and activated before the average pool, and the first block's shortcut starts after its activation.
     """
 
     def __init__(self, spec: ModelSpec) -> None:

@@ -99,9 +99,9 @@ class History:
         self.epochs += epochs
         if epochs or not self.gradients:
             self.gradients = reader.first_and_newest_gradients(run.id)
-        behind = self.epochs[-1].step if len(self.epochs) >= EPOCHS_OF_A_CURVE else 0
-        steps = reader.steps(run.id, after=max(behind, self.steps[-1].step if self.steps else 0))
-        self.steps = [row for row in self.steps if row.step > behind] + steps
+        since = self.epochs[-1].step if len(self.epochs) >= EPOCHS_OF_A_CURVE else 0
+        steps = reader.steps(run.id, after=max(since, self.steps[-1].step if self.steps else 0))
+        self.steps = [row for row in self.steps if row.step > since] + steps
         return bool(epochs or steps)
 
     @property

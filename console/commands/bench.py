@@ -25,7 +25,7 @@ def bench(
 ) -> None:
     """Time depthscope's training loop against a textbook loop."""
     from console.planning import planning
-    from console.planning.options import BY_NAME, Asked
+    from console.planning.options import BY_NAME, RunOptions
     from console.programs import bench
     from console.text.output import narrate, print_json
     from engine.base.paths import find_home
@@ -34,7 +34,7 @@ def bench(
     from models import catalog
 
     home = find_home()
-    asked = Asked(
+    options = RunOptions(
         architectures=BY_NAME["architectures"].parse(",".join(architectures or ["he-resnet"])),
         depths=BY_NAME["depths"].parse(",".join(depths or ["20"])),
         block=block,
@@ -44,7 +44,7 @@ def bench(
         precision=precision,
         device=device,
     )
-    planned = planning.plan_runs(home, asked)
+    planned = planning.plan_runs(home, options)
     chosen = devices.candidates(device, devices.find_devices())[0]
     greeting = launch.greet(home)
     if greeting is not None and greeting.num_running:

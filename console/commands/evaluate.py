@@ -45,7 +45,7 @@ def evaluate(
 ) -> None:
     """Measure the test error of a run's weights or of a weights file."""
     from console.planning import planning
-    from console.planning.options import BY_NAME, Asked
+    from console.planning.options import BY_NAME, RunOptions
     from console.programs import evaluation
     from console.text.output import print_json
     from engine.base.paths import find_home
@@ -65,7 +65,7 @@ def evaluate(
     else:
         if architecture is None:
             raise UsageError("--weights needs the network too, such as -a resnet -d 20")
-        asked = Asked(
+        options = RunOptions(
             architectures=[architecture],
             depths=[] if depth is None else [depth],
             block=block,
@@ -78,7 +78,7 @@ def evaluate(
             precision=precision or Precision.FP32.value,
             device=device,
         )
-        spec = planning.plan_runs(home, asked)[0].spec
+        spec = planning.plan_runs(home, options)[0].spec
     assert weights is not None, "either a run or a file is given"
     task = EvaluationTask(
         home=str(home.root),

@@ -47,7 +47,7 @@ def quickstart(
     from console.comparison.verdict import read_epochs, read_gradients
     from console.planning import planning
     from console.planning.estimates import gather
-    from console.planning.options import BY_NAME, Asked
+    from console.planning.options import BY_NAME, RunOptions
     from console.text import follow
     from console.text.output import narrate, print_json
     from engine import client
@@ -58,7 +58,7 @@ def quickstart(
     chosen = dataset or planning.quick_dataset(home, narrate)
     sizes = sizes_for(precision)
     num_train, num_test, _ = datasets.describe(home, chosen)
-    asked = Asked(
+    options = RunOptions(
         architectures=ARCHITECTURES,
         # Longest runs first keeps all cores busy until the end.
         depths=(DEEP, SHALLOW),
@@ -74,11 +74,11 @@ def quickstart(
         augment=False,
         precision=precision,
     )
-    planned = sorted(planning.plan_runs(home, asked), key=lambda run: -run.spec.model.depth)
+    planned = sorted(planning.plan_runs(home, options), key=lambda run: -run.spec.model.depth)
     planning.check_all_fit(home, planned)
     narrate(
         f"{len(planned)} runs: {', '.join(ARCHITECTURES)} with {SHALLOW} and {DEEP} layers, seeds"
-        f" {', '.join(map(str, seeds))}; {epochs} epochs of {asked['train_images']} images of {chosen}."
+        f" {', '.join(map(str, seeds))}; {epochs} epochs of {options['train_images']} images of {chosen}."
         " Ctrl-C leaves, training continues"
     )
     done = client.submit(home, gather(home).estimated(planned), experiment=None)

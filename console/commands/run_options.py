@@ -10,14 +10,14 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from console.planning.option import Option
-from console.planning.options import BY_NAME, OPTIONS, Asked, flag_named
+from console.planning.options import BY_NAME, OPTIONS, RunOptions, flag_named
 from engine.base.errors import UsageError
 
 TYPES: dict[str, type] = {"text": str, "whole": int, "number": float, "yes/no": bool, "size": str}
 
 
 def takes_runs(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of the table to a command, which receives them as its first argument, an Asked.
+    """Add the options of the table to a command, which receives them as its first argument, a RunOptions.
 
     If the command has an option `listed` and it is given, the first argument is None and no table option is allowed.
     """
@@ -60,7 +60,7 @@ def parameter_of(option: Option) -> inspect.Parameter:
     )
 
 
-def parse_options(typed: dict[str, Any]) -> Asked:
+def parse_options(typed: dict[str, Any]) -> RunOptions:
     """Parse the values of options by name.
 
     Raises:
@@ -69,7 +69,7 @@ def parse_options(typed: dict[str, Any]) -> Asked:
     values = {name: value_of(BY_NAME[name], value) for name, value in typed.items()}
     if not values.get("architectures"):
         raise UsageError("an architecture is needed, such as -a resnet,plain")
-    return Asked(**values)
+    return RunOptions(**values)
 
 
 def value_of(option: Option, typed: Any) -> Any:

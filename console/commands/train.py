@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from console.commands.run_options import ExperimentOption, JsonOption, takes_runs
-from console.planning.options import Asked
+from console.planning.options import RunOptions
 
 
 @takes_runs
 def train(
-    asked: Asked | None,
+    options: RunOptions | None,
     listed: Annotated[
         Path | None, typer.Option("--from", metavar="PATH", help="Train the runs of a report (its spec.json) again.")
     ] = None,
@@ -36,8 +36,8 @@ def train(
     from engine.base.paths import find_home
 
     home = find_home()
-    if asked is not None:
-        planned = planning.plan_runs(home, asked, narrate)
+    if options is not None:
+        planned = planning.plan_runs(home, options, narrate)
     else:
         assert listed is not None, "either options or --from are given"
         planned = spec_file.plan_listed(home, spec_file.read_spec_list(listed), narrate)
@@ -70,7 +70,7 @@ def train(
 
 @takes_runs
 def plan(
-    asked: Asked,
+    options: RunOptions,
     experiment: ExperimentOption = None,
     probe: Annotated[
         bool | None,
@@ -98,7 +98,7 @@ def plan(
 
     home = find_home()
     moment = None if until is None else parse_until(until, datetime.now().astimezone())
-    planned = planning.plan_runs(home, asked, narrate)
+    planned = planning.plan_runs(home, options, narrate)
     knowledge = estimates.gather(home, with_kept_probes=probe is not False)
     if probe is not False:
         try:
@@ -111,7 +111,7 @@ def plan(
     outlook: deadline.Outlook | None = None
     if moment is not None:
         now = datetime.now().astimezone()
-        outlook = deadline.look_ahead(planned, knowledge, asked, until=moment, now=now, experiment=experiment)
+        outlook = deadline.look_ahead(planned, knowledge, options, until=moment, now=now, experiment=experiment)
     if as_json:
         print_json({"experiment": experiment, **tables.plan_document(planned, knowledge, outlook)})
     else:

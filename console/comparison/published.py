@@ -88,7 +88,7 @@ def published(model: ModelSpec) -> Published | None:
 
 
 def published_of(group: Group) -> Published | None:
-    """What was published for a network; None where nothing was, and beside synthetic images."""
+    """Find the published error for a group; None if there is none or the images are synthetic."""
     return None if any(run.synthetic for run in group.runs) else published(group.model)
 
 

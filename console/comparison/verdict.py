@@ -16,7 +16,7 @@ from engine.runs.run import Run, RunOutcome
 Epochs = Mapping[str, Sequence[Epoch]]
 """Epochs by run id; missing runs have none yet."""
 RunGradients = Mapping[str, Sequence[Gradients]]
-"""The layers of each run at initialisation at least, by its id; of a run that is missing nothing was recorded."""
+"""Layer measurements by run id, at least those at initialisation; missing runs have none."""
 
 
 class Claim(StrEnum):

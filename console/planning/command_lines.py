@@ -5,35 +5,37 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from console.planning.options import OPTIONS, Asked
+from console.planning.options import OPTIONS, RunOptions
 from engine.control.protocol import NewRun
 
 
-def train_commands(asked: Asked, kept: Sequence[NewRun], experiment: str | None) -> list[str]:
+def train_commands(options: RunOptions, kept: Sequence[NewRun], experiment: str | None) -> list[str]:
     """Command lines for a subset of planned runs, one for each set of depths with the same seeds.
 
     Args:
-        asked: Options that the runs were planned from.
+        options: Options the runs were planned from.
         kept: Runs to keep: for each depth and seed, either all or none.
         experiment: Name of the experiment; several command lines need one to end up in the same experiment.
     """
     seeds_of: dict[int | None, list[int]] = {}
     for run in kept:
-        seeds = seeds_of.setdefault(run.spec.model.depth if asked["depths"] else None, [])
+        seeds = seeds_of.setdefault(run.spec.model.depth if options["depths"] else None, [])
         if run.spec.seed not in seeds:
             seeds.append(run.spec.seed)
     depths_with: dict[tuple[int, ...], list[int | None]] = {}
     for depth, seeds in seeds_of.items():
         depths_with.setdefault(tuple(seeds), []).append(depth)
     return [
-        shlex.join(train_arguments(asked, [depth for depth in depths if depth is not None], seeds, experiment))
+        shlex.join(train_arguments(options, [depth for depth in depths if depth is not None], seeds, experiment))
         for seeds, depths in depths_with.items()
     ]
 
 
-def train_arguments(asked: Asked, depths: Sequence[int], seeds: Sequence[int], experiment: str | None) -> list[str]:
+def train_arguments(
+    options: RunOptions, depths: Sequence[int], seeds: Sequence[int], experiment: str | None
+) -> list[str]:
     """Arguments of one command line, without options at their defaults."""
-    values = asked.values | {"depths": tuple(depths), "seeds": tuple(seeds), "num_seeds": None}
+    values = options.values | {"depths": tuple(depths), "seeds": tuple(seeds), "num_seeds": None}
     words = ["depthscope", "train"]
     for option in OPTIONS:
         if (value := values[option.name]) is not None and value != option.default:

@@ -9,7 +9,7 @@ from typing import Any
 
 from console.planning.command_lines import train_commands
 from console.planning.estimates import Knowledge
-from console.planning.options import Asked
+from console.planning.options import RunOptions
 from console.text.status import seconds_left
 from console.text.times import clock_time
 from engine.control.protocol import NewRun
@@ -48,7 +48,7 @@ class Outlook:
 def look_ahead(
     planned: Sequence[NewRun],
     knowledge: Knowledge,
-    asked: Asked,
+    options: RunOptions,
     *,
     until: datetime,
     now: datetime,
@@ -69,11 +69,11 @@ def look_ahead(
     indices = [known[index] for index in chosen]
     commands: list[str] = []
     if len(indices) < len(planned):
-        commands = train_commands(asked, [planned[index] for index in indices], experiment)
+        commands = train_commands(options, [planned[index] for index in indices], experiment)
         if len(commands) > 1 and experiment is None:
             # Without a name, two command lines would make two experiments.
             name = f"until-{until:%H:%M}"
-            commands = train_commands(asked, [planned[index] for index in indices], name)
+            commands = train_commands(options, [planned[index] for index in indices], name)
 
     def moments(jobs: list[Job], ahead: list[Job], free_in: dict[str, list[float]]) -> list[datetime | None]:
         found: list[datetime | None] = [None] * len(planned)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from console.planning import planning
-from console.planning.options import BY_NAME, OPTIONS, Asked, in_form
+from console.planning.options import BY_NAME, OPTIONS, RunOptions, in_form
 from console.text.formatting import byte_size, count, duration
 from engine.base.paths import Home
 from engine.control.protocol import NewRun
@@ -47,7 +47,7 @@ def plan(home: Home, filled: Filled) -> list[NewRun]:
     if not filled.architectures:
         raise InvalidField("architectures", text="an architecture is needed: space chooses one")
     typed = {name: BY_NAME[name].parse(text) for name, text in filled.texts.items() if text.strip()}
-    return planning.plan_runs(home, Asked(architectures=filled.architectures, **typed))
+    return planning.plan_runs(home, RunOptions(architectures=filled.architectures, **typed))
 
 
 def filled_from(spec: RunSpec) -> Filled:

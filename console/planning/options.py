@@ -132,7 +132,7 @@ def of_field(field: str) -> Option | None:
     return BY_NAME.get(field) or next((one for one in OPTIONS if field and one.field == field), None)
 
 
-class Asked:
+class RunOptions:
     """Values of all options by name; those not given have their defaults."""
 
     def __init__(self, **given: Any) -> None:

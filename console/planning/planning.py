@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from console.planning.options import Asked
+from console.planning.options import RunOptions
 from console.text.formatting import count, table
 from engine.base.errors import DatasetError, UsageError
 from engine.base.paths import Home
@@ -21,40 +21,40 @@ from models import catalog, cost
 QUICK_FETCH_SECONDS = 8.0
 
 
-def plan_runs(home: Home, asked: Asked, report: Callable[[str], None] = lambda _text: None) -> list[NewRun]:
+def plan_runs(home: Home, options: RunOptions, report: Callable[[str], None] = lambda _text: None) -> list[NewRun]:
     """Make a run for every combination of architecture, depth and seed, and check each against its data.
 
     Memory is checked separately by `check_all_fit`, so that the plan can be shown first.
 
     Args:
         home: Where datasets are cached.
-        asked: Values of the options.
+        options: Values of the options.
         report: Called with each change made so that a run fits, if `--fit` or `--fit-batch` allow any.
 
     Raises:
         InvalidField: one option has an invalid value.
         UsageError: the options are invalid in another way.
     """
-    if not asked["depths"] and asked["blocks"] is None:
+    if not options["depths"] and options["blocks"] is None:
         raise InvalidField("depths", text="a depth is needed, such as -d 20,56,110 or --blocks 3,4,6,3")
-    num_train, num_test, num_classes = datasets.describe(home, asked["dataset"])
+    num_train, num_test, num_classes = datasets.describe(home, options["dataset"])
     here = find_devices()
     planned: list[NewRun] = []
     try:
-        chosen, data, rest = recipe(**asked.part("recipe")), DataSpec(**asked.part("data")), asked.part("run")
+        chosen, data, rest = recipe(**options.part("recipe")), DataSpec(**options.part("data")), options.part("run")
         if "stop_when" in rest:
             rest["stop_when"] = stop_rule(rest["stop_when"])
-        for one in asked.combinations():
+        for one in options.combinations():
             model = catalog.model_spec(
-                one["architectures"], one["depths"], **asked.part("model"), num_classes=num_classes
+                one["architectures"], one["depths"], **options.part("model"), num_classes=num_classes
             )
             run = RunSpec(model=model, data=data, recipe=chosen, seed=one["seeds"], **rest)
             check_fits_data(run, num_train=num_train, num_test=num_test, num_classes=num_classes)
             check_device(run, here)
             name = f"{catalog.label(model)}-s{run.seed}"
-            if asked["fit"] or asked["fit_batch"]:
+            if options["fit"] or options["fit_batch"]:
                 run, remedy = made_to_fit(
-                    run, here, may_change_batch=asked["fit_batch"], num_train=num_train, num_test=num_test
+                    run, here, may_change_batch=options["fit_batch"], num_train=num_train, num_test=num_test
                 )
                 if remedy is not None:
                     report(f"{name}: using {remedy.options} to fit in memory")

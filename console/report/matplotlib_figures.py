@@ -1,7 +1,7 @@
 """Figures for paper: curves and maps as SVG and PNG. The only importer of matplotlib, which loads when one is drawn.
 
-Every curve is told by its line and marker as well as by its colour, and the colours differ in lightness, so that a grey
-print of a figure says as much as the screen.
+Curves differ in line style and marker as well as in colour, and the colours differ in lightness, so that figures can
+be read in greyscale.
 """
 
 from __future__ import annotations

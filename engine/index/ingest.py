@@ -35,9 +35,9 @@ def ingest(store: Store, directory: RunDirectory) -> WorkerStart | None:
     return start
 
 
-def read_worker_start(directory: RunDirectory, *, behind_bytes: int) -> WorkerStart | None:
+def read_worker_start(directory: RunDirectory, *, from_byte: int) -> WorkerStart | None:
     """Newest journal line after an offset that names a worker's device."""
-    return newest_worker_start(read_events(directory.journal, behind_bytes))
+    return newest_worker_start(read_events(directory.journal, from_byte))
 
 
 def newest_worker_start(events: Iterable[AnyEvent]) -> WorkerStart | None:

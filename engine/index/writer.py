@@ -107,7 +107,7 @@ class Store:
     def _set_version(self, version: int) -> None:
         self._database.execute(f"PRAGMA user_version = {version}")
 
-    def begin_anew(self) -> Path:
+    def start_empty(self) -> Path:
         """Set the database aside, start an empty one to rebuild, and return the old one's new path."""
         self._database.close()
         kept = put_aside(self._database.path)

@@ -72,7 +72,7 @@ def probe(task: Task, device: torch.device) -> Pace:
     to_record = time.perf_counter() - began
     step = time_steps(stepper, state, data, task)
     if device.type == "cuda":
-        # As it was recorded: all of them.
+        # A captured evaluation covers the whole test set.
         num_evaluated, evaluation = num_test, stepper.evaluate
     else:
         # A forward pass is about a third of a step.
@@ -87,7 +87,7 @@ def probe(task: Task, device: torch.device) -> Pace:
         num_threads=torch.get_num_threads(),
         seconds_per_step=step.seconds,
         seconds_per_evaluated_image=time_evaluation(evaluation) / num_evaluated,
-        # On a GPU it is written while training goes on.
+        # On a GPU it is written in the background.
         seconds_per_checkpoint=time_checkpoint(state) if device.type == "cpu" else 0.0,
         seconds_to_begin=to_record + step.to_begin,
         spread=step.spread,
@@ -96,7 +96,7 @@ def probe(task: Task, device: torch.device) -> Pace:
 
 
 def noise(num_train: int, num_test: int, num_classes: int, device: torch.device) -> DeviceData:
-    """Random images with random labels."""
+    """Generate random images with random labels."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(num: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -107,7 +107,7 @@ def noise(num_train: int, num_test: int, num_classes: int, device: torch.device)
 
 
 def time_steps(stepper: Steps, state: TrainingState, data: DeviceData, task: Task) -> Timing:
-    """Seconds of one update: the median after a warm-up, within the bounds that this module names."""
+    """Measure the duration of an update after a warm-up, within this module's limits."""
     recipe = task.spec.recipe
     draws = EpochDraws.draw(task.spec.seed, 0, len(data.train_labels))
     num_whole = max(1, len(data.train_labels) // recipe.batch_size)
@@ -121,7 +121,7 @@ def time_steps(stepper: Steps, state: TrainingState, data: DeviceData, task: Tas
                 stepper.begin_epoch(draws, rates, done=0)
             stepper.take(index)
             if state.device.type == "cpu":
-                # As the loop asks after every step.
+                # The training loop checks this after every step, too.
                 diverged_at(state)
         synchronise(state.device)
         return (time.perf_counter() - began) / count
@@ -146,7 +146,7 @@ def time_steps(stepper: Steps, state: TrainingState, data: DeviceData, task: Tas
 
 
 def time_evaluation(evaluation: Callable[[], object]) -> float:
-    """Seconds of one evaluation: the median of three where there is time, for the first finds nothing in its place."""
+    """Measure the duration of an evaluation: median of three if time allows, since the first runs with cold caches."""
     taken: list[float] = []
     while not taken or (len(taken) < 3 and sum(taken) < SECONDS_OF_EVALUATION):
         began = time.perf_counter()
@@ -156,7 +156,7 @@ def time_evaluation(evaluation: Callable[[], object]) -> float:
 
 
 def time_checkpoint(state: TrainingState) -> float:
-    """Seconds of one checkpoint, written beside the run directories and removed."""
+    """Measure the duration of a checkpoint, written next to the run directories and removed."""
     with tempfile.TemporaryDirectory(prefix=".probe-", dir=find_home().root) as folder:
         began = time.perf_counter()
         save_checkpoint(

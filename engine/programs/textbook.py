@@ -25,7 +25,7 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
 class ImageDataset(Dataset[tuple[Tensor, int]]):
-    """Images as torchvision's CIFAR10 hands them out: PIL, through the transforms, one by one.
+    """Images as from torchvision's CIFAR10: PIL images, transformed one by one.
 
     Args:
         images: uint8, [N, 32, 32, 3].
@@ -53,11 +53,11 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
 
 
 class TextbookLoop:
-    """Training that goes on for as many steps as it is asked for.
+    """Training loop that is advanced one step at a time.
 
     Args:
         model: Any classifier of [B, 3, 32, 32] images; moved to the device.
-        recipe: Gives batch size, learning rate, momentum and weight decay; the rate stays what it is.
+        recipe: Gives batch size, learning rate, momentum and weight decay; the rate is constant.
         images: uint8, [N, 32, 32, 3].
         labels: int64, [N].
         device: Where to train.
@@ -68,7 +68,7 @@ class TextbookLoop:
     ) -> None:
         self._device = device
         self._model = model.to(device)
-        # As the original does: the fastest convolution of each shape is looked for, where there is a cuDNN.
+        # Like the original: cuDNN searches for the fastest convolution of each shape.
         torch.backends.cudnn.benchmark = True
         self._criterion = nn.CrossEntropyLoss()
         self._optimizer = torch.optim.SGD(
@@ -79,12 +79,12 @@ class TextbookLoop:
         )
         self._batches: Iterator[tuple[Tensor, Tensor]] = iter(())
         self.train_loss = 0.0
-        """Of the last step, in nats."""
+        """Loss of the last step, in nats."""
         self.correct = 0
-        """Images classified rightly so far."""
+        """Correctly classified images so far."""
 
     def next_batch(self) -> tuple[Tensor, Tensor]:
-        """The next batch of the epoch, or the first of the next."""
+        """Return the next batch, starting a new epoch after the last."""
         try:
             return next(self._batches)
         except StopIteration:
@@ -92,7 +92,7 @@ class TextbookLoop:
             return next(self._batches)
 
     def step(self) -> int:
-        """One update; returns the number of images in it."""
+        """Perform one update; return its number of images."""
         self._model.train()
         images, labels = self.next_batch()
         images, labels = images.to(self._device), labels.to(self._device)

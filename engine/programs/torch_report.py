@@ -13,13 +13,13 @@ class TorchReport(msgspec.Struct, frozen=True, kw_only=True):
     torch: str
     torchvision: str
     cuda_build: str | None
-    """The CUDA version that torch was built for; None of a CPU build."""
+    """CUDA version of the torch build; None for a CPU build."""
     gpus: tuple[str, ...]
     num_threads: int
 
 
 def report() -> TorchReport:
-    """Ask torch."""
+    """Collect versions and devices from torch."""
     return TorchReport(
         torch=str(torch.__version__),
         torchvision=torchvision.__version__,

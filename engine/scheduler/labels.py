@@ -41,20 +41,20 @@ class Labelling:
         self._store = store
         self._changed: dict[str, Labels] = {}
         """Changes in the current transaction, by run id."""
-        self._behind_commit: list[Callable[[], object]] = []
+        self._after_commit: list[Callable[[], object]] = []
         self._unwritten: dict[str, Labels]
         self._written: set[str]
         """Runs still listed as unwritten in the index; the next transaction corrects this, saving one of its own."""
 
-        self.begin_anew()
+        self.load_unwritten()
 
-    def begin_anew(self) -> None:
+    def load_unwritten(self) -> None:
         """Load the unwritten labels from the index, initially and after the index was replaced."""
         self._unwritten, self._written = self._store.unwritten_labels(), set()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Transaction over the index, changes by `change`, and actions registered by `behind_commit`."""
+        """Transaction over the index, changes by `change`, and actions registered by `after_commit`."""
         written = frozenset(self._written)
         try:
             with self._store.transaction():
@@ -62,18 +62,18 @@ class Labelling:
                 self._store.forget_unwritten_labels(written - self._changed.keys())
         except BaseException:
             self._changed.clear()
-            self._behind_commit.clear()
+            self._after_commit.clear()
             raise
         self._written -= written
         self._unwritten |= self._changed
         self._changed = {}
-        behind, self._behind_commit = self._behind_commit, []
-        for act in behind:
+        actions, self._after_commit = self._after_commit, []
+        for act in actions:
             act()
 
-    def behind_commit(self, act: Callable[[], object]) -> None:
+    def after_commit(self, act: Callable[[], object]) -> None:
         """Register an irreversible action to run after the current transaction commits."""
-        self._behind_commit.append(act)
+        self._after_commit.append(act)
 
     def read(self, run: str) -> Labels:
         """Current labels of a run, even if not written to its file yet.

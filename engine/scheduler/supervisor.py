@@ -137,9 +137,9 @@ class Supervisor:
     def rebuild(self) -> str:
         """Set the index aside, rebuild it from the run directories, and return the old one's new name."""
         self.reader.close()
-        kept = self.store.begin_anew()
+        kept = self.store.start_empty()
         self.reader.refresh()
-        self.labelling.begin_anew()
+        self.labelling.load_unwritten()
         self.dispatcher.forget_waits()
         # Live workers are found again by their locks.
         self._running.clear()
@@ -263,7 +263,7 @@ class Supervisor:
         """
         assigned = self.labelling.read(run).assigned
         if assigned is not None and start is not None:
-            start = read_worker_start(self.directory(run), behind_bytes=assigned.journal_bytes)
+            start = read_worker_start(self.directory(run), from_byte=assigned.journal_bytes)
         if start is not None and (assigned is None or start.device != assigned.device):
             # Started by someone else: the next engine must use the journal, too.
             device, assigned = start.device, None
@@ -326,12 +326,12 @@ class Supervisor:
             assert stays or wanted[intent] in TRANSITIONS[run.status], f"{run.status} to {intent} was not checked"
             if intent is Intent.RUN:
                 # Its last exit record no longer applies.
-                self.labelling.behind_commit(lambda: self._clear_exit(run.id))
+                self.labelling.after_commit(lambda: self._clear_exit(run.id))
             rest(self.store, run.id, intent)
         elif intent is Intent.RUN:
-            self.labelling.behind_commit(lambda: self._stop_asked_at.pop(run.id, None))
+            self.labelling.after_commit(lambda: self._stop_asked_at.pop(run.id, None))
         else:
-            self.labelling.behind_commit(lambda: self._stop_asked_at.setdefault(run.id, time.monotonic()))
+            self.labelling.after_commit(lambda: self._stop_asked_at.setdefault(run.id, time.monotonic()))
 
     def _clear_exit(self, run: str) -> None:
         # If this fails, the launcher does it when it starts the run.

@@ -14,7 +14,7 @@ from console.commands.app import app as depthscope
 from console.commands.run_options import takes_runs
 from console.planning.command_lines import train_arguments
 from console.planning.option import Option
-from console.planning.options import OPTIONS, Asked
+from console.planning.options import OPTIONS, RunOptions
 from tests.console.driving import press, settle
 
 VALUES: dict[str, Any] = {
@@ -80,17 +80,17 @@ def test_an_option_survives_a_command_line_and_the_form(option: Option):
     value = VALUES[option.name]
     assert value != option.default
     needed = {"architectures": ("resnet",), "depths": (20,), "seeds": (0,)}
-    asked = Asked(**needed | {option.name: value})
+    options = RunOptions(**needed | {option.name: value})
     seen: list[Any] = []
     app = Typer()
 
     @app.command()
     @takes_runs
-    def typed(asked: Any) -> None:
-        """Keep what was asked for."""
-        seen.append(asked)
+    def typed(options: Any) -> None:
+        """Keep the parsed options."""
+        seen.append(options)
 
-    words = train_arguments(asked, asked["depths"], asked["seeds"], None)[2:]
+    words = train_arguments(options, options["depths"], options["seeds"], None)[2:]
     if option.name == "num_seeds":
         # A printed line lists the seeds instead.
         words = ["-a", "resnet", "-d", "20", *option.arguments(value)]
