@@ -1,7 +1,7 @@
 """Fuzz one decoder by coverage: `uv run --group fuzz python -m tests.faults.fuzz journal -max_total_time=60`.
 
-The first word is a target of `tests/faults/fuzz_targets.py` (journal, protocol, spec, "checkpoint header", "checkpoint
-content"), the rest are libFuzzer's options. It ends with status 77 and the input where a target raises.
+The first argument is a target of `tests/faults/fuzz_targets.py` (journal, protocol, spec, "checkpoint header",
+"checkpoint content"), the rest are libFuzzer options. If a target raises, it exits with status 77 and saves the input.
 """
 
 from __future__ import annotations

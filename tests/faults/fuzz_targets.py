@@ -1,4 +1,4 @@
-"""Fuzz targets: each decoder with the code behind it, and valid inputs as seeds."""
+"""Fuzz targets: each decoder with the code that consumes its result, and valid inputs as seeds."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ REQUESTS = (
 
 
 def checkpoint_of(content: bytes) -> bytes:
-    """A file that has the right header for its content, whatever that is."""
+    """Build a file with a correct header for any content."""
     return b"%s %s %d\n" % (MAGIC, hashlib.sha256(content).hexdigest().encode(), len(content)) + content
 
 
@@ -72,7 +72,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
 
 
 class Targets:
-    """The targets over files in a directory: each takes any bytes, and raises where depthscope would have failed."""
+    """Targets working on files in a directory; each takes any bytes and raises if depthscope would fail."""
 
     def __init__(self, directory: Path) -> None:
         self._journal = directory / "journal.jsonl"
@@ -94,7 +94,7 @@ class Targets:
         }
 
     def journal(self, content: bytes) -> None:
-        """Read, brought into the index as a whole, and gone on with by the next worker."""
+        """Read a journal, ingest it, and continue it as the next worker would."""
         self._journal.write_bytes(content)
         reading = read_journal(self._journal)
         assert reading.end == content.rfind(b"\n") + 1
@@ -108,7 +108,7 @@ class Targets:
         assert newest.seq not in {event.seq for event in reading.events}
 
     def protocol(self, content: bytes) -> None:
-        """Answered in one line that a console can read, and never by the end of the engine."""
+        """Answer a request with one line a console can read, without ending the engine."""
         reply = asyncio.run(self._engine._answer(content + b"\n"))
         assert b"\n" not in reply
         decoded = decode_reply(reply)
@@ -116,7 +116,7 @@ class Targets:
             assert decoded.text
 
     def spec(self, content: bytes) -> None:
-        """Refused in a line, or a run that can be counted, scheduled, entered, and written out again as it was."""
+        """Refuse a spec in one line, or accept one that can be counted, scheduled, stored and written back."""
         try:
             spec = decode_spec(content)
         except UsageError:
@@ -134,7 +134,7 @@ class Targets:
             self._store.add_run("fuzzed", spec, labels)
 
     def checkpoint(self, content: bytes) -> None:
-        """Loaded with a state in it, or damaged."""
+        """Load a checkpoint with a state, or report it as damaged."""
         self._checkpoint.write_bytes(content)
         try:
             loaded = load_checkpoint(

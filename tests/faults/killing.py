@@ -1,5 +1,4 @@
-"""Workers killed by the dozen, from outside at random instants or by their own hand at planned ones, and what must
-be true of their runs in the end."""
+"""Kill workers, from outside at random times or by themselves at planned points, and check their runs."""
 
 from __future__ import annotations
 
@@ -22,15 +21,14 @@ from tests.faults.sabotage import kill_points as at
 
 SABOTAGE = Path(__file__).parent / "sabotage"
 MAX_IN_VAIN = 2
-"""Kills in a row without a new checkpoint in between that a run survives."""
+"""Consecutive kills without a new checkpoint that a run survives."""
 SECONDS_BETWEEN_LOOKS = 0.005
 EPOCH_SECONDS = 0.15
-"""About what an epoch of a tiny run takes, its evaluation and checkpoint included."""
+"""Approximate duration of a tiny run's epoch with evaluation and checkpoint."""
 
 
 def sabotaged(home: Any, what: str | None = None) -> None:
-    """Make the workers of a home follow their plans, and do as one of the functions under sabotage/ says; before its
-    engine starts."""
+    """Make a home's workers follow their plans and apply a function from sabotage/; call before its engine starts."""
     home.env["PYTHONPATH"] = str(SABOTAGE)
     if what is not None:
         home.env["DEPTHSCOPE_SABOTAGE"] = what
@@ -43,13 +41,13 @@ def weights(home: Any, run: str) -> dict[str, torch.Tensor]:
 
 
 def same_weights(home: Any, first: str, second: str) -> bool:
-    """Whether two runs ended with the same tensors, bit for bit."""
+    """Return whether two runs ended with bit-identical tensors."""
     one, other = weights(home, first), weights(home, second)
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def check_rows(home: Any, run: str, epochs: int) -> None:
-    """Every epoch once, in journal and index alike; no step twice; seq without gap or repetition."""
+    """Check journal and index: every epoch once, no step twice, seq without gaps or repetitions."""
     journal = home.directory(run).journal
     reading = read_journal(journal, limit=journal.stat().st_size)
     assert not reading.garbage
@@ -75,7 +73,7 @@ def check_rows(home: Any, run: str, epochs: int) -> None:
 
 
 def metrics(home: Any, run: str) -> list[Any]:
-    """What was measured, without what a clock measured."""
+    """Return the metrics of a run, without times."""
     with home.reader() as reader:
         rows, gradients = reader.epochs(run), reader.gradients(run)
     measured = [(row.train_loss, row.train_error_percent, row.test_loss, row.test_error_percent) for row in rows]
@@ -95,7 +93,7 @@ def check_nothing_lost(home: Any, undisturbed: str, run: str, *, epochs: int, nu
 
 
 def draw_plan(draws: random.Random, num_kills: int, points: tuple[str, ...] = at.ONCE + at.OFTEN) -> list[str]:
-    """Kills at all points about equally often, and never three in a row without a new checkpoint in between."""
+    """Draw kills spread evenly over all points, never three in a row without a new checkpoint."""
     lines: list[str] = []
     waiting: list[str] = []
     in_vain = 0
@@ -114,12 +112,12 @@ def draw_plan(draws: random.Random, num_kills: int, points: tuple[str, ...] = at
 
 
 def epochs_needed(plan: list[str]) -> int:
-    """Epochs that surely suffice for a plan."""
+    """Return a number of epochs sufficient for a plan."""
     return sum(int(line.split("|")[1]) + 2 for line in plan) + 2
 
 
 def train_planned(home: Any, *asked: tuple[tuple[str, ...], list[str]]) -> list[str]:
-    """Queue runs, each of whose workers follow a plan, and return their ids; the queue is held meanwhile."""
+    """Queue runs whose workers follow a plan each, holding the queue meanwhile; return their ids."""
     home.cli("queue", "hold")
     runs = []
     for words, plan in asked:
@@ -130,7 +128,7 @@ def train_planned(home: Any, *asked: tuple[tuple[str, ...], list[str]]) -> list[
 
 
 def points_fallen(home: Any, run: str) -> Counter[str]:
-    """Where the workers of a run have killed themselves."""
+    """Return the points at which a run's workers killed themselves."""
     fell = home.home.root / "kills" / f"{run}.fell"
     return Counter(fell.read_text().splitlines() if fell.exists() else [])
 
@@ -142,28 +140,28 @@ class Victim:
     run: str
     num_kills: int = 0
     dead: int | None = None
-    """The worker that was killed last."""
+    """Worker killed last."""
     alive: int | None = None
     seen_at: float = 0.0
-    """When the present worker was first seen, by the monotonic clock."""
+    """When the current worker was first seen, monotonic clock."""
     is_early: bool = False
-    """Whether it is to die before it has begun."""
+    """Whether to kill it before it starts training."""
     wanted: int = 0
-    """Checkpoints that it is to write first."""
+    """Number of checkpoints to let it write first."""
     has_begun: bool = False
     """Whether the current worker has reported that it is training."""
     due_at: float | None = None
-    """When it dies; None until that is drawn."""
+    """When to kill it; None until drawn."""
     in_vain: int = 0
     checkpoints: int = 0
-    """In the journal when its last worker died."""
+    """Number of checkpoints in the journal when its last worker died."""
     offset: int = 0
     seen_checkpoints: int = 0
     begun: set[int] = field(default_factory=set)
-    """Workers that have begun, by pid."""
+    """Pids of workers that have started."""
 
     def read(self, home: Any) -> None:
-        """Take what is new in the journal."""
+        """Read new journal lines."""
         reading = read_journal(home.directory(self.run).journal, self.offset)
         self.offset = reading.end
         self.seen_checkpoints += len([event for event in reading.events if isinstance(event, Checkpointed)])
@@ -171,11 +169,11 @@ class Victim:
 
 
 class Executioner:
-    """Kills the workers of several runs at random instants, and notes where each kill fell.
+    """Kills the workers of several runs at random times, and records what each was doing.
 
     Args:
-        home: Of the runs.
-        draws: The randomness.
+        home: Home of the runs.
+        draws: Random number generator.
     """
 
     def __init__(self, home: Any, draws: random.Random) -> None:
@@ -183,10 +181,10 @@ class Executioner:
         self._draws = draws
         self.fell: Counter[str] = Counter()
         self.start_seconds = 2.0
-        """How long the newest worker took to begin: early kills fall within."""
+        """Start-up time of the newest worker; early kills fall within it."""
 
     def kill(self, runs: list[str], num_kills: int, *, most_a_run: int, patience_seconds: float) -> list[Victim]:
-        """Kill so often in all, then let every run end; returns what was done to each."""
+        """Kill a total of `num_kills` workers, then let every run end; return the kills of each run."""
         victims = [Victim(run) for run in runs]
         deadline = time.monotonic() + patience_seconds
         with self._home.reader() as reader:
@@ -222,13 +220,13 @@ class Executioner:
             self._kill(victim, pid)
 
     def _kill(self, victim: Victim, pid: int) -> None:
-        # Stopped first, so that it dies where it was seen.
+        # Stop it first, so that it dies in the observed state.
         try:
             os.kill(pid, signal.SIGSTOP)
             where = self._place(victim, pid)
             os.kill(pid, signal.SIGKILL)
         except (ProcessLookupError, FileNotFoundError):
-            # It came to its end a moment before.
+            # It had just exited.
             victim.dead = pid
             return
         self.fell[where] += 1
@@ -239,7 +237,7 @@ class Executioner:
         victim.checkpoints = victim.seen_checkpoints
 
     def _place(self, victim: Victim, pid: int) -> str:
-        """What a stopped worker was at, as files tell."""
+        """Infer from its files what a stopped worker was doing."""
         directory = self._home.directory(victim.run)
         held = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
         if str(directory.journal) not in held:
@@ -253,17 +251,17 @@ class Executioner:
 
 
 def kill_engines(home: Any, num_kills: int, draws: random.Random) -> list[float]:
-    """Kill one engine after the other while two runs train, and check that nobody noticed.
+    """Kill engines one after another while two runs train, and check that training is unaffected.
 
     Args:
-        home: A bare one.
-        num_kills: How often; each fourth engine dies while it starts.
-        draws: The randomness of the instants.
+        home: A bare home.
+        num_kills: Number of kills; every fourth engine dies while starting.
+        draws: Random number generator for the times.
 
     Returns:
-        Seconds from each kill to the next engine's first answer, those left out that were killed before it.
+        Seconds from each kill to the next engine's first reply, except for engines killed before it.
     """
-    # Epochs long enough that minutes of them are not too many rows.
+    # Long epochs, so that minutes of training do not give too many rows.
     home.add_tiny(num_train=2000)
     home.home.config.write_text("[slots]\ncpu = 2\n")
     runs = [home.train("--epochs", "100000", "--seed", seed) for seed in "01"]
@@ -276,7 +274,7 @@ def kill_engines(home: Any, num_kills: int, draws: random.Random) -> list[float]
         killed_at = time.monotonic()
         wait_until(lambda: home.engine_pid() is None)
         if number % 4 == 3:
-            # The next one is killed while it starts, or soon after.
+            # Kill the next one during or soon after start-up.
             home.start("engine", "start")
             continue
         ensure_engine(home.home)
@@ -298,7 +296,7 @@ def kill_engines(home: Any, num_kills: int, draws: random.Random) -> list[float]
 
 
 def begun(home: Any, run: str) -> bool:
-    """Whether an epoch is done."""
+    """Return whether a run has completed an epoch."""
     with home.reader() as reader:
         return int(reader.run(run).epoch) > 0
 

@@ -1,4 +1,4 @@
-"""The wall clock is set forward and back while runs train: it is shown, and nothing goes by it."""
+"""Setting the wall clock while runs train affects only the times shown."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ DAY_SECONDS = 86_400.0
 
 
 class Clock:
-    """The wall clock of every process of a home."""
+    """Wall clock of all processes of a home."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.set(0.0)
 
     def set(self, offset_seconds: float) -> None:
-        """Seconds before or behind the real one; replaced as a whole, for somebody may be reading."""
+        """Set the offset from the real clock, replacing the file atomically for concurrent readers."""
         beside = self._path.with_suffix(".new")
         beside.write_text(str(offset_seconds))
         beside.rename(self._path)
@@ -42,7 +42,7 @@ def clock(tmp_path: Path) -> Clock:
 
 @pytest.fixture
 def home(tmp_path: Path, clock: Clock) -> Iterator[TestHome]:
-    """A home whose processes all go by that clock."""
+    """A home whose processes all use this clock."""
     home = TestHome(tmp_path / "home")
     home.add_tiny()
     home.env |= {
@@ -62,7 +62,7 @@ def run_of(home: TestHome, run: str) -> Run:
 def test_a_clock_set_by_a_day_changes_no_duration_no_order_and_no_state(
     home: TestHome, clock: Clock, wait_until: Callable[..., Any], figure: Callable[[str], None]
 ):
-    """Forward and back, ten times while a run trains, is paused, resumed and stopped."""
+    """Ten jumps forward and back while a run trains, is paused, resumed and stopped."""
     began = time.monotonic()
     # Engine and worker start under this environment; the command brings the engine up.
     run = home.train("--epochs", "2000")
@@ -87,7 +87,7 @@ def test_a_clock_set_by_a_day_changes_no_duration_no_order_and_no_state(
 
     events = read_journal(home.directory(run).journal).events
     told = [event.at for event in events]
-    # The control: the time of day that stands in the journal did jump, so whatever went by it would have been wrong.
+    # Control: the journal's wall-clock times did jump, so anything based on them would be wrong.
     assert max(told) - min(told) > DAY_SECONDS
     assert told != sorted(told)
     assert words <= {"starting", "running", "queued"}
@@ -115,7 +115,7 @@ def greet(home: TestHome) -> Any:
 
 @pytest.mark.slow
 def test_what_a_run_takes_beside_its_epochs_goes_by_no_wall_clock(home: TestHome, clock: Clock):
-    """It is what plans go by: a day too much would put every end off by a day."""
+    """Plans rely on this duration: an extra day would delay every predicted end by a day."""
     began = time.monotonic()
     run = home.train("--epochs", "3")
     clock.set(DAY_SECONDS)
@@ -128,12 +128,12 @@ def test_what_a_run_takes_beside_its_epochs_goes_by_no_wall_clock(home: TestHome
     with home.reader() as reader:
         around = reader.seconds_around_training()
     assert 0 < around < elapsed
-    # The control: by the times of day that are shown it took more than a day, or the clock was set before it began.
+    # Control: by wall-clock times it took more than a day; otherwise the clock was set too early.
     assert done.finished_at - done.started_at > DAY_SECONDS or done.started_at > time.time() + DAY_SECONDS / 2
 
 
 def test_a_repeated_request_is_known_whatever_the_clock_says(home: TestHome, clock: Clock):
-    """Months later by the wall clock, and months earlier."""
+    """Even months later or earlier by the wall clock."""
     home.cli("engine", "start")
     request = Submit(runs=(NewRun(name="once", spec=spec_of(1, None)),))
     for days in (0, 100, -100):
@@ -147,8 +147,7 @@ def test_a_repeated_request_is_known_whatever_the_clock_says(home: TestHome, clo
 
 @pytest.mark.slow
 def test_a_worker_is_stalled_by_the_monotonic_clock_alone(home: TestHome, wait_until: Callable[..., Any]):
-    """A run from which nothing has come for a minute is stalled, one that was heard this instant is not; whatever the
-    time of day of its last line."""
+    """A run is stalled after a minute without news, regardless of its last line's wall-clock time."""
     run = home.train("--epochs", "600")
     wait_until(lambda: run_of(home, run).step > 0)
     heard = run_of(home, run)
@@ -156,6 +155,6 @@ def test_a_worker_is_stalled_by_the_monotonic_clock_alone(home: TestHome, wait_u
 
     assert state(heard, time.monotonic()) == "running"
     assert state(heard, heard.seen_at + MIN_STALL_SECONDS + 1) == "stalled"
-    # The control: what went by the times of day called it stalled when the clock was set forward.
+    # Control: by wall-clock times it would be stalled once the clock is set forward.
     assert heard.last_event_at is not None
     assert time.time() + DAY_SECONDS - heard.last_event_at > MIN_STALL_SECONDS

@@ -20,7 +20,7 @@ HANGUP_IGNORED = ["sh", "-c", f"trap '' HUP; exec {SCRIPT[0]}"]
 LOADING = "loads"
 UNGUARDED_PROGRAM = f"print('{LOADING}', flush=True); from console.cli import open_console; open_console()"
 UNGUARDED = [sys.executable, "-P", "-c", UNGUARDED_PROGRAM]
-"""The console without what `console.cli` does against Ctrl-C while it is loaded: for the control."""
+"""The console without `console.cli`'s handling of Ctrl-C during imports, for the control."""
 ENDS_WITHIN_SECONDS = 2.0
 SECONDS_BEFORE_QUITTING = 0.3
 WAYS: dict[str, tuple[list[str], Callable[[Terminal], None]]] = {
@@ -37,20 +37,20 @@ class Ending:
     """How one console ended."""
 
     offset_seconds: float
-    """From its start to what ended it."""
+    """Time from its start to the signal."""
     seconds: float
-    """From then on."""
+    """Time from the signal to its exit."""
     was_gone: bool
-    """Whether it had quit before."""
+    """Whether it had quit already."""
     in_pythons_start: bool
-    """Whether that was before the first line of depthscope, where Python prints a traceback of its own for Ctrl-C."""
+    """Whether that was before depthscope's first line, when Python itself prints a traceback for Ctrl-C."""
     complaints: tuple[str, ...]
 
 
 def end_at(
     home: Any, command: list[str], end: Callable[[Terminal], None], *, offset_seconds: float, quit_seconds: float
 ) -> Ending:
-    """Start a console, let it quit at one instant, and end it at another."""
+    """Start a console, quit it at one time, and signal it at another."""
     with Terminal(command, terminal_env(home)) as terminal:
         before = termios.tcgetattr(terminal.descriptor)
         for instant, act in sorted(
@@ -78,7 +78,7 @@ def end_at(
 
 
 def tracebacks(output: bytes) -> tuple[bool, list[str]]:
-    """Whether Python printed one before the first line of depthscope, and those that are ours."""
+    """Return whether Python printed one before depthscope's first line, and depthscope's own tracebacks."""
     traced = b"Traceback" in output or b"KeyboardInterrupt" in output
     in_pythons_start = b"KeyboardInterrupt" in output and b"cli.py" not in output and b"opening.py" not in output
     return in_pythons_start, [f"traceback: {output[-2000:]!r}"] if traced and not in_pythons_start else []
@@ -101,7 +101,7 @@ def unrestored(terminal: Terminal, before: list[Any]) -> list[str]:
 
 
 def one_life(home: Any) -> tuple[float, float]:
-    """Seconds from the start of a console to its first frame, and to its end, where it is quit soon after that."""
+    """Measure the seconds from a console's start to its first frame, and to its exit after quitting then."""
     with Terminal(SCRIPT, terminal_env(home)) as terminal:
         first_frame = terminal.read_until(lambda seen: b"depthscope" in seen)
         terminal.drain(SECONDS_BEFORE_QUITTING)
@@ -111,7 +111,7 @@ def one_life(home: Any) -> tuple[float, float]:
 
 
 def sweep(home: Any, how: str, life: tuple[float, float], *, num_offsets: int) -> tuple[list[Ending], str]:
-    """End as many consoles, at instants spread evenly over the life of one; and the figures, in a line."""
+    """End consoles at times spread evenly over a lifetime; return the results and a line of figures."""
     first_frame, whole = life
     command, end = WAYS[how]
     endings = [
@@ -168,7 +168,7 @@ def test_a_console_ended_at_every_moment_leaves_the_terminal_as_it_was(
     num_kills: int,
     figure: Callable[[str], None],
 ):
-    """The full form: of a thousand kills, Ctrl-C at two hundred offsets, each other way at fifty."""
+    """Full version: of a thousand kills, Ctrl-C at 200 offsets, every other way at 50."""
     endings, line = sweep(home, how, one_life(home), num_offsets=max(1, num_kills // share))
     figure(line)
 
@@ -178,7 +178,7 @@ def test_a_console_ended_at_every_moment_leaves_the_terminal_as_it_was(
 
 @pytest.mark.parametrize("seconds", [0.02, 0.05])
 def test_a_console_ended_while_a_screen_opens_leaves_no_traceback(seconds: float, bare_home: Any):
-    """The screen is composed first; parts that it does not have yet would be looked for otherwise."""
+    """The screen finishes composing first; otherwise lookups of missing widgets would fail."""
     with Terminal(SCRIPT, terminal_env(bare_home)) as terminal:
         terminal.read_until(lambda seen: b"engine up" in seen)
         terminal.type(b"n")
@@ -191,7 +191,7 @@ def test_a_console_ended_while_a_screen_opens_leaves_no_traceback(seconds: float
 
 @pytest.mark.slow
 def test_a_console_that_cannot_restore_its_terminal_would_be_seen(bare_home: Any):
-    """The control: killed by SIGKILL with its screen up, it leaves everything behind, and the check says so."""
+    """Control: a console killed by SIGKILL leaves the terminal changed, and the check detects it."""
     first_frame, _ = one_life(bare_home)
     ending = end_at(
         bare_home,
@@ -212,7 +212,7 @@ def test_a_console_that_cannot_restore_its_terminal_would_be_seen(bare_home: Any
 
 @pytest.mark.slow
 def test_without_the_safeguard_ctrl_c_during_imports_would_print_a_traceback(bare_home: Any):
-    """The control: without what the entry point does against Ctrl-C, loading it is interrupted with a traceback."""
+    """Control: without the entry point's handling, Ctrl-C during imports prints a traceback."""
 
     def interrupted(delay_seconds: float) -> list[str]:
         with Terminal(UNGUARDED, terminal_env(bare_home)) as terminal:
@@ -223,5 +223,5 @@ def test_without_the_safeguard_ctrl_c_during_imports_would_print_a_traceback(bar
             terminal.drain(0.05)
             return tracebacks(terminal.output)[1]
 
-    # Most often the first is met; how long each module takes to load differs from start to start.
+    # Usually the first attempt hits; import times vary between starts.
     assert any(interrupted(delay_seconds) for delay_seconds in (0.05, 0.03, 0.08, 0.1, 0.02, 0.15, 0.2, 0.01))

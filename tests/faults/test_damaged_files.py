@@ -1,4 +1,4 @@
-"""Files damaged for real: checkpoints, journals, datasets are refused or passed over, by name, and never silently."""
+"""Damaged checkpoints, journals and datasets are refused or skipped by name, never silently."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NUM_DATASET_FLIPS = 300
 
 
 class Blind:
-    """A hash that is the same for everything: the control without checksums."""
+    """A constant hash: the control without checksums."""
 
     def hexdigest(self) -> str:
         return "0" * 64
@@ -36,13 +36,13 @@ BLIND = SimpleNamespace(sha256=lambda *_content: Blind(), file_digest=lambda *_f
 
 
 def cuts(content: bytes) -> Iterator[bytes]:
-    """Cut short at so many places, the first byte and the last one among them."""
+    """Truncate at evenly spaced lengths, including none and all but the last byte."""
     for index in range(NUM_CUTS):
         yield content[: index * (len(content) - 1) // (NUM_CUTS - 1)]
 
 
 def flips(content: bytes, num: int) -> Iterator[bytes]:
-    """So many single bits turned, spread evenly from the first byte to the last."""
+    """Flip single bits, spread evenly from the first byte to the last."""
     for index in range(num):
         flipped = bytearray(content)
         flipped[index * (len(content) - 1) // (num - 1)] ^= 1 << (index % 8)
@@ -57,7 +57,7 @@ def save(files: tuple[Path, Path], step: int) -> None:
 
 
 def outcomes(tmp_path: Path, damaged: Callable[[bytes], Iterator[bytes]]) -> list[str]:
-    """What became of each damaged newest generation: fell back and said so, or was loaded as if it were whole."""
+    """Return what happened to each damaged newest generation: a reported fallback, or a silent load."""
     files = tmp_path / "checkpoint.pt", tmp_path / "checkpoint.prev.pt"
     save(files, 1)
     save(files, 2)
@@ -73,17 +73,17 @@ def outcomes(tmp_path: Path, damaged: Callable[[bytes], Iterator[bytes]]) -> lis
 
 
 def test_a_checkpoint_cut_short_anywhere_falls_back_one_generation_and_says_so(tmp_path: Path):
-    """A hundred places, an empty file and one byte too few among them."""
+    """At a hundred places, including an empty file and one byte too few."""
     assert outcomes(tmp_path, cuts) == ["fell back"] * NUM_CUTS
 
 
 def test_a_flipped_bit_of_a_checkpoint_is_never_loaded_silently(tmp_path: Path):
-    """A thousand bits, in header, padding and numbers alike."""
+    """A thousand bits in header, padding and numbers."""
     assert outcomes(tmp_path, lambda content: flips(content, NUM_FLIPS)) == ["fell back"] * NUM_FLIPS
 
 
 def test_without_its_checksum_a_checkpoint_would_be_loaded_silently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The control: without the comparison, some flip goes unnoticed."""
+    """Control: without the comparison, some flips go unnoticed."""
     monkeypatch.setattr(checkpoint, "hashlib", BLIND)
 
     assert "silent" in outcomes(tmp_path, lambda content: flips(content, 100))
@@ -104,7 +104,7 @@ def texts(path: Path) -> list[str]:
 
 
 def after_a_tear(path: Path) -> list[list[str]]:
-    """What the next worker's journal says, for each place at which the last line could be torn."""
+    """Return the next worker's journal for each place where the last line may be torn."""
     written(path, "a", "b", "c")
     whole = path.read_bytes()
     last_line = whole.rindex(b"\n", 0, -1) + 1
@@ -118,7 +118,7 @@ def after_a_tear(path: Path) -> list[list[str]]:
 
 
 def test_a_torn_last_line_is_dropped_wherever_it_is_torn(tmp_path: Path):
-    """And nothing else is."""
+    """Nothing else is dropped."""
     found = after_a_tear(tmp_path / "journal.jsonl")
 
     assert len(found) > 40
@@ -126,7 +126,7 @@ def test_a_torn_last_line_is_dropped_wherever_it_is_torn(tmp_path: Path):
 
 
 def test_without_cutting_it_off_a_torn_line_would_damage_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The control: the next worker's first line is glued to what was torn."""
+    """Control: the next worker's first line would be appended to the torn one."""
     monkeypatch.setattr(os, "ftruncate", lambda _descriptor, _length: None)
 
     with pytest.raises(AssertionError):
@@ -134,14 +134,14 @@ def test_without_cutting_it_off_a_torn_line_would_damage_the_next(tmp_path: Path
 
 
 def lines_told(path: Path) -> list[int]:
-    """Lines of garbage that are reported for a journal of which two lines in the middle were overwritten."""
+    """Return the lines reported as garbage in a journal with two overwritten lines in the middle."""
     written(path, *(f"line {number}" for number in range(1, 21)))
     lines = path.read_bytes().splitlines(keepends=True)
     lines[6] = b"\x00" * (len(lines[6]) - 1) + b"\n"
     lines[12] = lines[12][:10] + b"\r\xff" + lines[12][12:]
     path.write_bytes(b"".join(lines))
     told, events, start = [], 0, 0
-    # In small pieces, as an engine reads what a worker is still writing.
+    # In small pieces, as the engine reads a journal that is still being written.
     while (reading := read_journal(path, start, limit=200)).end > start:
         told += [garbage.line for garbage in reading.garbage]
         events += len(reading.events)
@@ -151,7 +151,7 @@ def lines_told(path: Path) -> list[int]:
 
 
 def test_garbage_in_the_middle_is_reported_with_its_line_and_the_rest_is_kept(tmp_path: Path):
-    """Line numbers are the file's, wherever a reading began."""
+    """Line numbers count from the start of the file, wherever reading began."""
     assert lines_told(tmp_path / "journal.jsonl") == [7, 13]
 
 
@@ -163,7 +163,7 @@ def test_without_counting_from_the_start_the_line_would_be_wrong(tmp_path: Path,
 
 
 def test_a_line_without_an_end_is_never_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A journal that a disk has filled with zeros is passed over in pieces; the next line is read."""
+    """A run of zeros left by a disk is skipped in pieces; the next line is read."""
     monkeypatch.setattr(journal, "MAX_LINE_BYTES", 1000)
     path = tmp_path / "journal.jsonl"
     written(path, "a")
@@ -207,7 +207,7 @@ def test_garbage_is_reported_by_show_and_a_damaged_row_is_restored(home: Any):
 
 
 def silent_loads(home: TestHome, damaged: Callable[[bytes], Iterator[bytes]]) -> list[str]:
-    """Files of a dataset that were loaded although they were damaged, with another content than they had."""
+    """Return the damaged files of a dataset that were loaded with different content."""
     before = datasets.load(home.home, "tiny")
     info, arrays = before.info, [np.array(getattr(before, array)) for array in cache.ARRAYS]
     found: list[str] = []
@@ -224,7 +224,7 @@ def silent_loads(home: TestHome, damaged: Callable[[bytes], Iterator[bytes]]) ->
             same = loaded.info == info and all(
                 np.array_equal(getattr(loaded, array), was) for array, was in zip(cache.ARRAYS, arrays, strict=True)
             )
-            # White space between the fields of dataset.json means nothing.
+            # White space between fields of dataset.json is irrelevant.
             if not same:
                 found.append(path.name)
         path.write_bytes(content)
@@ -242,17 +242,17 @@ def stored(bare_home: Any) -> TestHome:
 
 
 def test_a_dataset_cut_short_anywhere_is_refused_and_named(stored: TestHome):
-    """Each of its five files, at a hundred places."""
+    """Each of its five files, at a hundred places each."""
     assert silent_loads(stored, cuts) == []
 
 
 def test_a_flipped_bit_of_a_dataset_is_refused_and_named(stored: TestHome):
-    """In headers, pixels and labels, and in the description with mean and deviation."""
+    """In headers, pixels, labels, and the description with mean and standard deviation."""
     assert silent_loads(stored, lambda content: flips(content, NUM_DATASET_FLIPS)) == []
 
 
 def test_without_the_checksums_a_dataset_would_be_loaded_silently(stored: TestHome, monkeypatch: pytest.MonkeyPatch):
-    """The control, of the arrays: sizes are right, so a look at them alone sees nothing."""
+    """Control for the arrays: their sizes are right, so checking only those finds nothing."""
     monkeypatch.setattr(cache, "check_content", lambda _home, _info: None)
     monkeypatch.setattr(datasets, "check_content", lambda _home, _info: None)
 
@@ -262,14 +262,14 @@ def test_without_the_checksums_a_dataset_would_be_loaded_silently(stored: TestHo
 def test_without_its_own_checksum_a_description_would_be_loaded_silently(
     stored: TestHome, monkeypatch: pytest.MonkeyPatch
 ):
-    """The control, of dataset.json: another digit of a mean is another normalisation."""
+    """Control for dataset.json: a changed digit of a mean changes the normalisation."""
     monkeypatch.setattr(cache.DatasetInfo, "own_digest", lambda info: info.sha256)
 
     assert "dataset.json" in silent_loads(stored, lambda content: flips(content, NUM_DATASET_FLIPS))
 
 
 def test_a_run_fails_on_a_damaged_dataset_and_resumes_once_it_is_imported_again(home: Any):
-    """A flip behind every size and header, in the last label: no epoch is trained on it."""
+    """A flip in the last label, past all sizes and headers: no epoch is trained on it."""
     path = home.home.data / "tiny" / "train_labels.npy"
     content = bytearray(path.read_bytes())
     content[-8] ^= 1

@@ -1,4 +1,4 @@
-"""The index damaged, deleted or kept open: it is rebuilt from the run directories, and no run is lost."""
+"""An index damaged, deleted or kept open is rebuilt from the run directories without losing a run."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ PAGE_BYTES = 4096
 
 
 def overwrite(path: Path) -> None:
-    """Every page but the first two, as a disk or another program might: the file opens, and its tables are noise."""
+    """Overwrite every page but the first two: the file opens, but its tables are noise."""
     with path.open("r+b") as file:
         file.seek(2 * PAGE_BYTES)
         file.write(os.urandom(max(PAGE_BYTES, path.stat().st_size - 2 * PAGE_BYTES)))
 
 
 def overwrite_under(home: Any) -> None:
-    """Bring all to the file, so that noise is what is read, while the engine does not look."""
+    """Flush the database and overwrite it while the engine is not reading."""
     engine = home.engine_pid()
     os.kill(engine, signal.SIGSTOP)
     try:
@@ -66,7 +66,7 @@ def step_of(home: Any, run: str) -> int:
 
 
 def test_damage_and_deletion_under_a_training_engine_lose_no_run(finished: Any, wait_until: Callable[..., Any]):
-    """Pages overwritten, then the whole file deleted, while a worker writes: readers have it rebuilt."""
+    """Pages overwritten, then the file deleted, while a worker writes: readers have it rebuilt."""
     home = finished
     (done,) = (path.name for path in home.home.runs.iterdir())
     home.cli("queue", "hold")
@@ -99,7 +99,7 @@ def test_damage_and_deletion_under_a_training_engine_lose_no_run(finished: Any, 
 
 
 def test_a_rebuild_without_an_engine_and_a_deletion_without_one(finished: Any):
-    """The next command sees every run, whether it was asked to rebuild or not."""
+    """The next command sees every run, with or without an explicit rebuild."""
     home = finished
     home.home.database.unlink()
     assert [row["outcome"] for row in home.json("ls")["runs"]] == ["succeeded"]
@@ -110,7 +110,7 @@ def test_a_rebuild_without_an_engine_and_a_deletion_without_one(finished: Any):
 
 @pytest.fixture
 def inside(tmp_path: Path) -> Iterator[Scene]:
-    """An engine's inside with a run that trains and one that has succeeded."""
+    """An engine's internals with one running and one succeeded run."""
     found = scene(Home(tmp_path / "home").create(), (CPU,))
     done, run = found.submit(None, None)
     found.end(done, ExitReason.SUCCEEDED)
@@ -121,7 +121,7 @@ def inside(tmp_path: Path) -> Iterator[Scene]:
 
 
 def damage_under(inside: Scene) -> None:
-    """Bring everything to disk, forget what is in memory, and overwrite it."""
+    """Flush the database, drop cached pages, and overwrite the file."""
     store = inside.supervisor.store
     assert store._database.shorten_wal()
     for connection in (store._database, inside.supervisor.reader._database):
@@ -137,13 +137,13 @@ def engine_around(inside: Scene) -> Engine:
 
 
 def ask(engine: Engine, inside: Scene) -> object:
-    """A request to an engine whose index is damaged."""
+    """Send a request to an engine with a damaged index."""
     run = inside.started[-1][0]
     return decode_reply(asyncio.run(engine._answer(encode(Pause(runs=(run,))) + b"\n")))
 
 
 def test_damage_found_during_a_run_is_repaired_before_the_request_is_answered(inside: Scene):
-    """The request that met it is done after all; the console that reads finds every run."""
+    """The request that hit the damage is carried out, and a reading console finds every run."""
     feed = Feed(inside.home)
     feed.look()
     damage_under(inside)
@@ -178,7 +178,7 @@ class Killed(BaseException):
 
 @pytest.fixture
 def journalled(inside: Scene) -> str:
-    """The run that has succeeded, with an epoch in its journal."""
+    """The succeeded run, with an epoch in its journal."""
     done = inside.supervisor.reader.runs()[0].id
     inside.journal(done, sample_epoch(1, floor=5.0, at=0.0))
     return done
@@ -187,7 +187,7 @@ def journalled(inside: Scene) -> str:
 def test_nobody_reads_half_of_an_index_that_is_being_rebuilt(
     inside: Scene, journalled: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """A command waits for all of it, and a console shows what it had; a run without its epochs would be neither."""
+    """A command waits for the rebuild and a console keeps its old data; neither shows runs without epochs."""
     feed = Feed(inside.home)
     feed.look()
     seen: list[tuple[bool, int]] = []
@@ -210,7 +210,7 @@ def test_nobody_reads_half_of_an_index_that_is_being_rebuilt(
 def test_a_rebuild_killed_between_a_run_and_its_journal_is_completed(
     inside: Scene, journalled: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """The next engine reads the rest; the hook for ends is not called for a run that ended long ago."""
+    """The next engine reads the rest, without calling the hook for runs that finished long ago."""
 
     def die(*_arguments: object) -> None:
         raise Killed
@@ -245,7 +245,7 @@ print(len(reader.runs()), flush=True)
 
 @pytest.fixture
 def stopped_console(inside: Scene) -> Iterator[subprocess.Popen[str]]:
-    """A process of its own that was stopped while it read the index."""
+    """A separate process, stopped while reading the index."""
     command = [sys.executable, "-P", "-c", READS_AND_STOPS, str(inside.home.database)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
@@ -256,11 +256,11 @@ def stopped_console(inside: Scene) -> Iterator[subprocess.Popen[str]]:
 
 
 NUM_LOOKS = 1500
-"""At four a second, six minutes of training."""
+"""Six minutes of training at four per second."""
 
 
 def longest_wal(inside: Scene, *, enough: int = 1 << 40) -> int:
-    """The longest the WAL was, in bytes, while an engine looked often at a worker that wrote something each time."""
+    """Return the maximum WAL size in bytes while an engine polls a worker that writes each time."""
     run = inside.started[-1][0]
     writer, longest = JournalWriter.open(inside.supervisor.directory(run).journal), 0
     inside.supervisor.store._database.execute("PRAGMA synchronous = OFF")
@@ -281,7 +281,7 @@ def longest_wal(inside: Scene, *, enough: int = 1 << 40) -> int:
 def test_a_suspended_console_does_not_make_the_wal_grow(
     inside: Scene, stopped_console: subprocess.Popen[str], figure: Callable[[str], None]
 ):
-    """The console continues with what it had read, then with everything; others are unaffected."""
+    """The console continues with its snapshot, then with everything; others are unaffected."""
     longest = longest_wal(inside)
 
     assert 0 < longest < WAL_PROMISE_BYTES
@@ -310,7 +310,7 @@ def test_without_the_copy_a_stopped_console_would_make_the_wal_grow(
 def test_an_engine_killed_while_it_replaces_the_database_loses_none_of_it(
     inside: Scene, monkeypatch: pytest.MonkeyPatch, killed_before: str
 ):
-    """Before the old one is moved, and before the copy takes its name."""
+    """Killed before the old one is moved, or before the copy is renamed."""
 
     def kill(*_arguments: object) -> None:
         raise Killed

@@ -1,4 +1,4 @@
-"""Engines started at the same moment over the remains of killed ones: one serves, no other process is touched."""
+"""Engines started simultaneously over leftovers of killed ones: one serves, no other process is affected."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ while True:
 
 
 class Bystander:
-    """A process that has nothing to do with us, whose pid stands in our files, and what it was sent."""
+    """An unrelated process whose pid is in our files, and the signals it received."""
 
     def __init__(self) -> None:
         self._child = subprocess.Popen([sys.executable, "-c", BYSTANDER], stdout=subprocess.PIPE, text=True)
@@ -48,7 +48,7 @@ class Bystander:
         self.pid = self._child.pid
 
     def end(self) -> str:
-        """Its signals, and how it ended if it did not live to be ended by us."""
+        """Stop it; return its signals, and how it ended if it was gone already."""
         died = self._child.poll()
         self._child.kill()
         out, _ = self._child.communicate(timeout=30)
@@ -63,13 +63,13 @@ def bystander() -> Iterator[Bystander]:
 
 
 def start_engines(home: TestHome, num: int, env: dict[str, str]) -> list[subprocess.Popen[bytes]]:
-    """Engine processes past the lock under which consoles start them, as an init system might."""
+    """Start engine processes without the launch lock, as an init system might."""
     command = [sys.executable, "-P", "-m", "engine.daemon", str(home.home.root)]
     return [subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL, cwd=home.home.root) for _ in range(num)]
 
 
 def leave_stale_files(home: TestHome, pid: int, run: str) -> None:
-    """What killed processes leave, with their pids in use again."""
+    """Create the leftovers of killed processes whose pids are in use again."""
     for path in (home.home.engine_lock, home.directory(run).lock_file):
         path.write_text(f"{pid}\n")
     home.home.engine_socket.unlink(missing_ok=True)
@@ -77,7 +77,7 @@ def leave_stale_files(home: TestHome, pid: int, run: str) -> None:
 
 
 def add_run_that_is_to_be_stopped(home: TestHome) -> str:
-    """A run that the index calls running and somebody wants stopped: its worker, if it lived, would be signalled."""
+    """Add a running run to be stopped, whose worker would be signalled if alive."""
     ensure_engine(home.home)
     with Connection(home.home.engine_socket) as connection:
         connection.ask(SetQueue(state=QueueState.HELD))
@@ -88,7 +88,7 @@ def add_run_that_is_to_be_stopped(home: TestHome) -> str:
 
 
 def count_wrong(home: TestHome, bystander: Bystander, num_rounds: int, wait_until: Callable[..., Any]) -> int:
-    """How often there was not exactly one engine, over so many rounds."""
+    """Count the rounds that do not end with exactly one engine."""
     run, wrong = add_run_that_is_to_be_stopped(home), 0
     for _ in range(num_rounds):
         wait_until(lambda: home.engine_pid() is None)
@@ -131,7 +131,7 @@ def test_eight_engines_at_once_are_one_and_touch_nobody(
 def test_eight_engines_at_once_a_hundred_times(
     home: TestHome, bystander: Bystander, wait_until: Callable[..., Any], figure: Callable[[str], None]
 ):
-    """The same, longer."""
+    """Longer version."""
     wrong = count_wrong(home, bystander, 100, wait_until)
     signals = bystander.end()
     figure(f"{NUM_AT_ONCE} engines at once, 100 times: {wrong} wrong, {len(signals.split())} foreign signals")
@@ -141,7 +141,7 @@ def test_eight_engines_at_once_a_hundred_times(
 
 
 def serving_pid(home: TestHome) -> int | None:
-    """Who answers; None in the instant in which one takes another's socket away."""
+    """Return the pid of the engine that answers; None while one replaces another's socket."""
     try:
         greeting = greet(home.home)
     except DepthscopeError:
@@ -150,7 +150,7 @@ def serving_pid(home: TestHome) -> int | None:
 
 
 def test_the_control_without_locks_there_are_two(home: TestHome, wait_until: Callable[..., Any]):
-    """What the test above counts is there to be counted."""
+    """Control: the count above can differ from zero."""
     env = {**home.env, "PYTHONPATH": str(Path(__file__).with_name("without_locks"))}
     engines = start_engines(home, 1, env)
     try:
@@ -165,7 +165,7 @@ def test_the_control_without_locks_there_are_two(home: TestHome, wait_until: Cal
 
 
 def test_the_control_a_bystander_notices_a_signal(home: TestHome, bystander: Bystander):
-    """And a worker's lock that is really held by the process whose pid stands in it lets it be signalled."""
+    """Control: a worker that really holds the lock with its pid is signalled."""
     os.kill(bystander.pid, signal.SIGTERM)
     run = add_run_that_is_to_be_stopped(home)
     directory = home.directory(run)

@@ -1,4 +1,4 @@
-"""Disks filled for real: a small file system in memory, mounted where that is allowed."""
+"""Full disks, on a small in-memory file system where mounting one is allowed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.faults.killing import same_weights
 SIZE_MIB = 24
 EPOCHS = 20
 LEFT_FOR_LINES_BYTES = 40 << 10
-"""Room for lines of a journal, and for no checkpoint."""
+"""Space for journal lines but not for a checkpoint."""
 
 UNGUARDED = """
 import engine.runs.disk
@@ -38,7 +38,7 @@ engine.runs.disk.trouble_now = lambda path, needed_bytes: None
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with little room."""
+    """A separate file system with little space."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -47,13 +47,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if mounted.returncode != 0:
         pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
     yield disk
-    # Lazily: a process that is about to end may still have its log open.
+    # Lazily, because an exiting process may still have its log open.
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 @pytest.fixture
 def small_home(small_disk: Path) -> Iterator[TestHome]:
-    """A home on it with the tiny dataset."""
+    """A home on the small disk, with the tiny dataset."""
     home = TestHome(small_disk / "home")
     home.add_tiny()
     yield home
@@ -61,7 +61,7 @@ def small_home(small_disk: Path) -> Iterator[TestHome]:
 
 
 def fill(disk: Path, *, left_bytes: int = 0, name: str = "filler") -> Path:
-    """Take all room but so much; returns what has to be deleted to give it back."""
+    """Fill the disk except for some bytes; return the files to delete to free it again."""
     filler = disk / name
     with filler.open("wb", buffering=0) as file:
         try:
@@ -69,7 +69,7 @@ def fill(disk: Path, *, left_bytes: int = 0, name: str = "filler") -> Path:
                 file.write(bytes(1 << 20))
         except OSError:
             pass
-        # What is less than a megabyte.
+        # The remainder below a megabyte.
         try:
             while True:
                 file.write(bytes(4096))
@@ -79,7 +79,7 @@ def fill(disk: Path, *, left_bytes: int = 0, name: str = "filler") -> Path:
 
 
 def run_of(home: TestHome, run: str) -> Any:
-    """The run; None while the index cannot be read."""
+    """Return the run; None while the index cannot be read."""
     try:
         with home.reader() as reader:
             return reader.run(run)
@@ -102,7 +102,7 @@ def is_waiting(home: TestHome, run: str) -> bool:
 def test_a_run_pauses_on_a_full_disk_and_continues_automatically(
     small_home: TestHome, small_disk: Path, wait_until: Callable[..., Any], left_bytes: int
 ):
-    """With nothing left, journal and index are hit first, with a little, a checkpoint: no acknowledged row goes."""
+    """With no space left journal and index fail first, with little a checkpoint; no acknowledged row is lost."""
     home = small_home
     run = home.train("--epochs", str(EPOCHS))
     wait_until(lambda: len(epochs_of(home, run)) >= 3)
@@ -117,7 +117,7 @@ def test_a_run_pauses_on_a_full_disk_and_continues_automatically(
     assert re.search(rf"{run} .* {DISK_FULL}", home.cli("ls"))
     assert f"error       {DISK_FULL}: " in home.cli("show", run)
     assert (take_pulse(home.home).trouble or "").startswith(f"{DISK_FULL}: ")
-    # What the engine had kept for the index is taken too.
+    # The engine's reserve for the index is used up, too.
     again = fill(small_disk, name="again")
     refused = home.cli("train", "-a", "he-resnet", "-d", "8", "--data", "tiny", "--detach", status=1)
     assert refused.startswith(f"depthscope: {DISK_FULL}")
@@ -153,7 +153,7 @@ def test_a_run_pauses_on_a_full_disk_and_continues_automatically(
 def test_without_its_exit_reason_a_full_disk_would_not_pause_the_run(
     small_home: TestHome, small_disk: Path, tmp_path: Path, wait_until: Callable[..., Any]
 ):
-    """The control: worker and engine that do not know a full disk from any other error."""
+    """Control: worker and engine treat a full disk like any other error."""
     (tmp_path / "unguarded").mkdir()
     (tmp_path / "unguarded" / "sitecustomize.py").write_text(UNGUARDED)
     small_home.env["PYTHONPATH"] = str(tmp_path / "unguarded")
@@ -165,7 +165,7 @@ def test_without_its_exit_reason_a_full_disk_would_not_pause_the_run(
     # For as long as it takes to look several times.
     threading.Event().wait(5)
     left = run_of(small_home, run)
-    # Failed where there was room to say so, else called running though nobody trains it.
+    # Failed if there was space to record it, else still listed as running without a worker.
     assert left.outcome == "failed" or left.status is RunStatus.RUNNING
     assert DISK_FULL not in (left.error or "")
 
@@ -173,7 +173,7 @@ def test_without_its_exit_reason_a_full_disk_would_not_pause_the_run(
 def test_a_dataset_that_does_not_fit_is_waited_for_and_leaves_nothing(
     small_home: TestHome, small_disk: Path, wait_until: Callable[..., Any]
 ):
-    """Its run is not started in vain; with a larger disk it is, by itself."""
+    """Its run is not started until there is space, then starts by itself."""
     with pytest.raises(DatasetError) as refused:
         datasets.prepare(small_home.home, "synthetic")
     assert (trouble_of(refused.value) or "").startswith(DISK_FULL)
@@ -192,7 +192,7 @@ def test_a_dataset_that_does_not_fit_is_waited_for_and_leaves_nothing(
 
 
 def test_an_engine_does_not_start_on_a_full_disk_and_says_why_in_a_line(small_disk: Path):
-    """Nothing was ever written there: no index can be made."""
+    """Nothing can be written, so no index can be created."""
     home = TestHome(small_disk / "home")
     fill(small_disk)
     said = home.cli("engine", "start", status=3)
@@ -204,7 +204,7 @@ def test_an_engine_does_not_start_on_a_full_disk_and_says_why_in_a_line(small_di
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may fill what is kept for root")
 def test_the_engine_keeps_a_reserve_for_the_index(small_home: TestHome, small_disk: Path):
-    """So that it can say that the disk is full."""
+    """So that it can record that the disk is full."""
     small_home.cli("engine", "start")
 
     assert (Home(small_home.home.root).root / ".reserve").stat().st_blocks * 512 >= 1 << 20

@@ -1,7 +1,7 @@
-"""Whatever bytes come in from a disk or a socket, each decoder takes them or refuses them in its own words.
+"""Every decoder accepts arbitrary bytes from disk or socket, or refuses them with its own error.
 
-The inputs are of two kinds: any bytes at all, and what depthscope itself writes with a few bytes changed, which comes
-much further. `tests/faults/fuzz.py` goes on from the same targets by coverage, with atheris.
+The inputs are arbitrary bytes, and depthscope's own output with a few bytes changed, which gets much further.
+`tests/faults/fuzz.py` fuzzes the same targets by coverage, with atheris.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NUMBERS = (b"9" * 30, b"-1", b"1e999", b"18446744073709551616", b"0", b"null", b
 
 @st.composite
 def spoilt(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
-    """Something valid in which up to four numbers or bytes are others, are gone, or were put in."""
+    """Generate a valid input with up to four numbers or bytes changed, removed or inserted."""
     content = bytearray(draw(st.sampled_from(seeds)))
     for _ in range(draw(st.integers(1, 4))):
         numbers = [found.span() for found in re.finditer(rb"-?[0-9][0-9.e+-]*", content)]
@@ -49,7 +49,7 @@ MUCH = settings(
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("name", sorted(SEEDS))
 def test_any_bytes_are_taken_or_refused(name: str, targets: Targets):
-    """Each decoder, its consumer behind it."""
+    """Each decoder together with its consumer."""
     target = targets.by_name()[name]
 
     @MUCH

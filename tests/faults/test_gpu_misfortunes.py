@@ -1,4 +1,4 @@
-"""What befalls workers on a GPU, for real: its memory is full, and a kernel reads where nothing is."""
+"""Real GPU failures in workers: memory is full, or a kernel reads out of bounds."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ pytestmark = [
 
 FREED_SECONDS = 5.0
 SLACK_BYTES = 256 << 20
-"""What a driver may keep of a card of its own accord."""
+"""Memory a driver may keep for itself."""
 
 
 def used_bytes() -> int:
-    """Memory taken of the first GPU, by everybody."""
+    """Return the memory in use on the first GPU, by all processes."""
     return read_gpus()[0].used_bytes or 0
 
 
 def test_a_run_out_of_gpu_memory_fails_with_remedies_and_frees_the_gpu(home: Any, wait_until: Callable[..., Any]):
-    """At once; its checkpoint is kept, and the card is as empty as before within seconds."""
+    """It fails at once and keeps its checkpoint; the card's memory is free again within seconds."""
     sabotaged(home)
     before = used_bytes()
     (run,) = train_planned(home, (("--epochs", "3"), [f"{UNTOLD_CHECKPOINT}|0|1|GPU filled"]))
@@ -48,7 +48,7 @@ def test_a_run_out_of_gpu_memory_fails_with_remedies_and_frees_the_gpu(home: Any
 
 
 def test_a_worker_whose_gpu_failed_is_resumed_in_a_process_of_its_own(home: Any):
-    """A kernel out of bounds makes the context useless, not the run."""
+    """An out-of-bounds kernel invalidates the context, not the run."""
     sabotaged(home)
     words = ("--epochs", "3", "--deterministic")
     undisturbed = home.train(*words)

@@ -1,4 +1,4 @@
-"""Processes killed for real, at random places: nothing lost, nothing doubled, the same weights to the last bit."""
+"""Killing processes loses nothing, duplicates nothing and gives bit-identical weights."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CONTROLS = {
     "row with checkpoint": f"{UNTOLD_CHECKPOINT}|1|1",
     "torn line cut": f"{TORN_LINE}|1|1",
 }
-"""What is taken out, and where a worker is then killed."""
+"""Removed safeguards, and where a worker is then killed."""
 
 
 def state_of(home: Any, run: str) -> str:
@@ -55,7 +55,7 @@ def step_of(home: Any, run: str) -> int:
 
 @pytest.fixture(scope="module")
 def undisturbed_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The directory of a run that nobody kills and that lacks no safeguard, trained once for all controls."""
+    """Directory of an undisturbed run with all safeguards, trained once for all controls."""
     home = TestHome(tmp_path_factory.mktemp("undisturbed") / "home")
     home.add_tiny()
     run = home.train(*CONTROL_WORDS, "--epochs", str(epochs_needed([f"{STEP}|1|5"])))
@@ -67,13 +67,13 @@ def undisturbed_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def train_by_plan(
     home: Any, words: tuple[str, ...], plan: list[str], *, undisturbed_run: Path | None = None
 ) -> tuple[str, str]:
-    """Train a run that nobody disturbs, and one whose workers kill themselves by a plan; returns both.
+    """Train an undisturbed run, and one whose workers kill themselves by a plan; return both.
 
     Args:
-        home: Whose engine has not been started.
-        words: What is trained.
-        plan: A line a worker.
-        undisturbed_run: The directory of the former, of another home; None trains it here.
+        home: Home whose engine is not running yet.
+        words: Arguments of `train`.
+        plan: One line per worker.
+        undisturbed_run: Directory of an undisturbed run in another home; None trains one here.
     """
     words = (*words, "--epochs", str(epochs_needed(plan)))
     if undisturbed_run is None:
@@ -89,7 +89,7 @@ def train_by_plan(
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_workers_killed_at_every_point_end_with_identical_weights(home: Any):
-    """Once at each: while it starts and loads, in a step, an evaluation, a line, and in every part of a checkpoint."""
+    """Once each during start-up, loading, a step, an evaluation, a journal line and each part of a checkpoint."""
     sabotaged(home)
     plan = draw_plan(random.Random(1), len(ONCE + OFTEN))
     undisturbed, run = train_by_plan(home, ("--seed", "5"), plan)
@@ -101,7 +101,7 @@ def test_workers_killed_at_every_point_end_with_identical_weights(home: Any):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_workers_killed_at_random_moments_end_with_identical_weights(home: Any):
-    """From outside, and nothing of the product replaced."""
+    """Killed from outside, with the product unmodified."""
     words = ("--epochs", "25", "--seed", "6")
     undisturbed, run = home.train(*words), home.train(*words)
     (victim,) = Executioner(home, random.Random(2)).kill([run], 5, most_a_run=5, patience_seconds=900)
@@ -116,7 +116,7 @@ def test_workers_killed_at_random_moments_end_with_identical_weights(home: Any):
 def test_with_a_safeguard_taken_out_of_the_worker_a_kill_is_seen(
     home: Any, left_out: str, plan: str, undisturbed_run: Path
 ):
-    """The control: the same check fails."""
+    """Control: the same check fails."""
     sabotaged(home, left_out)
     undisturbed, run = train_by_plan(home, CONTROL_WORDS, [plan], undisturbed_run=undisturbed_run)
 
@@ -130,7 +130,7 @@ def test_with_a_safeguard_taken_out_of_the_worker_a_kill_is_seen(
 def test_neither_a_removed_safeguard_nor_a_kill_alone_changes_the_weights(
     home: Any, left_out: str | None, undisturbed_run: Path
 ):
-    """What the controls see are both together."""
+    """The controls detect only the combination of both."""
     sabotaged(home, left_out)
     plan = [f"{STEP}|1|5"] if left_out is None else []
     epochs = epochs_needed([f"{STEP}|1|5"])
@@ -145,12 +145,12 @@ def test_neither_a_removed_safeguard_nor_a_kill_alone_changes_the_weights(
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_engines_killed_at_random_instants_leave_training_alone_and_lose_no_row(bare_home: Any):
-    """The next one adopts both workers, which never noticed; some die while they start."""
+    """The next engine adopts both workers, which are unaffected; some engines die during start-up."""
     kill_engines(bare_home, 8, random.Random(3))
 
 
 def test_a_damaged_checkpoint_costs_one_generation_and_is_reported(home: Any, wait_until: Callable[..., Any]):
-    """The epoch is trained again, to the same weights, and its row is there once."""
+    """The epoch is trained again, to the same weights, and its row appears once."""
     undisturbed = home.train("--epochs", "12")
     run = home.train("--epochs", "12")
     wait_until(home.directory(run).previous_checkpoint.exists)
@@ -174,8 +174,8 @@ def test_a_damaged_checkpoint_costs_one_generation_and_is_reported(home: Any, wa
 def test_a_worker_that_keeps_dying_without_progress_fails_and_the_queue_goes_on(
     home: Any, wait_until: Callable[..., Any]
 ):
-    """Three crashes with no new checkpoint in between; the reason names the signal."""
-    # So deep that no epoch ends, and no checkpoint is written, before the kill, however slow the test is.
+    """Three crashes without a new checkpoint; the reason names the signal."""
+    # So deep that no epoch ends and no checkpoint is written before the kill, even if the test is slow.
     deep = ("-a", "he-resnet", "-d", "110", "--width", "64", "--data", "tiny", "--batch-size", "20")
     (asked,) = home.json("train", *deep, "--detach")["runs"]
     run = asked["id"]

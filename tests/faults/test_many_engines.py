@@ -1,4 +1,4 @@
-"""Many consoles that all find no engine: one engine serves them all."""
+"""Many consoles that find no engine start exactly one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engine.runs.launcher import signal_holder
 
 @pytest.mark.slow
 def test_fifty_engines_started_at_once_are_one(bare_home: Any):
-    """Fifty commands that each start an engine where there is none."""
+    """Fifty commands that each start an engine if none is running."""
     started = [bare_home.start("engine", "start") for _ in range(50)]
     said = [child.communicate(timeout=120) for child in started]
 
@@ -27,7 +27,7 @@ def test_fifty_engines_started_at_once_are_one(bare_home: Any):
 
 
 def test_a_second_engine_process_leaves_at_once(bare_home: Any):
-    """Started past the launch lock, as an init system might."""
+    """Started without the launch lock, as an init system might."""
     ensure_engine(bare_home.home)
     command = [bare_home.command()[0], "-P", "-m", "engine.daemon", str(bare_home.home.root)]
     done = subprocess.run(command, env=bare_home.env, capture_output=True, timeout=60)
@@ -38,7 +38,7 @@ def test_a_second_engine_process_leaves_at_once(bare_home: Any):
 
 @pytest.mark.parametrize("content", ["1", "ours", "999999999", "garbage", ""])
 def test_stale_lock_files_block_nothing_and_no_foreign_process_is_signalled(finished: Any, content: str):
-    """A lock file that nobody holds is no engine and no worker, whatever pid stands in it, even one that lives."""
+    """An unheld lock file means no engine and no worker, even if it contains the pid of a live process."""
     home = finished
     (run,) = (path.name for path in home.home.runs.iterdir())
     content = str(os.getpid()) if content == "ours" else content
@@ -49,7 +49,7 @@ def test_stale_lock_files_block_nothing_and_no_foreign_process_is_signalled(fini
     assert home.engine_pid() not in (None, os.getpid())
     directory = home.directory(run)
     directory.lock_file.write_text(content)
-    # Signal 0 would do nothing; this one would end us.
+    # This process's own pid: a real signal, unlike signal 0, would end the test.
     signal_holder(directory, signal.SIGKILL)
 
     assert json.loads(home.cli("ls", "--json"))["runs"][0]["outcome"] == "succeeded"

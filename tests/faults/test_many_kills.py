@@ -1,4 +1,4 @@
-"""The full form of the kill tests: `uv run pytest -m soak --kills 1000 tests/faults/test_many_kills.py`."""
+"""Full version of the kill tests: `uv run pytest -m soak --kills 1000 tests/faults/test_many_kills.py`."""
 
 from __future__ import annotations
 
@@ -31,13 +31,12 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(4 * 3600)]
 
 KILLS_A_RUN = 20
 VARIANTS = ((), ("--precision", "fp32"), ("--schedule", "one-cycle"), ("--batch-size", "32"))
-"""What is trained, in turn: in the device's own precision too, with a rate that changes at every step, and with a last
-batch that is smaller."""
+"""Variants trained in turn: native precision, a learning rate that changes every step, a smaller last batch."""
 SLOTS = "[slots]\ncpu = 2\n"
 
 
 def machine() -> str:
-    """Hardware and versions, for a figure."""
+    """Describe hardware and versions, for a figure."""
     load = os.getloadavg()[0]
     return (
         f"{cpu_name()}, {os.cpu_count()} cores, load {load:.1f}; torch {torch.__version__},"
@@ -46,7 +45,7 @@ def machine() -> str:
 
 
 def train_undisturbed(home: Any, epochs: int, num_runs: int) -> list[tuple[str, tuple[str, ...]]]:
-    """A run of each variant that nobody disturbs, with the words that ask for it: as many as there are others."""
+    """Train an undisturbed run of each variant; return one with its arguments for every run to be killed."""
     references = []
     for seed, variant in enumerate(VARIANTS[:num_runs]):
         words = ("--epochs", str(epochs), "--seed", str(seed), *variant)
@@ -57,14 +56,14 @@ def train_undisturbed(home: Any, epochs: int, num_runs: int) -> list[tuple[str, 
 def check_all(
     home: Any, pairs: list[tuple[str, str, int]], *, epochs: int, fell: Counter[str], began: float
 ) -> tuple[str, list[str]]:
-    """Look at every run in the end: a line of figures, and what was wrong.
+    """Check every run; return a line of figures and the problems found.
 
     Args:
         home: Of the runs.
-        pairs: The undisturbed run, the one that was killed, and how often.
-        epochs: Of each.
-        fell: Where the kills fell.
-        began: By the monotonic clock.
+        pairs: Undisturbed run, killed run, and number of kills.
+        epochs: Epochs of each run.
+        fell: Points at which kills fell.
+        began: Start time, monotonic clock.
     """
     wrong = []
     for undisturbed, run, num_kills in pairs:
@@ -82,7 +81,7 @@ def check_all(
 
 
 def test_workers_killed_by_plan(home: Any, num_kills: int, figure: Callable[[str], None]):
-    """Half of the kills: at every point about equally often, also where a random one hardly ever falls."""
+    """Half of the kills: spread evenly over all points, including those a random kill rarely hits."""
     sabotaged(home)
     home.home.config.write_text(SLOTS)
     began, draws, wanted = time.monotonic(), random.Random(11), num_kills // 2
@@ -104,10 +103,10 @@ def test_workers_killed_by_plan(home: Any, num_kills: int, figure: Callable[[str
 
 
 def test_workers_killed_at_random(home: Any, num_kills: int, figure: Callable[[str], None]):
-    """The other half: from outside, at random instants, and nothing of the product replaced."""
+    """The other half: from outside at random times, with the product unmodified."""
     home.home.config.write_text(SLOTS)
     began, epochs, wanted = time.monotonic(), 4 * KILLS_A_RUN, num_kills - num_kills // 2
-    # One more than would do, for a run may end before it was killed often enough.
+    # One extra, since a run may end before enough kills.
     num_runs = math.ceil(wanted / KILLS_A_RUN) + 1
     references = train_undisturbed(home, epochs, num_runs)
     chosen = [references[index % len(references)] for index in range(num_runs)]
@@ -124,7 +123,7 @@ def test_workers_killed_at_random(home: Any, num_kills: int, figure: Callable[[s
 
 
 def test_engines_killed(bare_home: Any, num_kills: int, figure: Callable[[str], None]):
-    """A fifth as many engines, while two runs train."""
+    """A fifth as many engine kills, while two runs train."""
     began = time.monotonic()
     seconds = kill_engines(bare_home, num_kills // 5, random.Random(13))
     took = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""Workers that die of other causes than a kill: the cause is named, and run and queue continue."""
+"""Workers that die of other causes than SIGKILL: the cause is named, run and queue continue."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tests.faults.killing import (
 from tests.faults.sabotage.kill_points import STEP, UNTOLD_CHECKPOINT, UPDATED
 
 CGROUP_BYTES = 1 << 30
-"""More than a tiny run takes, and soon filled."""
+"""More than a tiny run needs, yet quickly filled."""
 
 
 @pytest.fixture
 def memory_cgroup(home: Any, request: pytest.FixtureRequest) -> Iterator[None]:
-    """A cgroup of a gigabyte for what is to run out of memory."""
+    """A cgroup limited to one gigabyte."""
     here = {line.split(":")[1]: line.split(":", 2)[2] for line in Path("/proc/self/cgroup").read_text().splitlines()}
     if "memory" in here:
         parent, limit = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"
@@ -51,7 +51,7 @@ def memory_cgroup(home: Any, request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def events(home: Any, run: str, kind: str) -> list[str]:
-    """What is noted of a run's events of a kind."""
+    """Return the texts of a run's events of a kind."""
     return [event["text"] for event in home.json("show", run)["events"] if event["kind"] == kind]
 
 
@@ -64,7 +64,7 @@ KERNEL_OUT_OF_MEMORY = {"kernel out of memory": "its worker killed by SIGKILL be
 
 
 def strike_once(home: Any, causes: dict[str, str], figure: Callable[[str], None]) -> None:
-    """Train a run for each cause, whose worker dies of it: the run says so, and ends as if nothing had been."""
+    """Train a run for each cause of death; check that the run reports it and ends with the same weights."""
     sabotaged(home)
     words = ("--epochs", "2")
     undisturbed = home.train(*words)
@@ -85,7 +85,7 @@ def test_a_crashed_worker_is_resumed_and_its_cause_is_named(home: Any, figure: C
 
 @pytest.mark.slow
 def test_a_worker_killed_by_a_kernel_limit_is_resumed_with_its_cause(home: Any, figure: Callable[[str], None]):
-    """By a limit of the kernel's on processor time."""
+    """By the kernel's limit on processor time."""
     strike_once(home, {"kernel out of patience": CAUSES["kernel out of patience"]}, figure)
 
 
@@ -94,15 +94,15 @@ def test_a_worker_killed_by_a_kernel_limit_is_resumed_with_its_cause(home: Any, 
 def test_a_worker_killed_by_the_kernel_out_of_memory_is_resumed_with_its_cause(
     home: Any, figure: Callable[[str], None]
 ):
-    """In a cgroup with a limit, by the kernel's own out-of-memory killer."""
+    """In a limited cgroup, by the kernel's out-of-memory killer."""
     strike_once(home, KERNEL_OUT_OF_MEMORY, figure)
 
 
 def fail_three_times(home: Any, *misfortunes: tuple[str, str, str]) -> None:
-    """Train a run for each three, of which its workers die in turn, and one behind them that nothing befalls."""
+    """Train a run for each three causes, whose workers die of them in turn, followed by an undisturbed run."""
     sabotaged(home)
     words = ("--epochs", "1")
-    # A fourth would die too.
+    # A fourth worker would die, too.
     plans = [[f"{STEP}|0|1|{misfortune}" for misfortune in (*three, three[-1])] for three in misfortunes]
     *runs, other = train_planned(home, *[(words, plan) for plan in plans], (words, []))
     home.cli("wait", *runs, status=4, patience_seconds=280)
@@ -122,19 +122,19 @@ def fail_three_times(home: Any, *misfortunes: tuple[str, str, str]) -> None:
 
 @pytest.mark.slow
 def test_a_run_fails_after_three_crashes_and_the_queue_continues(home: Any):
-    """Three times without a checkpoint in between, whatever of; the last line of the error says of what at last."""
+    """Three crashes of any cause without a checkpoint; the error's last line names the last cause."""
     fail_three_times(home, ("illegal memory access", "illegal memory access", "segmentation fault"))
 
 
 @pytest.mark.soak
 def test_a_worker_that_dies_three_times_of_the_same_has_failed(home: Any):
-    """The full form: of each alone."""
+    """Full version: each cause by itself."""
     fail_three_times(home, ("segmentation fault",) * 3, ("illegal memory access",) * 3)
 
 
 @pytest.mark.slow
 def test_a_checkpoint_not_reported_by_a_dead_worker_is_progress(home: Any):
-    """Each of three workers dies between its first checkpoint and the line that tells of it: the run gets on."""
+    """Three workers die between their first checkpoint and its journal line, and the run still advances."""
     sabotaged(home)
     (run,) = train_planned(home, (("--epochs", "4"), [f"{UNTOLD_CHECKPOINT}|0|1"] * MAX_CRASHES))
     home.cli("wait", run, patience_seconds=280)
@@ -146,7 +146,7 @@ def test_a_checkpoint_not_reported_by_a_dead_worker_is_progress(home: Any):
 def test_runs_out_of_memory_have_failed_with_what_would_fit(
     home: Any, wait_until: Callable[..., Any], figure: Callable[[str], None]
 ):
-    """At once, for it would happen again; their checkpoints are there for a retry, and their memory is free."""
+    """They fail at once, since it would happen again; checkpoints are kept for a retry, and memory is freed."""
     sabotaged(home)
     causes = {"GPU out of memory": "CUDA out of memory.", "address space out": "can't allocate memory"}
     words = ("--epochs", "2", "--precision", "fp32")
@@ -179,15 +179,15 @@ NOT_FINITE = [
     (STEP, 5, "weight inf", 14),
     (STEP, 5, "image nan", 14),
     (STEP, 1, "image inf", 10),
-    # The loss before it was finite: the next shows it.
+    # The previous loss was finite; the next one reveals it.
     (UPDATED, 5, "weight nan", 15),
-    # Behind the last update of an epoch, where no next loss comes before the checkpoint.
+    # After an epoch's last update, where no further loss precedes the checkpoint.
     (UPDATED, 10, "weight inf", 20),
 ]
 
 
 def diverge(home: Any, cases: list[tuple[str, int, str, int]]) -> None:
-    """Train runs in which a number that is none turns up, and check that they were stopped before that did harm."""
+    """Train runs in which a non-finite number appears, and check that they were stopped before it did harm."""
     words = ("--epochs", "3")
     plans = [[f"{point}|1|{count}|{misfortune}"] for point, count, misfortune, _ in cases]
     runs = train_planned(home, *[(words, plan) for plan in plans])
@@ -207,21 +207,21 @@ def diverge(home: Any, cases: list[tuple[str, int, str, int]]) -> None:
 
 @pytest.mark.slow
 def test_non_finite_numbers_end_a_run_as_diverged_with_its_last_good_checkpoint(home: Any):
-    """Before and behind an update, NaN and infinity, in a weight and in an image; the last checkpoint stays."""
+    """NaN and infinity before and after an update, in a weight and in an image; the last checkpoint stays."""
     sabotaged(home)
     diverge(home, NOT_FINITE[:1] + NOT_FINITE[-3:])
 
 
 @pytest.mark.soak
 def test_all_numbers_that_are_none_end_a_run_as_diverged(home: Any):
-    """The full form: each number at each place."""
+    """Full version: each number at each place."""
     sabotaged(home)
     diverge(home, NOT_FINITE)
 
 
 @pytest.mark.slow
 def test_non_finite_numbers_would_be_seen_in_a_checkpoint(home: Any):
-    """The control: without checks of losses and weights, this test's check fails."""
+    """Control: without checks of losses and weights, this test's check fails."""
     sabotaged(home, "watch over numbers")
     with pytest.raises(AssertionError, match="DIVERGED"):
         diverge(home, NOT_FINITE[:1])

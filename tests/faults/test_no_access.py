@@ -24,7 +24,7 @@ import engine.base.paths, sys
 engine.base.paths.Home.create = lambda home: home
 sys.modules["__main__"].PermissionError = KeyError
 """
-"""Nobody looks whether a home may be written, and a refusal is an error like any other."""
+"""Do not check whether a home is writable, and treat refusals like any other error."""
 
 UNGUARDED_RUNS = """
 import engine.runs.disk
@@ -35,7 +35,7 @@ engine.runs.disk.trouble_now = lambda path, needed_bytes: None
 
 
 class BoundHome(TestHome):
-    """A home of somebody for whom modes count."""
+    """A home of a user subject to file modes."""
 
     def command(self, *words: str) -> list[str]:
         return unprivileged(super().command(*words))
@@ -44,7 +44,7 @@ class BoundHome(TestHome):
         return self.cli_apart(*words, **options)
 
     def without(self, safeguard: str) -> None:
-        """Take a safeguard out of all that is started from now on."""
+        """Remove a safeguard from all processes started from now on."""
         changed = self.home.root.with_name("changed")
         changed.mkdir()
         (changed / "sitecustomize.py").write_text(safeguard)
@@ -53,7 +53,7 @@ class BoundHome(TestHome):
 
 @pytest.fixture
 def bound() -> Iterator[BoundHome]:
-    """A home with the tiny dataset, where its owner gets to, unlike pytest's own; writable again at the end."""
+    """A home with the tiny dataset, reachable by its owner, unlike pytest's; made writable again at the end."""
     if (why := why_not()) is not None:
         pytest.skip(f"root cannot become nobody here: {why}")
     place = Path(tempfile.mkdtemp(prefix="depthscope-bound-"))
@@ -69,13 +69,13 @@ def bound() -> Iterator[BoundHome]:
 
 
 def give(path: Path, uid: int) -> None:
-    """As chown -R does."""
+    """Change owners like chown -R."""
     for each in [path, *path.rglob("*")]:
         shutil.chown(each, uid, uid)
 
 
 def forbid(path: Path) -> None:
-    """As chmod -R a-w does."""
+    """Remove write permission like chmod -R a-w."""
     for each in [*path.rglob("*"), path]:
         if not each.is_socket():
             each.chmod(each.stat().st_mode & ~0o222)
@@ -88,7 +88,7 @@ def allow(path: Path) -> None:
 
 
 def check_said(bound: BoundHome, words: tuple[str, ...], fault: str) -> None:
-    """Take a home away from its user, and fail unless a command says so as it should."""
+    """Make a home inaccessible to its user, and check that a command reports it properly."""
     bound.cli("ls")
     if fault == "read-only":
         forbid(bound.home.root)
@@ -110,7 +110,7 @@ def check_said(bound: BoundHome, words: tuple[str, ...], fault: str) -> None:
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
 @pytest.mark.parametrize("fault", ["read-only", "foreign"])
 def test_an_unwritable_home_is_one_line(bound: BoundHome, words: tuple[str, ...], fault: str):
-    """With the path and what to do, and without a traceback; no engine is left behind."""
+    """It names the path and the remedy, without a traceback; no engine stays behind."""
     check_said(bound, words, fault)
 
 
@@ -119,7 +119,7 @@ def test_an_unwritable_home_is_one_line(bound: BoundHome, words: tuple[str, ...]
 def test_without_the_check_an_unwritable_home_would_print_a_traceback(
     bound: BoundHome, words: tuple[str, ...], fault: str
 ):
-    """The control: the same check fails."""
+    """Control: the same check fails."""
     bound.without(UNGUARDED_COMMANDS)
     with pytest.raises(AssertionError, match="Traceback"):
         check_said(bound, words, fault)
@@ -132,7 +132,7 @@ def state(bound: BoundHome, run: str) -> Any:
 
 @pytest.mark.slow
 def test_runs_wait_for_a_home_that_becomes_read_only_during_training(bound: BoundHome, wait_until: Callable[..., Any]):
-    """The run rests with the reason; nothing is started until it may be written again, and then by itself."""
+    """The run pauses with the reason; nothing starts until the home is writable again, then it resumes by itself."""
     run = bound.train("--epochs", "20")
     wait_until(lambda: state(bound, run).epoch >= 1)
     forbid(bound.home.root)
@@ -153,7 +153,7 @@ def test_runs_wait_for_a_home_that_becomes_read_only_during_training(bound: Boun
 def test_without_its_exit_reason_a_read_only_home_would_not_pause_the_run(
     bound: BoundHome, wait_until: Callable[..., Any]
 ):
-    """The control: worker and engine that do not know a refusal from any other error."""
+    """Control: worker and engine treat a refusal like any other error."""
     bound.without(UNGUARDED_RUNS)
     run = bound.train("--epochs", "4000")
     wait_until(lambda: state(bound, run).epoch >= 1)

@@ -1,4 +1,4 @@
-"""Two consoles that ask for opposite things at once: the first commit wins, what is not allowed then is refused."""
+"""Conflicting requests from two consoles: the first commit wins, and then invalid ones are refused."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ KINDS: tuple[type[Stop | Pause | Resume | Retry | Move], ...] = (Stop, Pause, Re
 
 
 def allowed(request: object, states: Sequence[str]) -> bool:
-    """Whether runs that stand so may be changed so; written anew here, from the words of the commands' help."""
+    """Return whether a request is allowed in these states; reimplemented here from the commands' help."""
     match request:
         case Stop() | Pause():
             return all(state != "cancelled" for state in states)
@@ -68,7 +68,7 @@ def after(request: object, state: str) -> str:
 
 @dataclass
 class Client:
-    """One console's requests in its order, each with what was answered."""
+    """One console's requests in order, each with its reply."""
 
     seed: int
     asked: list[tuple[Any, Any]] = field(default_factory=list)
@@ -87,7 +87,7 @@ class Client:
 
 
 def committed(home: Home) -> list[str]:
-    """Ids of all requests that changed something, in the order of their commits."""
+    """Return the ids of all requests that changed something, in commit order."""
     connection = apsw.Connection(str(home.database), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         return [id for (id,) in connection.execute("SELECT id FROM requests ORDER BY number")]
@@ -96,15 +96,15 @@ def committed(home: Home) -> list[str]:
 
 
 def check_history(order: Sequence[str], clients: Iterable[Client], runs: Sequence[str]) -> dict[str, str]:
-    """Whether what both were told is what happens if requests are done one behind the other, as they were committed.
+    """Check that all replies agree with executing the requests one after another in commit order.
 
     Args:
-        order: Ids of the requests that were done, in order.
-        clients: Who asked for what, and what they were told.
-        runs: All of them queued at first.
+        order: Ids of the executed requests, in order.
+        clients: All requests and their replies.
+        runs: Ids of the runs, all queued at first.
 
     Returns:
-        Where each run stands at the end.
+        Final status of each run.
     """
     requests = {request.id: request for client in clients for request, _ in client.asked}
     state = dict.fromkeys(runs, "queued")
@@ -136,7 +136,7 @@ def check_history(order: Sequence[str], clients: Iterable[Client], runs: Sequenc
 
 
 def check_refused(requests: Iterable[RunRequest], states: Sequence[dict[str, str]]) -> None:
-    """Each was rightly refused at one of the instants at which it may have come."""
+    """Check that each refusal was right at one of the times the request may have arrived."""
     for request in requests:
         assert any(not allowed(request, [state[run] for run in request.runs]) for state in states), (
             f"{request} was refused and allowed all the time"
@@ -144,7 +144,7 @@ def check_refused(requests: Iterable[RunRequest], states: Sequence[dict[str, str
 
 
 def look_until(feed: Feed, ends: threading.Event, seen: dict[str, float], name: str, final: dict[str, str]) -> None:
-    """A console's feed, on its timer, until it shows the end of it all."""
+    """Poll a console's feed until it shows the final state."""
     while True:
         feed.look()
         if ends.is_set() and {run.id: str(run.outcome or run.status) for run in feed.runs.values()} == final:
@@ -204,18 +204,18 @@ def race(home: Any, num_requests: int, figure: Callable[[str], None]) -> None:
 
 
 def test_two_consoles_that_race_agree_with_one_order_of_all_requests(bare_home: Any, figure: Callable[[str], None]):
-    """Stop, pause, resume, retry and reorder, of one run or of two at once."""
+    """Stop, pause, resume, retry and reorder, for one or two runs at a time."""
     race(bare_home, 400, figure)
 
 
 @pytest.mark.soak
 def test_ten_thousand_racing_requests(bare_home: Any, figure: Callable[[str], None]):
-    """The same, longer."""
+    """Longer version."""
     race(bare_home, FULL_NUM_REQUESTS, figure)
 
 
 def test_the_control_a_history_with_a_mistake_is_seen():
-    """One that was done though it was not allowed, one refused though it was, one acknowledged and lost."""
+    """Control: a forbidden request executed, an allowed one refused, an acknowledged one lost."""
     stop, again, resume = Stop(runs=("a",)), Stop(runs=("a",)), Resume(runs=("a",))
     done = {request.id: Done(id=request.id) for request in (stop, again, resume)}
     no = {request.id: Refused(id=request.id, text="") for request in (stop, again, resume)}
@@ -232,7 +232,7 @@ def test_the_control_a_history_with_a_mistake_is_seen():
 
 
 def test_the_last_place_in_the_queue_is_that_of_the_last_move(bare_home: Any):
-    """Two consoles move the same run to both ends: it stands where the later commit has put it."""
+    """Two consoles move the same run to opposite ends: the later commit determines its place."""
     ensure_engine(bare_home.home)
     with Connection(bare_home.home.engine_socket) as one, Connection(bare_home.home.engine_socket) as other:
         one.ask(SetQueue(state=QueueState.HELD))
@@ -246,5 +246,5 @@ def test_the_last_place_in_the_queue_is_that_of_the_last_move(bare_home: Any):
             assert reader.unfinished_runs()[0].id == moved
         other.ask(Release(runs=(moved,)))
         repeated = Move(runs=(moved,), last=True)
-        # The second time it is answered from the index, and moves nothing.
+        # The repeated request is answered from the index and moves nothing.
         assert msgspec.to_builtins(one.ask(repeated)) == msgspec.to_builtins(other.ask(repeated))

@@ -35,7 +35,7 @@ def stopped(pid: int) -> Iterator[None]:
 
 
 def send(home: Any, request: Any) -> socket.socket:
-    """What a console sends before it loses patience."""
+    """Send a request like a console that gives up waiting for the reply."""
     client = socket.socket(socket.AF_UNIX)
     client.connect(str(home.home.engine_socket))
     client.sendall(encode(request) + b"\n")
@@ -67,7 +67,7 @@ def check_stopped(home: Any, seconds: float, wait_until: Callable[..., Any], fig
                 terminal.drain(left)
         terminal.read_until(lambda seen: b"engine up" in seen)
     for client in clients:
-        # With a reply each: the second of two is told what the first was.
+        # Each gets a reply; a repeated request gets the first one's.
         assert client.recv(65536).endswith(b"\n")
         client.close()
 
@@ -78,7 +78,7 @@ def check_stopped(home: Any, seconds: float, wait_until: Callable[..., Any], fig
     with home.reader() as reader:
         assert [run.name for run in reader.runs()] == ["first", "second"]
         assert [event.kind for event in reader.events(reply.runs[0])].count("paused") == 1
-    # The control: requests that are not the same are both done, so a doubled one would have been counted.
+    # Control: different requests are both executed, so a repeated execution would have been counted.
     for client in (send(home, submission("third")), send(home, submission("third"))):
         client.recv(65536)
     with home.reader() as reader:
@@ -90,7 +90,7 @@ def check_stopped(home: Any, seconds: float, wait_until: Callable[..., Any], fig
 def test_a_hanging_engine_is_reported_and_does_nothing_twice(
     bare_home: Any, wait_until: Callable[..., Any], figure: Callable[[str], None]
 ):
-    """Requests come twice while it hangs, as from consoles that lost patience and asked again."""
+    """Requests arrive twice while it hangs, as from consoles that timed out and retried."""
     check_stopped(bare_home, 1.0, wait_until, figure)
 
 
@@ -98,7 +98,7 @@ def test_a_hanging_engine_is_reported_and_does_nothing_twice(
 def test_an_engine_that_hangs_for_ten_seconds(
     bare_home: Any, wait_until: Callable[..., Any], figure: Callable[[str], None]
 ):
-    """The same, longer."""
+    """Longer version."""
     check_stopped(bare_home, 10.0, wait_until, figure)
 
 
@@ -109,7 +109,7 @@ def test_following_restarts_an_engine_that_died_but_not_one_that_was_stopped(hom
     following = home.start("follow", run)
     killed = home.engine_pid()
     home.kill(killed)
-    # By the follower, for nobody else is there.
+    # Restarted by the follower, the only process that could.
     wait_until(lambda: home.engine_pid() not in (None, killed))
     wait_until(lambda: greet(home.home))
 
@@ -118,7 +118,7 @@ def test_following_restarts_an_engine_that_died_but_not_one_that_was_stopped(hom
     assert following.returncode == 3
     assert said.splitlines()[-1].startswith("depthscope: the engine was stopped: `depthscope engine start`")
     assert home.engine_pid() is None
-    # Whoever wants it back has it back, and what was under way goes on.
+    # A command that needs the engine starts it again, and interrupted runs resume.
     home.cli("engine", "start")
     wait_until(lambda: home.json("show", run)["run"]["status"] == "running")
     assert not home.home.engine_stopped.exists()

@@ -1,4 +1,4 @@
-"""Everything stopped at once: a machine that goes down, and a worker that is only halted."""
+"""A machine that goes down, and a worker that is only suspended."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ANEW = "its worker ended when the machine restarted"
 
 
 def boot(home: Any, boot_id: str) -> None:
-    """Let the machine have been started under this boot id, for engines that start from now on."""
+    """Set the boot id that engines started from now on read."""
     home.env |= {"PYTHONPATH": str(SABOTAGE), "DEPTHSCOPE_BOOT_FILE": str(home.home.root / "boot_id")}
     (home.home.root / "boot_id").write_text(f"{boot_id}\n")
 
@@ -37,23 +37,23 @@ def go_down(home: Any, runs: list[str]) -> None:
 
 
 def lose_pages(home: Any, run: str) -> None:
-    """Take away what was written to a journal and not made durable, as a power cut does."""
+    """Discard unsynced data of a journal, as a power cut does."""
     directory = home.directory(run)
-    # What a checkpoint carries is written behind it, and made durable before the next.
+    # Rows carried by a checkpoint are written after it and synced before the next.
     carried = read_archive(directory.checkpoint)["pending_lines"][0].encode()
     if (durable := directory.journal.read_bytes().find(carried)) >= 0:
         os.truncate(directory.journal, durable)
 
 
 def test_runs_return_to_the_queue_after_a_restart_of_the_machine(home: Any, wait_until: Callable[..., Any]):
-    """A power cut with another boot id: both go on, to the weights of one that knew none, with every row once."""
+    """After a power cut with a new boot id, both resume and end with undisturbed weights and each row once."""
     boot(home, "first")
     home.home.config.write_text("[slots]\ncpu = 2\n")
     words = ("--epochs", "12")
     runs = [home.train(*words), home.train(*words)]
     for run in runs:
         wait_until(home.directory(run).checkpoint.exists)
-        # So that it is still under way when the other has come as far, on a busy machine too.
+        # Long enough to be still running when the other gets as far, even on a busy machine.
         home.halt(run)
     go_down(home, runs)
     for run in runs:
@@ -77,7 +77,7 @@ def test_runs_return_to_the_queue_after_a_restart_of_the_machine(home: Any, wait
 def test_repeated_restarts_of_the_machine_do_not_count_as_crashes(
     home: Any, wait_until: Callable[..., Any], is_restarted: bool
 ):
-    """Three times before its first checkpoint; where the boot id stays the same they count as crashes of its own."""
+    """Three times before the first checkpoint; with an unchanged boot id they count as crashes."""
     boot(home, "0")
     deep = ("-a", "he-resnet", "-d", "110", "--width", "64", "--data", "tiny", "--batch-size", "20")
     (asked,) = home.json("train", *deep, "--detach")["runs"]
@@ -97,7 +97,7 @@ def test_repeated_restarts_of_the_machine_do_not_count_as_crashes(
 
 
 def halt_a_worker(home: Any, wait_until: Callable[..., Any]) -> None:
-    """Stop a worker by SIGSTOP until commands call it stalled, kill the engine meanwhile, and let it go on."""
+    """Suspend a worker until commands report it as stalled, kill the engine meanwhile, then continue it."""
     run = home.train("--epochs", "5000")
     wait_until(lambda: begun(home, run))
     worker = home.worker_pid(run)
@@ -110,7 +110,7 @@ def halt_a_worker(home: Any, wait_until: Callable[..., Any]) -> None:
     wait_until(lambda: " stalled " in home.cli("ls"))
     with home.reader() as reader:
         before = reader.run(run)
-    # What the run table of the console shows.
+    # State shown in the console's run table.
     assert state(before, time.monotonic() + MIN_STALL_SECONDS) == "stalled"
     assert home.worker_pid(run) == worker
 
@@ -130,12 +130,12 @@ def halt_a_worker(home: Any, wait_until: Callable[..., Any]) -> None:
 
 @pytest.mark.slow
 def test_a_halted_worker_is_stalled_not_dead_and_continues(home: Any, wait_until: Callable[..., Any]):
-    """With commands that lose patience after two seconds."""
+    """With commands that time out after two seconds."""
     home.env |= {"PYTHONPATH": str(SABOTAGE), "DEPTHSCOPE_STALL_SECONDS": "2"}
     halt_a_worker(home, wait_until)
 
 
 @pytest.mark.soak
 def test_a_worker_that_is_halted_for_a_minute_is_stalled(home: Any, wait_until: Callable[..., Any]):
-    """With the product's own patience."""
+    """With the product's own timeout."""
     halt_a_worker(home, wait_until)

@@ -1,4 +1,4 @@
-"""Commands of somebody for whom modes count: root becomes nobody for them, anybody else stays who they are."""
+"""Run commands as a user subject to file modes: root switches to nobody, other users stay themselves."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ os.setgid(uid)
 os.setuid(uid)
 os.execv(sys.executable, [sys.executable, *sys.argv[3:]])
 """
-"""Gives up all that root may, for good. Where Python lies in a directory that is closed to others, as in root's own
-home, this process and what it starts see an open one in its place, with nothing in it but that."""
+"""Drops root's privileges for good. If Python is in a directory closed to others, such as root's home, this process and
+its children see an open directory there that contains only what is needed."""
 
 
 def closed_directories() -> dict[str, list[str]]:
-    """Directories that others may not enter, and what of them a command needs."""
+    """Return directories closed to others, with the paths in them that a command needs."""
     needed = {Path(sys.base_prefix).resolve(), Path(sys.executable).resolve().parents[1], Path(sys.prefix), REPOSITORY}
     found: dict[str, list[str]] = {}
     for path in sorted(needed):
@@ -60,7 +60,7 @@ def closed_directories() -> dict[str, list[str]]:
 
 
 def unprivileged(command: list[str]) -> list[str]:
-    """A command of this Python's as somebody who is not root."""
+    """Build a command that runs this Python as a user other than root."""
     if os.geteuid():
         return command
     return [command[0], "-c", BECOME_NOBODY, str(NOBODY), json.dumps(closed_directories()), *command[1:]]
@@ -68,6 +68,6 @@ def unprivileged(command: list[str]) -> list[str]:
 
 @functools.cache
 def why_not() -> str | None:
-    """Why nobody can run this Python here; None where they can."""
+    """Return why user nobody cannot run this Python; None if it can."""
     tried = subprocess.run(unprivileged([sys.executable, "-c", "import typer"]), capture_output=True, text=True)
     return tried.stderr.strip().splitlines()[-1] if tried.returncode else None

@@ -1,4 +1,4 @@
-"""Archives that want out of their folder, or that unpack to more than anybody has: refused in one line."""
+"""Archives with paths outside their folder, or that unpack to excessive sizes, are refused in one line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def tar(path: Path, name: str, kind: bytes = tarfile.REGTYPE, target: str = "", 
 
 
 class Zeros(io.RawIOBase):
-    """So many zeros, held by nobody."""
+    """A stream of zeros that takes no memory."""
 
     def __init__(self, size: int) -> None:
         self._left = size
@@ -51,7 +51,7 @@ class Zeros(io.RawIOBase):
 
 
 def lying_zip(path: Path) -> Path:
-    """A member that says it has ten bytes and unpacks to a hundred megabytes."""
+    """Write a zip with a member that claims ten bytes and unpacks to a hundred megabytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("train/cat/0.png", bytes(100 << 20))
     content = bytearray(path.read_bytes())
@@ -85,17 +85,17 @@ TAKEN_OUT = {
     "a device": (ANY_KIND, "is a link"),
     "a bomb": (ANY_SIZE, f"< {MAX_RESIDENT_BYTES}|must have at most"),
 }
-"""What an import is without, and what is then not as it should be."""
+"""Removed safeguards, and what then goes wrong."""
 
 
 def check_refused(case: str, home: Any, tmp_path: Path, *, changed: str = "") -> None:
-    """Import an archive that means harm, and fail unless it is refused as it should be.
+    """Import a malicious archive, and check that it is refused properly.
 
     Args:
-        case: Which.
-        home: A bare one.
-        tmp_path: Around it.
-        changed: Executed by the importing process first.
+        case: Name of the archive.
+        home: A bare home.
+        tmp_path: Directory around the home.
+        changed: Code executed first by the importing process.
     """
     make, words = CASES[case]
     archive = make(tmp_path / "archive")
@@ -120,13 +120,13 @@ def check_refused(case: str, home: Any, tmp_path: Path, *, changed: str = "") ->
 
 @pytest.mark.parametrize("case", CASES)
 def test_an_archive_that_means_harm_is_refused(case: str, bare_home: Any, tmp_path: Path):
-    """By name, in one line, with little memory; nothing is written anywhere."""
+    """Refused by name, in one line and with little memory; nothing is written."""
     check_refused(case, bare_home, tmp_path)
 
 
 @pytest.mark.parametrize("case", TAKEN_OUT)
 def test_without_its_safeguard_a_malicious_archive_would_be_accepted(case: str, bare_home: Any, tmp_path: Path):
-    """The controls: the same check fails, at what the safeguard is for."""
+    """Controls: the same check fails at what the safeguard prevents."""
     changed, seen = TAKEN_OUT[case]
     with pytest.raises(AssertionError, match=seen):
         check_refused(case, bare_home, tmp_path, changed=changed)

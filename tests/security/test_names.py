@@ -1,4 +1,4 @@
-"""Names, errors and logs from outside are labels: they name no file, and move, colour or set nothing on a terminal."""
+"""Outside names, errors and logs are only labels: never file names or terminal commands."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ EVIL = (
 )
 FOREIGN = (b"\x1b]52;", b"EVILTITLE\x07", b"\x1b]8;;http://evil", b"\x1b[4242", b"\x1b[?4242h", b"\x1bP4242", b"\x1bc")
 FOREIGN += (b"\x08", "\x9b".encode(), "\x9d".encode(), "\u202e".encode(), "\u2066".encode(), b"\x9b4242")
-"""As bytes; spelt out, as Python and JSON do it, they are text like any other."""
+"""As bytes; escaped, as by Python and JSON, they are plain text."""
 NAMES = ("../x", "-rf", "n" * 300, "null\0name", f"colour{EVIL}ed", "[red]markup[/red]", "a/b/../../c", " ")
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestHome]:
-    """Runs made by someone else, in a home that reads them for the first time."""
+    """A home about to read another user's runs for the first time."""
     home = TestHome(tmp_path_factory.mktemp("names") / "home")
     for number, name in enumerate(NAMES):
         fill(home.directory(f"{number:010x}"), number, name)
@@ -76,7 +76,7 @@ def check(output: bytes) -> None:
 
 
 def on_terminal(home: TestHome, *words: str) -> bytes:
-    """What a command writes to a real terminal."""
+    """Return what a command writes to a real terminal."""
     with Terminal(home.command(*words), terminal_env(home), columns=400, lines=60) as terminal:
         assert terminal.wait(patience_seconds=90) is not None
         return terminal.output
@@ -107,8 +107,8 @@ COMMANDS = [
 
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words)[:24].encode("ascii", "ignore").decode())
 def test_no_foreign_escape_reaches_a_terminal(home: TestHome, words: tuple[str, ...], tmp_path: Path):
-    """Whatever a command says of such runs."""
-    # NUL cannot be in an argument, and neither can anything else be that execve does not take.
+    """No command passes them on."""
+    # execve accepts no argument with NUL.
     if words[0] == "report":
         words = (*words, "--out", str(tmp_path / "report")) if "--out" in home.cli("report", "--help") else words
     output = on_terminal(home, *words)
@@ -121,7 +121,7 @@ def test_no_foreign_escape_reaches_a_terminal(home: TestHome, words: tuple[str, 
 
 
 def test_the_control_a_careless_program_would_be_seen(home: TestHome):
-    """One that prints such a name as it is."""
+    """Control: a program that prints such a name unchanged is detected."""
     path = home.directory("0000000004").labels_file
     command = [sys.executable, "-c", f"import json; print(json.load(open({str(path)!r}))['name'])"]
     with Terminal(command, terminal_env(home)) as terminal:
@@ -131,7 +131,7 @@ def test_the_control_a_careless_program_would_be_seen(home: TestHome):
 
 
 def test_the_console_shows_such_runs_and_no_foreign_escape(home: TestHome):
-    """Every screen with names on it: runs, one run with all its parts, comparison, filter, palette."""
+    """On every screen with names: home, all tabs of a run, comparison, filter, palette."""
     with Terminal([SCRIPT], terminal_env(home), columns=160, lines=40) as terminal:
         terminal.read_until(lambda seen: b"../x" in seen)
         for keys, visible in (
@@ -149,12 +149,12 @@ def test_the_console_shows_such_runs_and_no_foreign_escape(home: TestHome):
         assert b"colour" in terminal.output
         terminal.type(b"\x03")
         terminal.wait()
-    # Textual asks the terminal for its own things in its own words; none of them is in the list.
+    # Textual's own terminal sequences are not in the list.
     check(terminal.output)
 
 
 def test_a_saved_copy_holds_no_escape_either(home: TestHome):
-    """It may be looked at with cat."""
+    """It may be printed with cat."""
     output = home.cli("export", "--help")
     assert "export" in output
     listed = home.json("ls")
@@ -164,7 +164,7 @@ def test_a_saved_copy_holds_no_escape_either(home: TestHome):
 
 @pytest.mark.parametrize("name", ["../x", "-rf", "n" * 300])
 def test_names_are_only_labels_and_no_path(name: str, home: TestHome, tmp_path: Path):
-    """An experiment may be called so; its directories are called by ids."""
+    """An experiment may have such a name, but its directories are named by ids."""
     before = {path.name for path in home.home.root.parent.iterdir()}
     options = ("-a", "he-plain", "-d", "8", "--width", "4", "--data", "synthetic", "--device", "cpu")
     home.cli("queue", "hold")
@@ -182,7 +182,7 @@ def test_names_are_only_labels_and_no_path(name: str, home: TestHome, tmp_path: 
 
 @pytest.mark.parametrize("name", ["a\x1b[31mb", f"x{EVIL}", "n" * 301, " x", "", "a\nb", "a\x7fb"])
 def test_names_that_no_line_can_hold_are_refused_when_asked_for(name: str, home: TestHome):
-    """With the value, in one line, and nothing is queued."""
+    """One line with the value, and nothing is queued."""
     options = ("-a", "he-plain", "-d", "8", "--width", "4", "--data", "synthetic", "--device", "cpu")
     said = home.cli("train", *options, f"--experiment={name}", "--detach", status=2)
 
@@ -203,7 +203,7 @@ def test_a_name_with_nul_is_refused_by_the_engine(home: TestHome):
 
 
 def test_exported_files_are_named_within_their_directory(home: Any, tmp_path: Path):
-    """Names become parts of file names there; none of them leads out of it."""
+    """Names become parts of file names there, none of which leads out of the directory."""
     from console.report.export_formats import file_name
 
     for name in NAMES:

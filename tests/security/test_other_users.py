@@ -1,4 +1,4 @@
-"""What another user of the machine can reach: nothing, though every directory above the home is open to all."""
+"""Another user of the machine can reach nothing, even if all directories above the home are open."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ print(json.dumps(got))
 
 @pytest.fixture
 def open_place() -> Iterator[Path]:
-    """A directory that everybody may enter and read, unlike pytest's own."""
+    """A directory everyone may enter and read, unlike pytest's."""
     path = Path(tempfile.mkdtemp(prefix="depthscope-open-"))
     path.chmod(0o755)
     yield path
@@ -66,7 +66,7 @@ def home(open_place: Path) -> Iterator[TestHome]:
 
 
 def fill(home: TestHome) -> list[str]:
-    """One of everything that a home holds; returns the paths, relative to it."""
+    """Create one of everything a home contains; return the relative paths."""
     ensure_engine(home.home)
     with Connection(home.home.engine_socket) as connection:
         connection.ask(SetQueue(state=QueueState.HELD))
@@ -81,7 +81,7 @@ def fill(home: TestHome) -> list[str]:
 
 
 def try_as_nobody(home: TestHome, names: list[str]) -> dict[str, str]:
-    """What uid 65534 gets of each file, and of the socket."""
+    """Return what uid 65534 gets from each file and the socket."""
     done = subprocess.run(
         [sys.executable, "-c", TRY, str(home.home.root), *names], capture_output=True, text=True, timeout=60, check=True
     )
@@ -91,7 +91,7 @@ def try_as_nobody(home: TestHome, names: list[str]) -> dict[str, str]:
 
 @needs_root
 def test_another_user_reads_nothing_and_connects_to_nothing(home: TestHome):
-    """Neither database nor checkpoints nor logs nor socket."""
+    """Neither database, checkpoints, logs nor socket."""
     names = fill(home)
 
     assert try_as_nobody(home, names) == dict.fromkeys(names, "PermissionError")
@@ -99,7 +99,7 @@ def test_another_user_reads_nothing_and_connects_to_nothing(home: TestHome):
 
 @needs_root
 def test_with_open_modes_another_user_reads_all_but_the_socket_still_refuses(home: TestHome):
-    """So the modes are what keeps others out of the files; of the socket the peer's uid is checked too."""
+    """Control: modes protect the files; the socket also checks the peer's uid."""
     names = fill(home)
     for path in (home.home.root, *home.home.root.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o666)
@@ -112,7 +112,7 @@ def test_with_open_modes_another_user_reads_all_but_the_socket_still_refuses(hom
 
 @needs_root
 def test_a_console_speaks_to_an_engine_of_its_own_user_alone(open_place: Path):
-    """Another user's process listens in place of the engine."""
+    """Another user's process may listen in place of the engine."""
     path = open_place / "engine.sock"
     listen = (
         "import os, socket, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
@@ -132,7 +132,7 @@ def test_a_console_speaks_to_an_engine_of_its_own_user_alone(open_place: Path):
 
 
 def refused(home: Path, *words: str) -> str:
-    """The one line with which a command refuses a home."""
+    """Return the line with which a command refuses a home."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "console.cli", *words],
         env={**os.environ, "DEPTHSCOPE_HOME": str(home)},
@@ -158,7 +158,7 @@ def test_a_home_of_another_user_is_refused(open_place: Path):
 
 @pytest.mark.parametrize("part", ["", "runs", "data"])
 def test_links_in_place_of_directories_are_refused(part: str, open_place: Path):
-    """Whoever can move the link could make us write elsewhere."""
+    """Whoever can move the link could redirect our writes."""
     elsewhere, home = open_place / "elsewhere", open_place / "home"
     elsewhere.mkdir()
     if part:
@@ -171,7 +171,7 @@ def test_links_in_place_of_directories_are_refused(part: str, open_place: Path):
 
 @pytest.mark.parametrize("name", ["engine.lock", "launch.lock", "engine.log", "depthscope.db"])
 def test_links_in_place_of_files_are_not_followed(name: str, open_place: Path):
-    """Nothing is written to where they point."""
+    """Nothing is written to their targets."""
     target, home = open_place / "target", open_place / "home"
     target.write_bytes(b"mine")
     home.mkdir(mode=0o700)
@@ -190,7 +190,7 @@ def test_links_in_place_of_files_are_not_followed(name: str, open_place: Path):
 
 
 def test_a_home_that_was_open_is_closed_before_anything_is_in_it(open_place: Path):
-    """Made by hand, with the modes of the day."""
+    """A home created by hand with default modes is closed first."""
     home = TestHome(open_place / "home")
     home.home.root.chmod(0o755)
     home.home.create()
@@ -200,7 +200,7 @@ def test_a_home_that_was_open_is_closed_before_anything_is_in_it(open_place: Pat
 
 @needs_root
 def test_a_socket_directory_made_by_another_user_is_refused(open_place: Path, monkeypatch: pytest.MonkeyPatch):
-    """It lies in a directory in which everybody may make things."""
+    """Its parent directory is writable by everyone."""
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(open_place))
     (open_place / f"depthscope-{os.getuid()}").mkdir(mode=0o777)
     os.chown(open_place / f"depthscope-{os.getuid()}", NOBODY, NOBODY)
@@ -222,7 +222,7 @@ MODES = str(Path(__file__).with_name("watch_modes"))
 
 
 def test_whatever_is_made_is_made_private(home: TestHome, tmp_path: Path):
-    """Under umask 022: by engine and console alike, and not closed afterwards; the control is a file that is not."""
+    """Under umask 022, by engine and console, from the start; the control is a file that is not."""
     seen = tmp_path / "seen"
     home.env |= {"PYTHONPATH": MODES, "DEPTHSCOPE_TEST_MODES": str(seen)}
     with umask(0o022):
@@ -242,7 +242,7 @@ def test_whatever_is_made_is_made_private(home: TestHome, tmp_path: Path):
 
     assert not seen.exists(), seen.read_text()
     if sys.platform == "linux":
-        # What libraries make, the database above all, no hook of ours sees: the kernel closes it.
+        # Files created by libraries, such as the database, pass no hook of ours; the umask covers them.
         assert "Umask:\t0077" in Path(f"/proc/{engine}/status").read_text()
     for path in (home.home.root, *home.home.root.rglob("*")):
         wanted = 0o700 if path.is_dir() else 0o600
@@ -261,7 +261,7 @@ def make_images(root: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
 def test_a_worker_makes_private_files_alone(wait_until: Any, tmp_path: Path):
-    """By the kernel, whoever started it and whatever library writes."""
+    """Enforced by the umask, whoever started it and whichever library writes."""
     home = TestHome(tmp_path / "home")
     home.add_tiny()
     try:

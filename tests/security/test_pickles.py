@@ -1,4 +1,4 @@
-"""Pickles that run something when they are loaded: refused, and nothing is run, wherever the product reads a file."""
+"""Malicious pickles are refused without running anything, wherever depthscope reads a file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from models.catalog import model_spec
 
 
 class Malice:
-    """Loaded, it makes a directory."""
+    """Creates a directory when unpickled."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -37,7 +37,7 @@ class Malice:
 
 
 def test_a_checkpoint_from_somebody_else_runs_nothing(home: Any, tmp_path: Path, wait_until: Callable[..., Any]):
-    """In both generations, with right checksums and of the right run: the run fails and says why."""
+    """In both generations, with valid checksums and run id: the run fails with the reason."""
     trace = tmp_path / "done"
     directory = home.directory("0123456789")
     spec = RunSpec(
@@ -65,7 +65,7 @@ def test_a_checkpoint_from_somebody_else_runs_nothing(home: Any, tmp_path: Path,
 
 
 def test_weights_from_somebody_else_run_nothing(home: Any, tmp_path: Path):
-    """The control is torch.load without its guard: these weights do run something."""
+    """Control: torch.load without its guard does run code from these weights."""
     trace, weights = tmp_path / "done", tmp_path / "weights.pt"
     torch.save({"conv.weight": Malice(trace)}, weights)
     said = home.cli(
@@ -79,7 +79,7 @@ def test_weights_from_somebody_else_run_nothing(home: Any, tmp_path: Path):
 
 
 def test_a_dataset_of_pickled_objects_runs_nothing(home: Any, tmp_path: Path):
-    """The control is numpy without its guard."""
+    """Control: NumPy without its guard does."""
     trace = tmp_path / "done"
     array = np.empty(1, dtype=object)
     array[0] = Malice(trace)
@@ -142,7 +142,7 @@ def test_without_the_guard_a_pickle_would_execute_code(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """The controls: the product's own reader, first as it is, then with its guard taken out."""
+    """Controls: the product's own reader, unmodified and with its guard removed."""
     trace = tmp_path / "done"
     read = make(home, Malice(trace))
     with pytest.raises(refusal):

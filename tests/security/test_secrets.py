@@ -22,13 +22,13 @@ def files_with_secret(root: Path) -> list[str]:
 
 
 def test_no_environment_is_written_anywhere(home: Any, wait_until: Callable[..., Any]):
-    """A run that trains, one whose worker dies of a fault, one that fails, and everything that tells of them."""
+    """A run that trains, one whose worker crashes, one that fails, and everything that reports them."""
     home.env |= {"WANDB_API_KEY": SECRET, "AWS_SECRET_ACCESS_KEY": SECRET, "DEPTHSCOPE_TOKEN": SECRET}
     run = home.train("--epochs", "2000")
     wait_until(home.directory(run).checkpoint.exists)
     worker = home.worker_pid(run)
     if sys.platform == "linux":
-        # The control: the secret is where it could be taken from.
+        # Control: the secret is in the environment.
         assert SECRET.encode() in Path(f"/proc/{worker}/environ").read_bytes()
     os.kill(worker, signal.SIGABRT)
     wait_until(lambda: home.worker_pid(run) not in (None, worker))
@@ -53,6 +53,6 @@ def test_no_environment_is_written_anywhere(home: Any, wait_until: Callable[...,
     told += [home.cli("show", failing, "--json"), home.cli("config", "show"), home.cli("stop", run, status=2)]
     assert not [text for text in told if SECRET in text]
     assert files_with_secret(home.home.root) == []
-    # And the search finds what is there to be found.
+    # Control: the search finds text that is there.
     (home.home.root / "planted").write_text(f"x{SECRET}x")
     assert files_with_secret(home.home.root) == ["planted"]

@@ -36,7 +36,7 @@ FEW_DESCRIPTORS = 256
 
 @pytest.fixture
 def descriptors() -> Iterator[None]:
-    """As many descriptors for this process as the clients need that it plays."""
+    """Raise this process's limit on descriptors to what the simulated clients need."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4 * NUM_CLIENTS if hard == resource.RLIM_INFINITY else min(hard, 4 * NUM_CLIENTS)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
@@ -60,7 +60,7 @@ def connected(home: Any, num: int) -> Iterator[list[socket.socket]]:
 
 
 def connect(client: socket.socket, path: str) -> None:
-    """Connect when there is room to wait for it."""
+    """Connect once the backlog has space."""
 
     def connected() -> bool:
         with contextlib.suppress(BlockingIOError):
@@ -83,7 +83,7 @@ def reply(client: socket.socket) -> dict[str, Any]:
 
 
 def test_a_line_of_a_gigabyte_is_refused_and_costs_no_memory(bare_home: Any, figure: Callable[[str], None]):
-    """It is not read to its end."""
+    """It is not read to the end."""
     ensure_engine(bare_home.home)
     engine = psutil.Process(bare_home.engine_pid())
     before, sent, chunk = engine.memory_info().rss, 0, b"x" * MIB
@@ -99,7 +99,7 @@ def test_a_line_of_a_gigabyte_is_refused_and_costs_no_memory(bare_home: Any, fig
 
 
 def test_a_request_too_long_is_told_before_it_is_sent(bare_home: Any):
-    """With its size, rather than as a connection that went away."""
+    """The error gives its size, rather than a lost connection."""
     ensure_engine(bare_home.home)
     with (
         Connection(bare_home.home.engine_socket) as connection,
@@ -109,7 +109,7 @@ def test_a_request_too_long_is_told_before_it_is_sent(bare_home: Any):
 
 
 def test_nonsense_is_refused_and_others_are_served(bare_home: Any):
-    """Also such as makes a careless reader run out of stack."""
+    """Including nesting that would overflow a careless parser's stack."""
     pid = ensure_engine(bare_home.home).pid
     for nonsense in (
         b"\x00" * 4096 + b"\n",
@@ -132,7 +132,7 @@ def test_nonsense_is_refused_and_others_are_served(bare_home: Any):
 def test_a_thousand_clients_are_served_beside_half_open_ones(
     bare_home: Any, descriptors: None, figure: Callable[[str], None]
 ):
-    """Half of them never end their line, as from a console that was stopped in mid-word."""
+    """Half of them never end their line, like a console stopped in mid-write."""
     ensure_engine(bare_home.home)
     engine = psutil.Process(bare_home.engine_pid())
     if engine.rlimit(psutil.RLIMIT_NOFILE)[0] < 2 * NUM_CLIENTS:
@@ -147,7 +147,7 @@ def test_a_thousand_clients_are_served_beside_half_open_ones(
         greeting = greet(bare_home.home)
         taken = time.monotonic() - began
         assert isinstance(greeting, Greeting)
-        # The half-open ones end their lines at last, and are answered too.
+        # The half-open ones finally end their lines and are answered, too.
         for client in clients[::2]:
             client.sendall(b'lo","id":"h","protocol":2}\n')
         assert all(reply(client)["reply"] == "greeting" for client in clients[::2])
@@ -169,7 +169,7 @@ def start_with_few_descriptors(home: Any, change: str = "") -> subprocess.Popen[
 def test_where_descriptors_are_few_the_silent_clients_leave(
     bounded: bool, bare_home: Any, descriptors: None, wait_until: Callable[..., Any]
 ):
-    """A thousand that only hold their connections; the control is an engine that lets all of them in."""
+    """A thousand clients that only hold connections; the control is an engine that accepts all."""
     engine = start_with_few_descriptors(bare_home, "" if bounded else UNBOUNDED)
     try:
         wait_until(lambda: greet(bare_home.home))
@@ -193,7 +193,7 @@ def flood(log: Path) -> None:
 
 
 def check_cut(content: bytes) -> None:
-    """Fail unless a log that was flooded is short, says how much is gone, and has its end."""
+    """Check that a flooded log is short, says how much was cut, and still has its end."""
     assert len(content) < 2 * MIB
     assert content.startswith(b"[")
     assert b"bytes before this were dropped]\nline " in content
@@ -201,7 +201,7 @@ def check_cut(content: bytes) -> None:
 
 
 def test_a_log_that_floods_is_cut_and_its_end_stays(bare_home: Any):
-    """Whatever writes to the engine's log, the next line makes it short again; the lines before the end are counted."""
+    """Whatever floods the engine's log, its next line cuts it again and counts the removed lines."""
     flood(bare_home.home.engine_log)
     ensure_engine(bare_home.home)
     content = bare_home.home.engine_log.read_bytes()
@@ -213,7 +213,7 @@ def test_a_log_that_floods_is_cut_and_its_end_stays(bare_home: Any):
 def test_without_its_caps_a_flooded_log_would_be_seen(
     bare_home: Any, wait_until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ):
-    """The controls: an engine that leaves its own log as it is, and one that leaves its workers'."""
+    """Controls: an engine that does not cut its own log, and one that does not cut its workers'."""
     flood(bare_home.home.engine_log)
     unlimited = "import engine.base.logs, sys, engine.daemon; engine.base.logs.cap_log = lambda path: False\n"
     unlimited += f"sys.argv = ['engine', {str(bare_home.home.root)!r}]; engine.daemon.main()"
@@ -238,17 +238,17 @@ def test_without_its_caps_a_flooded_log_would_be_seen(
 
 
 def test_a_worker_that_floods_its_log_is_cut_while_it_lives(home: Any, training: str, wait_until: Callable[..., Any]):
-    """By the engine, which looks at it anyway; its follower goes on behind the cut, the viewer too."""
+    """The engine cuts it; followers and the console's log view continue after the cut."""
     directory: RunDirectory = home.directory(training)
     engine = home.engine_pid()
     with directory.log.open("ab", buffering=0) as file:
-        # The engine cuts a log that is still being written, and again only when what follows is too long once more:
-        # all of it has to be there when it looks, and nothing may be written in the instant of the cut.
+        # The engine cuts a log while it is written, and again only when it has grown too long again. So everything has
+        # to be there when the engine looks, and nothing may be written at the moment of the cut.
         os.kill(engine, signal.SIGSTOP)
         file.write(b"".join(b"warning %d\n" % number for number in range(500_000)))
         os.kill(engine, signal.SIGCONT)
         wait_until(lambda: 0 < directory.log.stat().st_size < 2 * MIB)
-        # Whoever held it open goes on appending.
+        # Processes that have it open continue to append.
         file.write(b"and on\n")
 
     shown = home.cli("logs", training)

@@ -1,8 +1,8 @@
-"""A worker that kills itself, by SIGKILL, at a point that a plan names: also where a random kill hardly ever falls.
+"""Make a worker kill itself with SIGKILL at a planned point, including points a random kill rarely hits.
 
-The plan of a run stands in HOME/kills/<id>, a line a worker: the point, the epochs that the worker completes first, how
-often it then comes to the point, and, where it is not a kill, what befalls it there, with | in between. Every one that
-came to its point leaves a line in HOME/kills/<id>.fell.
+A run's plan is in HOME/kills/<id>, one line per worker with fields separated by |: the point, the epochs to complete
+first, how often the point is then reached, and the misfortune unless it is a kill. Every worker that reached its point
+adds a line to HOME/kills/<id>.fell.
 """
 
 import os
@@ -17,7 +17,7 @@ STEP, GRADIENT, UPDATED, EVALUATION = "step", "gradient", "updated", "evaluation
 TORN_LINE, HALF_CHECKPOINT, UNSYNCED_CHECKPOINT = "torn line", "half checkpoint", "unsynced checkpoint"
 UNTOLD_CHECKPOINT, FILE = "untold checkpoint", "file"
 ONCE = (STARTING, IMPORTED, LOADING, RESTORED)
-"""Points that a worker passes once, before its first step."""
+"""Points a worker passes once, before its first step."""
 OFTEN = (
     *(STEP, GRADIENT, UPDATED, EVALUATION, TORN_LINE),
     *(HALF_CHECKPOINT, UNSYNCED_CHECKPOINT, UNTOLD_CHECKPOINT, FILE),
@@ -26,31 +26,31 @@ FILE_EVENTS = {"open", "os.rename", "os.link", "os.remove", "os.truncate"}
 
 
 class Plan:
-    """Where this worker is to die."""
+    """Where a worker dies."""
 
     point: str | None = None
     epochs = 0
-    """That it completes before it counts."""
+    """Epochs to complete before counting."""
     count = 0
-    """Times that it still comes to the point."""
+    """Remaining times it reaches the point."""
     what: Callable[..., None] | None = None
-    """What befalls it; None is a kill."""
+    """Misfortune to apply; None kills."""
     fell: Path
 
     def is_due(self, point: str) -> bool:
-        """Whether this is the instant; counts."""
+        """Count a visit of a point; return whether it is the planned one."""
         if point != self.point or self.epochs > 0:
             return False
         self.count -= 1
         return self.count <= 0
 
     def reach(self, point: str, *things: Any) -> None:
-        """Die here, if this is the instant; a misfortune is given what stands around."""
+        """Die here if planned; a misfortune receives the caller's objects."""
         if self.is_due(point):
             self.die(*things)
 
     def die(self, *things: Any) -> None:
-        """As by kill -9, and first say where."""
+        """Record the point, then die as by kill -9."""
         point, self.point = self.point, None
         descriptor = os.open(self.fell, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.write(descriptor, f"{point}\n".encode())
@@ -66,7 +66,7 @@ plan = Plan()
 
 
 class Instead:
-    """A module with some of its functions replaced, for one module that uses it."""
+    """A module with some functions replaced, for one module that uses it."""
 
     def __init__(self, module: Any, **replaced: Any) -> None:
         self._module = module
@@ -79,7 +79,7 @@ class Instead:
 def around(
     owner: Any, name: str, before: Callable[..., None] = lambda *_: None, after: Callable[..., None] = lambda *_: None
 ) -> None:
-    """Do something before and behind every call of a function of a module or class, with what it is given by place."""
+    """Wrap a function of a module or class with calls before and after it, which get its positional arguments."""
     original = getattr(owner, name)
 
     def wrapped(*args: Any, **named: Any) -> Any:
@@ -92,7 +92,7 @@ def around(
 
 
 def arm(directory: Path) -> None:
-    """Take the next line of a run's plan; nothing happens to a worker that has none."""
+    """Take the next line of a run's plan; do nothing without one."""
     planned = directory.parent.parent / "kills" / directory.name
     if not planned.exists() or not (lines := planned.read_text().splitlines()):
         return
@@ -112,7 +112,7 @@ def arm(directory: Path) -> None:
 
 
 def install(directory: Path) -> None:
-    """Put every point into the modules of the worker before it imports them from each other."""
+    """Insert all points into the worker's modules before they import from each other."""
     import engine.data.datasets
     import engine.runs.journal
     import engine.training.checkpoint
@@ -151,12 +151,12 @@ def complete_epoch(*_: Any) -> None:
 
 
 def reach_of_sums(*_: Any) -> None:
-    """Sums are added to between the gradient and the update of a step, and in every batch of an evaluation."""
+    """Insert a point where sums change: between gradient and update of a step, and in every batch of an evaluation."""
     plan.reach(EVALUATION if sys._getframe(2).f_code.co_name == "evaluate" else GRADIENT)
 
 
 def write_line(descriptor: int, line: bytes) -> int:
-    """Of the journal: torn in the middle at its point."""
+    """Write a journal line; at its point, only half of it."""
     if plan.is_due(TORN_LINE):
         os.write(descriptor, line[: len(line) // 2])
         plan.die()
@@ -164,7 +164,7 @@ def write_line(descriptor: int, line: bytes) -> int:
 
 
 def open_archive(*args: Any) -> Any:
-    """Of a checkpoint: half of what is written reaches the disk at its point."""
+    """Open a checkpoint for writing; at its point, only half of it reaches the disk."""
     file = os.fdopen(*args)
     original = file.write
 

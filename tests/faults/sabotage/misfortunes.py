@@ -1,6 +1,6 @@
-"""What else may befall a worker at a point of its plan, but a kill: for real, or as torch would tell of it.
+"""Failures other than a kill that strike a worker at a planned point, real or raised as torch would.
 
-What strikes in a step is given the training state and the batch.
+Failures within a step receive the training state and the batch.
 """
 
 import ctypes
@@ -12,12 +12,12 @@ from typing import Any
 
 
 def segmentation_fault(*_things: Any) -> None:
-    """By reading address 0."""
+    """Read address 0."""
     ctypes.string_at(0)
 
 
 def kernel_out_of_memory(*_things: Any) -> None:
-    """Take all memory of a cgroup of its own, which HOME/kills/cgroup names, until the kernel ends this process."""
+    """Fill the cgroup named by HOME/kills/cgroup until the kernel kills this process."""
     cgroup = Path(os.environ["DEPTHSCOPE_HOME"], "kills", "cgroup").read_text()
     Path(cgroup, "cgroup.procs").write_text(str(os.getpid()))
     taken = []
@@ -26,7 +26,7 @@ def kernel_out_of_memory(*_things: Any) -> None:
 
 
 def kernel_out_of_patience(*_things: Any) -> None:
-    """Pass the hard limit of CPU time, at which the kernel sends SIGKILL."""
+    """Exceed the hard limit of CPU time, at which the kernel sends SIGKILL."""
     used = int(time.process_time())
     resource.setrlimit(resource.RLIMIT_CPU, (used + 1, used + 1))
     while True:
@@ -34,7 +34,7 @@ def kernel_out_of_patience(*_things: Any) -> None:
 
 
 def illegal_memory_access(*_things: Any) -> None:
-    """As torch tells of a kernel that wrote where nothing is."""
+    """Raise torch's error for a kernel that wrote to an invalid address."""
     import torch
 
     raise torch.AcceleratorError(
@@ -43,14 +43,14 @@ def illegal_memory_access(*_things: Any) -> None:
 
 
 def gpu_out_of_memory(*_things: Any) -> None:
-    """As torch tells of a GPU that is full."""
+    """Raise torch's error for a full GPU."""
     import torch
 
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nadvice for programmers")
 
 
 def address_space_out(*_things: Any) -> None:
-    """Ask for more than RLIMIT_AS leaves."""
+    """Allocate more than RLIMIT_AS allows."""
     import torch
 
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -59,7 +59,7 @@ def address_space_out(*_things: Any) -> None:
 
 
 def gpu_filled(*_things: Any) -> None:
-    """Take all memory of the GPU, and more."""
+    """Allocate more than the GPU's memory."""
     import torch
 
     taken = []
@@ -68,7 +68,7 @@ def gpu_filled(*_things: Any) -> None:
 
 
 def gpu_out_of_bounds(*_things: Any) -> None:
-    """Let a kernel read far behind a tensor, which the GPU ends with everything else in its context."""
+    """Read far beyond a tensor on the GPU, which invalidates its context."""
     import torch
 
     torch.zeros(8, device="cuda")[torch.tensor([1 << 40], device="cuda")]
@@ -85,7 +85,7 @@ def weight(value: str) -> Any:
 
 
 def image(value: str) -> Any:
-    """Set one number of one image to a value."""
+    """Set one pixel value of one image."""
 
     def strike(_state: Any, batch: Any) -> None:
         batch.images[0, 0, 0, 0] = float(value)

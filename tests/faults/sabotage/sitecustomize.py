@@ -1,7 +1,7 @@
-"""On PYTHONPATH by a test's doing: workers, and nobody else, then do as DEPTHSCOPE_SABOTAGE and their plan say.
+"""Put on PYTHONPATH by a test: makes workers, and only workers, follow DEPTHSCOPE_SABOTAGE and their plan.
 
-The rest of a worker is the product's own code, started by the product's own engine. Commands may be made impatient, and
-engines take the boot id from a file.
+Otherwise a worker runs the product's own code, started by its engine. Commands may get shorter timeouts, and engines
+read the boot id from a file.
 """
 
 import os

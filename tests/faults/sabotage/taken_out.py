@@ -1,4 +1,4 @@
-"""Workers with one safeguard taken out: what the tests of kills must see, or they have no teeth."""
+"""Workers with one safeguard removed, which the kill tests must detect."""
 
 import os
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def change_state(changed: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Save another state than the session's."""
+    """Save a modified state."""
     import engine.training.session
 
     original = engine.training.session.checkpoint_state
@@ -15,12 +15,12 @@ def change_state(changed: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
 
 
 def momentum() -> None:
-    """Checkpoints leave out what the optimizer has gathered."""
+    """Omit momentum from checkpoints."""
     change_state(lambda state: {**state, "optimizer": {**state["optimizer"], "state": {}}})
 
 
 def statistics() -> None:
-    """Checkpoints leave out means and variances of batch normalisation."""
+    """Omit running means and variances from checkpoints."""
     import torch
 
     def without(state: dict[str, Any]) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def statistics() -> None:
 
 
 def generator_keys() -> None:
-    """Order and augmentation come from a generator that runs on, instead of one keyed by seed and epoch."""
+    """Draw order and augmentation from one continuous generator instead of one keyed by seed and epoch."""
     from engine.training.augmentation import EpochDraws
 
     original = EpochDraws.draw
@@ -40,7 +40,7 @@ def generator_keys() -> None:
 
 
 def schedule_position() -> None:
-    """The learning rate follows the steps of this worker, instead of those of the run."""
+    """Compute the learning rate from this worker's steps instead of the run's."""
     import engine.training.loop
 
     original = engine.training.loop.learning_rate_at
@@ -54,7 +54,7 @@ def schedule_position() -> None:
 
 
 def checkpoint_in_place() -> None:
-    """A checkpoint is written over the one before it, and is the only one."""
+    """Overwrite the checkpoint in place, keeping only one."""
     from kill_points import HALF_CHECKPOINT, plan
 
     import engine.training.checkpoint
@@ -73,7 +73,7 @@ def checkpoint_in_place() -> None:
             file.write(content[size // 2 :])
         return size
 
-    # The half that is written beside would be the point otherwise.
+    # Otherwise the kill would hit the temporary file.
     engine.training.checkpoint.os = os
     engine.training.checkpoint.save_checkpoint = over
     import engine.training.session
@@ -82,12 +82,12 @@ def checkpoint_in_place() -> None:
 
 
 def row_with_checkpoint() -> None:
-    """Checkpoints do not carry the row of the epoch that they end."""
+    """Omit the epoch's journal row from checkpoints."""
     change_state(lambda state: {**state, "pending_lines": []})
 
 
 def torn_line_cut() -> None:
-    """A worker appends behind a torn line, instead of cutting it off."""
+    """Append after a torn line instead of cutting it off."""
     from kill_points import Instead
 
     import engine.runs.journal
@@ -96,7 +96,7 @@ def torn_line_cut() -> None:
 
 
 def watch_over_numbers() -> None:
-    """Losses and weights are not checked for being finite, and updates continue."""
+    """Skip the checks for finite losses and weights, and continue updating."""
     import engine.training.loop
     import engine.training.step
 

@@ -1,6 +1,6 @@
-"""A wall clock that a test sets: every Python process with this folder in PYTHONPATH takes it from a file.
+"""Wall clock set by a test: every Python process with this folder on PYTHONPATH reads its offset from a file.
 
-The monotonic clock stays as it is, as on a machine whose administrator, or whose NTP daemon, sets the time of day.
+The monotonic clock is unaffected, as when an administrator or NTP sets the time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""For a control: a process with this folder in PYTHONPATH gets every lock that it asks for, as if nobody held it."""
+"""For a control: a process with this folder on PYTHONPATH acquires every lock, even if it is held."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Notes every file and directory of the home that a Python process with this folder in PYTHONPATH makes too open.
+"""Record every file and directory in the home created too open by a Python process with this folder on PYTHONPATH.
 
-What `os.open` and `os.mkdir` are told is looked at before the kernel sees it, so nothing that is closed afterwards
-escapes; `open` gives no mode and takes that of the umask.
+The arguments of `os.open` and `os.mkdir` are checked before the call, so files closed afterwards are caught, too;
+`open` passes no mode and relies on the umask.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _mkdir_watched(path: Any, mode: int = 0o777, **more: Any) -> None:
 
 def _chmod_watched(path: Any, mode: int, **more: Any) -> None:
     if _is_ours(path):
-        # Whatever has to be closed was open before.
+        # Anything that has to be closed was open before.
         _note(path, 0o777)
     _os_chmod(path, mode, **more)
 
