@@ -1,4 +1,4 @@
-"""A home of its own for every test that wants one, and the end of every process that was started in it."""
+"""Fixtures: homes for tests, whose processes are ended with the test."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ PATIENCE_SECONDS = 120.0
 NUM_KILLS = 1000
 FIGURE = "figure"
 TINY_CLASSES = ("down", "up", "left", "right")
-# One thread, here and in what is started: on few cores, small networks lose more to waiting for each other than they
-# gain, a hundredfold where other tests run beside them. torch reads it when it is loaded.
+# One thread, here and in child processes: on few cores, small networks lose more to synchronisation than they gain,
+# a hundredfold if other tests run at the same time. torch reads this when it is loaded.
 os.environ["OMP_NUM_THREADS"] = "1"
 ENVIRONMENT = dict(os.environ)
-"""What this process was started with."""
+"""Environment this process was started with."""
 READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_")
-"""Beginnings of the names that a Python process reads only while it starts."""
+"""Prefixes of variables that Python reads only at start-up."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,7 +55,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave slow tests and soaks out of every selection that does not name them.
+    """Deselect slow tests and soaks unless the selection names them.
 
     Not by `-m "not slow"` in the configuration: a `-m "not gpu"` on the command line would take that back. Last, so
     that the snapshots of a test left out do not count as unused, which would fail the session.
@@ -68,13 +68,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Leave torch and all tests out of later searches for cycles, which took a seventh of the console tests' time."""
+    """Exclude torch and all tests from later garbage collections, which took a seventh of the console tests' time."""
     gc.collect()
     gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests have measured: their figures reach this process with their reports, from wherever they ran."""
+    """Print the figures measured by tests, which arrive with their reports from any process."""
     reports = [report for name in ("passed", "failed") for report in terminalreporter.getreports(name)]
     measured = [(report.nodeid, value) for report in reports for key, value in report.user_properties if key == FIGURE]
     if measured:
@@ -84,7 +84,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def wait_until(condition: Callable[[], Any], *, patience_seconds: float = PATIENCE_SECONDS) -> Any:
-    """The first true value of a condition; fails the test where it stays false."""
+    """Wait for a condition and return its true value; fail the test if it stays false."""
     deadline = time.monotonic() + patience_seconds
     while not (value := condition()):
         if time.monotonic() > deadline:
@@ -94,7 +94,7 @@ def wait_until(condition: Callable[[], Any], *, patience_seconds: float = PATIEN
 
 
 def tiny_images(num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Noise with a bright half, which names the class: learnt in a few steps, in milliseconds each."""
+    """Generate noise with a bright half that reveals the class, learnt in a few steps of milliseconds."""
     draws = np.random.default_rng(seed)
     labels = np.arange(num, dtype=np.int64) % len(TINY_CLASSES)
     images = draws.integers(0, 128, (num, 32, 32, 3), dtype=np.uint8)
@@ -105,7 +105,7 @@ def tiny_images(num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def needs_process(env: dict[str, str]) -> bool:
-    """Whether a command in this environment has to start a process of its own to show what it does."""
+    """Return whether a command in this environment needs a separate process."""
     return threading.current_thread() is not threading.main_thread() or any(
         env.get(name) != ENVIRONMENT.get(name)
         for name in env.keys() | ENVIRONMENT.keys()
@@ -114,9 +114,9 @@ def needs_process(env: dict[str, str]) -> bool:
 
 
 def run_here(words: Sequence[str], env: dict[str, str], patience_seconds: float) -> tuple[int, str, str]:
-    """Run a command in this process, which saves starting one; returns its exit status, stdout and stderr.
+    """Run a command in this process, which is faster; return exit status, stdout and stderr.
 
-    An exception that the command lets through fails the test, with its traceback.
+    An exception the command does not handle fails the test, with its traceback.
     """
 
     def give_up(*_: Any) -> NoReturn:
@@ -153,25 +153,25 @@ def run_here(words: Sequence[str], env: dict[str, str], patience_seconds: float)
 
 
 def read_end(words: Sequence[str], status: int | None, returned: int, stdout: str, stderr: str) -> str:
-    """What a command that has ended printed: stdout alone where it was to succeed; fails where it ended otherwise."""
+    """Check an exit status and return the output: only stdout if success was expected."""
     assert status in (None, returned), f"{words}: status {returned}\n{stdout}\n{stderr}"
     return stdout if status == 0 else stdout + stderr
 
 
 class TestHome:
-    """A home with a tiny dataset in it, and the command line over it."""
+    """A home with a tiny dataset, and the command line for it."""
 
     __test__ = False
 
     def __init__(self, root: Path) -> None:
         self.home = Home(root).create()
         self.env = {**os.environ, "DEPTHSCOPE_HOME": str(root), "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
-        # A worker starts in two seconds rather than five where torch need not be compiled again each time.
+        # With compiled torch modules, a worker starts in two seconds rather than five.
         self.env.pop("PYTHONDONTWRITEBYTECODE", None)
         self._started: list[subprocess.Popen[str]] = []
 
     def add_tiny(self, *, num_train: int = 200, num_test: int = 80, name: str = "tiny") -> None:
-        """Store the dataset that most tests train on."""
+        """Store the dataset most tests train on."""
         train_images, train_labels = tiny_images(num_train, 1)
         test_images, test_labels = tiny_images(num_test, 2)
         sets = ImageSets("for tests", TINY_CLASSES, train_images, train_labels, test_images, test_labels, True)
@@ -182,16 +182,16 @@ class TestHome:
         return [sys.executable, "-P", "-m", "console.cli", *words]
 
     def cli(self, *words: str, status: int | None = 0, patience_seconds: float = PATIENCE_SECONDS) -> str:
-        """Run a command to its end and return what it printed; fails unless it ends with the status, None being any.
+        """Run a command and return its output; fail unless it exits with the status (None allows any).
 
-        It runs in this process where that shows the same.
+        Runs in this process if that makes no difference.
         """
         if needs_process(self.env):
             return self.cli_apart(*words, status=status, patience_seconds=patience_seconds)
         return read_end(words, status, *run_here(words, self.env, patience_seconds))
 
     def cli_apart(self, *words: str, status: int | None = 0, patience_seconds: float = PATIENCE_SECONDS) -> str:
-        """The same, always in a process of its own, as a shell would start it."""
+        """Like `cli`, but always in a separate process, as started by a shell."""
         done = subprocess.run(
             self.command(*words),
             env=self.env,
@@ -203,11 +203,11 @@ class TestHome:
         return read_end(words, status, done.returncode, done.stdout, done.stderr)
 
     def json(self, *words: str) -> Any:
-        """What a command prints with --json."""
+        """Return a command's JSON output."""
         return json.loads(self.cli(*words, "--json"))
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start a command and leave it running; it is ended with the test at the latest."""
+        """Start a command and leave it running, until the test ends at the latest."""
         child = subprocess.Popen(
             self.command(*words), env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -227,28 +227,28 @@ class TestHome:
         return Reader(self.home.database)
 
     def engine_pid(self) -> int | None:
-        """The engine that serves now, by the lock that it holds; None before it has written its pid."""
+        """Pid of the engine holding the lock; None before it has written its pid."""
         return read_pid(self.home.engine_lock) if launch.is_serving(self.home) else None
 
     def worker_pid(self, run: str) -> int | None:
-        """The worker that lives now, by the lock that it holds; None before it has written its pid."""
+        """Pid of the worker holding the run's lock; None before it has written its pid."""
         directory = self.directory(run)
         return read_pid(directory.lock_file) if directory.path.exists() and directory.is_locked() else None
 
     def halt(self, run: str) -> None:
-        """Stop a run's worker where it is, so that it neither reaches its end nor takes time from other tests."""
+        """Suspend a run's worker, so that it neither finishes nor takes CPU time from other tests."""
         os.kill(wait_until(lambda: self.worker_pid(run)), signal.SIGSTOP)
 
     def go_on(self, run: str) -> None:
-        """Continue a halted worker; signals sent to it meanwhile reach it now."""
+        """Continue a suspended worker; pending signals reach it now."""
         os.kill(wait_until(lambda: self.worker_pid(run)), signal.SIGCONT)
 
     def kill(self, pid: int) -> None:
-        """End a process for real, as the kernel would."""
+        """Kill a process with SIGKILL."""
         os.kill(pid, signal.SIGKILL)
 
     def end_everything(self) -> None:
-        """Kill what was started in this home: the engine first, so that it starts nothing more."""
+        """Kill everything started in this home, the engine first so that it starts nothing more."""
         for child in self._started:
             child.kill()
             child.communicate()
@@ -260,7 +260,7 @@ class TestHome:
             directory = RunDirectory(path)
 
             def is_free(directory: RunDirectory = directory) -> bool:
-                # Asked anew each time: a worker that has only just come to life writes its pid behind taking the lock.
+                # Read again each time: a new worker writes its pid only after taking the lock.
                 if (pid := self.worker_pid(directory.id)) is not None:
                     with contextlib.suppress(ProcessLookupError):
                         self.kill(pid)
@@ -271,26 +271,26 @@ class TestHome:
 
 @pytest.fixture
 def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Takes a line of measured figures, which is printed when all tests are done."""
+    """Record a line of figures to print after all tests."""
     return lambda text: record_property(FIGURE, text)
 
 
 @pytest.fixture
 def num_kills(pytestconfig: pytest.Config) -> int:
-    """How often a soak kills, by --kills."""
+    """Number of kills of a soak, set by --kills."""
     return int(pytestconfig.getoption("--kills"))
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _interruptible() -> None:
-    """Children take Ctrl-C also where a shell started the tests in the background, which makes all ignore it."""
+    """Let children receive Ctrl-C even if a shell started the tests in the background, where it is ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
 def bare_home(tmp_path: Path) -> Iterator[TestHome]:
-    """A home with nothing in it."""
+    """An empty home."""
     home = TestHome(tmp_path / "home")
     yield home
     home.end_everything()
@@ -298,13 +298,13 @@ def bare_home(tmp_path: Path) -> Iterator[TestHome]:
 
 @pytest.fixture
 def home(bare_home: TestHome) -> TestHome:
-    """A home with the tiny dataset in it."""
+    """A home with the tiny dataset."""
     bare_home.add_tiny()
     return bare_home
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, fill: Callable[[TestHome], None]) -> Path:
-    """A home that is filled once in a session, whatever number of processes share its tests; to be copied, not used."""
+    """Fill a home once per session across all test processes; tests use copies of it."""
     shared = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
@@ -326,7 +326,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, fill: Callable[[TestHo
 
 @pytest.fixture
 def copied_home(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Iterator[Callable[..., TestHome]]:
-    """Copies a home that some function fills, by training say, which it does once for all tests."""
+    """Copy homes filled by a function, such as one that trains, which runs once for all tests."""
     homes = []
 
     def copy(name: str, fill: Callable[[TestHome], None]) -> TestHome:
@@ -344,21 +344,21 @@ def train_one_epoch(home: TestHome) -> None:
 
 @pytest.fixture
 def finished(copied_home: Callable[..., TestHome]) -> TestHome:
-    """A home whose one run has been trained to its end, and that no engine serves."""
+    """A home with one finished run and no engine."""
     return copied_home("finished", train_one_epoch)
 
 
 @pytest.fixture(name="wait_until")
 def _wait_until() -> Callable[..., Any]:
-    """Waits on a condition, with a deadline."""
+    """Wait for a condition, with a deadline."""
     return wait_until
 
 
 @pytest.fixture
 def training(home: TestHome) -> str:
-    """A run under way, for longer than any test."""
+    """A running run that outlasts any test."""
     run = home.train("--epochs", "2000")
     with home.reader() as reader:
-        # Not by a command, each of which would take from the worker that it waits for.
+        # Without commands, which would take CPU time from the worker.
         wait_until(lambda: reader.run(run).step > 0)
     return run

@@ -1,4 +1,4 @@
-"""What torch really holds: storages that autograd saves, and all that are alive at once. For tests and figures."""
+"""Trace torch's memory: storages autograd saves, and all that are alive at the same time."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from models.catalog import ModelSpec
 
 @contextmanager
 def without_drawing() -> Iterator[None]:
-    """Convolutions keep the memory that they get: drawing millions of weights nobody looks at takes most of the time.
+    """Skip the random initialisation of convolutions, which would take most of the time.
 
-    What they get is set to zero, for numbers that are not normal make a processor slow.
+    Weights are zeroed instead, because denormal numbers slow a processor down.
     """
 
     def zero(convolution: nn.Conv2d) -> None:
@@ -41,7 +41,7 @@ def without_drawing() -> Iterator[None]:
 
 
 def saved_by_autograd(spec: ModelSpec, batch_size: int, precision: Precision, *, checkpointed: bool) -> int:
-    """Bytes of the storages, each counted once, that a forward pass with its loss saves; parameters are left out."""
+    """Count the bytes of all distinct storages a forward pass with loss saves, without parameters."""
     with without_drawing():
         model = build_model(spec).to(memory_format=numerics.memory_format(precision))
     if checkpointed:
@@ -59,7 +59,7 @@ def saved_by_autograd(spec: ModelSpec, batch_size: int, precision: Precision, *,
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         with numerics.computing(precision, images.device):
             logits = model(images)
-        # The graph is alive as long as the loss, so that no two storages share an address.
+        # The loss keeps the graph alive, so that no two storages share an address.
         loss = F.cross_entropy(logits.float(), labels)
     total = sum(sizes.values())
     del loss
@@ -67,7 +67,7 @@ def saved_by_autograd(spec: ModelSpec, batch_size: int, precision: Precision, *,
 
 
 def unlearnt_data(num_train: int, num_test: int, device: torch.device) -> DeviceData:
-    """Black images of one class on a device."""
+    """Create black images of one class on a device."""
     sizes = ((num_train, 32, 32, 3), (num_test, 32, 32, 3))
     train, test = (torch.zeros(size, dtype=torch.uint8, device=device) for size in sizes)
     labels = [torch.zeros(num, dtype=torch.int64, device=device) for num in (num_train, num_test)]
@@ -75,9 +75,9 @@ def unlearnt_data(num_train: int, num_test: int, device: torch.device) -> Device
 
 
 class LiveStorages(TorchDispatchMode):
-    """Counts the bytes of every storage from the operation that makes it until nothing refers to it any more.
+    """Count the bytes of every storage from its creation until its last reference is gone.
 
-    What a kernel takes for itself and gives back before it returns is not seen.
+    Memory that a kernel allocates and frees internally is not counted.
     """
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ class LiveStorages(TorchDispatchMode):
         return result
 
     def count(self, tensor: Tensor) -> None:
-        """Count a storage that is not counted yet; of those that were there before somebody has to tell."""
+        """Count a storage once; storages that existed before have to be passed in."""
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
         if size and key not in self._sizes:

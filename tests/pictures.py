@@ -1,4 +1,4 @@
-"""Renew the README's pictures, the recorded quickstart as the console draws it: `uv run python -m tests.pictures`."""
+"""Regenerate the README's pictures of the recorded quickstart in the console: `uv run python -m tests.pictures`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ SCREENS = {
     "run": ("enter",),
     "comparison": ("c",),
 }
-"""Keys that lead from the console as it opens to what is pictured."""
+"""Keys that lead from the home screen to each picture."""
 PATIENCE_SECONDS = 0.5
 
 
 async def picture(home: Home, name: str, keys: tuple[str, ...]) -> None:
-    """One screen as an SVG file."""
+    """Save one screen as an SVG file."""
     app = ConsoleApp(home, Config(), starts_engine=False)
     async with app.run_test(size=SIZE) as pilot:
         first = app.screen_stack[0]
@@ -37,7 +37,7 @@ async def picture(home: Home, name: str, keys: tuple[str, ...]) -> None:
             await pilot.pause(0.01)
         for key in keys:
             await pilot.press(key)
-        # The form waits for the hand to rest, and the headline for its first pulse.
+        # Wait for the form's delayed update and the headline's first pulse.
         await pilot.pause(PATIENCE_SECONDS)
         (PICTURES / f"{name}.svg").write_text(app.export_screenshot(title="depthscope"))
     app.session.feed.close()

@@ -1,4 +1,4 @@
-"""Something that answers as an engine and does nothing, so that runs in the index stay as a test has put them."""
+"""A fake engine that answers and does nothing, so that runs stay as a test has set them up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.daemon import listen
 
 
 class QuietEngine:
-    """Greets, and says of every request that it is done."""
+    """Greets, and confirms every request without acting."""
 
     def __init__(self, home: Home) -> None:
         self.requests: list[Request] = []
@@ -28,7 +28,7 @@ class QuietEngine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Wakes the thread that waits for a client, which closing alone does not.
+        # Wakes the accepting thread, which closing alone does not.
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()

@@ -1,4 +1,4 @@
-"""Runs that were really trained, from `tests/recorded/`: their numbers, and homes with them."""
+"""Recorded runs from `tests/recorded/`: their metrics, and homes containing them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RECORDED = Path(__file__).with_name("recorded")
 
 
 def recorded_home(root: Path, *names: str) -> Home:
-    """A home with the recorded runs of these names, its index built from their directories as an engine builds it."""
+    """Create a home with the named recorded runs and an index built from their directories as by an engine."""
     home = Home(root).create()
     for name in names:
         for run in (RECORDED / name).iterdir():
@@ -33,24 +33,24 @@ def recorded_home(root: Path, *names: str) -> Home:
 
 
 def recorded_runs(name: str) -> dict[str, list[Epoch]]:
-    """The epochs of every recorded run of a name, by the run's own name."""
+    """Read the epochs of all recorded runs of a recording, by run name."""
     directories = map(RunDirectory, sorted((RECORDED / name).iterdir()))
     return {one.read_labels().name: epoch_rows(one) for one in directories}
 
 
 def recorded_gradients(name: str) -> dict[str, list[Gradients]]:
-    """The gradients of every recorded run of a name, by the run's own name."""
+    """Read the gradients of all recorded runs of a recording, by run name."""
     directories = map(RunDirectory, sorted((RECORDED / name).iterdir()))
     return {one.read_labels().name: gradient_rows(one) for one in directories}
 
 
 def gradient_rows(directory: RunDirectory) -> list[Gradients]:
-    """What a run directory's journal says of its layers."""
+    """Read the layer measurements from a run directory's journal."""
     return [event for event in read_journal(directory.journal).events if isinstance(event, Gradients)]
 
 
 def epoch_rows(directory: RunDirectory) -> list[Epoch]:
-    """What a run directory's journal says of its epochs, an epoch that was trained twice as it was measured last."""
+    """Read the epochs from a run directory's journal; a repeated epoch counts as last measured."""
     rows: dict[int, Epoch] = {}
     for event in read_journal(directory.journal).events:
         if isinstance(event, Epoch):
@@ -59,5 +59,5 @@ def epoch_rows(directory: RunDirectory) -> list[Epoch]:
 
 
 def first_epochs(rows: Sequence[Epoch], num: int) -> list[Epoch]:
-    """The run as it stood after so many epochs."""
+    """Return the rows up to a number of epochs."""
     return [row for row in rows if row.epoch <= num]

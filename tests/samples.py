@@ -19,12 +19,12 @@ from engine.spec.run import DataSpec, RunSpec
 from models.catalog import model_spec
 
 NOW = 1_790_000_000.0
-"""When these runs are looked at, seconds since 1970."""
+"""The samples' current time, in seconds since 1970."""
 STEPS_PER_EPOCH = 391
 
 
 def an_epoch(number: int, **changes: Any) -> Epoch:
-    """A row of numbers that do not matter, but for those that are given."""
+    """Create an epoch row with arbitrary defaults."""
     row = Epoch(
         epoch=number,
         step=10 * number,
@@ -41,7 +41,7 @@ def an_epoch(number: int, **changes: Any) -> Epoch:
 
 
 def a_start(**changes: Any) -> Started:
-    """The first line of a worker on a CPU, but for what is given."""
+    """Create the first journal line of a worker, by default on a CPU."""
     line = Started(
         pid=1,
         host="box",
@@ -60,7 +60,7 @@ def a_start(**changes: Any) -> Started:
 
 
 def a_pace(spec: RunSpec, **changes: Any) -> Pace:
-    """How fast a run is in float32, by round numbers but for those that are given."""
+    """Create a float32 pace with round defaults."""
     measured = Pace(
         workload=Workload.of(spec, Precision.FP32),
         device_name="a processor",
@@ -86,7 +86,7 @@ def sample_spec(architecture: str, depth: int, *, seed: int = 0, epochs: int = 1
 
 
 def sample_epoch(epoch: int, *, floor: float, at: float) -> Epoch:
-    """A smooth fall towards a floor, with a ripple, so that curves cross as real ones do."""
+    """Create an epoch of a smoothly falling curve with a ripple, so that curves cross like real ones."""
     fall = math.exp(-epoch / 25)
     ripple = 0.05 * math.sin(epoch * 1.7) * fall
     return Epoch(
@@ -105,7 +105,7 @@ def sample_epoch(epoch: int, *, floor: float, at: float) -> Epoch:
 
 
 def sample_gradients(epoch: int, *, num_blocks: int) -> Gradients:
-    """Of a network of three stages: smaller towards the stem, the more so the later; epoch 7, 17, … overflowed."""
+    """Create gradients of a three-stage network that shrink towards the stem; epochs 7, 17, … overflow."""
     names = [
         f"stage{stage}.block{block}.conv{conv}"
         for stage in (1, 2, 3)
@@ -130,7 +130,7 @@ def sample_gradients(epoch: int, *, num_blocks: int) -> Gradients:
 
 
 def add_gradients(store: Store, number: int, *, epochs: range, num_blocks: int) -> None:
-    """Of a run that is there; epochs that are not in the range are as those of a run that was begun without."""
+    """Add gradients to an existing run; epochs outside the range have none, as in older runs."""
     rows = [sample_gradients(epoch, num_blocks=num_blocks) for epoch in epochs]
     store.ingest(f"{number:010x}", rows, [], end=0)
 
@@ -150,7 +150,7 @@ def add_sample(
     seed: int = 0,
     total: int = 164,
 ) -> str:
-    """Enter one run with its epochs; returns its id."""
+    """Add a run with its epochs; return its id."""
     run = f"{number:010x}"
     spec = sample_spec(architecture, depth, seed=seed, epochs=total)
     labels = Labels(
@@ -197,7 +197,7 @@ def sample_step(step: int, epoch: int, *, at: float) -> Step:
 
 
 def fill_small(home: Home) -> None:
-    """A dozen runs in every state that there is."""
+    """Add a dozen runs that cover every state."""
     store = Store(home.database)
     with store.transaction():
         finished = (("he-resnet", 20, 8.1), ("he-plain", 20, 8.9), ("he-resnet", 56, 7.0), ("he-plain", 56, 13.4))
@@ -240,7 +240,7 @@ def fill_small(home: Home) -> None:
 
 
 def fill_depths(home: Home) -> None:
-    """Residual and plain networks of three depths, each with three seeds, of which the last is still under way."""
+    """Add residual and plain networks of three depths with three seeds each, the last still running."""
     floors = {("he-resnet", 20): 8.8, ("he-plain", 20): 9.4, ("he-resnet", 56): 7.0, ("he-plain", 56): 24.0}
     store = Store(home.database)
     with store.transaction():
@@ -265,7 +265,7 @@ def fill_depths(home: Home) -> None:
 
 
 def fill_large(home: Home, *, first: int = 0, num_runs: int = 1000, epochs: int = 164) -> None:
-    """Many finished runs, in experiments of six, numbered from the first on."""
+    """Add many finished runs in experiments of six, numbered consecutively."""
     store = Store(home.database)
     with store.transaction():
         for number in range(first, first + num_runs):

@@ -1,4 +1,4 @@
-"""A program on a terminal of its own, and what it wrote there, with times."""
+"""Run a program on a pseudo-terminal and read its output with timings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Terminal:
 
     Args:
         command: Program and arguments.
-        env: Its whole environment.
+        env: The complete environment.
         columns: Width of the terminal.
         lines: Height of the terminal.
     """
@@ -28,15 +28,15 @@ class Terminal:
     def __init__(self, command: list[str], env: dict[str, str], *, columns: int = 120, lines: int = 36) -> None:
         self.output = b""
         self.began = time.perf_counter()
-        # Closed by the program's start, until when keys and signals would reach a copy of this process.
+        # Closed when the program starts; before that, keys and signals would reach a copy of this process.
         reading, writing = os.pipe()
         size = struct.pack("HHHH", lines, columns, 0, 0)
         self.pid, self.descriptor = pty.fork()
         if self.pid == 0:
-            # Also where the tests themselves were started with these ignored.
+            # Reset, because the tests may have been started with these ignored.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
-            # Before the program can ask, and the only word on it: a size may stand in the environment too.
+            # Set before the program can ask; the environment must not contain another size.
             fcntl.ioctl(0, termios.TIOCSWINSZ, size)
             os.execvpe(command[0], command, {name: env[name] for name in env if name not in ("COLUMNS", "LINES")})
         os.close(writing)
@@ -54,7 +54,7 @@ class Terminal:
         self.close()
 
     def read(self, seconds: float) -> bytes:
-        """What is written within so many seconds, as soon as there is something."""
+        """Return the first output that arrives within some seconds."""
         ready, _, _ = select.select([self.descriptor], [], [], max(seconds, 0))
         if not ready:
             return b""
@@ -66,10 +66,10 @@ class Terminal:
         return content
 
     def read_until(self, is_there: Callable[[bytes], bool], *, patience_seconds: float = 30.0) -> float:
-        """Read until what came since this call fits; returns the seconds that it took.
+        """Read until the output since this call satisfies a condition; return the seconds taken.
 
         Raises:
-            TimeoutError: it never did.
+            TimeoutError: it did not in time.
         """
         began, seen = time.perf_counter(), b""
         while not is_there(seen):
@@ -80,7 +80,7 @@ class Terminal:
         return time.perf_counter() - began
 
     def drain(self, seconds: float) -> int:
-        """Read for so many seconds; returns how many bytes came."""
+        """Read for some seconds; return the number of bytes received."""
         deadline, num_bytes = time.perf_counter() + seconds, 0
         while (left := deadline - time.perf_counter()) > 0:
             num_bytes += len(self.read(left))
@@ -93,13 +93,13 @@ class Terminal:
         os.kill(self.pid, number)
 
     def close(self) -> None:
-        """Hang up, as a dropped connection does."""
+        """Hang up, like a dropped connection."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
 
     def wait(self, *, patience_seconds: float = 10.0) -> int | None:
-        """The status with which the child ends; None where it does not in time."""
+        """Return the child's exit status; None if it does not exit in time."""
         deadline = time.perf_counter() + patience_seconds
         while self.status is None and time.perf_counter() < deadline:
             if self.descriptor >= 0:
@@ -118,12 +118,12 @@ class Terminal:
 
 
 def terminal_env(home: Any) -> dict[str, str]:
-    """The environment of a test's home on a terminal that shows everything."""
+    """Return a home's environment for a terminal with Unicode and colours."""
     return {**home.env, "TERM": "xterm-256color", "LANG": "C.UTF-8"}
 
 
 def goes_on(home: Any, run: str, wait_until: Callable[..., Any]) -> None:
-    """Fail unless the worker of a run, which may have been halted, is the one that was started, and trains."""
+    """Check that a run's original worker, which may have been suspended, still trains."""
     with home.reader() as reader:
         before = reader.run(run).step
         home.go_on(run)

@@ -1,4 +1,4 @@
-"""What a process has really loaded: the contracts of import-linter, seen from outside."""
+"""Modules a process really loads, which checks the contracts of import-linter from outside."""
 
 import subprocess
 import sys
@@ -9,14 +9,14 @@ HEAVY = ("torch", "torchvision", "numpy", "textual", "plotext", "matplotlib", "t
 
 
 def loaded(code: str) -> set[str]:
-    """The heavy packages that a fresh interpreter holds after some code."""
+    """Return the heavy packages loaded in a fresh interpreter after some code."""
     tell = f"import sys; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-P", "-c", f"{code}\n{tell}"], capture_output=True, text=True, check=True)
     return set(eval(done.stdout.splitlines()[-1]))
 
 
 def test_help_loads_neither_torch_nor_textual_nor_plotext():
-    """The first thing that anybody types answers at once."""
+    """The first command anyone types answers at once."""
     code = """
 import sys
 from console.commands.app import app
@@ -33,7 +33,7 @@ except SystemExit:
     "module", ["engine.client", "engine.daemon", "models.catalog", "models.cost", "engine.control.launch"]
 )
 def test_the_engine_and_its_client_never_load_torch(module: str):
-    """Seconds of start-up, and hundreds of megabytes, in processes that train nothing."""
+    """It would cost processes that do not train seconds of start-up and hundreds of megabytes."""
     assert not loaded(f"import {module}") & {"torch", "torchvision", "textual", "plotext"}
 
 
@@ -58,7 +58,7 @@ def test_the_console_never_loads_torch(module: str):
     "module", ["console.report.write", "console.report.export_formats", "console.report.matplotlib_figures"]
 )
 def test_what_draws_and_writes_for_others_loads_when_it_is_used(module: str):
-    """matplotlib takes half a second, and the other two are not everywhere."""
+    """matplotlib takes half a second to load, and the other two may not be installed."""
     assert not loaded(f"import {module}") & {"torch", "matplotlib", "tensorboard", "pyarrow"}
 
 

@@ -1,7 +1,7 @@
-"""What a chart costs, as ratios within one run: `uv run python tests/benchmarks/charts.py [--json]`.
+"""Cost of drawing a chart, as ratios within one run: `uv run python tests/benchmarks/charts.py [--json]`.
 
-Four drawings are timed in turns, so that a busy machine weighs on all alike: ours of 10,000 and of 200 points a curve,
-plotext's own lines of 200 points, and plotext's empty axes, below which nothing drawn by it can go.
+Four drawings take turns, so that other load affects all alike: ours with 10,000 and with 200 points per curve,
+plotext's own lines of 200 points, and plotext's empty axes, a lower bound for anything drawn with it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MANY, FEW = 10_000, 200
 
 
 def loss_curves(points: int) -> list[Series]:
-    """Six noisy falling curves over 164 epochs."""
+    """Generate six noisy falling curves over 164 epochs."""
     random = np.random.default_rng(0)
     epochs = np.linspace(0, 164, points)
     return [
@@ -43,7 +43,7 @@ def loss_curves(points: int) -> list[Series]:
 
 
 def plotext_alone(series: list[Series], width: int, height: int) -> str:
-    """The same curves by plotext's own braille lines, on axes like ours."""
+    """Draw the same curves with plotext's own braille lines, on axes like ours."""
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.limit_size(False, False)
@@ -54,7 +54,7 @@ def plotext_alone(series: list[Series], width: int, height: int) -> str:
 
 
 def measure(drawings: dict[str, Callable[[], str]], trials: int) -> dict[str, list[float]]:
-    """Milliseconds of every drawing, the drawings in turns."""
+    """Measure the milliseconds of every drawing, in turns."""
     for draw in drawings.values():
         draw()
     spent: dict[str, list[float]] = {name: [] for name in drawings}
@@ -67,7 +67,7 @@ def measure(drawings: dict[str, Callable[[], str]], trials: int) -> dict[str, li
 
 
 def figures(trials: int) -> dict[str, object]:
-    """All sizes, with what they were measured on."""
+    """Measure all sizes; include the machine."""
     many, few = loss_curves(MANY), loss_curves(FEW)
     sizes = []
     for width, height in SIZES:

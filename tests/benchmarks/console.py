@@ -1,7 +1,7 @@
-"""How fast and how quiet the console is: `uv run python -m tests.benchmarks.console [--json] [--trials N]`.
+"""Console latency and idle load: `uv run python -m tests.benchmarks.console [--json] [--trials N]`.
 
-All of it on a real pseudo-terminal of 120x36, against an index of 1,000 runs of 164 epochs, and beside a bare Textual
-app with one empty table. The four runs that report are written into the index twice a second, as an engine would.
+Measured on a pseudo-terminal of 120x36 with an index of 1,000 runs of 164 epochs, compared with a bare Textual app that
+has one empty table. Four runs report to the index twice a second, as from an engine.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Reporter(threading.Thread):
 
 
 def first_frames(home: Home, folder: Path, trials: int, sign: bytes = b"plain56-s166") -> dict[str, list[float]]:
-    """Seconds from start to the first frame with its table, the sign of which is given, on screen; both take turns."""
+    """Measure the seconds from start until a table is on screen, recognised by `sign`; both apps take turns."""
     script = folder / "bare.py"
     script.write_text(BARE)
     programs = {
@@ -112,7 +112,7 @@ def environment(home: Home) -> dict[str, str]:
 
 
 def keys_to_frames(home: Home) -> list[float]:
-    """Seconds from a key to the frame that shows the cursor elsewhere."""
+    """Measure the seconds from a key to the frame with the moved cursor."""
     draws, found = random.Random(1), []
     with Terminal([str(Path(sys.executable).with_name("depthscope"))], environment(home)) as terminal:
         terminal.read_until(lambda seen: b"now" in seen)
@@ -125,7 +125,7 @@ def keys_to_frames(home: Home) -> list[float]:
 
 
 def quiet(home: Home) -> dict[str, float]:
-    """Share of a core and bytes a second of a console that is left alone."""
+    """Measure an idle console's share of a core and bytes written per second."""
     with Terminal([str(Path(sys.executable).with_name("depthscope"))], environment(home)) as terminal:
         terminal.read_until(lambda seen: b"exp" in seen or b"now" in seen)
         terminal.drain(SETTLE_SECONDS)

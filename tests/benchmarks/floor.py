@@ -1,8 +1,7 @@
-"""Where a training step's time goes, and what no loop can go below: `uv run python -m tests.benchmarks.floor`.
+"""Lower bound of a training step's time: `uv run python -m tests.benchmarks.floor`.
 
-The convolutions of a network are timed alone, forward and backward, each shape for itself, on tensors that lie ready:
-a step that spent no time on anything else would take that long. That floor stands beside our step and the textbook
-loop's, so that a goal can be told from a wish.
+Times a network's convolutions alone, forward and backward, each shape separately, on prepared tensors: a step that did
+nothing else would take that long. Printed next to our step and the textbook loop's, so that goals stay realistic.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ SECONDS_A_SHAPE = 1.0
 
 
 def seconds_of(layer: Layer, spec: RunSpec, device: torch.device) -> float:
-    """Seconds of one convolution of a batch, forward and backward, the best of as many as fit into a second."""
+    """Measure one convolution of a batch, forward and backward: best of as many as fit into a second."""
     used = numerics.resolve(spec, device)
     kind, layout = numerics.AUTOCAST_TYPES.get(used, torch.float32), numerics.memory_format(used)
     (channels, size, _), (planes, size_after, _) = layer.input_shape, layer.output_shape
@@ -44,7 +43,7 @@ def seconds_of(layer: Layer, spec: RunSpec, device: torch.device) -> float:
 
     images, weights = drawn(batch, channels, size, size), drawn(planes, channels, kernel, kernel)
     slope = drawn(batch, planes, size_after, size_after)
-    # The first layer's input is the image itself, for which nobody needs a gradient.
+    # The first layer's input is the image, which needs no gradient.
     inputs = [weights.requires_grad_()] + ([] if layer.name == "stem" else [images.requires_grad_()])
     best, until = float("inf"), time.perf_counter() + SECONDS_A_SHAPE
     while time.perf_counter() < until:
@@ -60,7 +59,7 @@ def seconds_of(layer: Layer, spec: RunSpec, device: torch.device) -> float:
 
 
 def convolutions_alone(spec: RunSpec, device: torch.device) -> float:
-    """Seconds of all convolutions of one step."""
+    """Measure all convolutions of one step, in seconds."""
     shapes = Counter(
         (layer.name == "stem", layer.input_shape, layer.output_shape, layer.num_parameters)
         for layer in cost.layers(spec.model)
@@ -74,7 +73,7 @@ def convolutions_alone(spec: RunSpec, device: torch.device) -> float:
 
 
 def main() -> None:
-    """Print the bench table, and the floor below it."""
+    """Print the bench table, followed by the lower bound."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-a", "--arch", default="he-resnet")
     parser.add_argument("-d", "--depth", type=int, default=20)

@@ -1,8 +1,8 @@
-"""What measuring gradients by layer costs: `uv run python -m tests.benchmarks.gradients [--help]`.
+"""Cost of measuring gradients per layer: `uv run python -m tests.benchmarks.gradients [--help]`.
 
-Steps and measurements of one network are timed in turns, each until the device has done it. A run measures once an
-epoch, so the share is that of one measurement in the steps of an epoch, without evaluation and checkpoint; its goal is
-below 0.5 %. Reading takes no time of its own: an epoch's sums are read in the same place.
+Times steps and measurements of one network in turns, each until the device has finished. A run measures once per epoch,
+so the share is that of one measurement in an epoch's steps, without evaluation and checkpoint; the goal is below 0.5 %.
+Reading adds no time, since an epoch's sums are read at the same moment.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STEPS_A_TURN = 2
 
 
 def timed(act: Callable[[], object], device: torch.device) -> float:
-    """Seconds until the device has done it."""
+    """Measure the seconds until the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     began = time.perf_counter()
@@ -41,14 +41,14 @@ def timed(act: Callable[[], object], device: torch.device) -> float:
 
 
 def random_data(num: int, device: torch.device) -> DeviceData:
-    """Noise, which takes as long as photographs."""
+    """Generate noise, which takes as long as photographs."""
     images = torch.randint(0, 256, (num, 32, 32, 3), dtype=torch.uint8, device=device)
     labels = torch.randint(0, 10, (num,), device=device)
     return DeviceData(images, labels, images[:100], labels[:100], mean=(0.5,) * 3, std=(0.25,) * 3)
 
 
 def main() -> None:
-    """Print a line with hardware, versions and trials, and one of figures."""
+    """Print a line with hardware, versions and trials, and a line of figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-a", "--arch", default="he-plain")
     parser.add_argument("-d", "--depth", type=int, default=20)

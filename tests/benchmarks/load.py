@@ -1,4 +1,4 @@
-"""What ten thousand runs cost: `uv run python -m tests.benchmarks.load [--json] [--trials N] [--runs N]`.
+"""Cost of ten thousand runs: `uv run python -m tests.benchmarks.load [--json] [--trials N] [--runs N]`.
 
 One home with 10,000 finished runs of 164 epochs, made through the store: how the database grows, what the engine takes
 that serves it, how long `ls` and the console's first frame take beside `--help` and a bare Textual app (in turns), and
@@ -40,14 +40,14 @@ EPOCHS = 164
 PARTS = 4
 NUM_JOURNALS = 20
 STEPS_OF_AN_EPOCH = 12
-"""Lines of progress between two epochs: one in half a second, of an epoch of six."""
+"""Progress lines between two epochs: one per half second, for an epoch of six seconds."""
 IDLE_SECONDS = 30.0
 SCRIPT = str(Path(sys.executable).with_name("depthscope"))
 MIB = 1 << 20
 
 
 def fill(home: Home, num_runs: int) -> list[float]:
-    """Make the runs, their directories too; returns the bytes of database a run in each part of them."""
+    """Create the runs with their directories; return database bytes per run for each part of them."""
     growth, before = [], 0
     for part in range(PARTS):
         first, end = num_runs * part // PARTS, num_runs * (part + 1) // PARTS
@@ -64,7 +64,7 @@ def fill(home: Home, num_runs: int) -> list[float]:
 
 
 def write_journals(home: Home) -> tuple[list[RunDirectory], int]:
-    """Journals of whole runs, as workers write them, and how many lines they have together."""
+    """Write journals of whole runs as workers do; also return their total number of lines."""
     directories, num_lines = [], 0
     for number in range(NUM_JOURNALS):
         directory = RunDirectory(home.runs / f"{number:010x}")
@@ -85,7 +85,7 @@ def write_journals(home: Home) -> tuple[list[RunDirectory], int]:
 
 
 def rows_a_second(folder: Path, trials: int) -> dict[str, float]:
-    """Journal lines ingested a second of wall time and of processor time; medians, and the least by wall time."""
+    """Measure journal lines ingested per second of wall and CPU time: medians, and the lowest by wall time."""
     by_wall, by_cpu = [], []
     for trial in range(trials):
         home = Home(folder / f"ingest{trial}").create()
@@ -105,7 +105,7 @@ def rows_a_second(folder: Path, trials: int) -> dict[str, float]:
 
 
 def ingest(store: Store, directory: RunDirectory) -> None:
-    """Bring a journal into the index as the engine does, each reading durable before the next."""
+    """Ingest a journal like the engine, syncing each part before the next."""
     offset = 0
     while (reading := read_journal(directory.journal, offset)).end > offset:
         with store.transaction():
@@ -114,7 +114,7 @@ def ingest(store: Store, directory: RunDirectory) -> None:
 
 
 def engine_figures(home: Home, env: dict[str, str]) -> dict[str, float]:
-    """Seconds until an engine serves, the memory it holds then, and the share of a core it takes while idle."""
+    """Measure an engine's start-up time, its memory then, and its share of a core while idle."""
     subprocess.run([SCRIPT, "engine", "stop"], env=env, check=True, capture_output=True)
     begun = seconds([SCRIPT, "engine", "start"], env)
     pid = read_pid(home.engine_lock)
@@ -130,7 +130,7 @@ def engine_figures(home: Home, env: dict[str, str]) -> dict[str, float]:
 
 
 def in_turns(commands: dict[str, list[str]], env: dict[str, str], trials: int) -> dict[str, float]:
-    """Median wall seconds of commands that take turns, the first turn left out."""
+    """Measure median wall seconds of commands in turns, ignoring the first turn."""
     times: dict[str, list[float]] = {name: [] for name in commands}
     for trial in range(trials + 1):
         for name, command in commands.items():

@@ -1,4 +1,4 @@
-"""What networks save for the backward pass: `uv run python -m tests.benchmarks.memory [--json]`.
+"""Memory networks save for the backward pass: `uv run python -m tests.benchmarks.memory [--json]`.
 
 The closed form at batch 128, beside what autograd is seen to save on the CPU. Counted are batches of 1 and 2; what the
 second image adds, 127 times, is what batch 128 would save beside the first: activations grow with the batch, statistics
@@ -39,13 +39,13 @@ PRECISIONS = (Precision.FP32, Precision.BF16)
 
 
 def counted_bytes(model: ModelSpec, precision: Precision, *, checkpointed: bool) -> int:
-    """What a batch of 128 would save, from what autograd saves of one image and of two."""
+    """Extrapolate the bytes saved for a batch of 128 from those of one image and of two."""
     one, two = (saved_by_autograd(model, batch, precision, checkpointed=checkpointed) for batch in (1, 2))
     return one + (BATCH - 1) * (two - one)
 
 
 def measure(model: ModelSpec, precision: Precision, *, checkpointed: bool) -> dict[str, object]:
-    """A row of the table."""
+    """Compute a row of the table."""
     spec = RunSpec(
         model=model,
         recipe=recipe("reference", batch_size=BATCH, precision=precision, checkpoint_activations=checkpointed),

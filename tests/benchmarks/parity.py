@@ -1,4 +1,4 @@
-"""Whether the fast precision trains to the same error: `uv run python -m tests.benchmarks.parity [--data NAME]`.
+"""Compare final errors in the fast precision and in fp32: `uv run python -m tests.benchmarks.parity [--data NAME]`.
 
 Trains a small residual and a small plain network in fp32 and in what `auto` takes here, with the same seeds, and holds
 the difference of the mean final test errors against its standard error. Run it where `auto` is not fp32.
@@ -35,7 +35,7 @@ WIDTH = 8
 
 
 def final_error(spec: RunSpec, dataset: Dataset, precision: Precision, device: torch.device) -> float:
-    """Train one network to its end; the test error in percent."""
+    """Train a network; return its final test error in percent."""
     data = load_to_device(dataset, spec, device)
     state = start_training(spec, device, precision=precision)
     numerics.configure(device, precision, deterministic=False)
@@ -55,7 +55,7 @@ def final_error(spec: RunSpec, dataset: Dataset, precision: Precision, device: t
 
 
 def main() -> None:
-    """Print a row a network: both means ± standard deviations, their difference, and its standard error."""
+    """Print a row per network: both means ± standard deviations, their difference, and its standard error."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="synthetic")
     parser.add_argument("--seeds", type=int, default=6)

@@ -1,4 +1,4 @@
-"""How far off probes are: `uv run python -m tests.benchmarks.plan_accuracy [--json] [--trials N] ...`.
+"""Accuracy of probes: `uv run python -m tests.benchmarks.plan_accuracy [--json] [--trials N] ...`.
 
 Each trial probes two networks by `depthscope plan --probe`, which leaves history aside, and then trains them by
 `depthscope train` on synthetic images, one after the other. An estimate is held against what the epochs and checkpoints
@@ -28,7 +28,7 @@ from engine.spec.devices import Device, busy_percent, device_name, find_devices
 
 
 def depthscope(home: Path, *words: str) -> Any:
-    """What a command prints with --json."""
+    """Return a command's JSON output."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "console.cli", *words, "--json"],
         env={**os.environ, "DEPTHSCOPE_HOME": str(home)},
@@ -41,7 +41,7 @@ def depthscope(home: Path, *words: str) -> Any:
 
 
 def trial(home: Path, asked: list[str]) -> list[dict[str, Any]]:
-    """Estimate, truth and their ratio of every run that is asked for."""
+    """Return the estimate, the actual time and their ratio for every requested run."""
     planned = depthscope(home, "plan", *asked, "--probe")["runs"]
     trained = depthscope(home, "train", *asked)["runs"]
     figures = []
@@ -61,7 +61,7 @@ def trial(home: Path, asked: list[str]) -> list[dict[str, Any]]:
 
 
 def wait_for_quiet(device: Device, *, patience_seconds: float) -> float | None:
-    """How much of the device others use, as soon as that is little, or when patience ends."""
+    """Wait until others use little of the device or patience runs out; return their use."""
     deadline = time.monotonic() + patience_seconds
     while (busy := busy_percent(device, over_seconds=2.0)) is not None and busy > QUIET_PERCENT:
         if time.monotonic() > deadline:
@@ -70,7 +70,7 @@ def wait_for_quiet(device: Device, *, patience_seconds: float) -> float | None:
 
 
 def stop_engine(home: Path) -> None:
-    """Leave nothing behind."""
+    """Stop the home's engine."""
     subprocess.run(
         [sys.executable, "-P", "-m", "console.cli", "engine", "stop"],
         env={**os.environ, "DEPTHSCOPE_HOME": str(home)},

@@ -1,4 +1,4 @@
-"""How long quickstart takes, and how firm its claims are: `uv run python -m tests.benchmarks.quickstart [--json]`.
+"""Duration of quickstart and strength of its claims: `uv run python -m tests.benchmarks.quickstart [--json]`.
 
 Each repetition is the whole command in an empty home, engine included, on the synthetic images and with seeds of its
 own. The t of a contrast is its mean over its standard error, over as many seeds.
@@ -22,10 +22,10 @@ from engine.spec.places import num_cores
 
 
 def repeat(seeds: list[int], precision: str) -> dict[str, Any]:
-    """One repetition: seconds, the t of both contrasts of training error, and the verdict."""
+    """Run quickstart once; return its seconds, the t of both contrasts of training error, and the verdict."""
     with tempfile.TemporaryDirectory(prefix="quickstart-") as root:
         env = {**os.environ, "DEPTHSCOPE_HOME": root}
-        # As where the package was installed: torch is compiled once, not by every worker anew.
+        # Compile torch once, as in an installed package, not in every worker.
         env.pop("PYTHONDONTWRITEBYTECODE", None)
         command = [sys.executable, "-P", "-m", "console.cli"]
         words = ["--data", "synthetic", "--seed", ",".join(map(str, seeds)), "--precision", precision, "--json"]
@@ -48,12 +48,12 @@ def repeat(seeds: list[int], precision: str) -> dict[str, Any]:
 
 
 def t_of(contrast: dict[str, Any]) -> float:
-    """Student's t of a paired contrast."""
+    """Compute Student's t of a paired contrast."""
     return round(contrast["mean"] / (contrast["std"] / math.sqrt(contrast["n"])), 1)
 
 
 def main() -> None:
-    """Repeat quickstart and print what each repetition took and claims."""
+    """Repeat quickstart and print the time and claims of each repetition."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=3)

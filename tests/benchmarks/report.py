@@ -1,4 +1,4 @@
-"""How long the report of six runs takes: `uv run python -m tests.benchmarks.report [--json] [--trials N]`.
+"""Duration of a report on six runs: `uv run python -m tests.benchmarks.report [--json] [--trials N]`.
 
 Runs of 164 epochs with the gradients of every layer, at 20, 56 and 110 layers with and without shortcuts; no number in
 them is a result. The first report on a machine also makes matplotlib's font cache, which is measured on its own.
@@ -31,7 +31,7 @@ GOAL_SECONDS = 5.0
 
 
 def fill(home: Home) -> int:
-    """Six finished runs; returns how many rows of gradients they have."""
+    """Create six finished runs; return their number of gradient rows."""
     store = Store(home.database)
     num_rows = 0
     with store.transaction():
@@ -54,7 +54,7 @@ def fill(home: Home) -> int:
 
 
 def gradients(names: list[str], epoch: int) -> Gradients:
-    """A gradient that falls with the epochs and grows towards the head."""
+    """Generate gradients that fall over the epochs and grow towards the head."""
     return Gradients(
         at=samples.NOW,
         epoch=epoch,
@@ -72,7 +72,7 @@ def gradients(names: list[str], epoch: int) -> Gradients:
 
 
 def seconds(home: Home, target: Path, env: dict[str, str]) -> tuple[float, float]:
-    """The wall time of the command, from its start to its exit, and the processor's time for it."""
+    """Measure the command's wall time and CPU time."""
     command = [str(Path(sys.executable).with_name("depthscope")), "report", "six", "-o", str(target)]
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, env={**env, "DEPTHSCOPE_HOME": str(home.root)}, check=True, capture_output=True)

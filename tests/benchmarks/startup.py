@@ -1,6 +1,6 @@
-"""How fast the command line answers: `uv run python tests/benchmarks/startup.py [--json] [--trials N]`.
+"""Start-up time of the command line: `uv run python tests/benchmarks/startup.py [--json] [--trials N]`.
 
-`--help` is held against a bare Typer program, and `ls` over 1,000 runs against `--help`; all take turns, in one run.
+Compares `--help` with a bare Typer program, and `ls` over 1,000 runs with `--help`; all take turns, in one run.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ app()
 
 
 def fill(home: Home) -> None:
-    """An index of a thousand finished runs."""
+    """Create an index of a thousand finished runs."""
     store = Store(home.database)
     with store.transaction():
         for number in range(NUM_RUNS):
@@ -52,7 +52,7 @@ def fill(home: Home) -> None:
 
 
 def seconds(command: list[str], env: dict[str, str]) -> float:
-    """The wall time of a command from start to exit."""
+    """Measure the wall time of a command from start to exit."""
     began = time.perf_counter()
     subprocess.run(command, env=env, check=True, capture_output=True)
     return time.perf_counter() - began

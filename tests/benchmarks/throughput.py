@@ -28,7 +28,7 @@ LIMIT_SECONDS = 8 * 60
 
 
 def verdicts(results: dict[int, NetworkResult]) -> list[str]:
-    """Each figure beside its goal."""
+    """Compare each figure with its goal."""
     lines = []
     for depth, (goal_ratio, goal_share) in GOALS.items():
         result = results.get(depth)
@@ -55,7 +55,7 @@ def verdicts(results: dict[int, NetworkResult]) -> list[str]:
 
 
 def main() -> int:
-    """Measure while there is time, the networks in order."""
+    """Measure the networks in order while time remains."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, default=Path("throughput.json"))
     parser.add_argument("--trials", type=int, default=3)

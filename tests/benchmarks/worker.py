@@ -1,4 +1,4 @@
-"""What a worker adds to a bare loop: `uv run python -m tests.benchmarks.worker [--trials N] [--json]`.
+"""Overhead of a worker over a bare loop: `uv run python -m tests.benchmarks.worker [--trials N] [--json]`.
 
 The same steps over the same network, once alone, and once as a worker takes them, with progress read twice a second,
 the journal, a checkpoint at every epoch's end and its fsync. The two take turns. Evaluation is in neither.
@@ -34,7 +34,7 @@ from models.catalog import model_spec
 
 
 def random_data(num_train: int, device: torch.device) -> DeviceData:
-    """Noise to train on, and ten images to be evaluated in no time."""
+    """Generate noise to train on, and ten test images, which take no time to evaluate."""
     generator = np.random.default_rng(0)
     images = torch.from_numpy(generator.integers(0, 256, (num_train, 32, 32, 3), dtype=np.uint8)).to(device)
     labels = torch.from_numpy(generator.integers(0, 10, num_train)).to(device)
@@ -42,7 +42,7 @@ def random_data(num_train: int, device: torch.device) -> DeviceData:
 
 
 def bare(spec: RunSpec, data: DeviceData, device: torch.device) -> float:
-    """Seconds of a run's steps and nothing else."""
+    """Measure the seconds of a run's bare steps."""
     state = start_training(spec, device)
     steps = steps_for(state, data, spec, report=print)
     per_epoch = spec.steps_per_epoch(len(data.train_labels))
@@ -60,7 +60,7 @@ def bare(spec: RunSpec, data: DeviceData, device: torch.device) -> float:
 
 
 def worked(spec: RunSpec, data: DeviceData, device: torch.device, root: Path) -> float:
-    """Seconds of the same steps as a worker takes them, everything written."""
+    """Measure the seconds of the same steps in a worker, including all its writing."""
     directory = RunDirectory(root / f"run{time.monotonic_ns()}")
     directory.create(spec, Labels(name="bench", experiment="bench", position=0, created_at=0.0))
     journal = JournalWriter.open(directory.journal)
@@ -75,7 +75,7 @@ def worked(spec: RunSpec, data: DeviceData, device: torch.device, root: Path) ->
 
 
 def main() -> None:
-    """Print the medians, and what the worker adds in percent."""
+    """Print the medians, and the worker's overhead in percent."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-a", "--arch", default="he-resnet")
     parser.add_argument("-d", "--depth", type=int, default=20)
@@ -96,7 +96,7 @@ def main() -> None:
     in_worker: list[float] = []
     with tempfile.TemporaryDirectory() as root:
         for trial in range(options.trials):
-            # Whoever goes first goes second the next time.
+            # Alternate the order.
             for is_bare in (True, False) if trial % 2 == 0 else (False, True):
                 taken = bare(spec, data, device) if is_bare else worked(spec, data, device, Path(root))
                 (alone if is_bare else in_worker).append(taken)

@@ -1,4 +1,4 @@
-"""An engine's inside with workers that only a test starts and ends: nothing here is a process."""
+"""Engine internals with fake workers that only a test starts and ends; no processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GPUS = (Device("cuda:0", "GPU-a"), Device("cuda:1", "GPU-b"))
 
 
 class ScriptedLauncher:
-    """Workers live from `start` until the test lets them end."""
+    """Launches fake workers, which live from `start` until the test ends them."""
 
     def __init__(self) -> None:
         self.started: list[tuple[str, str]] = []
@@ -51,19 +51,19 @@ class ScriptedLauncher:
         return "vanished"
 
     def end(self, directory: RunDirectory, reason: ExitReason | None) -> None:
-        """The worker is gone; None leaves no record, as a kill does."""
+        """End a worker; reason None leaves no record, like a kill."""
         if reason is not None:
             directory.write_exit(reason, step=1)
         self.alive.discard(directory.id)
 
 
 def spec_of(seed: int, device: str | None) -> RunSpec:
-    """What every run of a scene asks for."""
+    """Create the spec of a scene's run."""
     return RunSpec(model=model_spec("he-plain", 8), seed=seed, device=device, recipe=recipe("quick"))
 
 
 class Scene(SimpleNamespace):
-    """One engine's inside."""
+    """One engine's internals."""
 
     home: Home
     launcher: ScriptedLauncher
@@ -73,29 +73,29 @@ class Scene(SimpleNamespace):
 
     @property
     def started(self) -> list[tuple[str, str]]:
-        """Run and device of every worker so far."""
+        """Run and device of every worker started so far."""
         return self.launcher.started
 
     def ask(self, request: AnyRequest) -> Done:
-        """One request, and what the engine does next."""
+        """Send one request and let the engine act on it."""
         reply = handle(request, self.supervisor, started_at=0.0)
         assert isinstance(reply, Done)
         self.supervisor.tick()
         return reply
 
     def waiting(self) -> list[str]:
-        """Names of the queued runs, in the order of the queue."""
+        """Names of the queued runs in queue order."""
         return [run.name for run in self.supervisor.reader.unfinished_runs() if run.status is RunStatus.QUEUED]
 
     def journal(self, run: str, *events: AnyEvent) -> None:
-        """What a worker writes."""
+        """Return a journal to write to as a worker."""
         writer = JournalWriter.open(self.supervisor.directory(run).journal)
         for event in events:
             writer.append(event)
         writer.close()
 
     def successor(self, devices: Sequence[Device] | None = None, *, index_lost: bool = False) -> Scene:
-        """The next engine of this home, recovered, with the same workers."""
+        """Start the home's next engine, which recovers the same workers."""
         self.supervisor.reader.close()
         self.supervisor.store.close()
         if index_lost:
@@ -108,7 +108,7 @@ class Scene(SimpleNamespace):
         return found
 
     def submit(self, *wanted: str | None) -> list[str]:
-        """Queue a run for each device that is asked for; None takes any."""
+        """Queue a run for each given device; None allows any."""
         runs = tuple(NewRun(name=f"run{number}", spec=spec_of(number, device)) for number, device in enumerate(wanted))
         return list(self.ask(Submit(runs=runs)).runs)
 
@@ -119,7 +119,7 @@ class Scene(SimpleNamespace):
 
 
 def plenty(_device: Device) -> MemoryReading:
-    """A device that holds whatever comes."""
+    """Report a device with ample memory."""
     return MemoryReading(free_bytes=1 << 50, total_bytes=1 << 50)
 
 
@@ -130,7 +130,7 @@ def scene(
     read_memory: Callable[[Device], MemoryReading] = plenty,
     launcher: ScriptedLauncher | None = None,
 ) -> Scene:
-    """An engine's inside over a home."""
+    """Create engine internals for a home."""
     store = Store(home.database)
     launcher = launcher or ScriptedLauncher()
     supervisor = Supervisor(
