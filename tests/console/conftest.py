@@ -1,4 +1,4 @@
-"""Fixtures: the console over a fixed index, at a fixed time of day, on an idle machine."""
+"""Fixtures: the console with a fixed index, at a fixed time of day, on an idle machine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ UP = Pulse(
 
 @pytest.fixture
 def still_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The samples' own time of day, in UTC."""
+    """Set the clock to the samples' time of day, in UTC."""
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     monkeypatch.setattr(time, "time", lambda: samples.NOW)
@@ -48,7 +48,7 @@ def still_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def terminal_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal that shows Unicode and colours, wherever the tests run."""
+    """Simulate a terminal with Unicode and colours."""
     for name in ("LC_ALL", "LC_CTYPE", "NO_COLOR", "COLORTERM"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LANG", "C.UTF-8")
@@ -57,18 +57,18 @@ def terminal_words(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def pulses(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the engine and the devices answer; a test may put another pulse under "now"."""
+    """Status reported by engine and devices; a test may set another pulse under "now"."""
     answer: dict[str, Any] = {"now": UP}
     monkeypatch.setattr(console.tui.engine_link, "take_pulse", lambda _home: answer["now"])
     monkeypatch.setattr(console.tui.engine_link, "find_logout_risk", lambda _home: None)
-    # It would start an engine for real.
+    # It would start a real engine.
     monkeypatch.setattr(console.tui.engine_link, "repair_index", lambda _home: None)
     return answer
 
 
 @pytest.fixture
 def sample_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine on which the samples were trained, for estimates: two cores that do float32 alone, and 24 GiB."""
+    """Simulate the machine the samples were trained on: two cores with float32 only, and 24 GiB."""
     for module in (console.planning.estimates, console.planning.planning):
         monkeypatch.setattr(module, "find_devices", lambda: (CPU,))
     monkeypatch.setattr(console.planning.estimates, "device_name", lambda _device: "a processor")
@@ -81,12 +81,12 @@ def sample_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def filled_homes() -> dict[Callable[[Home], None], Path]:
-    """Homes as functions have filled them, each filled once and copied."""
+    """Homes by the function that fills them, each filled once and copied."""
     return {}
 
 
 def hear_now(home: Home) -> None:
-    """Let the engine have heard of a copied home's runs just now; a minute after it was filled they would stall."""
+    """Refresh when a copied home's runs were last seen; a minute after filling they would count as stalled."""
     with contextlib.closing(apsw.Connection(str(home.database))) as index:
         index.execute("UPDATE runs SET seen_at = ? WHERE seen_at IS NOT NULL", (time.monotonic(),))
 
@@ -101,7 +101,7 @@ def make_app(
     pulses: dict[str, Any],
     sample_machine: None,
 ) -> Callable[..., ConsoleApp]:
-    """Makes the app over the small sample, or over what `fill` puts into the home."""
+    """Create the app with the small sample, or with what `fill` puts into the home."""
 
     def make(fill: Callable[[Home], None] | None = samples.fill_small, config: Config | None = None) -> ConsoleApp:
         home = Home(tmp_path / "home").create()
@@ -119,14 +119,14 @@ def make_app(
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Requests, as the engine would have got them."""
+    """Record requests instead of sending them to the engine."""
     requests: list[Any] = []
     monkeypatch.setattr(console.tui.engine_link, "ask_for", lambda _home, request: requests.append(request))
     return requests
 
 
 class TextSnapshot(SingleFileSnapshotExtension):
-    """The characters of a screen, a line each."""
+    """A screen's characters, as one line of text per row."""
 
     _write_mode = WriteMode.TEXT
     file_extension = "txt"
@@ -134,7 +134,7 @@ class TextSnapshot(SingleFileSnapshotExtension):
 
 @pytest.fixture
 def text_compare(snapshot: SnapshotAssertion) -> Callable[..., Awaitable[bool]]:
-    """Compares the characters of a screen with an approved snapshot."""
+    """Compare a screen's characters with an approved snapshot."""
     expected = snapshot.use_extension(TextSnapshot)
 
     async def compare(
@@ -143,7 +143,7 @@ def text_compare(snapshot: SnapshotAssertion) -> Callable[..., Awaitable[bool]]:
         async with app.run_test(size=terminal_size) as pilot:
             await run_before(pilot)
             text = text_of(app)
-        # Here, where pytest shows the lines that differ.
+        # Asserted here, so that pytest shows the differing lines.
         assert text == expected
         return True
 

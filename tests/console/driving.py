@@ -1,4 +1,4 @@
-"""Driving the console by its keys in a test."""
+"""Drive the console by keys in tests."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from engine.index.writer import Store
 from engine.runs.directory import Labels
 
 QUEUED = f"{9:010x}"
-"""The one run of the small sample that waits."""
+"""The queued run of the small sample."""
 
 
 def hold_run(home: Home) -> None:
-    """Hold it, as the engine does when it is asked to."""
+    """Hold the queued run, as the engine does on request."""
     with Reader(home.database) as reader:
         run = reader.run(QUEUED)
     labels = Labels(name=run.name, experiment=run.experiment, position=run.position, created_at=0.0, held=True)
@@ -39,13 +39,13 @@ def hold_run(home: Home) -> None:
 
 
 def hold_queue(pulses: dict[str, Any], queue: QueueState) -> None:
-    """From now on the engine answers that its queue is so."""
+    """Make the engine report this queue state from now on."""
     greeting = Greeting(id="", pid=1, uptime_seconds=7980.0, queue=queue)
     pulses["now"] = dataclasses.replace(pulses["now"], greeting=greeting)
 
 
 async def settle(pilot: Pilot[Any]) -> None:
-    """Until the charts are loaded, the engine has been asked, and nothing is left to be done."""
+    """Wait until the charts are loaded, the engine has been polled, and nothing is pending."""
     app, home = pilot.app, pilot.app.screen_stack[0]
     assert isinstance(app, ConsoleApp)
     assert isinstance(home, HomeScreen)
@@ -56,7 +56,7 @@ async def settle(pilot: Pilot[Any]) -> None:
 
 
 def keys(*names: str) -> Callable[[Pilot[Any]], Awaitable[None]]:
-    """Press these, after the screen has settled and before it is looked at."""
+    """Press keys once the screen has settled, and let it settle again."""
 
     async def press(pilot: Pilot[Any]) -> None:
         pilot.app.animation_level = "none"
@@ -68,10 +68,10 @@ def keys(*names: str) -> Callable[[Pilot[Any]], Awaitable[None]]:
             field.cursor_blink = False
         screen = pilot.app.screen
         if isinstance(screen, NewExperimentScreen):
-            # It plans when the hand rests.
+            # The form plans after a pause in typing.
             await until(pilot, lambda: screen._waiting is not None and screen._waiting._task.done())
         await settle(pilot)
-        # What a key has changed may be laid out and drawn again behind that.
+        # A key's changes may still be laid out and drawn after that.
         before = None
         while (now := text_of(pilot.app)) != before:
             before = now
@@ -81,7 +81,7 @@ def keys(*names: str) -> Callable[[Pilot[Any]], Awaitable[None]]:
 
 
 def text_of(app: App[Any]) -> str:
-    """The characters on the screen, a line each."""
+    """Return the characters on the screen, one line per row."""
     return "".join(f"{strip.text.rstrip()}\n" for strip in app.screen._compositor.render_strips())
 
 
@@ -92,7 +92,7 @@ async def press(pilot: Pilot[Any], *keys: str) -> None:
 
 
 async def until(pilot: Pilot[Any], condition: Callable[[], Any]) -> None:
-    """Wait on a condition; a test that waits in vain is ended by its time limit."""
+    """Wait for a condition; the test's time limit ends a wait in vain."""
     while not condition():
         await pilot.pause(0.01)
 
@@ -102,10 +102,10 @@ def table(app: ConsoleApp) -> RunTable:
 
 
 def drawn_names(app: ConsoleApp) -> list[str]:
-    """Names of the runs whose curves the upper chart shows."""
+    """Return the names of the runs drawn in the upper chart."""
     return [one.label for one in app.screen_stack[0].query_one("#first-chart", Chart)._series]
 
 
 def told(app: ConsoleApp) -> str:
-    """All notifications."""
+    """Return all notifications."""
     return "\n".join(notification.message for notification in app._notifications)

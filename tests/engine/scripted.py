@@ -88,7 +88,7 @@ class Scene(SimpleNamespace):
         return [run.name for run in self.supervisor.reader.unfinished_runs() if run.status is RunStatus.QUEUED]
 
     def journal(self, run: str, *events: AnyEvent) -> None:
-        """Return a journal to write to as a worker."""
+        """Append events to a run's journal, as a worker would."""
         writer = JournalWriter.open(self.supervisor.directory(run).journal)
         for event in events:
             writer.append(event)

@@ -1,4 +1,4 @@
-"""Layers by epoch as text: a character per value, notes on merged and missing cells, and a cursor."""
+"""Heat maps of layers by epoch: one character per value, notes on merged and missing cells, a cursor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.console.driving import press, settle
 
 
 def rows(values: dict[int, list[float | None]]) -> list[Gradients]:
-    """Gradient norms by epoch, of layers called a stem, a convolution a block, and a head."""
+    """Create gradient norms by epoch for a stem, one convolution per block, and a head."""
     return [
         Gradients(
             epoch=epoch,
@@ -52,7 +52,7 @@ def drawn(
 
 
 def test_every_decade_has_its_own_bar():
-    """Eight levels over seven decades: the scale is logarithmic, and says its ends."""
+    """Eight levels over seven decades: the scale is logarithmic and labels its ends."""
     text = drawn(grid({0: [10.0**-decade for decade in range(7, -1, -1)]}), 13, 6)
 
     assert text.splitlines()[-1] == f"init {BARS}"
@@ -80,8 +80,7 @@ def test_nothing_is_told_by_colour_alone(unicode: bool):
 
 
 def test_maps_with_the_same_limits_can_be_held_against_each_other():
-    """The same number has the same bar in both, though one of them alone would be scaled otherwise; the ends are said,
-    and a map that goes beyond the limits is not cut."""
+    """Equal values have equal bars in both, the ends are labelled, and values beyond the limits are not cut."""
     of = {"near": grid({0: [0.5, 2.0]}), "far": grid({0: [1e-6, 2.0]}), "beyond": grid({0: [1e-9, 2.0]})}
     made = {
         name: draw_heat_map(
@@ -110,7 +109,7 @@ def test_layers_that_share_a_cell_show_the_most_extreme_one():
 
 
 def test_epochs_that_share_a_line_are_counted_and_the_initialisation_stays_alone():
-    """A hundred epochs in twelve lines."""
+    """A hundred epochs share twelve lines."""
     of = grid({epoch: [1.0, 1e-3 if epoch == 0 else 1.0] for epoch in range(101)})
     made = draw_heat_map(of, width=78, height=15, title="t", colours=None, unicode=True)
 
@@ -124,7 +123,7 @@ def test_epochs_that_share_a_line_are_counted_and_the_initialisation_stays_alone
 @pytest.mark.parametrize("width", [0, 1, 5, 9, 20, 80, 300])
 @pytest.mark.parametrize("height", [0, 1, 2, 3, 5, 40])
 def test_a_map_fits_into_any_size(width: int, height: int):
-    """Also where there is no room for it, and where nothing was recorded."""
+    """Even without space for it, and without data."""
     values: dict[int, list[float | None]] = {
         epoch: [10.0 ** (place - epoch) for place in range(56)] for epoch in range(30)
     }
@@ -136,7 +135,7 @@ def test_a_map_fits_into_any_size(width: int, height: int):
 
 
 def test_every_cell_leads_to_its_layer_and_back():
-    """What a click hits is what the cursor then shows."""
+    """The cursor shows what was clicked."""
     values: dict[int, list[float | None]] = {epoch: [1.0] * 56 for epoch in range(30)}
     for width, height in ((40, 12), (150, 60)):
         made = draw_heat_map(grid(values), width=width, height=height, title="t", colours=None, unicode=True)
@@ -153,12 +152,12 @@ def test_every_cell_leads_to_its_layer_and_back():
     ("value", "words"), [(None, "not finite"), (0.0, "0"), (1.2345, "1.23"), (4.56e-12, "4.56e-12"), (3e8, "3e8")]
 )
 def test_a_norm_is_read_in_three_digits(value: float | None, words: str):
-    """Tiny ones by their power of ten."""
+    """Tiny ones with an exponent."""
     assert figure(value) == words
 
 
 async def test_the_cursor_reads_by_keys_and_by_mouse(make_app: Callable[..., ConsoleApp]):
-    """Every layer and epoch, those that share a line too; weights and updates by a key; a gap says that it is one."""
+    """Every layer and epoch, including those sharing a line; a key shows weights and updates; gaps are named."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -194,8 +193,7 @@ async def test_the_cursor_reads_by_keys_and_by_mouse(make_app: Callable[..., Con
 
 
 async def test_the_scale_of_a_map_is_that_of_the_experiment(make_app: Callable[..., ConsoleApp]):
-    """The smaller gradients of another run are below those of this one, until its own scale is asked for; and a run of
-    another experiment has nothing to do with it."""
+    """Another run's smaller gradients extend the scale, unless this run's own is chosen; other experiments do not."""
 
     def fill(home: Home) -> None:
         samples.fill_small(home)
@@ -217,7 +215,7 @@ async def test_the_scale_of_a_map_is_that_of_the_experiment(make_app: Callable[.
 
 
 async def test_a_run_without_gradients_says_so_and_keys_do_nothing(make_app: Callable[..., ConsoleApp]):
-    """As one that was begun before they were measured."""
+    """Such as a run of a version that did not measure them."""
     app = make_app()
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
@@ -229,7 +227,7 @@ async def test_a_run_without_gradients_says_so_and_keys_do_nothing(make_app: Cal
 
 @pytest.fixture
 def trained(home: Any) -> Any:
-    """Two tiny networks without normalisation, an epoch each."""
+    """Two tiny networks without normalisation, trained for an epoch."""
     home.cli(
         "train", "-a", "plain", "-d", "18,34", "--width", "2", "--norm", "none", "--data", "tiny", "--epochs", "1",
         "--batch-size", "100", "-e", "bare",

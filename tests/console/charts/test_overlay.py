@@ -1,4 +1,4 @@
-"""Curves of several runs: limits that stay put, and what is read off."""
+"""Curves of several runs: stable limits, and readings at the crosshair."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from console.charts.styles import Options
 
 
 def test_limits_stay_while_a_curve_grows():
-    """A chart that grows redraws the new end of its curves, not all of itself."""
+    """A growing chart redraws only the new ends of its curves."""
     curves = [Series("a", list(range(1, end)), [0.0] * (end - 1)) for end in range(70, 80)]
 
     assert {common_range([curve], Options()) for curve in curves} == {(0.0, 80.0)}
@@ -42,14 +42,14 @@ def test_limits_hold_all_values(values: list[float]):
 
 @given(st.lists(st.floats()))
 def test_limits_never_fail(values: list[float]):
-    """Any floats at all: some have no round limits, and the chart takes the data's own."""
+    """For any floats: without round limits, the chart uses the data's."""
     limits = round_limits([values])
 
     assert limits is None or all(map(math.isfinite, limits))
 
 
 def test_readings_take_the_nearest_point_of_every_curve():
-    """Gaps are passed over, and faint curves are not read."""
+    """Gaps are skipped, and faint curves are not read."""
     first = Series("a", [1, 2, 3], [10.0, math.nan, 30.0])
     second = Series("b", [1, 5], [7.0, 8.0])
     faint = Series("", [1, 2, 3], [0.0, 0.0, 0.0], faint=True)

@@ -1,4 +1,4 @@
-"""A chart is data, not decoration: what it shows must be there, what is not there must not be shown."""
+"""Charts show all the data and nothing that is not in it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def any_series(draw: st.DrawFn) -> Series:
 
 
 def canvas_of(chart: str) -> list[str]:
-    """Right of the y axis, top to bottom, without what is beneath."""
+    """Return the lines right of the y axis, without those below the canvas."""
     lines = [ANSI.sub("", line) for line in chart.split("\n")[:-2]]
     return [re.split("[│┤|+]", line, maxsplit=1)[1] for line in lines if re.match(r"[ \d.e-]*[│┤|+]", line)]
 
@@ -68,7 +68,7 @@ def test_any_data_in_any_box_stays_inside_it(
     x_range: tuple[float, float] | None,
     y_range: tuple[float, float] | None,
 ):
-    """A diverging run, a tiny terminal and a hostile name must cost neither the screen nor the console."""
+    """A diverging run, a tiny terminal or a hostile name must not break the screen or the console."""
 
     def draw() -> str:
         return line_chart(
@@ -111,7 +111,7 @@ def test_any_data_in_any_box_stays_inside_it(
     ],
 )
 def test_extreme_values_are_drawn(y: list[float], log_y: bool):
-    """Loss reaches all of these when a run diverges, or when there is one epoch yet."""
+    """Losses reach all of these when a run diverges or has only one epoch."""
     chart = line_chart([Series("a", range(len(y)), y)], width=60, height=12, title="t", log_y=log_y, colour=False)
 
     assert chart.count("\n") == 11
@@ -136,7 +136,7 @@ def test_gap_is_not_bridged(hole: float, unicode: bool):
 
 
 def test_zero_is_a_gap_on_a_log_axis():
-    """Zero has no logarithm, and a floor in its place would be a number that was never measured."""
+    """Zero has no logarithm, and a floor in its place would be an invented value."""
     curve = finite_curve([0, 1, 2, 3], [10, 0, -1, 100], log_y=True)
 
     assert curve.x.tolist() == [0, 3]
@@ -150,7 +150,7 @@ def test_zero_is_a_gap_on_a_log_axis():
     columns=st.integers(1, 60),
 )
 def test_decimation_keeps_ends_and_extremes_of_every_column(y: list[float], columns: int):
-    """A spike of a single step is what one looks for in a loss curve."""
+    """Single-step spikes matter in a loss curve."""
     curve = finite_curve(range(len(y)), y)
     if not len(curve.x):
         return
@@ -173,7 +173,7 @@ def test_decimation_keeps_ends_and_extremes_of_every_column(y: list[float], colu
 
 
 def test_long_curve_is_drawn_like_its_extremes():
-    """Ten thousand points and the two of each column that matter give the same picture, up to where markers stand."""
+    """Ten thousand points and the two extremes of each column give the same picture, except for markers."""
     x = np.linspace(0, 164, 10_000)
     y = np.exp(-x / 30) + 0.1 * np.random.default_rng(0).standard_normal(10_000)
     whole = finite_curve(x, y)
@@ -245,7 +245,7 @@ def test_faint_curve_yields_to_the_smoothed_one():
 
 
 def test_log_axis_is_labelled_with_round_values():
-    """Decades are what one reads a log axis by."""
+    """Log axes are read by their decades."""
     x = np.arange(1, 101)
     chart = line_chart([Series("a", x, 10.0 ** (2 - x / 20))], width=60, height=24, title="t", log_y=True, colour=False)
     labels = re.findall(r"^ *([\d.e-]+)┤", chart, re.MULTILINE)
@@ -265,7 +265,7 @@ def test_axis_labels_rise_and_differ(low: float, high: float, log_y: bool):
 
 
 def test_hostile_label_is_disarmed():
-    """A run's name is outside text: it may hold escape sequences and text that turns its neighbours around."""
+    """A run's name may contain escape sequences and bidirectional control characters."""
     name = "\x1b[31mred\x1b]0;title\x07\u202e\x9b2J\x7f[bold]漢字😀"
     chart = line_chart([Series(name, [1, 2], [1, 2])], width=60, height=12, title=name, colour=False)
 
@@ -301,7 +301,7 @@ def test_ranges_hide_what_is_outside():
 
 
 def test_legend_that_does_not_fit_says_what_it_leaves_out():
-    """A curve without a name must not look like there is none."""
+    """The legend must reveal that some curves are unnamed."""
     series = [Series(f"network number {index}", [1, 2], [1, index]) for index in range(9)]
 
     chart = line_chart(series, width=60, height=13, title="Loss", colour=False)
@@ -310,7 +310,7 @@ def test_legend_that_does_not_fit_says_what_it_leaves_out():
 
 
 def test_chart_is_the_same_in_every_process():
-    """plotext goes through sets; what is drawn must not depend on Python's hash seed."""
+    """plotext iterates over sets, so the result might depend on Python's hash seed."""
     program = (
         "import numpy as np; from console.charts.plot import *; x = np.arange(500.0);"
         "print(line_chart([Series('a', x, np.sin(x / 50), '■', 1), Series('b', x, np.cos(x / 30), '▲', 2, True)],"
@@ -340,7 +340,7 @@ def test_chart_is_the_same_in_every_process():
     ],
 )
 def test_series_refuses_what_cannot_be_drawn(fields: dict[str, object], message: str):
-    """These are mistakes in our code, not in data: they must not wait until something is drawn."""
+    """These are bugs in our code, so they should fail before drawing."""
     with pytest.raises(ValueError, match=re.escape(message)):
         Series(**{"label": "a", "x": [1], "y": [1.0], **fields})
 
@@ -362,7 +362,7 @@ def test_smoothing_is_tensorboards():
 
 @given(y=st.lists(floats, max_size=50), weight=st.floats(0, 0.999))
 def test_smoothing_keeps_length_gaps_and_bounds(y: list[float], weight: float):
-    """A mean lies between its values; a gap stays where it is."""
+    """A mean lies between its values, and gaps keep their place."""
     result = smooth(y, weight)
     values = np.array(y)
     finite = np.isfinite(values)
@@ -377,12 +377,12 @@ def test_smoothing_keeps_length_gaps_and_bounds(y: list[float], weight: float):
 
 @pytest.mark.parametrize("weight", [-0.1, 1.0, math.nan])
 def test_smoothing_refuses_weights_that_are_no_average(weight: float):
-    """At 1 the past alone counts, and there is none."""
+    """At 1 only the past would count, and there is none."""
     with pytest.raises(ValueError, match="at least 0 and below 1"):
         smooth([1.0], weight)
 
 
 @pytest.mark.parametrize("limits", [(-3.1, 9.7), (0.0, 1.0), (-0.4, 0.3), (-4.9, 48.0), (2.297, 2.303)])
 def test_a_linear_axis_has_three_ticks(limits: tuple[float, float]):
-    """Also where only eight rows are there for it: from a single 0 no scale is read."""
+    """Even in eight rows: a single 0 shows no scale."""
     assert len(y_axis(limits, 8, log=False).labels) >= 3

@@ -1,4 +1,4 @@
-"""What cannot be done as asked: one clear line with the value and the remedy, status 2, and nothing written."""
+"""Invalid input gives one line with the value and the remedy, status 2, and writes nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRAIN = ("train", "-a", "he-resnet", "-d", "8", "--data", "tiny", "--batch-size"
 
 
 def refused(home: Any, *words: str) -> str:
-    """What a command says before it ends with status 2; one line, and no run was made by it."""
+    """Run a command that exits with status 2; check that it creates no run, and return its one line."""
     before = sorted(home.home.runs.iterdir())
     said = home.cli(*words, status=2)
     assert said.startswith("depthscope: "), said
@@ -60,7 +60,7 @@ def refused(home: Any, *words: str) -> str:
     ],
 )  # fmt: skip
 def test_the_line_names_the_value_and_the_remedy(home: Any, words: tuple[str, ...], expected: str):
-    """Before the engine is even asked."""
+    """Without contacting the engine."""
     assert expected in refused(home, *words)
     assert home.engine_pid() is None
 
@@ -72,7 +72,7 @@ def test_a_device_that_is_not_here_is_refused_by_the_engine(home: Any):
 
 @pytest.fixture(scope="module")
 def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestHome]:
-    """A home with runs of many names, for commands that change nothing."""
+    """A home with runs of many names, for read-only commands."""
     home = TestHome(tmp_path_factory.mktemp("named") / "home")
     samples.fill_small(home.home)
     yield home
@@ -96,7 +96,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestHome]:
     ],
 )  # fmt: skip
 def test_a_name_that_nearly_fits_is_asked_after(named: Any, words: tuple[str, ...], expected: str):
-    """What begins with it, or else what is nearest, of runs and experiments; far from all, nothing is guessed."""
+    """Suggests runs and experiments with that prefix, else the closest, and nothing if none is close."""
     assert expected in refused(named, *words)
 
 
@@ -115,7 +115,7 @@ def test_an_ambiguous_name_lists_what_it_could_be(home: Any):
 
 
 def test_an_ambiguous_prefix_lists_what_it_could_be(home: Any):
-    """Of seventeen ids in hexadecimal, two begin alike."""
+    """Of seventeen hexadecimal ids, two share their first digit."""
     home.cli("queue", "hold")
     runs = home.json(*TRAIN, "--width", "4", "--seeds", "17", "--detach")["runs"]
     firsts = [run["id"][0] for run in runs]
@@ -162,7 +162,7 @@ def test_a_home_that_is_a_link_is_refused(tmp_path: Path):
 
 
 def test_an_empty_home_answers_and_makes_nothing(bare_home: Any):
-    """Looking is free: the first `ls` of all."""
+    """Read-only commands such as a first `ls` create no files."""
     assert "no runs yet" in bare_home.start("ls").communicate(timeout=30)[1]
     assert bare_home.json("ls")["runs"] == []
     assert "no runs yet" in bare_home.cli("compare", status=2)

@@ -1,4 +1,4 @@
-"""`depthscope data` as a user and a script meet it."""
+"""`depthscope data` for users and scripts."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_ls_shows_the_built_in_datasets_in_an_empty_home(data_home: Path):
 
 
 def test_json_has_a_schema_version(data_home: Path):
-    """Scripts can tell what they read."""
+    """Scripts can check the format they read."""
     data = data_of(call("ls", "--json"))
 
     assert data["schema"] == 1
@@ -76,7 +76,7 @@ def test_json_has_a_schema_version(data_home: Path):
 
 
 def test_an_imported_dataset_is_listed_and_verified(data_home: Path, folder: Path):
-    """Import, list and verify speak of the same data."""
+    """Import, list and verify agree."""
     imported = data_of(call("import", str(folder), "--name", "pets", "--json"))["dataset"]
     assert (imported["num_train"], imported["num_test"], imported["classes"]) == (2, 2, ["cat", "dog"])
 
@@ -88,7 +88,7 @@ def test_an_imported_dataset_is_listed_and_verified(data_home: Path, folder: Pat
 
 
 def test_an_import_that_is_refused_is_a_usage_error(data_home: Path, folder: Path):
-    """Exit code 2, and the words of the engine."""
+    """Exit code 2 and the original error."""
     call("import", str(folder), "--name", "pets")
     result = call("import", str(folder), "--name", "pets")
 
@@ -99,7 +99,7 @@ def test_an_import_that_is_refused_is_a_usage_error(data_home: Path, folder: Pat
 
 
 def test_resize_and_sha256_reach_the_import(data_home: Path, folder: Path):
-    """An option that is dropped on the way would be worse than none."""
+    """Options must not be dropped on the way."""
     Image.new("RGB", (40, 40)).save(folder / "train/cat/1.png")
     assert "--resize stretches it" in str(call("import", str(folder), "--name", "pets").exception)
     assert call("import", str(folder), "--name", "pets", "--resize").exit_code == 0
@@ -107,7 +107,7 @@ def test_resize_and_sha256_reach_the_import(data_home: Path, folder: Path):
 
 
 def test_verify_shows_every_dataset_and_fails_if_one_is_damaged(data_home: Path, folder: Path):
-    """One bad dataset hides no other; the exit code is that of an operation that failed."""
+    """A bad dataset hides no other, and the exit code is that of a failed operation."""
     for name in ("birds", "pets"):
         call("import", str(folder), "--name", name)
     path = data_home / "data" / "birds" / "train_images.npy"
@@ -123,7 +123,7 @@ def test_verify_shows_every_dataset_and_fails_if_one_is_damaged(data_home: Path,
 
 
 def test_a_damaged_dataset_is_listed_as_such(data_home: Path, folder: Path):
-    """`ls` is where one looks first; what is wrong is narration."""
+    """`ls` is the first place to look; the problem goes to stderr."""
     call("import", str(folder), "--name", "pets")
     (data_home / "data" / "pets" / "train_images.npy").unlink()
     result = call("ls")
@@ -142,7 +142,7 @@ def test_an_unknown_name_is_a_usage_error_with_the_nearest(data_home: Path, word
 
 
 def test_verify_of_what_is_not_here_fails(data_home: Path):
-    """Named, it is expected to be here; unnamed, there is nothing to do."""
+    """A named dataset is expected to exist; without names there is nothing to do."""
     assert "fetch it with `depthscope data fetch cifar10`" in str(call("verify", "cifar10").exception)
     assert call("verify").exit_code == 0
 
@@ -156,7 +156,7 @@ def test_fetch_draws_the_synthetic_dataset_with_data_and_narration_apart(data_ho
 
 
 def test_fetch_reads_from_a_folder(data_home: Path, tmp_path: Path):
-    """--from is looked at, not the network."""
+    """--from replaces the download."""
     assert "holds neither cifar-10-batches-py/" in str(call("fetch", "cifar10", "--from", str(tmp_path)).exception)
 
 

@@ -1,4 +1,4 @@
-"""`depthscope weights` and `eval` from outside: the run's own number again, and foreign weights."""
+"""`depthscope weights` and `eval` reproduce a run's error, also from exported weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 def test_a_run_and_the_same_weights_by_position_give_the_recorded_error(finished: Any, tmp_path: Any):
-    """One number by three ways; another network, a wrong mean and a run without weights are refused."""
+    """Three ways give the same error; another network, a wrong mean and a run without weights are refused."""
     home = finished
     (run,) = (path.name for path in home.home.runs.iterdir())
     home.cli("queue", "hold")

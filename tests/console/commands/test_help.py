@@ -25,7 +25,7 @@ ALL = dict(commands(typer.main.get_command(app)))
 
 @pytest.mark.parametrize("path", ALL)
 def test_help_is_short(path: str):
-    """One line a command, and one an option beside its name."""
+    """One line per command, and one per option next to its name."""
     command = ALL[path]
     lines = {"the command itself": (command.help or "").split("\n\n")[0].replace("\n", " ")}
     lines |= {each.name: each.help for each in command.params if getattr(each, "help", None)}

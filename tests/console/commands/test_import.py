@@ -1,4 +1,4 @@
-"""`depthscope import` from outside, with a real engine."""
+"""`depthscope import` with a real engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RECORDED = recorded_runs.RECORDED / "quickstart"
 
 
 def test_runs_of_another_machine_are_compared_here(bare_home: Any, tmp_path: Path):
-    """All of an experiment at once; again there is nothing to do; another state of one is refused in a line."""
+    """Imports a whole experiment; repeating it does nothing, and another state of a run is refused in one line."""
     directories = [shutil.copytree(path, tmp_path / path.name) for path in sorted(RECORDED.iterdir())]
     words = [str(path) for path in directories]
     assert bare_home.cli("import", *words).count("succeeded") == 4

@@ -26,7 +26,7 @@ def planned(home: Any, *words: str) -> list[dict[str, Any]]:
 
 
 def pace(architecture: str, depth: int, *, step: float, **changes: Any) -> Pace:
-    """A measurement of this processor by the torch that is here, a step of which took so many seconds."""
+    """Create a pace of this processor and torch version with a given step time."""
     spec = RunSpec(
         model=model_spec(architecture, depth, width=4, num_classes=4),
         recipe=recipe("reference", batch_size=20, **changes),
@@ -44,12 +44,12 @@ def pace(architecture: str, depth: int, *, step: float, **changes: Any) -> Pace:
 
 @pytest.fixture
 def same_threads(home: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process asks for as many as the commands do: what one keeps, the others go by."""
+    """Use the commands' thread count in this process, so that stored paces apply to both."""
     monkeypatch.setenv("OMP_NUM_THREADS", home.env["OMP_NUM_THREADS"])
 
 
 def test_a_network_of_which_nothing_is_known_is_probed(home: Any):
-    """With a real process, at whatever pace this machine has now; `--no-probe` leaves it unknown."""
+    """By a real process, at this machine's current speed; `--no-probe` leaves the time unknown."""
     words = ("-d", "8", "--epochs", "3")
     (unknown,) = planned(home, *words, "--no-probe")
     (probed,) = planned(home, *words)
@@ -63,16 +63,16 @@ def test_a_network_of_which_nothing_is_known_is_probed(home: Any):
 def test_an_estimate_is_stored_with_the_run_and_held_against_the_truth(
     home: Any, same_threads: None, wait_until: Callable[..., Any]
 ):
-    """The whole way of one estimate, a lost index included."""
+    """The whole life of an estimate, including a lost index."""
     keep(home.home, [pace("he-resnet", 8, step=0.5)])
     words = ("-d", "8", "--epochs", "3")
     (before,) = planned(home, *words)
-    # Ten steps and 80 images an epoch, and a checkpoint; a second at the start.
+    # Ten steps and 80 images per epoch, a checkpoint, and a second at the start.
     assert before["estimate"]["total_seconds"] == pytest.approx(1 + 3 * (10 * 0.5 + 80 * 0.01 + 0.1))
 
     (run,) = home.json("train", "-a", "he-resnet", *words, *TINY)["runs"]
     assert run["estimate"] == before["estimate"]
-    # The file follows the index.
+    # The run's file agrees with the index.
     wait_until(lambda: home.directory(run["id"]).read_labels().taken_seconds is not None)
     labels = home.directory(run["id"]).read_labels()
     epochs = home.json("show", run["id"])["epochs"]
@@ -117,7 +117,7 @@ NIGHT = ("--seeds", "3", *TINY, "--no-augment", "--lr", "0.05", "--drops", "0.3,
 
 @pytest.fixture
 def hours(home: Any, same_threads: None) -> None:
-    """In 697 epochs a run of 8 layers takes an hour and nine minutes, and one of 14 two hours and seven."""
+    """With 697 epochs, 8 layers take 1 h 09 min and 14 layers 2 h 07 min."""
     networks = [(architecture, depth) for architecture in ("he-plain", "he-resnet") for depth in (8, 14)]
     keep(home.home, [pace(*network, step=network[1] // 7, augment=False) for network in networks])
 
@@ -136,7 +136,7 @@ def hours(home: Any, same_threads: None) -> None:
 def test_until_lists_the_runs_that_finish_and_the_commands_that_queue_them(
     home: Any, hours: None, until: str, kept: dict[int, list[int]], num_commands: int
 ):
-    """Both architectures, 15 % added to all; the command lines make the very runs that are kept, in one experiment."""
+    """With 15 % added to all estimates, the command lines create exactly the kept runs in one experiment."""
     asked = ("-a", "he-resnet,he-plain", "-d", "8,14", *NIGHT, "--epochs", "697", "--until", until)
     found = home.json("plan", *asked)
     outlook, specs = found["until"], {run["name"]: run["spec"] for run in found["runs"]}
@@ -157,7 +157,7 @@ def test_until_lists_the_runs_that_finish_and_the_commands_that_queue_them(
 
 
 def test_until_says_so_in_words(home: Any, hours: None):
-    """What is left out, what makes the rest, and which of the runs as asked would be done."""
+    """What to leave out, how to queue the rest, and which of all the runs would finish."""
     asked = ("-a", "he-resnet,he-plain", "-d", "8,14", *NIGHT, "--epochs", "697", "--until", "+11h", "-e", "night")
     page = home.cli("plan", *asked)
 
@@ -171,7 +171,7 @@ def test_until_says_so_in_words(home: Any, hours: None):
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
 def test_narrow_networks_are_expected_side_by_side(home: Any, monkeypatch: pytest.MonkeyPatch):
-    """On two cores two runs end together, and the third follows."""
+    """On two cores two runs end at the same time, and the third follows."""
     home.env["OMP_NUM_THREADS"] = "2"
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     keep(home.home, [pace("he-plain", 8, step=1, augment=False)])
@@ -183,7 +183,7 @@ def test_narrow_networks_are_expected_side_by_side(home: Any, monkeypatch: pytes
 
 
 def test_a_plan_waits_for_what_is_queued_already(home: Any):
-    """A million epochs, of which one is not yet done."""
+    """A queued run of a million epochs delays everything."""
     home.cli("train", "-a", "he-resnet", "-d", "8", *TINY, "--epochs", "3")
     words = ("-a", "he-resnet", "-d", "8", *TINY, "--epochs", "3", "--no-probe", "--until", "+10d")
 

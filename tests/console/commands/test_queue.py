@@ -22,7 +22,7 @@ def state_of(home: Any, run: str) -> RunStatus:
 
 
 def queued(home: Any, num: int) -> list[str]:
-    """Runs in a queue that is held; `depthscope` starts the engine by itself."""
+    """Queue runs while the queue is held; commands start the engine."""
     home.cli("queue", "hold")
     return [home.train("--epochs", "1", "--seed", str(number)) for number in range(num)]
 
@@ -32,7 +32,7 @@ def order(home: Any) -> list[str]:
 
 
 def test_queue_shows_the_order_and_what_is_held(home: Any):
-    """As a table for people, as JSON for programs, and on standard error why nothing happens."""
+    """As a table, as JSON, and with the reason on stderr why nothing starts."""
     first, second = queued(home, 2)
     home.cli("queue", "hold", second)
     shown = home.json("queue")
@@ -47,7 +47,7 @@ def test_queue_shows_the_order_and_what_is_held(home: Any):
 
 
 def test_queue_of_nothing_says_so(bare_home: Any):
-    """Without an engine, and without starting one."""
+    """Without starting an engine."""
     done = bare_home.start("queue")
     out, narration = done.communicate(timeout=60)
 
@@ -57,7 +57,7 @@ def test_queue_of_nothing_says_so(bare_home: Any):
 
 
 def test_move_changes_the_order_for_good(home: Any):
-    """By a run's id, name or the beginning of it; the order outlives the engine and its index."""
+    """By a run's id, name or prefix; the order survives the engine and its index."""
     one, two, three = queued(home, 3)
     assert "first" in home.cli("queue", "move", three, "--first")
     assert order(home) == [three, one, two]
@@ -99,7 +99,7 @@ def test_a_finished_run_is_neither_held_nor_moved(finished: Any):
 
 
 def test_drain_finishes_what_runs_and_release_opens_the_queue_again(home: Any, wait_until: Callable[..., Any]):
-    """A run under way ends; the queue stays shut, over a restart of the engine too, until it is released."""
+    """A running run finishes; the queue starts nothing until it is released, even after an engine restart."""
     run = home.train("--epochs", "1")
     home.halt(run)
     behind = home.train("--epochs", "1", "--seed", "1")
@@ -115,7 +115,7 @@ def test_drain_finishes_what_runs_and_release_opens_the_queue_again(home: Any, w
 
 
 def test_slots_train_several_runs_at_a_time_and_divide_the_threads(home: Any, wait_until: Callable[..., Any]):
-    """One run uses both cores; once there are two slots, a second starts with its share."""
+    """One run uses both cores; with two slots, a second starts with its share."""
     home.env["OMP_NUM_THREADS"] = "2"
     home.home.config.write_text("[slots]\ncpu = 1\n")
     alone, beside, behind = (home.train(*LONG, "--seed", str(seed)) for seed in (0, 1, 2))
@@ -131,13 +131,13 @@ def test_slots_train_several_runs_at_a_time_and_divide_the_threads(home: Any, wa
 
 
 def told(home: Any, run: str, kind: type[Started] | type[Resumed]) -> list[int]:
-    """Numbers of threads of a run's workers."""
+    """Return the thread counts of a run's workers."""
     return [event.num_threads for event in read_journal(home.directory(run).journal).events if isinstance(event, kind)]
 
 
 def test_a_run_that_is_resumed_beside_others_ends_with_the_same_weights(home: Any, wait_until: Callable[..., Any]):
-    """To the last bit: sums depend on how they are split over threads, so the split stays."""
-    # Passive: threads that spin for each other on cores that others use take a hundred times as long.
+    """Bit-identical: sums depend on the number of threads, so a run keeps it."""
+    # Passive, because threads spinning on shared cores take a hundred times as long.
     home.env |= {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}
     home.home.config.write_text("[slots]\ncpu = 1\n")
     words = ("--epochs", "12", "--seed", "3")
@@ -195,7 +195,7 @@ def test_an_engine_is_not_replaced_by_one_that_could_not_start(home: Any):
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
 def test_two_cores_train_two_narrow_networks_at_once(home: Any, wait_until: Callable[..., Any]):
-    """Without a setting, and with `auto` written out: a thread each."""
+    """One thread each, both by default and with an explicit `auto`."""
     home.env["OMP_NUM_THREADS"] = "2"
     home.home.config.write_text('[slots]\ncpu = "auto"\n')
     runs = [home.train(*LONG, "--seed", str(seed)) for seed in (1, 2, 3)]
@@ -206,7 +206,7 @@ def test_two_cores_train_two_narrow_networks_at_once(home: Any, wait_until: Call
 
 
 def test_config_show_names_the_slots_of_every_device(bare_home: Any):
-    """Those of this machine, and those that the file names beside them."""
+    """Those of this machine and those mentioned only in the file."""
     bare_home.home.config.write_text('[slots]\n"cuda:7" = 3\n')
     rows = {row["name"]: row for row in json.loads(bare_home.cli("config", "show", "--json"))["settings"]}
 

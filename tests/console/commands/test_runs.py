@@ -27,7 +27,7 @@ def epochs_of(home: Any, run: str) -> list[Epoch]:
 
 
 def train_pairs(home: Any) -> None:
-    """Two architectures, two depths, and two seeds of one of them, trained by `train` itself."""
+    """Train two architectures at two depths, one of them with two seeds, using `train`."""
     trained = home.json("train", "-a", "he-plain,he-resnet", "-d", "8,14", *BASE, "-e", "pairs")
     (home.home.root / "trained.json").write_text(json.dumps(trained))
     home.json("train", "-a", "he-resnet", "-d", "8", "--seed", "1", *BASE, "-e", "pairs")
@@ -39,7 +39,7 @@ def pairs(copied_home: Callable[..., Any]) -> Any:
 
 
 def test_train_ls_show_plot_and_compare_agree_with_the_journal(pairs: Any):
-    """Every number on the way from the worker to the screen is the one that was measured."""
+    """Every number shown equals the one measured by the worker."""
     home = pairs
     for run in json.loads((home.home.root / "trained.json").read_text())["runs"]:
         measured = epochs_of(home, run["id"])
@@ -61,14 +61,14 @@ def test_train_ls_show_plot_and_compare_agree_with_the_journal(pairs: Any):
     assert by_network["he-plain8-w4-c4"]["test_error_percent"]["std"] is None
     first_seed = {run["network"]: run["test_error_percent"] for run in listed if run["spec"]["seed"] == 0}
     for pair in compared["pairs"]:
-        # The second seed of the shallow residual network has no plain partner, and counts for nothing here.
+        # The shallow residual network's second seed has no plain counterpart and does not count here.
         assert pair["test_error_gap"] == pytest.approx(first_seed[pair["plain"]] - first_seed[pair["residual"]])
         assert pair["over_seeds"]["test_error_gap"]["n"] == 1
     assert [pair["depth"] for pair in compared["pairs"]] == [8, 14]
 
 
 def test_the_comparison_for_people_shows_the_same_numbers(pairs: Any):
-    """The table of the report, the pairs, the verdict, and what the numbers were measured on."""
+    """The report's table, the pairs, the verdict, and the dataset."""
     text = pairs.cli("compare", "pairs")
 
     assert re.search(r"he-resnet8-w4-c4 .* \d+\.\d+ ± \d+\.\d+ \(n=2\)", text)
@@ -78,7 +78,7 @@ def test_the_comparison_for_people_shows_the_same_numbers(pairs: Any):
 
 
 def test_a_plot_fits_its_width_and_falls_back_to_ascii(pairs: Any):
-    """Over a line that knows no UTF-8, and in a narrow window."""
+    """On a terminal without UTF-8, and in a narrow window."""
     pairs.env.update(LC_ALL="C", LANG="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     text = pairs.cli("plot", "pairs", "--width", "60", "--height", "12")
 
@@ -100,11 +100,11 @@ def test_a_detached_train_returns_at_once_and_a_follower_sees_the_rest(home: Any
 
 
 def test_the_suggested_follow_command_has_no_trailing_space(home: Any):
-    """Of the newest experiment, which a follower needs no name for."""
+    """The newest experiment needs no name."""
     home.cli("queue", "hold")
     home.json("train", "-a", "he-resnet", "-d", "8", *BASE, "--detach")
     follower = home.start("follow")
-    # What the queue does, and where the run stands.
+    # The queue's state, and the run's.
     for _ in range(2):
         follower.stderr.readline()
     follower.send_signal(signal.SIGINT)
@@ -114,7 +114,7 @@ def test_the_suggested_follow_command_has_no_trailing_space(home: Any):
 
 
 def test_a_dry_run_trains_nothing_and_writes_nothing(bare_home: Any):
-    """Parameters and operations of REFERENCE-sized networks, in closed form, without an engine or the data."""
+    """Parameters and MACs of full-size networks, in closed form, without an engine or data."""
     planned = bare_home.json("train", "-a", "resnet,plain", "-d", "20,110", "--seeds", "2", "--dry-run")["runs"]
 
     assert [run["name"] for run in planned[:2]] == ["resnet20-s0", "resnet20-s1"]
@@ -138,7 +138,7 @@ def test_names_from_outside_cannot_move_the_cursor(home: Any):
 
 
 def test_logs_show_what_happened_and_what_the_worker_wrote(home: Any):
-    """The first place to look when something went wrong."""
+    """The first place to look if something went wrong."""
     run = home.train("--epochs", "1")
     with home.directory(run).log.open("a") as file:
         file.write("a word\x1b]52;c;Zm9v\x07 of the worker\n")
@@ -152,7 +152,7 @@ def test_logs_show_what_happened_and_what_the_worker_wrote(home: Any):
 
 
 def test_doctor_names_what_it_looked_at(home: Any):
-    """Every part of the machine that a run needs, and a remedy where one is needed."""
+    """Everything a run needs of the machine, with remedies for problems."""
     findings = {finding["subject"]: finding for finding in home.json("doctor")["findings"]}
 
     assert {"Python", "torch", "GPU", "terminal", "home", "index", "engine", "data"} <= findings.keys()
@@ -162,7 +162,7 @@ def test_doctor_names_what_it_looked_at(home: Any):
 
 
 def test_stopping_an_engine_with_an_index_of_another_version_starts_no_other(bare_home: Any):
-    """As the first command after an upgrade; repairs that need an engine are left to the next command."""
+    """As after an upgrade; repairs that need an engine are left to the next command."""
     bare_home.cli("engine", "start")
     database = Database(bare_home.home.database, read_only=False, patience_seconds=5.0)
     database.execute("PRAGMA user_version = 1")
@@ -174,7 +174,7 @@ def test_stopping_an_engine_with_an_index_of_another_version_starts_no_other(bar
 
 
 def test_engine_status_says_what_it_has_to_do(home: Any):
-    """Before, while and after one serves."""
+    """Before, during and after an engine's life."""
     assert "; the next command that needs one starts it\n" in home.cli("engine", "status")
     home.cli("engine", "start")
     status = home.json("engine", "status")
@@ -190,12 +190,12 @@ def test_engine_status_says_what_it_has_to_do(home: Any):
 
 
 def test_without_a_command_the_help_is_shown(bare_home: Any):
-    """The first thing that anybody types."""
+    """The first command anyone types."""
     assert "quickstart" in bare_home.cli(status=2)
 
 
 def test_quickstart_shows_progress_then_curves_table_verdict_and_what_comes_next(home: Any):
-    """The first thing that the README asks for, on a dataset small enough for a test, and with one seed."""
+    """The README's first command, on a tiny dataset and with one seed."""
     words = ("quickstart", "--data", "tiny", "--epochs", "1", "--seed", "0", "--precision", "fp32")
     with Terminal(home.command(*words), terminal_env(home)) as terminal:
         assert terminal.wait(patience_seconds=120) == 0
@@ -219,7 +219,7 @@ def test_quickstart_shows_progress_then_curves_table_verdict_and_what_comes_next
 
 
 def test_quickstart_trains_three_seeds_of_four_networks_the_longest_first(home: Any, monkeypatch: pytest.MonkeyPatch):
-    """As many training images as there are, where a dataset has fewer."""
+    """A smaller dataset is used completely."""
     from engine import client
 
     submitted: list[NewRun] = []
@@ -241,7 +241,7 @@ def test_quickstart_trains_three_seeds_of_four_networks_the_longest_first(home: 
 
 
 def test_quickstart_prefers_an_imported_copy_of_cifar_to_synthetic_images(home: Any, monkeypatch: pytest.MonkeyPatch):
-    """What is here is used; what cannot be fetched within seconds is not waited for."""
+    """Cached data is used; slow downloads are not waited for."""
     from console.planning import planning
     from engine.base.errors import DatasetError
     from engine.data import datasets
@@ -263,7 +263,7 @@ DEEP = ("train", "-a", "resnet", "-d", "101", "--data", "cifar10", "--precision"
 
 
 def test_a_dry_run_shows_what_does_not_fit_and_refuses_it(home: Any):
-    """The table is there to be looked at; the line says what would fit."""
+    """The table is still shown, and the error says what would fit."""
     done = home.start(*DEEP, "--seeds", "2", "--memory-limit", "2600MiB", "--dry-run")
     shown, said = done.communicate(timeout=60)
 
@@ -275,7 +275,7 @@ def test_a_dry_run_shows_what_does_not_fit_and_refuses_it(home: Any):
 
 
 def test_fit_takes_the_first_remedy_and_says_so(home: Any):
-    """Whatever this processor does natively, one remedy that leaves the batch is enough for this limit."""
+    """On any processor, one remedy that keeps the batch size suffices for this limit."""
     planned = home.json(*DEEP, "--memory-limit", "3584MiB", "--batch-size", "64", "--dry-run", "--fit")["runs"]
 
     assert planned[0]["memory"]["fits"] is True
@@ -286,7 +286,7 @@ def test_fit_takes_the_first_remedy_and_says_so(home: Any):
 
 
 def test_fit_batch_agrees_to_a_smaller_batch(home: Any):
-    """Which --fit alone does not touch."""
+    """--fit alone never changes the batch size."""
     tight = (*DEEP, "--memory-limit", "1900MiB", "--dry-run")
 
     assert "smaller batch: " in home.cli(*tight, "--fit", status=2)

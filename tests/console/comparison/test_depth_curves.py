@@ -1,4 +1,4 @@
-"""Errors against depth: the axis is that of one's own networks, and what was published beside it is not lost."""
+"""Errors against depth: the axis covers the trained networks, and other published errors are listed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def groups_of(directory: Path, architecture: str, depths: tuple[int, ...]) -> li
 def test_published_points_do_not_stretch_the_axis(
     tmp_path: Path, depths: tuple[int, ...], shown: list[int], outside: str
 ):
-    """Those between one's own depths are drawn, the others named in the legend."""
+    """Points between the trained depths are drawn, others are listed in the legend."""
     groups = groups_of(tmp_path, "he-resnet", depths)
     curves: list[Series] = published_curves(groups, None)
     limits = depth_range(groups)

@@ -22,7 +22,7 @@ from models.catalog import Architecture, model_spec
     ],
 )
 def test_numbers_are_those_of_the_sources(architecture: str, depth: int, text: str):
-    """The mean of five runs where there were five, not the best; a bound is called one."""
+    """Means of five runs rather than the best; bounds are marked."""
     found = published(model_spec(architecture, depth))
 
     assert found is not None
@@ -53,7 +53,7 @@ def test_same_training_differs_in_nothing():
 
 
 def test_everything_that_differs_is_said():
-    """Data, how much of it, width, epochs, what the recipe changes, precision."""
+    """Dataset, subset, width, epochs, recipe and precision."""
     spec = RunSpec(
         model=model_spec("he-resnet", 56, width=8),
         data=DataSpec(name="cifar10-jpeg", train_images=5000),
@@ -72,7 +72,7 @@ def test_everything_that_differs_is_said():
 
 
 def test_what_the_report_does_not_say_is_not_guessed():
-    """It gives neither epochs nor rate nor schedule."""
+    """The report states neither epochs, learning rate nor schedule."""
     spec = RunSpec(model=model_spec("plain", 20), data=DataSpec(name="cifar10"), recipe=recipe("reference"))
 
     assert differences(spec, None, REPORT) == [

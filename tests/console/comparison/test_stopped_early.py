@@ -1,4 +1,4 @@
-"""A run that its rule has ended: in no mean of final errors, and counted where networks are compared by epoch."""
+"""Early-stopped runs are excluded from means of final errors, but count when networks are compared by epoch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.console.driving import press, settle, until
 
 
 def fill(home: Home, *, all_of_them: bool = False, all_of_deep_plain: bool = False) -> None:
-    """Two depths, two seeds, of twelve epochs each; the deep plain network's first seed was given up at the fifth."""
+    """Create two depths with two seeds and twelve epochs; the deep plain network's first seed stopped at the fifth."""
     store = Store(home.database)
     floors = {("he-resnet", 20): 8.0, ("he-plain", 20): 9.0, ("he-resnet", 56): 7.5, ("he-plain", 56): 60.0}
     with store.transaction():
@@ -44,7 +44,7 @@ def fill(home: Home, *, all_of_them: bool = False, all_of_deep_plain: bool = Fal
 
 
 def test_report_compare_and_describe_agree(bare_home: Any, tmp_path: Path):
-    """A mean of finals without it, gaps and verdict at the epoch to which it came, and the same words beside both."""
+    """The mean excludes it, gaps and verdict use its last epoch, and both carry the same note."""
     fill(bare_home.home)
     with Reader(bare_home.home.database) as reader:
         runs = reader.runs()
@@ -83,7 +83,7 @@ def test_report_compare_and_describe_agree(bare_home: Any, tmp_path: Path):
 
 
 def test_an_experiment_of_nothing_else_has_a_report(bare_home: Any, tmp_path: Path):
-    """There is nothing to wait for, so it is not refused: the curves are drawn, and final errors are none."""
+    """It is not refused, as there is nothing to wait for: curves are drawn, final errors are missing."""
     fill(bare_home.home, all_of_them=True)
     bare_home.cli("report", "-o", str(tmp_path / "report"))
     text = (tmp_path / "report" / "report.md").read_text()
@@ -94,7 +94,7 @@ def test_an_experiment_of_nothing_else_has_a_report(bare_home: Any, tmp_path: Pa
 
 
 async def test_the_console_says_the_same(make_app: Callable[..., ConsoleApp]):
-    """The verdict beneath, the note in its table, and in the figure of depths which network has no point."""
+    """It shows the verdict, the note in its table, and the network without a point by depth."""
     app = make_app(fill=partial(fill, all_of_deep_plain=True))
     async with app.run_test(size=(160, 40)) as pilot:
         await settle(pilot)
@@ -110,7 +110,7 @@ async def test_the_console_says_the_same(make_app: Callable[..., ConsoleApp]):
 
 
 def test_an_event_stands_apart_from_its_kind():
-    """Also behind the longest."""
+    """Even after the longest kind."""
     line = event_line(EventRow(at=0.0, kind="stopped-early", text="loss flat at ln 10 for 10 epochs"))
 
     assert line.endswith("  stopped-early  loss flat at ln 10 for 10 epochs")

@@ -1,4 +1,4 @@
-"""What is claimed of depth, from runs that were really trained: only what several seeds agree on."""
+"""Claims about depth from recorded runs: only what several seeds agree on."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tests.recorded_runs import recorded_home
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[Reader]:
-    """Over the recorded quickstart, of one seed."""
+    """Reader of the recorded quickstart with one seed."""
     with Reader(recorded_home(tmp_path / "home", "quickstart").database) as found:
         yield found
 
 
 def test_nothing_is_claimed_from_one_seed(reader: Reader):
-    """The recorded quickstart: 32 points between plain-44 and plain-8, and still one seed shows no spread."""
+    """32 points between plain-44 and plain-8 in the recorded quickstart, but one seed shows no spread."""
     runs = reader.runs()
     (verdict,) = conclude(group_runs(runs), read_epochs(reader, runs)).verdicts
 
@@ -43,7 +43,7 @@ def test_nothing_is_claimed_from_one_seed(reader: Reader):
 
 
 def test_gap_is_plain_minus_residual_by_epoch(reader: Reader):
-    """As the journals have it: 87.20 - 39.60 in the last epoch of depth 44, nothing in the first."""
+    """From the journals: 87.20 - 39.60 in the last epoch of depth 44, nothing in the first."""
     runs = reader.runs()
     lines = comparison_text(runs, read_epochs(reader, runs), {}).splitlines()
 
@@ -54,7 +54,7 @@ def test_gap_is_plain_minus_residual_by_epoch(reader: Reader):
 
 
 def test_time_is_that_of_one_run(tmp_path: Path):
-    """The mean over the seeds that succeeded, checkpoints with it, not what all of them took together."""
+    """Mean over the successful seeds including checkpoints, not their total."""
     with Reader(recorded_home(tmp_path / "home", "depths").database) as reader:
         runs = reader.runs()
     header, *rows = final_table(group_runs(runs)).splitlines()
@@ -67,7 +67,7 @@ def test_time_is_that_of_one_run(tmp_path: Path):
 
 
 def test_what_has_not_begun_is_no_evidence(reader: Reader):
-    """A comparison of runs without an epoch says nothing, and does not fail."""
+    """Comparing runs without an epoch claims nothing and does not fail."""
     runs: list[Run] = reader.runs()
 
     assert conclusion_line(conclude(group_runs(runs), {})) is None
@@ -75,7 +75,7 @@ def test_what_has_not_begun_is_no_evidence(reader: Reader):
 
 
 def test_degradation_is_claimed_from_three_seeds(tmp_path: Path):
-    """Recorded plain-44 against plain-8 on 500 photographs; the residual pair, of one finished seed, says its own n."""
+    """Recorded plain-44 against plain-8 on 500 photographs; the residual pair states its own n of one seed."""
     with Reader(recorded_home(tmp_path / "home", "depths").database) as reader:
         runs = reader.runs()
         groups, epochs = group_runs(runs), read_epochs(reader, runs)
@@ -92,7 +92,7 @@ def test_degradation_is_claimed_from_three_seeds(tmp_path: Path):
 
 
 def test_a_shortcut_that_has_not_cured_it_says_so(tmp_path: Path):
-    """Both pairs degrade by more than two seeds differ by: both networks are named, and after how many updates."""
+    """Both pairs degrade significantly: both networks are named, with the number of updates."""
     home = Home(tmp_path / "home").create()
     store = Store(home.database)
     floors = {("he-resnet", 20): 8.0, ("he-plain", 20): 9.0, ("he-resnet", 56): 20.0, ("he-plain", 56): 40.0}
@@ -115,7 +115,7 @@ def test_a_shortcut_that_has_not_cured_it_says_so(tmp_path: Path):
 
 
 def test_description_says_what_the_numbers_say(tmp_path: Path):
-    """In words and for programs alike: every network, what is wrong with a run, the gaps, the verdict, the sources."""
+    """Text and JSON contain every network, diagnoses, gaps, verdict and sources."""
     with Reader(recorded_home(tmp_path / "home", "depths").database) as reader:
         runs = reader.runs()
         epochs, gradients = read_epochs(reader, runs), read_gradients(reader, runs)
@@ -148,7 +148,7 @@ def test_description_says_what_the_numbers_say(tmp_path: Path):
 
 
 def test_an_undecided_difference_says_why(reader: Reader):
-    """7 points over a spread of 4 are more than the seeds differ by: it is their number that decides nothing."""
+    """7 points exceed the spread of 4, but there are too few seeds to decide."""
     few = Contrast(seeds=(0, 1), differences=(4.6, 10.0), epoch=1, is_final=True)
     wide = Contrast(seeds=(0, 1, 2), differences=(1.0, -1.0, 4.0), epoch=1, is_final=True)
 

@@ -1,4 +1,4 @@
-"""What is known of this machine, put together: probes are made where nothing is known, and kept where they are true."""
+"""Knowledge about this machine: unknown networks are probed, and valid probes are stored."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pace_of(task: Task) -> Pace:
 
 @pytest.fixture
 def home(tmp_path, sample_machine: None, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """A quiet machine on which he-plain20 was trained, and whose probes answer at once."""
+    """A quiet machine with a trained he-plain20 and instant probes."""
     monkeypatch.setattr(console.planning.estimates, "busy_percent", lambda _device: 3.0)
     monkeypatch.setattr(
         console.planning.estimates.probes,
@@ -56,7 +56,7 @@ def sources(knowledge: Knowledge, planned: list[NewRun]) -> list[str | None]:
 
 
 def test_only_what_was_never_trained_is_probed_and_the_probe_is_kept(home: Home):
-    """Once for all seeds of a network; the next command goes by it."""
+    """Once for all seeds of a network; the next command uses it."""
     planned, said = runs(20, 32, seeds=(0, 1)), []
     found = probe(gather(home), planned, again=False, report=said.append)
 
@@ -67,7 +67,7 @@ def test_only_what_was_never_trained_is_probed_and_the_probe_is_kept(home: Home)
 
 
 def test_what_is_asked_for_is_probed_again_and_counts_now(home: Home):
-    """`--probe` wants to know how fast the machine is at this moment."""
+    """`--probe` measures the machine's current speed."""
     planned = runs(20)
 
     assert sources(probe(gather(home), planned, again=True, report=lambda _text: None), planned) == ["probe"]
@@ -78,7 +78,7 @@ def test_what_is_asked_for_is_probed_again_and_counts_now(home: Home):
 def test_a_device_with_other_work_is_named_and_its_probe_is_not_kept(
     home: Home, trains: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    """It would be too slow for every later plan."""
+    """Its result would be too slow for later plans."""
     if trains:
         store = Store(home.database)
         with store.transaction():
@@ -96,7 +96,7 @@ def test_a_device_with_other_work_is_named_and_its_probe_is_not_kept(
 
 
 def test_history_of_another_machine_does_not_count(home: Home, monkeypatch: pytest.MonkeyPatch):
-    """Run directories may be copied; the device's name tells."""
+    """Run directories may be copied; the device's name identifies the machine."""
     monkeypatch.setattr(console.planning.estimates, "device_name", lambda _device: "another processor")
 
     assert sources(gather(home), runs(20)) == [None]
@@ -111,7 +111,7 @@ def test_history_with_other_threads_does_not_count(home: Home, monkeypatch: pyte
 
 
 def test_a_narrow_network_goes_by_what_one_thread_took(home: Home):
-    """What wide networks took on two says nothing of it; nor the other way round."""
+    """Wide networks' times on two threads do not apply to it, nor vice versa."""
     narrow, wide = (
         NewRun(name="a", spec=msgspec.structs.replace(runs(20)[0].spec, model=model_spec("he-plain", 20, width=width)))
         for width in (8, 32)
@@ -129,7 +129,7 @@ def test_an_index_that_cannot_be_read_leaves_everything_unknown(home: Home):
     try:
         knowledge = gather(home)
     finally:
-        # Started to build the index anew.
+        # Started to rebuild the index.
         launch.stop(home)
 
     assert (knowledge.queue, knowledge.truths, sources(knowledge, runs(20))) == ((), (), [None])

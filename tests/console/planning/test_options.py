@@ -1,4 +1,4 @@
-"""The table of options: each is a flag of `train`, most are in the form, and all survive a command line."""
+"""The options table: each is a flag of `train`, most are in the form, all survive a printed command line."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ VALUES: dict[str, Any] = {
 
 
 def test_every_option_is_in_the_help_and_its_words_fit():
-    """All flags of all rows."""
+    """All flags of all options."""
     said = CliRunner().invoke(depthscope, ["train", "--help"], env={"COLUMNS": "100"}).output
 
     for option in OPTIONS:
@@ -64,7 +64,7 @@ def test_every_option_is_in_the_help_and_its_words_fit():
 
 
 async def test_every_option_with_a_group_is_in_the_form(make_app: Callable[..., ConsoleApp]):
-    """Those without are the ones a form has no use for."""
+    """Options without a group make no sense in a form."""
     app = make_app()
     async with app.run_test(size=(120, 50)) as pilot:
         await settle(pilot)
@@ -76,7 +76,7 @@ async def test_every_option_with_a_group_is_in_the_form(make_app: Callable[..., 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
 def test_an_option_survives_a_command_line_and_the_form(option: Option):
-    """Printed, typed and parsed again, it has the value it had."""
+    """Printing and parsing it again gives the same value."""
     value = VALUES[option.name]
     assert value != option.default
     needed = {"architectures": ("resnet",), "depths": (20,), "seeds": (0,)}

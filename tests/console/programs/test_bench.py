@@ -1,4 +1,4 @@
-"""`depthscope bench`: both loops run in turns, and what cannot run is reported."""
+"""`depthscope bench`: both loops take turns, and failures are reported."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPEC = RunSpec(model=model_spec("he-resnet", 8, width=4), recipe=recipe("quick",
 
 @pytest.mark.slow
 def test_bench_times_both_loops_and_prints_their_ratio(bare_home: Any):
-    """The ratio is that of the medians, and the share that of the matrices' rate."""
+    """The ratio is that of the medians; the share is of the matrix rate."""
     said = bare_home.json("bench", "-d", "8", "--width", "4", "--trials", "2", "--seconds", "0.2")
     (network,) = said["networks"]
     ours, textbook = network["depthscope"], network["textbook"]
@@ -50,13 +50,13 @@ def test_bench_times_both_loops_and_prints_their_ratio(bare_home: Any):
     ],
 )
 def test_bench_refuses_what_cannot_be_timed(bare_home: Any, words: tuple[str, ...], message: str):
-    """One line and status 2, before any loop is started."""
+    """One line and status 2, before any loop starts."""
     assert message in bare_home.cli("bench", *words, status=2)
 
 
 @pytest.mark.slow
 def test_a_loop_that_fails_is_told_beside_the_other():
-    """Here a precision that the processor does not do."""
+    """Here, a precision the processor does not support."""
     spec = msgspec.structs.replace(SPEC, recipe=recipe("quick", precision="tf32"))
     failed = LoopProcess(Task(loop=Loop.DEPTHSCOPE, spec=spec, num_images=100), CPU)
     fine = LoopProcess(Task(loop=Loop.TEXTBOOK, spec=spec, num_images=100), CPU)
@@ -75,8 +75,8 @@ def test_a_loop_that_fails_is_told_beside_the_other():
 
 
 def test_the_textbook_loop_learns():
-    """It is a measure only if it trains: a few images are learnt by heart."""
-    # Here: with torchvision, which it imports, it takes longer to load than all tests to be collected.
+    """A valid baseline has to train: it memorises a few images."""
+    # Imported here: it imports torchvision, which takes longer to load than collecting all tests.
     from engine.programs.textbook import TextbookLoop
 
     generator = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Life on a server: engines that are drained, replaced while runs train, and left behind by a logout."""
+"""Servers: engines drained, replaced while runs train, and running past a logout."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def kinds(home: Any, run: str) -> list[str]:
 
 
 def test_a_drained_engine_finishes_what_runs_and_starts_nothing_else(home: Any, wait_until: Callable[..., Any]):
-    """What waits is there for the next engine, whose queue is open; Ctrl-C leaves it draining, and says so."""
+    """Queued runs wait for the next engine, whose queue is open; Ctrl-C leaves it draining and says so."""
     first, second = home.train("--epochs", "1"), home.train("--epochs", "1", "--seed", "1")
     home.halt(first)
     interrupted = home.start("engine", "stop", "--drain")
@@ -61,7 +61,7 @@ def test_a_drained_engine_finishes_what_runs_and_starts_nothing_else(home: Any, 
 
 
 def test_stopping_waits_for_checkpoints_and_says_so(home: Any, training: str):
-    """What was trained up to then is on disk when the command returns."""
+    """Progress up to then is on disk when the command returns."""
     done = subprocess.run(home.command("engine", "stop"), env=home.env, capture_output=True, text=True, timeout=200)
 
     assert done.returncode == 0
@@ -69,7 +69,7 @@ def test_stopping_waits_for_checkpoints_and_says_so(home: Any, training: str):
     assert home.worker_pid(training) is None
     with home.reader() as reader:
         saved = [event.text for event in reader.events(training) if event.kind == "checkpoint"][-1]
-        # Progress is reported twice a second: what is saved is that far at the least.
+        # Progress is reported twice a second, so the checkpoint is at least that far.
         assert int(saved.removeprefix("step ")) >= reader.run(training).step > 0
 
 
@@ -81,7 +81,7 @@ def test_draining_and_leaving_alone_are_two_things(bare_home: Any):
 def test_an_engine_of_another_version_is_replaced_while_runs_train(
     home: Any, training: str, wait_until: Callable[..., Any]
 ):
-    """By the command that every refusal names, or by a key of the console; the worker never notices."""
+    """By the command every refusal names, or by a key of the console; the worker is unaffected."""
     worker = home.worker_pid(training)
     home.halt(training)
     for how in ("command", "console"):
@@ -118,7 +118,7 @@ def test_an_engine_of_another_version_is_replaced_while_runs_train(
 
 
 def start_old(home: Any) -> subprocess.Popen[bytes]:
-    """An engine as depthscope 0.0.9 would be, which takes over what trains."""
+    """Start an engine that identifies as depthscope 0.0.9 and adopts running workers."""
     with locked(home.home.launch_lock):
         old = subprocess.Popen([sys.executable, "-P", "-c", OLD_ENGINE, str(home.home.root)], env=home.env)
         while (greeting := launch.greet(home.home)) is None or greeting.num_running == 0:
@@ -127,7 +127,7 @@ def start_old(home: Any) -> subprocess.Popen[bytes]:
 
 
 def test_an_engine_that_a_console_started_outlives_the_login(home: Any, wait_until: Callable[..., Any]):
-    """The terminal of the shell is closed, with SIGHUP to all in it; the engine serves, and trains on."""
+    """The shell's terminal closes, sending SIGHUP to everything in it; the engine keeps running and training."""
     with Terminal(["sh", "-c", f"{SCRIPT}; sleep 600"], terminal_env(home)) as terminal:
         terminal.read_until(lambda seen: b"engine up" in seen)
         engine = home.engine_pid()
@@ -140,7 +140,7 @@ def test_an_engine_that_a_console_started_outlives_the_login(home: Any, wait_unt
 
 
 def test_doctor_tells_what_a_logout_would_end(bare_home: Any, monkeypatch: Any):
-    """With the command that fixes it; without systemd, there is no message."""
+    """With the command that fixes it; no message without systemd."""
     monkeypatch.setattr("console.programs.checks.systemd_runs", lambda: False)
     assert examine_logout(bare_home.home) == []
     monkeypatch.setattr("console.programs.checks.systemd_runs", lambda: True)
@@ -154,7 +154,7 @@ def test_doctor_tells_what_a_logout_would_end(bare_home: Any, monkeypatch: Any):
 
 
 async def test_the_console_tells_what_a_logout_would_end(make_app: Callable[..., Any], monkeypatch: Any):
-    """When it is opened, and in its parting words."""
+    """On opening, and in the message on exit."""
     app = make_app()
     risk = LogoutRisk("ann does not linger", "`loginctl enable-linger`")
     monkeypatch.setattr(console.tui.engine_link, "find_logout_risk", lambda _home: risk)
@@ -170,7 +170,7 @@ async def test_the_console_tells_what_a_logout_would_end(make_app: Callable[...,
 async def test_requests_made_just_before_leaving_are_still_sent(
     make_app: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ):
-    """A run is stopped and the console left with the next key: it leaves when the engine has answered."""
+    """If a run is stopped and the console quit with the next key, it exits once the engine has replied."""
     asked: list[Any] = []
     may_answer = threading.Event()
     monkeypatch.setattr(

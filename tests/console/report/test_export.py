@@ -1,4 +1,4 @@
-"""Every number that was measured, out of depthscope and into other programs."""
+"""Export of all metrics to other programs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RUN = "0000000001"
 
 @pytest.fixture
 def exported(bare_home: Any) -> Any:
-    """Two runs of three epochs; of the first, a step and the gradients of two layers, one of them not finite."""
+    """Two runs of three epochs; the first has a step row and gradients of two layers, one of them not finite."""
     store = Store(bare_home.home.database)
     with store.transaction():
         for number in (1, 2):
@@ -44,7 +44,7 @@ NUM_ROWS = 2 * 3 * len(EPOCH_METRICS) + len(STEP_METRICS) + 2 * len(GRADIENT_MET
 
 
 def test_csv_and_json_lines_hold_every_number_of_the_index(exported: Any):
-    """A row a number, the same in both, equal to what was measured; what was not finite is empty and null."""
+    """One row per number, equal in both formats and to the index; non-finite values are empty or null."""
     table = list(csv.DictReader(io.StringIO(exported.cli("export", "--all"))))
     lines = [json.loads(line) for line in exported.cli("export", "depths", "--format", "jsonl").splitlines()]
 
@@ -65,11 +65,11 @@ def test_csv_and_json_lines_hold_every_number_of_the_index(exported: Any):
 
 
 def test_parquet_holds_the_same_with_types(exported: Any, tmp_path: Path):
-    """As another program reads it."""
+    """As read by another program."""
     target = tmp_path / "all.parquet"
     exported.cli("export", RUN, "--format", "parquet", "-o", str(target))
     lines = [json.loads(line) for line in exported.cli("export", RUN, "--format", "jsonl").splitlines()]
-    # Not above, and tensorboard neither: they would take a tenth of the time in which all tests are collected.
+    # Imported here, like tensorboard: they would take a tenth of the collection time.
     import pyarrow.parquet
 
     table = pyarrow.parquet.read_table(target)
@@ -80,7 +80,7 @@ def test_parquet_holds_the_same_with_types(exported: Any, tmp_path: Path):
 
 
 def test_tensorboard_reads_what_was_written_for_it(exported: Any, tmp_path: Path):
-    """A folder a run, epochs and steps as sections, the instants of the journal; a second export replaces the first."""
+    """One directory per run, sections for epochs and steps, the journal's times; a second export replaces the first."""
     for _ in range(2):
         exported.cli("export", "--format", "tensorboard", "-o", str(tmp_path / "events"))
     folders = sorted(path.name for path in (tmp_path / "events" / "depths").iterdir())
@@ -114,7 +114,7 @@ def test_tensorboard_reads_what_was_written_for_it(exported: Any, tmp_path: Path
     ],
 )
 def test_what_cannot_be_exported_is_refused(exported: Any, tmp_path: Path, words: tuple[str, ...], expected: str):
-    """In one line, with status 2, and what was there stays."""
+    """In one line with status 2; existing files stay."""
     place = tmp_path / "place"
     place.mkdir()
     (place / "there.csv").write_text("mine")
@@ -126,7 +126,7 @@ def test_what_cannot_be_exported_is_refused(exported: Any, tmp_path: Path, words
 
 
 def test_force_replaces_a_file(exported: Any, tmp_path: Path):
-    """Only where it was asked for."""
+    """Only with --force."""
     target = tmp_path / "all.csv"
     target.write_text("old")
     exported.cli("export", "-o", str(target), "--force")
@@ -138,7 +138,7 @@ def test_force_replaces_a_file(exported: Any, tmp_path: Path):
 def test_a_format_whose_library_is_missing_names_the_extra(
     exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str
 ):
-    """Both are extras; without them everything else works."""
+    """Both formats are extras; everything else works without them."""
     from console.report.export_formats import FORMATS, check_importable
     from engine.base.errors import UsageError
 

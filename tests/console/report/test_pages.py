@@ -1,4 +1,4 @@
-"""What can be seen of a report only where it is looked at: nothing cut off at an edge, in a page or in a picture."""
+"""Layout of rendered reports: nothing is cut off in pages or figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from console.report.matplotlib_figures import Line, Panel, draw_panels
 
 @pytest.mark.parametrize("columns", [1, 2])
 def test_a_long_note_is_broken_and_not_cut_off(columns: int):
-    """At the right edge of the picture is paper, whatever has to be said above the axes."""
+    """The figure's right edge stays blank, however long the note above the axes."""
     panel = Panel("20 layers", [Line("he-resnet20", [1, 2, 3], [80.0, 50.0, 40.0], 0)], "epoch", "test error (%)")
     drawn = draw_panels(
         [panel, panel],
@@ -31,7 +31,7 @@ def test_a_long_note_is_broken_and_not_cut_off(columns: int):
 
 
 def test_sentences_in_tables_may_be_broken_and_numbers_not():
-    """A table of a dozen columns fits a page, and what is wider still is scrolled within the page."""
+    """A table of a dozen columns fits a page; wider ones scroll within it."""
     header = ["network", "test error %", "not in the mean", "SHA-256"]
     row = ["he-resnet110-w8-nonorm-s0", "50.43 ± 1.97 (n=3) with more", "seed 2 cancelled at epoch 0/16", "7" * 64]
     page = as_html([Heading(1, "Depth"), Table(header, [row], "<><<")], {})

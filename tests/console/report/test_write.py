@@ -1,4 +1,4 @@
-"""The report of an experiment: what is in it, what it refuses, and what it replaces."""
+"""Reports: contents, refusals, and replacing earlier reports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXPECTED = Path(__file__).with_name("expected")
 
 
 def fill(home: Any, experiment: str = "depths") -> None:
-    """Two depths with and without shortcuts, over two seeds; one run goes on, one diverged."""
+    """Create two depths with and without shortcuts over two seeds; one run is still training, one diverged."""
     store = Store(home.home.database)
     number = 0
     with store.transaction():
@@ -41,14 +41,14 @@ def fill(home: Any, experiment: str = "depths") -> None:
                         store, number, architecture, depth, experiment=experiment, floor=floor + seed, seed=seed,
                         total=12, **ended,
                     )  # fmt: skip
-        # One epoch of a run that succeeded could not be measured.
+        # One epoch of a successful run has no measurements.
         gap = msgspec.structs.replace(samples.sample_epoch(4, floor=8.0, at=samples.NOW), test_error_percent=None)
         store.ingest("0000000001", [gap], [], end=0)
     store.close()
 
 
 def take_recorded(home: Any, name: str) -> None:
-    """Runs that were really trained, put where an engine finds them when it starts."""
+    """Copy recorded runs to where a starting engine finds them."""
     for run in (RECORDED / name).iterdir():
         target = home.home.runs / run.name
         target.mkdir(mode=0o700)
@@ -58,7 +58,7 @@ def take_recorded(home: Any, name: str) -> None:
 
 @pytest.fixture
 def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures with nothing in them, for tests of what is written beside them: drawing takes a second for a report."""
+    """Replace figures with empty ones for tests of the rest; drawing takes a second per report."""
     from matplotlib.figure import Figure
 
     def save(_figure: Figure, file: Any, **_options: Any) -> None:
@@ -79,7 +79,7 @@ def refused(home: Any, *words: str) -> str:
 
 
 class References(HTMLParser):
-    """Everything in a page that could be fetched, and its text."""
+    """Collects a page's text and everything it could fetch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class References(HTMLParser):
 
 
 def test_the_markdown_of_a_recorded_experiment(bare_home: Any, blank_figures: None, tmp_path: Path):
-    """Word for word: four real runs on synthetic images, whose journals say what they were trained on and with."""
+    """Exact text: four recorded runs on synthetic images, with provenance from their journals."""
     take_recorded(bare_home, "quickstart")
     bare_home.cli("engine", "start")
     bare_home.cli("report", "exp1", "-o", str(tmp_path / "report"))
@@ -109,7 +109,7 @@ def test_the_markdown_of_a_recorded_experiment(bare_home: Any, blank_figures: No
 
 
 def test_degradation_is_among_the_diagnoses(bare_home: Any, blank_figures: None, tmp_path: Path):
-    """What the verdict claims is not denied below it, and where gradients were recorded their numbers follow."""
+    """The findings agree with the verdict, followed by gradient numbers if recorded."""
     take_recorded(bare_home, "depths")
     bare_home.cli("engine", "start")
     bare_home.cli("report", "-o", str(tmp_path / "report"))
@@ -152,7 +152,7 @@ def test_every_run_is_told_whatever_became_of_it(bare_home: Any, blank_figures: 
 
 
 def test_the_page_is_self_contained_and_escapes_names(bare_home: Any, tmp_path: Path):
-    """One file to be mailed; a name is a label wherever it is written."""
+    """A single file to send by mail, in which names are only labels."""
     name = "<script>alert(1)</script> & $x_1$ | *a*"
     fill(bare_home, name)
     bare_home.cli("report", name, "-o", str(tmp_path / "report"))
@@ -172,7 +172,7 @@ def test_the_page_is_self_contained_and_escapes_names(bare_home: Any, tmp_path: 
 
 
 def test_stars_tags_and_notes_are_beside_their_runs(bare_home: Any, blank_figures: None, tmp_path: Path):
-    """Columns of their own where any run has them, in both files, as text; else none."""
+    """Separate columns in both files if any run has them, else none."""
     fill(bare_home)
     bare_home.cli("report", "-o", str(tmp_path / "bare"))
     header = next(line for line in (tmp_path / "bare" / "report.md").read_text().splitlines() if "| seed | id" in line)
@@ -198,7 +198,7 @@ def test_stars_tags_and_notes_are_beside_their_runs(bare_home: Any, blank_figure
 
 
 def test_figures_are_drawn_twice_over_and_the_same_every_time(bare_home: Any, tmp_path: Path):
-    """SVG and PNG of each; nothing in them depends on the time of day, so that version control shows what changed."""
+    """SVG and PNG of each, independent of the time of day, so that version control shows real changes."""
     fill(bare_home)
     (tmp_path / "second" / ".depthscope-new-abc" / "figures").mkdir(parents=True)
     (tmp_path / "second" / ".depthscope-new-abc" / "report.md").write_text("half, by a writer that was killed")
@@ -217,7 +217,7 @@ def test_figures_are_drawn_twice_over_and_the_same_every_time(bare_home: Any, tm
 
 
 def test_gradients_are_drawn_where_they_were_recorded(bare_home: Any, tmp_path: Path):
-    """A map of layers and epochs, and a profile from the first layer to the head; a run without any is named."""
+    """A map of layers and epochs, and a profile from stem to head; runs without gradients are named."""
     fill(bare_home)
     store = Store(bare_home.home.database)
     with store.transaction():
@@ -238,7 +238,7 @@ def test_gradients_are_drawn_where_they_were_recorded(bare_home: Any, tmp_path: 
 
 
 def test_a_second_report_replaces_the_first(bare_home: Any, blank_figures: None, tmp_path: Path):
-    """The same directory, again and again, while runs finish."""
+    """Repeated reports into the same directory while runs finish."""
     fill(bare_home)
     target = tmp_path / "deep" / "report"
     bare_home.cli("report", "-o", str(target))
@@ -297,7 +297,7 @@ def test_a_report_that_was_edited_is_not_written_over(bare_home: Any, blank_figu
 
 
 def test_an_impossible_report_is_refused_before_anything_is_written(bare_home: Any, tmp_path: Path):
-    """No experiment, none of that name, none with a result."""
+    """No experiment, an unknown name, or no result."""
     target = tmp_path / "report"
     assert "no runs yet" in refused(bare_home, "report", "-o", str(target))
     samples.fill_small(bare_home.home)
@@ -310,7 +310,7 @@ def test_an_impossible_report_is_refused_before_anything_is_written(bare_home: A
 
 
 def test_a_place_that_cannot_be_written_is_said(bare_home: Any, tmp_path: Path):
-    """A path through a file stands for every place where a directory cannot be made, for root as well."""
+    """A path through a file is a place where not even root can create a directory."""
     fill(bare_home)
     (tmp_path / "file").write_text("")
 
@@ -320,7 +320,7 @@ def test_a_place_that_cannot_be_written_is_said(bare_home: Any, tmp_path: Path):
 
 
 def test_networks_trained_in_several_ways_are_told_apart(bare_home: Any):
-    """A label alone would stand for two rows of the table."""
+    """Otherwise two rows of the table would share a label."""
     store = Store(bare_home.home.database)
     with store.transaction():
         for number, total in ((1, 3), (2, 4)):
@@ -335,7 +335,7 @@ def test_networks_trained_in_several_ways_are_told_apart(bare_home: Any):
 
 
 def test_the_report_trains_again_to_the_same_numbers(home: Any, blank_figures: None, tmp_path: Path):
-    """Its specification is all that a second training needs; other images than the first's are told."""
+    """spec.json suffices to train again; different images are reported."""
     words = ("--data", "tiny", "--width", "4", "--batch-size", "20", "--epochs", "1")
     home.cli("train", "-a", "he-plain", "-d", "8", "--seed", "3", *words, "-e", "first")
     target = tmp_path / "report"
@@ -363,7 +363,7 @@ def test_the_report_trains_again_to_the_same_numbers(home: Any, blank_figures: N
     ],
 )
 def test_a_file_that_lists_no_runs_is_refused(home: Any, tmp_path: Path, content: str, expected: str):
-    """It says what is wrong, and where."""
+    """The error says what is wrong and where."""
     (tmp_path / "list.json").write_text(content)
     said = refused(home, "train", "--from", str(tmp_path / "list.json"))
 
@@ -372,7 +372,7 @@ def test_a_file_that_lists_no_runs_is_refused(home: Any, tmp_path: Path, content
 
 
 def test_a_list_excludes_the_options_that_would_change_it(home: Any, tmp_path: Path):
-    """Which of the two would hold is not guessed."""
+    """It does not guess which of the two takes precedence."""
     said = refused(home, "train", "--from", str(tmp_path / "no.json"), "-a", "resnet", "--lr", "0.1", "--no-augment")
 
     assert "leave out --arch, --learning-rate, --augment" in said
