@@ -78,7 +78,7 @@ async def test_marks_choose_what_is_drawn_and_survive_the_console(make_app: Call
 async def test_action_asks_the_engine_for_the_run_under_the_cursor(
     words: str, key: str, request_name: str, make_app: Callable[..., ConsoleApp], asked: Asked
 ):
-    """One request with its id, and a confirmation."""
+    """One request for its id, and a confirmation."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -120,7 +120,7 @@ async def test_hiding_a_queued_run_asks_first_and_undo_queues_it_again(
 
 
 async def test_action_that_makes_no_sense_asks_for_nothing(make_app: Callable[..., ConsoleApp], asked: Asked):
-    """A run that succeeded cannot be paused; the console says so by itself."""
+    """A succeeded run cannot be paused, which the console itself reports."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -150,7 +150,7 @@ async def test_an_unresponsive_engine_is_reported_and_nothing_is_lost(
 
 
 async def test_new_numbers_reach_the_table_and_the_charts(make_app: Callable[..., ConsoleApp]):
-    """What the engine commits is on the screen within the next looks, without a key."""
+    """What the engine commits appears on screen soon, without a key."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -168,7 +168,7 @@ async def test_new_numbers_reach_the_table_and_the_charts(make_app: Callable[...
 
 
 async def test_damaged_database_is_told_and_comes_back(make_app: Callable[..., ConsoleApp], tmp_path: Path):
-    """A banner while it cannot be read; the runs again when it can."""
+    """A banner while it is unreadable, and the runs once it is readable again."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -186,7 +186,7 @@ async def test_damaged_database_is_told_and_comes_back(make_app: Callable[..., C
 
 
 async def test_database_that_appears_later_is_read(make_app: Callable[..., ConsoleApp]):
-    """The first run of a home that had none."""
+    """As with the first run of a home."""
     app = make_app(fill=None)
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -197,7 +197,7 @@ async def test_database_that_appears_later_is_read(make_app: Callable[..., Conso
 
 
 async def test_engine_trouble_comes_and_goes(make_app: Callable[..., ConsoleApp], pulses: dict[str, Any]):
-    """The banner is there as long as the trouble is."""
+    """The banner is shown as long as the problem lasts."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -210,7 +210,7 @@ async def test_engine_trouble_comes_and_goes(make_app: Callable[..., ConsoleApp]
 
 
 async def test_chart_is_saved_as_picture_and_as_text(make_app: Callable[..., ConsoleApp]):
-    """Both in the home, and the console says where."""
+    """Both in the home, and the console shows their paths."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -223,7 +223,7 @@ async def test_chart_is_saved_as_picture_and_as_text(make_app: Callable[..., Con
 
 
 async def test_keys_can_be_given_others(make_app: Callable[..., ConsoleApp]):
-    """By the id that `depthscope config keys` shows."""
+    """By the ids that `depthscope config keys` lists."""
     app = make_app(config=Config(keys={"home.new": "ctrl+e"}))
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -234,7 +234,7 @@ async def test_keys_can_be_given_others(make_app: Callable[..., ConsoleApp]):
 
 
 async def test_every_key_with_an_id_is_in_the_palette(make_app: Callable[..., ConsoleApp]):
-    """What a key does can be found by its name."""
+    """Every action can be found by its name."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -244,7 +244,7 @@ async def test_every_key_with_an_id_is_in_the_palette(make_app: Callable[..., Co
 
 
 async def test_mouse_moves_sorts_opens_and_presses_keys(make_app: Callable[..., ConsoleApp]):
-    """A click on a run, on a title, on a key of the bottom line; two clicks open."""
+    """Clicks on a run, a column title and a key of the key bar; a double click opens."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -260,7 +260,7 @@ async def test_mouse_moves_sorts_opens_and_presses_keys(make_app: Callable[..., 
 
 
 async def test_crosshair_reads_every_curve(make_app: Callable[..., ConsoleApp]):
-    """By key and by click, in both charts; zoom goes around it."""
+    """By key and by click, in both charts; zoom is centred on it."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -279,7 +279,7 @@ async def test_crosshair_reads_every_curve(make_app: Callable[..., ConsoleApp]):
 
 
 async def test_curves_are_those_of_the_runs_that_fit(make_app: Callable[..., ConsoleApp]):
-    """A filter holds on both sides, until a run is marked."""
+    """The filter applies to table and charts until a run is marked."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -307,7 +307,7 @@ async def test_crosshair_begins_at_the_last_point(make_app: Callable[..., Consol
 
 
 async def test_any_size_of_terminal(make_app: Callable[..., ConsoleApp]):
-    """From what no terminal has to what few have, and back, on every screen."""
+    """From impossibly small to very large and back, on every screen."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -331,7 +331,7 @@ async def test_parting_words_say_what_goes_on(make_app: Callable[..., ConsoleApp
 
 
 async def test_ctrl_c_behind_the_last_screen_asks_for_nothing_more(make_app: Callable[..., ConsoleApp]):
-    """A terminal that is as it was makes a signal of it, which may come while the app takes itself down."""
+    """The restored terminal turns it into a signal, which may arrive while the app shuts down."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -342,7 +342,7 @@ async def test_ctrl_c_behind_the_last_screen_asks_for_nothing_more(make_app: Cal
 
 
 async def test_a_pulse_taken_while_the_console_is_left_is_shown_nowhere(make_app: Callable[..., ConsoleApp]):
-    """The engine may answer when the last screen is gone."""
+    """The engine may answer after the last screen is gone."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -355,7 +355,7 @@ async def test_a_pulse_taken_while_the_console_is_left_is_shown_nowhere(make_app
 
 
 async def test_first_and_last_reach_runs_in_a_grouped_table(make_app: Callable[..., ConsoleApp]):
-    """The uppermost line is the head of a group, which cannot be chosen."""
+    """The top line is a group heading, which cannot be selected."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -367,7 +367,7 @@ async def test_first_and_last_reach_runs_in_a_grouped_table(make_app: Callable[.
 
 
 async def test_a_run_removed_elsewhere_disappears_from_the_charts(make_app: Callable[..., ConsoleApp]):
-    """And comes back to them when it is restored, wherever the cursor is."""
+    """It reappears when restored, wherever the cursor is."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)

@@ -1,4 +1,4 @@
-"""How often the console draws a chart and writes its view: counted where a chart is rendered and a file is replaced."""
+"""Count how often the console renders a chart and writes its view file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NUM_CHARTS = 2
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A chart or a map that was drawn, by its id, and whether it differs from what it was."""
+    """A drawn chart or map: its id, and whether it changed."""
 
     id: str | None
     differs: bool
@@ -36,7 +36,7 @@ class Drawn:
 
 @pytest.fixture
 def draws(monkeypatch: pytest.MonkeyPatch) -> list[Drawn]:
-    """Everything that is drawn."""
+    """Record every draw."""
     counted: list[Drawn] = []
     draw, draw_map = Chart._draw, LayerMap._drawn
 
@@ -58,7 +58,7 @@ def draws(monkeypatch: pytest.MonkeyPatch) -> list[Drawn]:
 
 @pytest.fixture
 def writes(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
-    """The thread of every write of the view."""
+    """Record the thread of every write of the view."""
     counted: list[threading.Thread] = []
     write = console.tui.view_state.write_atomically
 
@@ -71,7 +71,7 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
 
 
 async def draws_of(key: str, pilot: Pilot[Any], draws: list[Drawn]) -> int:
-    """How many charts a key draws."""
+    """Press a key and count the charts drawn."""
     draws.clear()
     await press(pilot, key)
     await settle(pilot)
@@ -81,7 +81,7 @@ async def draws_of(key: str, pilot: Pilot[Any], draws: list[Drawn]) -> int:
 async def test_a_cursor_move_draws_each_chart_once_and_only_other_curves(
     make_app: Callable[..., ConsoleApp], draws: list[Drawn]
 ):
-    """Two charts; within an experiment the cursor moves over the same curves."""
+    """For two charts; within an experiment the curves stay the same."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -95,7 +95,7 @@ async def test_a_cursor_move_draws_each_chart_once_and_only_other_curves(
 async def test_a_filter_is_typed_with_a_draw_for_other_curves_and_one_write_after_the_pause(
     make_app: Callable[..., ConsoleApp], draws: list[Drawn], writes: list[threading.Thread]
 ):
-    """A letter that changes no curve draws nothing; the view is written by another thread than the one that draws."""
+    """A letter that changes no curve draws nothing; the view is written off the UI thread."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -107,7 +107,7 @@ async def test_a_filter_is_typed_with_a_draw_for_other_curves_and_one_write_afte
             assert num_draws == (0 if drawn_names(app) == before else NUM_CHARTS)
         assert drawn_names(app) == []
 
-        # On a busy machine the pause may have passed between two letters, with a write of those before.
+        # On a busy machine the pause may elapse between two letters, with an earlier write.
         await until(pilot, lambda: load_view(app.session.home, app.session.config).filter == "depth:8")
         assert threading.main_thread() not in writes
 
@@ -115,7 +115,7 @@ async def test_a_filter_is_typed_with_a_draw_for_other_curves_and_one_write_afte
 async def test_letters_in_a_burst_are_written_once(
     make_app: Callable[..., ConsoleApp], writes: list[threading.Thread], monkeypatch: pytest.MonkeyPatch
 ):
-    """Whatever the machine is busy with, the pause begins again with every letter."""
+    """The pause restarts with every letter, even on a busy machine."""
     monkeypatch.setattr(console.tui.session, "SECONDS_BEFORE_SAVING", 3600.0)
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
@@ -135,7 +135,7 @@ async def test_letters_in_a_burst_are_written_once(
 async def test_a_change_that_waits_to_be_written_is_written_at_the_end(
     status: int, make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch
 ):
-    """By the user's key and by a signal, however long the pause."""
+    """On quitting by key or by signal, however long the pause."""
     monkeypatch.setattr(console.tui.session, "SECONDS_BEFORE_SAVING", 3600.0)
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
@@ -150,7 +150,7 @@ async def test_a_change_that_waits_to_be_written_is_written_at_the_end(
 async def test_new_numbers_draw_each_chart_once(
     screen: list[str], make_app: Callable[..., ConsoleApp], draws: list[Drawn]
 ):
-    """Runs and numbers change in one commit, which is one drawing; a commit of other runs is none."""
+    """One commit of runs and metrics causes one draw; a commit of other runs causes none."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -187,16 +187,16 @@ KEYS = {
     "run": "end enter y x e z left_square_bracket 2 3 y 4 5 6 o m T y 1 e Z T t escape question_mark escape escape",
     "comparison": "c y x e z right_square_bracket d D 2 y T d 3 T 4 y 1 escape",
 }
-"""Keys that change what is shown, on the screen that they open, and some that do not."""
+"""Keys per screen: some change what is shown, some do not."""
 SIZES = ((124, 38), (90, 40), (90, 25), (120, 25), (120, 36))
-"""Of terminals; each step but the first changes the layout."""
+"""Terminal sizes; each step but the first changes the layout."""
 
 
 @pytest.mark.parametrize("screen", KEYS)
 async def test_a_key_draws_no_chart_twice_and_none_that_stays_the_same(
     screen: str, make_app: Callable[..., ConsoleApp], draws: list[Drawn]
 ):
-    """Whatever the key does to curves, options, colours and sizes at a time."""
+    """Even if the key changes curves, options, colours and sizes at once."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -210,7 +210,7 @@ async def test_a_key_draws_no_chart_twice_and_none_that_stays_the_same(
 async def test_a_resize_draws_every_visible_chart_once(
     keys: list[str], make_app: Callable[..., ConsoleApp], draws: list[Drawn]
 ):
-    """Also where the layout changes with it; a screen beneath is drawn when it comes back."""
+    """Even if the layout changes, too; a covered screen is drawn when it returns."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)

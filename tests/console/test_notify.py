@@ -15,7 +15,7 @@ from tests.console.driving import settle, told, until
 
 
 def end(app: ConsoleApp, number: int, outcome: RunOutcome) -> None:
-    """What the engine writes when a run of the sample ends."""
+    """Finish a run of the sample, as the engine does."""
     store = Store(app.session.home.database)
     with store.transaction():
         store.set_status(f"{number:010x}", RunStatus.FINISHED, outcome=outcome, finished_at=0.0)
@@ -34,7 +34,7 @@ def end(app: ConsoleApp, number: int, outcome: RunOutcome) -> None:
 async def test_the_end_of_a_run_rings_once(
     way: Ring, expected: list[str], make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch
 ):
-    """Neither those that had ended before, nor one that was stopped by hand."""
+    """Not for runs that had finished before, nor for one stopped by the user."""
     rung: list[str] = []
     monkeypatch.setattr(ConsoleApp, "bell", lambda _self: rung.append("bell"))
     monkeypatch.setattr(console.notify, "write_to_terminal", lambda _app, sequence: rung.append(sequence))

@@ -1,4 +1,4 @@
-"""The console on real terminals: in tmux against an engine that trains, and its end when the terminal goes."""
+"""The console on real terminals: in tmux with a training engine, and when the terminal closes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCRIPT = str(Path(sys.executable).with_name("depthscope"))
 
 
 class Tmux:
-    """A tmux server of its own with one window."""
+    """A separate tmux server with one window."""
 
     def __init__(self, socket: Path, env: dict[str, str]) -> None:
         self._socket = str(socket)
@@ -42,7 +42,7 @@ class Tmux:
         return done.stdout
 
     def end(self) -> None:
-        """End the server, and wait until nothing that ran in it is left to start an engine again."""
+        """Stop the server, and wait until nothing that ran in it could start an engine again."""
         try:
             panes = [int(word) for word in self("list-panes", "-a", "-F", "#{pane_pid}").split()]
         except subprocess.CalledProcessError:
@@ -63,7 +63,7 @@ class Tmux:
         return self("capture-pane", "-p")
 
     def shows(self, condition: Callable[[str], Any], *, patience_seconds: float = 60.0) -> str:
-        """The first screen of which a condition holds; fails the test, with the last screen, where none comes."""
+        """Return the first screen that satisfies a condition; fail with the last screen if none does."""
         deadline = time.monotonic() + patience_seconds
         while not condition(screen := self.screen()):
             if time.monotonic() > deadline:
@@ -73,9 +73,9 @@ class Tmux:
 
 @pytest.fixture
 def tmux(home: Any, tmp_path: Path) -> Iterator[Tmux]:
-    """Closed with the test, with all that runs in it."""
+    """A tmux server, stopped with the test together with everything in it."""
     env = {name: value for name, value in home.env.items() if name not in ("NO_COLOR", "TMUX", "LC_ALL", "LC_CTYPE")}
-    # The socket's path has to be short.
+    # The socket path must be short.
     server = Tmux(Path(os.environ.get("TMPDIR", "/tmp")) / f"depthscope-{os.getpid()}.tmux", env)
     yield server
     server.end()
@@ -85,7 +85,7 @@ def tmux(home: Any, tmp_path: Path) -> Iterator[Tmux]:
 @pytest.mark.slow
 @pytest.mark.parametrize("words", ["LANG=C.UTF-8", "NO_COLOR=1 LANG=C.UTF-8", "LANG=C"])
 def test_a_session_from_the_form_to_the_comparison(words: str, home: Any, tmux: Tmux):
-    """Start an experiment from the form, watch it grow, mark, stop, compare, quit, and come back to the same."""
+    """Start an experiment from the form, watch, mark, stop, compare, quit, and return to the same view."""
     tmux.open(f"env {words} {SCRIPT}; echo ENDED $?; sleep 600")
     tmux.shows(lambda screen: "No runs yet" in screen and "engine up" in screen)
     tmux.keys("n")
@@ -131,7 +131,7 @@ def test_a_session_from_the_form_to_the_comparison(words: str, home: Any, tmux: 
 
 
 def choose_dataset(tmux: Tmux) -> None:
-    """Take the tiny set, which is first in the list because it is here."""
+    """Choose the tiny dataset, first in the list because it is cached."""
     tmux.keys("Enter")
     tmux.shows(lambda screen: "cifar100" in screen)
     tmux.keys("Home", "Enter")
@@ -143,7 +143,7 @@ def field_line(screen: str, name: str) -> str:
 
 
 def chart_of(screen: str) -> list[str]:
-    """The lines of the chart: what is below its title."""
+    """Return the chart's lines below its title."""
     lines = screen.splitlines()
     start = next(row for row, line in enumerate(lines) if "Training loss" in line)
     return lines[start:]
@@ -152,7 +152,7 @@ def chart_of(screen: str) -> list[str]:
 def test_the_console_ends_with_its_terminal_and_training_goes_on(
     home: Any, training: str, wait_until: Callable[..., Any], figure: Callable[[str], None]
 ):
-    """Within two seconds, whatever became of SIGHUP; a terminal that is still there is restored."""
+    """Within two seconds, even if SIGHUP is ignored; a terminal that still exists is restored."""
     for how in ("SIGTERM", "SIGHUP", "SIGHUP ignored", "pty closed", "pty closed, SIGHUP ignored"):
         home.halt(training)
         taken = end_console(home, how)
@@ -162,7 +162,7 @@ def test_the_console_ends_with_its_terminal_and_training_goes_on(
 
 
 def end_console(home: Any, how: str) -> float:
-    """Open a console, end it as `how` says, check what it leaves behind, and return the seconds that it took to end."""
+    """Open a console, end it by `how`, check what it leaves behind, and return the seconds it took."""
     command = [SCRIPT]
     if "ignored" in how:
         command = ["sh", "-c", f"trap '' HUP; exec {SCRIPT}"]
@@ -187,7 +187,7 @@ def end_console(home: Any, how: str) -> float:
         assert status, how
         assert b"Traceback" not in terminal.output
         if how.startswith("SIG"):
-            # Out of the alternate screen, the cursor shown, the modes as they were.
+            # Back from the alternate screen, with cursor and modes restored.
             assert b"\x1b[?1049l" in terminal.output
             assert b"\x1b[?25h" in terminal.output
             assert termios.tcgetattr(terminal.descriptor)[:4] == before[:4]
@@ -206,7 +206,7 @@ def test_ctrl_c_leaves_the_console_alone(home: Any, training: str, wait_until: C
 
 
 def test_without_a_terminal_there_is_help(home: Any):
-    """A script that calls depthscope without a command gets the list of commands."""
+    """Scripts that call depthscope without a command get the help."""
     done = subprocess.run(home.command(), env=home.env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
     assert "quickstart" in done.stdout + done.stderr
@@ -214,7 +214,7 @@ def test_without_a_terminal_there_is_help(home: Any):
 
 
 def test_a_stopped_engine_is_reported_within_three_seconds(home: Any):
-    """Not responding, never dead; and no second engine."""
+    """As not responding rather than dead, and without a second engine."""
     home.cli("engine", "start")
     engine = home.engine_pid()
     with Terminal([SCRIPT], terminal_env(home)) as terminal:

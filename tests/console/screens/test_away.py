@@ -1,4 +1,4 @@
-"""While you were away: shown on opening where something ended, by its key always, and by `digest`."""
+"""The digest: shown on opening if a run finished, by its key at any time, and by `depthscope digest`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.console.driving import press, settle, table, told, until
 
 
 def looked(before: float, monkeypatch: pytest.MonkeyPatch) -> Callable[[Home], None]:
-    """The small sample, over which a console was open so many seconds ago."""
+    """Fill the small sample, last viewed in a console some seconds ago."""
 
     def fill(home: Home) -> None:
         samples.fill_small(home)
@@ -41,7 +41,7 @@ async def shown(pilot: Any) -> str:
 async def test_the_digest_is_shown_on_opening_dismissed_and_shown_again(
     make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch
 ):
-    """What ended since the last look and why; earlier ends are not shown again."""
+    """It lists runs finished since the last visit and why; earlier ones are not repeated."""
     app = make_app(looked(8400.0, monkeypatch))
     async with app.run_test(size=(120, 36)) as pilot:
         said = await shown(pilot)
@@ -96,7 +96,7 @@ async def test_the_digest_does_not_interrupt_typing(
 
 
 async def test_a_clock_set_back_is_reported(make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch):
-    """Not a time below zero, nor a story."""
+    """Rather than negative times."""
     app = make_app(looked(-3600.0, monkeypatch))
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
@@ -122,12 +122,12 @@ NOON = datetime(2026, 11, 24, 12, 0).astimezone()
     ],
 )
 def test_since_is_read_as_people_write_it(word: str, expected: datetime):
-    """A time of day is the last one that there was."""
+    """A time of day means its last occurrence."""
     assert parse_since(word, NOON) == expected
 
 
 @pytest.mark.parametrize("word", ["soon", "25:00", "2026-13-01", "2026-11-25", "h", "", "-3h"])
 def test_since_that_is_no_past_moment_is_refused(word: str):
-    """With its value and what there is."""
+    """The error names the value and the valid forms."""
     with pytest.raises(UsageError, match="--since must be"):
         parse_since(word, NOON)

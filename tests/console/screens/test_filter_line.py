@@ -22,7 +22,7 @@ from tests.console.driving import press, settle, table
     ],
 )
 async def test_filter(words: str, names: set[str], make_app: Callable[..., ConsoleApp]):
-    """Words and key:value pairs, all of which must fit; escape shows all again."""
+    """Words and key:value pairs must all match; escape shows all runs again."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -36,7 +36,7 @@ async def test_filter(words: str, names: set[str], make_app: Callable[..., Conso
 
 
 async def test_wrong_filter_key_is_named(make_app: Callable[..., ConsoleApp]):
-    """The runs stay, and the line below says which keys there are."""
+    """The runs stay, and the line below lists the valid keys."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -48,14 +48,14 @@ async def test_wrong_filter_key_is_named(make_app: Callable[..., ConsoleApp]):
         assert "did you mean arch?" in str(remark.content)
         field.value = "s depth>"
         await pilot.pause()
-        # Beneath the place itself, where there is room for that.
+        # Below its position, if there is space.
         assert str(remark.content) == "        ^ missing value"
         assert (remark.content_region.x, remark.region.y) == (field.content_region.x, field.region.y + 1)
         assert len(table(app).run_ids) == 13
 
 
 async def test_without_matches_the_line_below_lists_existing_values(make_app: Callable[..., ConsoleApp]):
-    """Also once the field was left; a run that is shown again is spoken of again."""
+    """Even after leaving the field; once a run is shown again, its remark is back."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)

@@ -20,7 +20,7 @@ Asked = list[Any]
 
 
 async def test_form_makes_the_runs_it_shows(make_app: Callable[..., ConsoleApp], asked: Asked):
-    """Architectures by depths by seeds, with a changed recipe, as an experiment with a name."""
+    """Architectures, depths and seeds crossed, with a changed recipe, as a named experiment."""
     app = make_app()
     async with app.run_test(size=(120, 50)) as pilot:
         await settle(pilot)
@@ -69,7 +69,7 @@ async def test_keys_typed_ahead_of_a_busy_form_all_count(make_app: Callable[...,
 async def test_form_says_what_is_wrong_in_the_words_of_the_command_line(
     make_app: Callable[..., ConsoleApp], asked: Asked
 ):
-    """In place, at once, and nothing is started."""
+    """Immediately in the form, and nothing is queued."""
     app = make_app()
     async with app.run_test(size=(120, 50)) as pilot:
         await settle(pilot)
@@ -94,14 +94,14 @@ async def test_form_says_what_is_wrong_in_the_words_of_the_command_line(
 
             assert isinstance(app.screen, NewExperimentScreen)
             assert not asked
-            if value != "1MiB":  # That one may be mended in several fields.
+            if value != "1MiB":  # This error can be fixed in several fields.
                 assert app.focused is field
             field.value = before
             await until(pilot, lambda message=message: message not in str(trouble.content))
 
 
 async def test_clone_fills_the_form_as_the_run_was_asked_for(make_app: Callable[..., ConsoleApp]):
-    """Everything of it, so that one thing can be changed."""
+    """All its options, so that a single one can be changed."""
     app = make_app()
     async with app.run_test(size=(120, 50)) as pilot:
         await settle(pilot)
@@ -117,7 +117,7 @@ async def test_clone_fills_the_form_as_the_run_was_asked_for(make_app: Callable[
 
 
 async def test_run_screen_goes_through_its_parts(make_app: Callable[..., ConsoleApp]):
-    """Epochs by row, the specification word for word, and what happened."""
+    """Epochs, the exact spec, and events."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -135,7 +135,7 @@ async def test_run_screen_goes_through_its_parts(make_app: Callable[..., Console
 
 
 async def test_log_follows_and_finds(make_app: Callable[..., ConsoleApp]):
-    """What the worker appends appears; control characters in it do nothing."""
+    """Lines appended by the worker appear; control characters in them have no effect."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -154,7 +154,7 @@ async def test_log_follows_and_finds(make_app: Callable[..., ConsoleApp]):
 
 
 async def test_comparison_goes_from_depth_to_depth(make_app: Callable[..., ConsoleApp]):
-    """The pairs of each depth alone, and the verdict of the whole below."""
+    """Only the pair of one depth, with the overall verdict below."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)

@@ -1,4 +1,4 @@
-"""What the console says of runs by itself: the remark of a run, and the degradation view, driven by keys."""
+"""Insights the console gives unasked: a run's remark, and the degradation view, driven by keys."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_bottom_line_says_what_is_wrong_with_a_run(make_app: Callable[...,
 
 
 async def test_gap_and_depth_fill_the_comparison(make_app: Callable[..., ConsoleApp]):
-    """The gap of every depth; final errors beside the published ones; a verdict with its evidence from two seeds."""
+    """The gap at every depth, final errors with published ones, and a verdict with evidence from two seeds."""
     app = make_app(fill=fill_depths)
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -77,7 +77,7 @@ async def test_gap_and_depth_fill_the_comparison(make_app: Callable[..., Console
 
 
 async def test_crosshair_of_the_depths_reads_depths(make_app: Callable[..., ConsoleApp]):
-    """And does not stay where an epoch would be when another tab is shown."""
+    """It is reset on other tabs, where its x would be an epoch."""
     app = make_app(fill=fill_depths)
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -92,7 +92,7 @@ async def test_crosshair_of_the_depths_reads_depths(make_app: Callable[..., Cons
 
 
 async def test_experiment_without_pairs_says_so(make_app: Callable[..., ConsoleApp]):
-    """One network alone has no gap."""
+    """A single network has no gap."""
     app = make_app(fill=fill_recorded("overfitting"))
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -102,7 +102,7 @@ async def test_experiment_without_pairs_says_so(make_app: Callable[..., ConsoleA
 
 
 async def test_form_asks_for_an_early_end(make_app: Callable[..., ConsoleApp]):
-    """Never, where nothing is chosen."""
+    """Never by default."""
     app = make_app(fill=None)
     async with app.run_test(size=(120, 50)) as pilot:
         await settle(pilot)

@@ -1,4 +1,4 @@
-"""Star, tags, note and names by key: what the engine is asked, and what the screens show of it."""
+"""Star, tags, note and names by key: requests to the engine, and labels on screens."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WORDS = {"starred": True, "tags": ("baseline", "good"), "notes": "stopped by han
 
 
 def fill_labelled(home: Home) -> None:
-    """The small sample, with one run that has every label."""
+    """Fill the small sample, with one run that has every label."""
     samples.fill_small(home)
     with Reader(home.database) as reader:
         run = reader.run(FIRST)
@@ -58,7 +58,7 @@ async def test_keys_typed_at_once_ask_the_engine(
     make_app: Callable[..., ConsoleApp],
     asked: list[Any],
 ):
-    """The letters of an answer are commands elsewhere: t and i are among them, s stops, d removes, q quits."""
+    """Letters of the answer are commands elsewhere: t tags, i names, s stops, d removes, q quits."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -77,7 +77,7 @@ async def test_keys_typed_at_once_ask_the_engine(
 async def test_a_question_is_left_by_escape_and_a_wrong_tag_is_refused(
     make_app: Callable[..., ConsoleApp], asked: list[Any]
 ):
-    """Nothing is asked of the engine, and the keys act as before."""
+    """The engine gets no request, and keys act as before."""
     app = make_app()
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
@@ -96,7 +96,7 @@ async def test_a_question_is_left_by_escape_and_a_wrong_tag_is_refused(
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 50)])
 async def test_labels_are_shown_without_what_moves_a_cursor(size: tuple[int, int], make_app: Callable[..., ConsoleApp]):
-    """In the table the star is never cut off, on the run's own screen nothing is."""
+    """The table never cuts off the star, and the run screen cuts off nothing."""
     app = make_app(fill_labelled)
     async with app.run_test(size=size) as pilot:
         await settle(pilot)

@@ -1,4 +1,4 @@
-"""What each screen looks like on larger terminals: its text, compared to the last character."""
+"""Text snapshots of every screen on larger terminals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [
 async def test_screen(
     state: str, size: tuple[int, int], make_app: Callable[..., ConsoleApp], text_compare: Callable[..., Awaitable[bool]]
 ):
-    """The states of test_screens, with more room."""
+    """The states of test_screens, with more space."""
     assert await text_compare(make_app(), terminal_size=size, run_before=keys(*STATES[state]))
 
 
@@ -29,7 +29,7 @@ async def test_screen(
 async def test_degradation(
     name: str, size: tuple[int, int], make_app: Callable[..., ConsoleApp], text_compare: Callable[..., Awaitable[bool]]
 ):
-    """Bars and tables that the smallest terminal cuts."""
+    """Bars and tables that are cut on the smallest terminal."""
     assert await text_compare(make_app(fill=fill_depths), terminal_size=size, run_before=keys("c", DEGRADATION[name]))
 
 

@@ -1,4 +1,4 @@
-"""The queue on the home screen: what its keys ask of the engine, and what the screen says of it."""
+"""The queue on the home screen: requests made by its keys, and how its state is shown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def without_id(request: Any) -> Any:
 
 
 async def choose(pilot: Any, words: str) -> None:
-    """Put the cursor on the first run that fits."""
+    """Move the cursor to the first matching run."""
     await settle(pilot)
     await press(pilot, "slash")
     pilot.app.screen.query_one("#filter").value = words
@@ -47,7 +47,7 @@ async def test_a_queued_run_is_moved_first_or_held(
 async def test_a_held_run_says_so_and_is_released_by_the_same_key(
     make_app: Callable[..., ConsoleApp], asked: list[Any]
 ):
-    """In the table, in the line beneath and to the filter."""
+    """Shown in the table and the remark, and found by the filter."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -65,7 +65,7 @@ async def test_a_held_run_says_so_and_is_released_by_the_same_key(
 
 @pytest.mark.parametrize("key", ["f", "h"])
 async def test_a_run_that_does_not_wait_is_left_alone(key: str, make_app: Callable[..., ConsoleApp], asked: list[Any]):
-    """The console says by itself that it makes no sense."""
+    """The console itself reports that there is nothing to do."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await choose(pilot, "status:running")
@@ -94,7 +94,7 @@ async def test_the_whole_queue_is_held_drained_and_released(
     asked: list[Any],
     pulses: dict[str, Any],
 ):
-    """One key each, there and back, by what the engine says of the queue."""
+    """One key each toggles, depending on the queue's state as reported by the engine."""
     hold_queue(pulses, before)
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
@@ -124,7 +124,7 @@ async def test_the_headline_says_that_nothing_is_started(
 
 
 async def test_its_keys_are_in_the_palette_and_can_be_others(make_app: Callable[..., ConsoleApp], asked: list[Any]):
-    """As all other keys."""
+    """Like all other keys."""
     app = make_app(config=Config(keys={"queue.hold-all": "ctrl+e"}))
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)

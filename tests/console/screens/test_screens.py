@@ -1,6 +1,6 @@
-"""What each screen looks like: its text, and of a few its colours too, compared to the last character.
+"""Snapshots of every screen's text, and of the colours of a few.
 
-At the smallest size, where places are scarce; larger ones are in test_larger_screens. `--snapshot-update` renews them.
+Taken at the smallest size, where space is scarce; test_larger_screens has larger ones. `--snapshot-update` renews them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ STATES = {
 DEGRADATION = {"gap": "2", "by-depth": "3", "table": "4"}
 """Views of a comparison of several depths, and their keys."""
 COLOURED = ("home", "home-marked", "new-planned", "run-gradients", "comparison-table")
-"""States whose colours say something that their text does not."""
+"""States whose colours carry information beyond their text."""
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -58,7 +58,7 @@ async def test_screen(state: str, make_app: Callable[..., ConsoleApp], text_comp
 
 @pytest.mark.parametrize("state", COLOURED)
 def test_colours(state: str, make_app: Callable[..., ConsoleApp], snap_compare: Any):
-    """What is marked, wrong, chosen or large, by its colour too."""
+    """Marked, failed, selected and large items are also shown by colour."""
     assert snap_compare(make_app(), terminal_size=SMALL, run_before=keys(*STATES[state]))
 
 
@@ -66,7 +66,7 @@ def test_colours(state: str, make_app: Callable[..., ConsoleApp], snap_compare: 
 async def test_degradation(
     name: str, make_app: Callable[..., ConsoleApp], text_compare: Callable[..., Awaitable[bool]]
 ):
-    """Three depths and three seeds, one of them under way: the gap, errors with bars beside published ones, verdict."""
+    """Three depths and three seeds, one still running: the gap, error bars with published errors, verdict."""
     assert await text_compare(make_app(fill=fill_depths), terminal_size=SMALL, run_before=keys("c", DEGRADATION[name]))
 
 
@@ -103,7 +103,7 @@ async def test_engine_trouble(
     pulses: dict[str, Any],
     text_compare: Callable[..., Awaitable[bool]],
 ):
-    """A banner says what is wrong, and the runs stay where they are."""
+    """A banner reports the problem, and the runs stay visible."""
     pulses["now"] = pulse
 
     assert await text_compare(make_app(), terminal_size=SMALL, run_before=keys())
@@ -112,7 +112,7 @@ async def test_engine_trouble(
 async def test_held_queue(
     make_app: Callable[..., ConsoleApp], pulses: dict[str, Any], text_compare: Callable[..., Awaitable[bool]]
 ):
-    """A queue that starts nothing, and a run in it that is held by itself."""
+    """A held queue, and a run in it that is held individually."""
     hold_queue(pulses, QueueState.HELD)
     app = make_app()
     hold_run(app.session.home)
@@ -121,7 +121,7 @@ async def test_held_queue(
 
 
 async def test_too_small(make_app: Callable[..., ConsoleApp], text_compare: Callable[..., Awaitable[bool]]):
-    """A terminal that cannot hold the screen says how large it has to be."""
+    """A terminal that is too small shows the required size."""
     assert await text_compare(make_app(), terminal_size=(50, 12), run_before=keys())
 
 
@@ -129,7 +129,7 @@ async def test_too_small(make_app: Callable[..., ConsoleApp], text_compare: Call
 def test_ascii_without_colour(
     state: str, make_app: Callable[..., ConsoleApp], monkeypatch: pytest.MonkeyPatch, snap_compare: Any
 ):
-    """A terminal that shows neither Unicode nor colour shows everything all the same."""
+    """Terminals without Unicode and colour still show everything."""
     monkeypatch.setenv("LANG", "C")
     monkeypatch.setenv("NO_COLOR", "1")
 

@@ -1,4 +1,4 @@
-"""Keys that come in a burst, as over a slow line, act in their order and where they were meant."""
+"""Keys that arrive in a burst, as over a slow connection, act in order and on the intended widget."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.console.driving import press, settle, table, told, until
 
 
 def burst(app: ConsoleApp, *keys: str) -> None:
-    """All at once, before any of them was read."""
+    """Send keys all at once, before any is processed."""
     for key in keys:
         app.post_message(Key({"/": "slash", ":": "colon"}.get(key, key), key if len(key) == 1 else None))
 
 
 async def test_editing_keys_keep_their_place_among_letters(make_app: Callable[..., ConsoleApp]):
-    """A backspace takes away what stood there when it was typed."""
+    """A backspace deletes what preceded it when typed."""
     app = make_app()
     async with app.run_test(size=(120, 50)) as pilot:
         await settle(pilot)
@@ -41,7 +41,7 @@ async def test_editing_keys_keep_their_place_among_letters(make_app: Callable[..
 
 
 async def test_a_filter_typed_at_once_filters_and_does_nothing_else(make_app: Callable[..., ConsoleApp]):
-    """Its letters are commands to the table: p pauses, s stops, d removes."""
+    """In the table its letters would be commands: p pauses, s stops, d removes."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -97,7 +97,7 @@ async def test_a_filter_that_cannot_be_read_stays_and_says_so(
 
 
 async def test_a_slash_within_the_filter_is_a_letter(make_app: Callable[..., ConsoleApp]):
-    """The key that opens the filter does not swallow what is written in it."""
+    """The key that opens the filter can be typed into it."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -107,7 +107,7 @@ async def test_a_slash_within_the_filter_is_a_letter(make_app: Callable[..., Con
 
 
 async def test_letters_typed_before_the_filter_hears_of_its_focus_stay(make_app: Callable[..., ConsoleApp]):
-    """The event of the focus selects nothing: the next letter would replace what was typed before it came."""
+    """The focus event must not select text, or the next letter would replace what was typed before it."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)

@@ -1,4 +1,4 @@
-"""The filter of runs: what fits, and where it points when it cannot be read."""
+"""The run filter: matches, and positions of errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests import samples
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
-    """The small sample, with labels on some."""
+    """The small sample with some labels."""
     home = Home(Path(tmp_path_factory.mktemp("home"))).create()
     samples.fill_small(home)
     with Reader(home.database) as reader:
@@ -62,7 +62,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     ],
 )
 def test_what_fits(text: str, numbers: list[int], runs: list[Run]):
-    """A run without a number fits no comparison; a filter on several keys wants all of them."""
+    """Runs without the number match no comparison; several keys must all match."""
     fits = parse_filter(text)
 
     assert [run.position for run in runs if fits(run, time.monotonic())] == list(numbers)
@@ -98,7 +98,7 @@ def test_what_fits(text: str, numbers: list[int], runs: list[Run]):
     ],
 )
 def test_a_filter_that_cannot_be_read_points_at_the_place(text: str, column: int, reason: str):
-    """By its column, and in one line that has a caret there."""
+    """By its column, and with a caret in a line below."""
     with pytest.raises(FilterError) as refused:
         parse_filter(text)
 
@@ -123,7 +123,7 @@ def test_a_filter_that_cannot_be_read_points_at_the_place(text: str, column: int
     ],
 )
 def test_without_matches_existing_values_are_listed(text: str, why: str, runs: list[Run]):
-    """Of the first key that is at fault."""
+    """For the first key without a match."""
     now = time.monotonic()
 
     assert not any(parse_filter(text)(run, now) for run in runs)
@@ -131,7 +131,7 @@ def test_without_matches_existing_values_are_listed(text: str, why: str, runs: l
 
 
 def test_of_many_values_few_are_named(runs: list[Run]):
-    """The rest are counted; a key without any values is reported as such."""
+    """The rest are counted; a key without values is reported as such."""
     many = [msgspec.structs.replace(run, name=f"n{position:02}") for position, run in enumerate(runs)]
 
     thin = [run for run in runs if run.experiment == "depths"]

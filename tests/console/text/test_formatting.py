@@ -34,7 +34,7 @@ floats = st.floats(allow_nan=True, allow_infinity=True)
 
 @given(st.text(st.characters(), max_size=80))
 def test_clean_text_can_do_nothing_to_a_terminal(text: str):
-    """Names and logs come from outside, and are printed as they are."""
+    """Names and logs come from outside and get printed."""
     cleaned = clean(text)
 
     assert all(unicodedata.category(character)[0] != "C" for character in cleaned)
@@ -58,7 +58,7 @@ def test_clean_text_can_do_nothing_to_a_terminal(text: str):
     ],
 )
 def test_clean_keeps_what_is_written(text: str, expected: str):
-    """What is taken away is what would act, not what would be read."""
+    """Only characters with effects are removed, not readable ones."""
     assert clean(text) == expected
 
 
@@ -88,7 +88,7 @@ def test_cleaning_takes_time_in_proportion():
     ],
 )
 def test_duration_reads_in_two_units(seconds: float | None, expected: str):
-    """Rounding carries over: never 60 s, never 24h00."""
+    """Rounding carries over: never 60 s or 24h00."""
     assert duration(seconds) == expected
 
 
@@ -117,12 +117,12 @@ def test_count_has_three_digits(number: float | None, expected: str):
     [(0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (1.5 * 2**30, "1.50 GiB"), (139 * 2**30, "139 GiB")],
 )
 def test_byte_size_is_binary(size: float, expected: str):
-    """Memory is sold and reported in powers of 1024."""
+    """Memory is measured in powers of 1024."""
     assert byte_size(size) == expected
 
 
 def test_mean_says_over_how_many():
-    """One seed has no spread, and must not look as if it had."""
+    """A single seed has no spread and must not appear to have one."""
     assert mean_std([8.2, 7.96, 8.08]) == "8.08 ± 0.12 (n=3)"
     assert mean_std([8.08]) == "8.08 (n=1)"
     assert mean_std([]) == "-"
@@ -139,7 +139,7 @@ def test_any_float_is_formatted(value: float):
 
 
 def test_percent_and_ago_read_naturally():
-    """Shares are in percent throughout the product."""
+    """Shares are in percent throughout."""
     assert percent(8.084) == "8.08 %"
     assert percent(90, 0) == "90 %"
     assert percent(None) == "-"
@@ -153,7 +153,7 @@ def test_percent_and_ago_read_naturally():
 
 
 def test_table_aligns_by_cells():
-    """A wide character takes two cells; counting characters would shift what follows it."""
+    """A wide character takes two cells, so counting characters would misalign columns."""
     text = table(["name", "error"], [["漢字", "8.1"], ["plain", "10.25"]], align="<>")
 
     assert text.split("\n") == ["name   error", "漢字     8.1", "plain  10.25"]
@@ -176,20 +176,20 @@ def test_table_is_never_wider_than_asked(rows: list[tuple[str, str, str]], width
 
 
 def test_table_cuts_its_widest_column_first():
-    """Numbers stay whole while there is a long name to cut."""
+    """Numbers stay whole as long as a long name can be cut."""
     text = table(["run", "error"], [["a name that goes on and on", "8.08 %"]], align="<>", max_width=20)
 
     assert text.split("\n")[1] == "a name that…  8.08 %"
 
 
 def test_table_refuses_ragged_rows():
-    """A missing cell would show a figure under another's title."""
+    """A missing cell would shift figures under other titles."""
     with pytest.raises(ValueError, match=r"got \[1, 2\]"):
         table(["a", "b"], [["1"]], align="<<")
 
 
 def test_progress_bar_is_full_only_at_the_end():
-    """A bar that is full at 99 % makes people wait for nothing."""
+    """A full bar at 99 % would be misleading."""
     assert progress_bar(0.7, 6) == "▇▇▇▇▁▁"
     assert progress_bar(0.999, 6) == "▇▇▇▇▇▁"
     assert progress_bar(1.0, 6, unicode=False) == "######"
@@ -199,7 +199,7 @@ def test_progress_bar_is_full_only_at_the_end():
 
 
 class Stream(io.StringIO):
-    """A stream of an encoding, on a terminal or not."""
+    """A stream with an encoding, on a terminal or not."""
 
     def __init__(self, encoding: str, *, tty: bool) -> None:
         super().__init__()
@@ -230,7 +230,7 @@ class Stream(io.StringIO):
     ],
 )
 def test_unicode_follows_locale_and_encoding(encoding: str, environ: dict[str, str], expected: bool):
-    """A row of question marks is worse than plain ASCII."""
+    """Plain ASCII is better than question marks."""
     assert supports_unicode(Stream(encoding, tty=True), environ) is expected
 
 
@@ -248,12 +248,12 @@ def test_unicode_follows_locale_and_encoding(encoding: str, environ: dict[str, s
     ],
 )
 def test_colour_follows_the_conventions(tty: bool, environ: dict[str, str], expected: bool):
-    """NO_COLOR is the wish of a person, and outweighs the rest."""
+    """NO_COLOR is set by the user and overrides the rest."""
     assert supports_colour(Stream("utf-8", tty=tty), environ) is expected
 
 
 def test_formatting_loads_nothing_heavy():
-    """Every command imports it, `ls` in a script too."""
+    """Every command imports it, even `ls` in a script."""
     heavy = {"rich", "textual", "numpy", "plotext", "torch"}
     program = f"import sys, {formatting.__name__}; print({heavy} & set(sys.modules))"
 
@@ -263,7 +263,7 @@ def test_formatting_loads_nothing_heavy():
 
 
 def test_a_name_is_cut_in_its_middle():
-    """Two seeds of one network stay apart."""
+    """Two seeds of a network stay distinguishable."""
     assert cut_in_the_middle("he-plain56-w8-nonorm-s1", 17) == "he-plain56-w8…-s1"
     assert cut_in_the_middle("he-plain56-w8-nonorm-s1", 17, unicode=False) == "he-plain56-w8~-s1"
     assert cut_in_the_middle("resnet20-s0", 17) == "resnet20-s0"

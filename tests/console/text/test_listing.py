@@ -1,4 +1,4 @@
-"""Between the queue and the first step: the state of a run whose worker is there and does not train yet."""
+"""State of a run whose worker has started but does not train yet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests import samples
 
 
 def test_a_worker_that_has_not_made_a_step_is_starting(tmp_path: Path):
-    """The first time, and again where a run goes on that has many steps behind it; a step makes it run."""
+    """Both at first and when a run with many steps resumes; its first new step makes it running."""
     home = Home(tmp_path / "home").create()
     store = Store(home.database)
 
@@ -48,7 +48,7 @@ def test_a_worker_that_has_not_made_a_step_is_starting(tmp_path: Path):
 
 
 def test_a_starting_run_says_what_it_waits_for(tmp_path: Path):
-    """In the line of the run."""
+    """In the run's remark."""
     home = Home(tmp_path / "home").create()
     store = Store(home.database)
     with store.transaction():
@@ -64,7 +64,7 @@ def test_a_starting_run_says_what_it_waits_for(tmp_path: Path):
 
 
 def test_what_is_not_known_yet_is_a_dash_in_every_column(tmp_path: Path):
-    """Loss and error of a run that has not started are shown the same way."""
+    """Loss and error of a run that has not started look the same."""
     home = Home(tmp_path / "home").create()
     store = Store(home.database)
     with store.transaction():

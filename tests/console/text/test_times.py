@@ -1,4 +1,4 @@
-"""Times as people write them."""
+"""Parsing of times as people type them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.base.errors import UsageError
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> datetime:
-    """An evening in Berlin, the day before its clocks go back an hour."""
+    """An evening in Berlin, the day before clocks go back an hour."""
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
     return datetime.fromtimestamp(1_792_868_400).astimezone()
@@ -34,7 +34,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> datetime:
     ],
 )
 def test_times_of_day_dates_and_spans_are_read(now: datetime, word: str, expected: str):
-    """A time of day is the next one; a date is meant as it stands."""
+    """A time of day means its next occurrence; a date is taken literally."""
     assert f"{now:%Y-%m-%d %H:%M}" == "2026-10-24 21:00"
     found = parse_until(word, now)
 
@@ -42,13 +42,13 @@ def test_times_of_day_dates_and_spans_are_read(now: datetime, word: str, expecte
 
 
 def test_a_night_in_which_the_clocks_go_back_is_an_hour_longer(now: datetime):
-    """From 21:00 to 08:00 are twelve hours then."""
+    """From 21:00 to 08:00 it is twelve hours then."""
     assert parse_until("08:00", now) - now == timedelta(hours=12)
 
 
 @pytest.mark.parametrize("word", ["25:99", "8", "morgen", "", "+", "+6", "-6h", "2026-13-01 08:00", "08:00:00", "+h"])
 def test_what_is_no_time_is_named_with_what_would_be(now: datetime, word: str):
-    """The value, and the remedy."""
+    """The error names the value and the remedy."""
     with pytest.raises(UsageError) as raised:
         parse_until(word, now)
 
@@ -58,12 +58,12 @@ def test_what_is_no_time_is_named_with_what_would_be(now: datetime, word: str):
 
 @pytest.mark.parametrize("word", ["2026-10-24 20:59", "+0h", "+0m"])
 def test_a_time_that_has_passed_is_refused(now: datetime, word: str):
-    """Nothing can be done by then."""
+    """Nothing can finish by then."""
     with pytest.raises(UsageError, match="must be in the future"):
         parse_until(word, now)
 
 
 def test_other_days_are_shown_with_their_date(now: datetime):
-    """08:00 alone would be read as today's."""
+    """08:00 alone would be taken as today's."""
     assert clock_time(now, now) == "21:00"
     assert clock_time(parse_until("08:00", now), now) == "2026-10-25 08:00"

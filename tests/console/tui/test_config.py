@@ -1,4 +1,4 @@
-"""Settings: what is set, where from, and what is refused."""
+"""Settings: values, their sources, and errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def write(home: Any, text: str) -> None:
 
 
 def test_show_names_each_value_and_where_it_comes_from(bare_home: Any):
-    """A user who wonders why finds the place to change it."""
+    """Users can see where to change a value."""
     write(bare_home, 'theme = "high-contrast"\n[keys]\n"home.new" = "ctrl+n"\n')
 
     rows = {row["name"]: row for row in bare_home.json("config", "show")["settings"]}
@@ -25,7 +25,7 @@ def test_show_names_each_value_and_where_it_comes_from(bare_home: Any):
 
 
 def test_keys_shows_ids_that_config_takes(bare_home: Any):
-    """And the user's own key where there is one."""
+    """It shows the user's keys from config.toml."""
     write(bare_home, '[keys]\n"home.new" = "ctrl+n"\n')
 
     rows = {row["id"]: row for row in bare_home.json("config", "keys")["keys"]}
@@ -47,7 +47,7 @@ def test_keys_shows_ids_that_config_takes(bare_home: Any):
     ],
 )
 def test_wrong_settings_are_named(text: str, says: str, bare_home: Any):
-    """One line, exit code 2, and the file's path in it."""
+    """One line with the file's path, and exit code 2."""
     write(bare_home, text)
 
     told = bare_home.cli("config", "keys", status=2)

@@ -1,4 +1,4 @@
-"""What the console reads of an index with more runs than its first frame waits for."""
+"""Reading an index with more runs than the first frame waits for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.samples import fill_large, fill_small
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """Thirteen runs, two of them running and one queued, read three at first and four at each later look."""
+    """Thirteen runs, two running and one queued; the first look reads three, each later one four."""
     monkeypatch.setattr(feeds, "RUNS_AT_FIRST", 3)
     monkeypatch.setattr(feeds, "RUNS_A_LOOK", 4)
     monkeypatch.setattr(feeds, "RUNS_CHANGED_LAST", 1)
@@ -32,7 +32,7 @@ def ids(runs: Any) -> list[str]:
 
 
 def test_the_first_look_reads_the_newest_queued_and_requested_runs(home: Home):
-    """In order of submission; a mark or the cursor may be on a run of last year."""
+    """In submission order; marks or the cursor may be on very old runs."""
     feed = Feed(home, first=["0000000002"])
     assert feed.look().runs
 
@@ -40,7 +40,7 @@ def test_the_first_look_reads_the_newest_queued_and_requested_runs(home: Home):
 
 
 def test_the_looks_behind_it_read_the_rest_and_then_nothing_more(home: Home):
-    """In the same order as a reader that reads all at once; a look at a whole and unchanged index finds nothing."""
+    """In the same order as reading all at once; afterwards an unchanged index gives nothing new."""
     feed = Feed(home, first=["0000000002"])
     while feed.look().runs:
         pass
@@ -50,7 +50,7 @@ def test_the_looks_behind_it_read_the_rest_and_then_nothing_more(home: Home):
 
 
 def test_what_changes_while_older_runs_are_unread_is_seen(home: Home):
-    """One of them ends, one is removed, and one is read already."""
+    """One finishes, one is removed, and one was read already."""
     feed = Feed(home)
     feed.look()
     store = Store(home.database)
@@ -68,7 +68,7 @@ def test_what_changes_while_older_runs_are_unread_is_seen(home: Home):
 
 
 def test_ls_shows_the_newest_of_many_and_says_how_many_more(bare_home: Any):
-    """As a table; programs get all."""
+    """In the table; JSON lists all."""
     fill_large(bare_home.home, num_runs=12, epochs=1)
     done = bare_home.start("ls", "-n", "5")
     out, said = done.communicate(timeout=60)

@@ -1,4 +1,4 @@
-"""The headline's words for engine and devices."""
+"""Labels of engine and devices in the headline."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ GIB = 1 << 30
 
 
 def test_a_gpu_tells_load_memory_power_and_temperature():
-    """As nvitop would, in one line."""
+    """In one line, like nvitop."""
     gpu = GpuReading(
         name="cuda:0",
         model="H200",
@@ -41,12 +41,12 @@ def test_a_gpu_of_which_the_driver_hides_a_part_shows_the_rest():
 
 
 def test_the_host_is_rounded_so_that_little_is_redrawn():
-    """Five percent are what a glance tells apart."""
+    """To five percent, enough for a glance."""
     assert host_label(HostReading(cpu_percent=43.2, used_bytes=9 * GIB, total_bytes=24 * GIB)) == "cpu 45 %  9/24 GiB"
 
 
 def test_the_engine_counts_minutes():
-    """A clock of seconds would redraw the line every second."""
+    """Showing seconds would redraw the line every second."""
     up = Pulse(EngineState.UP, greeting=Greeting(id="", pid=1, uptime_seconds=7999.0))
 
     assert engine_label(up) == "engine up 2h13"

@@ -1,4 +1,4 @@
-"""Which columns of the run table there is room for: names are whole, and a scroll bar hides nothing."""
+"""Choice of the run table's columns: names stay whole, and the scroll bar hides nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def keys(width: int, longest_name: int) -> list[str]:
 @pytest.mark.parametrize("width", range(20, 200, 7))
 @pytest.mark.parametrize("longest", [1, NAME_CELLS, 24, LONGEST_NAME_CELLS, 90])
 def test_columns_take_the_whole_line_and_no_more(width: int, longest: int):
-    """Whatever the names are."""
+    """For any names."""
     columns = fitting(width, longest)
 
     assert sum(cells + 1 for _, cells in columns) - 1 == max(width, NAME_CELLS) or len(columns) == 1
@@ -27,7 +27,7 @@ def test_columns_take_the_whole_line_and_no_more(width: int, longest: int):
 
 
 def test_a_long_name_displaces_bar_speed_and_eta_but_no_metric():
-    """The bar says what the epoch says; loss and error are what the table is for."""
+    """The bar repeats the epoch; loss and error matter most."""
     assert keys(72, NAME_CELLS) == ["name", "status", "progress", "epoch", "loss", "error", "left"]
     assert keys(72, 24) == ["name", "status", "epoch", "loss", "error", "left"]
     assert keys(55, 90) == ["name", "status", "epoch", "loss", "error"]
@@ -35,7 +35,7 @@ def test_a_long_name_displaces_bar_speed_and_eta_but_no_metric():
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36)])
 async def test_nothing_is_hidden_beneath_the_scroll_bar(size: tuple[int, int], make_app: Callable[..., ConsoleApp]):
-    """The columns end where the bar begins, and every name that fits is whole."""
+    """Columns end before the scroll bar, and every name that fits is whole."""
     app = make_app()
     async with app.run_test(size=size) as pilot:
         await settle(pilot)
