@@ -1,4 +1,4 @@
-"""Diagnoses on journals of runs that were really trained."""
+"""Diagnoses on recorded journals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.recorded_runs import first_epochs, recorded_gradients, recorded_home,
 
 
 def test_overfitting_of_a_recorded_run():
-    """A network of width 16 on 500 photographs, to a training error of 0 while its test loss rises from 1.7 to 2.5."""
+    """Width 16 on 500 photographs: training error falls to 0 while test loss rises from 1.7 to 2.5."""
     (rows,) = recorded_runs("overfitting").values()
     found = overfitting(rows)
 
@@ -38,7 +38,7 @@ def test_overfitting_of_a_recorded_run():
 
 
 def test_recorded_quickstart_is_told_apart():
-    """Of four networks plain-44 alone stayed at the loss of guessing, for four epochs, then crept away from it."""
+    """Of four networks only plain-44 stayed at the loss of guessing for four epochs, then slowly improved."""
     flat = {
         name: flat_epochs([row.train_loss for row in rows[:4]], 10)
         for name, rows in recorded_runs("quickstart").items()
@@ -48,7 +48,7 @@ def test_recorded_quickstart_is_told_apart():
 
 
 def test_diverged_run_says_in_which_epoch():
-    """A worker stops before it measures the epoch, so that it is the one behind the last that stands there."""
+    """A worker stops before measuring the epoch, so it is the one after the last row."""
     (rows,) = recorded_runs("diverged").values()
 
     found = diverged(RunOutcome.DIVERGED, rows)
@@ -58,7 +58,7 @@ def test_diverged_run_says_in_which_epoch():
 
 
 def test_a_run_that_learns_nothing_is_not_called_a_plateau_too(tmp_path: Path):
-    """Its loss has stopped falling as well, but that adds nothing; a loss that is not finite says all of it."""
+    """Its loss is flat, too, which adds nothing; a non-finite loss overrides everything else."""
     with Reader(recorded_home(tmp_path / "home", "depths").database) as reader:
         run = next(run for run in reader.runs() if run.name == "he-plain44-w4-s2")
         (*_, last) = reader.epochs(run.id)
@@ -71,7 +71,7 @@ def test_a_run_that_learns_nothing_is_not_called_a_plateau_too(tmp_path: Path):
 
 
 def test_plateau_of_a_recorded_run():
-    """One plane in the first stage: the loss stood at 2.0 from epoch 31 to 45, and went on falling after that."""
+    """One channel in the first stage: the loss stayed at 2.0 from epoch 31 to 45, then fell again."""
     (rows,) = recorded_runs("plateau").values()
 
     assert plateau(first_epochs(rows, 40)) is None, "nine epochs may still be noise"
@@ -83,7 +83,7 @@ def test_plateau_of_a_recorded_run():
 
 
 def test_standstill_at_the_end_of_the_work_is_no_plateau():
-    """The recorded run that knew its images by heart: its loss could not fall much further, nor need it."""
+    """The recorded run that memorised its images: its loss could hardly fall further."""
     (rows,) = recorded_runs("overfitting").values()
     still = [replace(row, train_loss=0.003) for row in rows]
 
@@ -91,7 +91,7 @@ def test_standstill_at_the_end_of_the_work_is_no_plateau():
 
 
 def test_not_learning_of_a_recorded_run():
-    """Plain-32 without normalisation: at ln 10 from its second epoch on, and said so from the fifth in a row."""
+    """Plain-32 without normalisation: at ln 10 from its second epoch, diagnosed after five such epochs."""
     (rows,) = recorded_runs("not-learning").values()
 
     assert not_learning(first_epochs(rows, 4), 10) is None
@@ -102,7 +102,7 @@ def test_not_learning_of_a_recorded_run():
 
 
 def test_losses_above_guessing_are_no_learning_either():
-    """Recorded plain-44 with normalisation, 2.30 and more for eight epochs: not flat within 1 %, but no better."""
+    """Recorded plain-44 with normalisation: at least 2.30 for eight epochs, not flat within 1 % but no better."""
     rows = recorded_runs("depths")["he-plain44-w4-s2"]
     found = not_learning(rows, 10)
 
@@ -111,7 +111,7 @@ def test_losses_above_guessing_are_no_learning_either():
 
 
 def test_gradient_of_a_deep_plain_network_explodes_at_initialisation():
-    """Recorded plain-56: 2700 times the head's in the stem; three epochs later all that is left is a hundredth."""
+    """Recorded plain-56: the stem's is 2700 times the head's, and three epochs later a hundredth of that."""
     (gradients,) = recorded_gradients("exploding").values()
     found = gradient_flow(gradients)
 
@@ -122,7 +122,7 @@ def test_gradient_of_a_deep_plain_network_explodes_at_initialisation():
 
 
 def test_a_vanishing_gradient_is_diagnosed_from_the_newest_epoch():
-    """Recorded plain-110: seven digits too much at initialisation, and after fifty updates six too few."""
+    """Recorded plain-110: 10^7 times too large at initialisation, 10^6 times too small after fifty updates."""
     (gradients,) = recorded_gradients("vanishing").values()
     found = gradient_flow(gradients)
 
@@ -151,7 +151,7 @@ def test_gradients_of_residual_networks_are_sound():
 
 
 def test_a_stem_without_any_gradient_is_diagnosed():
-    """Recorded network with a single plane, whose first layer got exactly nothing in one step."""
+    """Recorded single-channel network whose first layer had a zero gradient in one step."""
     (gradients,) = recorded_gradients("plateau").values()
     found = gradient_flow([row for row in gradients if row.epoch == 2])
 
@@ -160,7 +160,7 @@ def test_a_stem_without_any_gradient_is_diagnosed():
 
 
 def test_findings_read_as_one_sentence():
-    """What it is called first, then the evidence."""
+    """The diagnosis first, then the evidence."""
     findings = [
         Finding(
             symptom=Symptom.NOT_LEARNING,

@@ -1,4 +1,4 @@
-"""What happened between two moments: ends, crashes, new bests, and the time that devices stood idle."""
+"""Digest of a period: finished runs, crashes, new bests, and idle time of devices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = samples.NOW
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run, from which others are made."""
+    """A finished run, used as a template."""
     home = Home(Path(tmp_path_factory.mktemp("home"))).create()
     samples.fill_small(home)
     with Reader(home.database) as reader:
@@ -34,7 +34,7 @@ def happened(*what: tuple[float, str]) -> list[EventRow]:
 
 
 def test_ends_within_the_time_are_told_once_and_in_order(model: Run):
-    """The moment of the last look is included, so that each run appears in exactly one digest."""
+    """The period includes its start, so that each run appears in exactly one digest."""
     runs = [
         made(model, "late", finished_at=T - 10),
         made(model, "early", finished_at=T - 50, outcome=RunOutcome.DIVERGED),
@@ -51,7 +51,7 @@ def test_ends_within_the_time_are_told_once_and_in_order(model: Run):
 
 
 def test_a_clock_that_was_set_back_tells_nothing(model: Run):
-    """Rather than times below zero."""
+    """Rather than negative times."""
     found = digest([made(model, "a", finished_at=T - 10)], {}, since=T, until=T - 60, devices=["cpu"])
 
     assert found.is_empty
@@ -70,7 +70,7 @@ def test_a_clock_that_was_set_back_tells_nothing(model: Run):
 def test_a_best_is_below_all_before_it(
     old: list[float], new: list[float], expected: list[tuple[str, str | None]], model: Run
 ):
-    """By the final error of runs that succeeded, on the same data."""
+    """Compares final errors of successful runs on the same data."""
     runs = [made(model, f"old{n}", test_error_percent=error, finished_at=T - 500) for n, error in enumerate(old)]
     runs += [made(model, f"new{n}", test_error_percent=error, finished_at=T - 50) for n, error in enumerate(new)]
     runs.append(made(model, "bad", test_error_percent=1.0, finished_at=T - 40, outcome=RunOutcome.DIVERGED))
@@ -82,7 +82,7 @@ def test_a_best_is_below_all_before_it(
 
 
 def test_idle_time_is_what_no_worker_of_a_device_covers(model: Run):
-    """Two GPUs, one never used; workers overlap, one crashes, one run waits for the other GPU alone."""
+    """Two GPUs, one never used; workers overlap, one crashes, one run waits for a specific GPU."""
     runs = [
         made(model, "a", device="cuda:0", finished_at=T - 400),
         made(model, "b", device="cuda:0", finished_at=T - 300),
@@ -97,7 +97,7 @@ def test_idle_time_is_what_no_worker_of_a_device_covers(model: Run):
         for run in runs
     ]
     events = {
-        # The engine was away, and saw the end of `a` late.
+        # The engine was down and noticed the end of `a` late.
         "a": happened((-800, "queued"), (-700, "started"), (-100, "finished")),
         "b": happened((-500, "queued"), (-450, "started"), (-300, "finished")),
         "c": happened((-800, "queued"), (-250, "started"), (-200, "crashed"), (-199, "queued"), (-150, "resumed")),
@@ -113,7 +113,7 @@ def test_idle_time_is_what_no_worker_of_a_device_covers(model: Run):
         idle.device: idle
         for idle in digest(runs, events, since=T - 600, until=T, devices=["cuda:0", "cuda:1", "cpu"]).idle
     }
-    # Trained -600..-300 and -250..-200 and -150..0; `c` waited in both gaps, but for a second.
+    # Trained -600..-300, -250..-200 and -150..0; `c` was queued in both gaps, except for a second.
     assert found["cuda:0"] == Idle(device="cuda:0", seconds=100, of_seconds=600, while_runs_waited_seconds=99)
     assert found["cuda:1"].seconds == 600
     assert found["cuda:1"].while_runs_waited_seconds == 350 + 49 + 60
@@ -121,7 +121,7 @@ def test_idle_time_is_what_no_worker_of_a_device_covers(model: Run):
 
 
 def test_a_worker_trained_until_it_was_last_heard_of(model: Run):
-    """Engine and worker killed together: the crash was noticed 34 s later, and a worker resumed 5 s after that."""
+    """Engine and worker killed together: the crash was noticed 34 s later and a worker resumed 5 s after that."""
     run = made(model, "a", device="cpu", finished_at=None, outcome=None, status=RunStatus.RUNNING)
     began = EventRow(at=T - 100, kind="started", text="", heard_at=T - 60)
     resumed = EventRow(at=T - 21, kind="resumed", text="", heard_at=T - 1)
@@ -134,7 +134,7 @@ def test_a_worker_trained_until_it_was_last_heard_of(model: Run):
 
 
 def test_a_run_without_a_worker_counts_as_idle_whatever_the_index_says(model: Run):
-    """No engine has looked since; a worker that lives trains although it is silent."""
+    """The index may be outdated; a live worker counts as training even if silent."""
     run = made(model, "a", device="cpu", finished_at=None, outcome=None, status=RunStatus.RUNNING)
     events = {"a": [EventRow(at=T - 100, kind="started", text="", heard_at=T - 60)]}
 
@@ -145,7 +145,7 @@ def test_a_run_without_a_worker_counts_as_idle_whatever_the_index_says(model: Ru
 
 @pytest.mark.parametrize(("outcome", "trained"), [(RunOutcome.SUCCEEDED, 90), (RunOutcome.LOST, 40)])
 def test_what_a_worker_left_behind_says_when_it_was_done(outcome: RunOutcome, trained: float, model: Run):
-    """Else its last line does."""
+    """Without an exit record, its last journal line counts."""
     run = made(model, "a", device="cpu", finished_at=T - 10, outcome=outcome)
     events = {
         "a": [EventRow(at=T - 100, kind="started", text="", heard_at=T - 60), *happened((-5, "finished"))],
@@ -156,7 +156,7 @@ def test_what_a_worker_left_behind_says_when_it_was_done(outcome: RunOutcome, tr
 
 
 def test_what_was_trained_elsewhere_is_no_time_of_ours(model: Run):
-    """A run that was copied here ran on another machine, whose devices have the same names."""
+    """An imported run trained on another machine, whose devices may have the same names."""
     run = made(model, "a", device="cpu", finished_at=T - 100)
     events = {"a": happened((-800, "queued"), (-700, "started"), (-50, "imported"))}
 
@@ -165,7 +165,7 @@ def test_what_was_trained_elsewhere_is_no_time_of_ours(model: Run):
 
 
 def test_nothing_is_reported_before_the_first_run(model: Run):
-    """A home of yesterday did not stand idle for a month."""
+    """A home created yesterday was not idle for a month."""
     (idle,) = digest([made(model, "a", finished_at=T - 800)], {}, since=T - 1e6, until=T, devices=["cpu"]).idle
 
     assert idle.of_seconds == 900

@@ -1,4 +1,4 @@
-"""Runs that are asked to end early where they learn nothing: when they do, what they say, and how they are taken up."""
+"""Early stopping of runs that do not learn: when it applies, its message, and resuming."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def write(journal: Path, *events: AnyEvent) -> None:
 
 
 def test_ends_behind_the_tenth_epoch_without_learning():
-    """Nine might still be a slow start; what it saves is counted in epochs and in their median time."""
+    """Nine might still be a slow start; savings are given in epochs and their median time."""
     rows = {number: epoch(number, FLAT) for number in range(1, STOPPING_EPOCHS + 1)}
     stopped = reason_to_stop(spec(), rows)
 
@@ -63,7 +63,7 @@ def test_never_ends_a_run_that_was_not_asked_to_or_that_learns():
 
 
 def test_judgement_is_the_same_from_the_journal(journal: Path):
-    """A resumed worker counts the epochs of the previous one, but not those trained again."""
+    """A resumed worker counts its predecessor's epochs, except those trained again."""
     write(journal, *(epoch(number, FLAT) for number in range(1, 13)), epoch(3, 1.0))
 
     assert sorted(epochs_to_judge(journal, 9)) == list(range(1, 10))
@@ -71,7 +71,7 @@ def test_judgement_is_the_same_from_the_journal(journal: Path):
 
 
 def test_run_taken_up_again_has_its_patience_anew(journal: Path):
-    """Else it would end again behind the very next epoch."""
+    """Otherwise it would stop again after the next epoch."""
     rows = {number: epoch(number, FLAT) for number in range(1, 11)}
     stopped = reason_to_stop(spec(), rows)
     assert stopped is not None

@@ -1,4 +1,4 @@
-"""Two networks over the same seeds: which epoch they are compared at, and what may be claimed."""
+"""Paired comparison over seeds: the epoch compared, and permitted claims."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.samples import an_epoch
 
 
 def rows(errors: Sequence[float | None]) -> list[Epoch]:
-    """A run with these training errors, an epoch each."""
+    """Create a run with these training errors, one per epoch."""
     return [
         an_epoch(epoch, train_error_percent=error, test_error_percent=error) for epoch, error in enumerate(errors, 1)
     ]
@@ -25,7 +25,7 @@ def measured(*runs: Sequence[float | None], is_done: bool = True) -> dict[int, M
 
 
 def test_mean_and_spread_are_of_differences_by_seed():
-    """10, 12 and 14 points by seed are 12 ± 2, whatever the seeds themselves differ by."""
+    """10, 12 and 14 points by seed are 12 ± 2, however much the seeds differ."""
     found = contrast(measured([20.0], [42.0], [64.0]), measured([10.0], [30.0], [50.0]), "train_error_percent")
 
     assert found is not None
@@ -37,7 +37,7 @@ def test_mean_and_spread_are_of_differences_by_seed():
     ("differences", "sign"),
     [
         ([30.0], Sign.ONE_SEED),
-        ([1.0, 3.0], Sign.UNDECIDED),  # mean 2, t = 2, where 6.3 is needed
+        ([1.0, 3.0], Sign.UNDECIDED),  # mean 2, t = 2; significance needs 6.3
         ([2.0, 2.2], Sign.HIGHER),
         ([-2.0, -2.2, -1.9], Sign.LOWER),
         ([0.0, 0.0, 0.0], Sign.UNDECIDED),
@@ -54,7 +54,7 @@ def test_what_may_be_claimed(differences: list[float], sign: Sign):
 
 
 def test_runs_are_compared_at_the_same_epoch():
-    """The deeper one was ended after two epochs; what the other reached later says nothing about depth."""
+    """The deeper one stopped after two epochs; the other's later progress says nothing about depth."""
     found = contrast(measured([90.0, 90.0]), measured([80.0, 60.0, 20.0]), "train_error_percent")
 
     assert found is not None
@@ -62,7 +62,7 @@ def test_runs_are_compared_at_the_same_epoch():
 
 
 def test_pairs_that_are_done_decide_before_all_are():
-    """Two seeds are through, the third has begun: it is left out, rather than the other two cut to its first epoch."""
+    """With two seeds done and a third just started, the third is left out rather than the others shortened."""
     deep = measured([90.0, 50.0], [90.0, 54.0])
     deep[2] = Measured(rows([89.0]), is_done=False)
     shallow = measured([70.0, 20.0], [70.0, 22.0], [70.0, 21.0])
@@ -74,7 +74,7 @@ def test_pairs_that_are_done_decide_before_all_are():
 
 
 def test_seeds_without_a_partner_or_a_number_are_left_out():
-    """A seed of one network alone, one that has no epoch yet, and one whose error was not finite."""
+    """A seed of only one network, one without an epoch yet, and one with a non-finite error."""
     deep = measured([50.0], [50.0], [None])
     deep[7] = Measured(rows([50.0]), is_done=True)
     shallow = measured([40.0], [], [40.0])
@@ -88,7 +88,7 @@ def test_seeds_without_a_partner_or_a_number_are_left_out():
 
 
 def test_gap_by_epoch_has_the_seeds_of_each_epoch():
-    """It fills in as runs progress: two seeds in the first epoch, one in the second."""
+    """It grows as runs progress: two seeds in the first epoch, one in the second."""
     found = contrasts_by_epoch(
         {0: rows([50.0, 40.0]), 1: rows([54.0])}, {0: rows([40.0, 20.0]), 1: rows([40.0, 30.0])}, "test_error_percent"
     )
@@ -98,7 +98,7 @@ def test_gap_by_epoch_has_the_seeds_of_each_epoch():
 
 
 def test_degradation_of_recorded_runs():
-    """Plain-44 against plain-8 over three seeds, as He et al. mean it: a higher training error at the same epoch."""
+    """Plain-44 against plain-8 over three seeds: higher training error at the same epoch, as in He et al."""
     runs = recorded_runs("depths")
     deep, shallow = (
         {seed: Measured(runs[f"{name}-w4-s{seed}"], is_done=True) for seed in range(3)}

@@ -1,4 +1,4 @@
-"""Sizes as people type them."""
+"""Parsing of sizes as people type them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from engine.base.units import parse_size, size_as_typed
     ],
 )
 def test_a_size_is_read_with_its_unit(text: str, expected: int):
-    """Powers of 1024 have an i, those of 1000 have none."""
+    """Powers of 1024 have an i, those of 1000 do not."""
     assert parse_size(text, "memory limit") == expected
 
 
@@ -38,12 +38,12 @@ def test_what_is_no_size_is_refused(text: str):
 
 @pytest.mark.parametrize("text", ["0", "0GiB", "0.1 bytes"])
 def test_nothing_at_all_is_refused(text: str):
-    """It would say that nothing may be trained."""
+    """A limit of zero would forbid all training."""
     with pytest.raises(ValueError, match="memory limit must be at least 1 byte"):
         parse_size(text, "memory limit")
 
 
 @given(st.integers(1, 1 << 50))
 def test_what_is_typed_again_is_the_same_to_the_byte(size: int):
-    """The form of a run asked for again shows its limit so."""
+    """A cloned run's form shows its limit this way."""
     assert parse_size(size_as_typed(size), "memory limit") == size

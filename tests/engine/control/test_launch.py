@@ -1,4 +1,4 @@
-"""How long the process that starts an engine waits for it."""
+"""Patience of the process that starts an engine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATIENCE_SECONDS = 0.5
 
 @pytest.mark.parametrize("num_signs", [0, 12])
 def test_an_engine_that_gets_somewhere_is_waited_for(num_signs: int, monkeypatch: pytest.MonkeyPatch):
-    """It is given twice the patience where it says now and then that it lives; one that says nothing is not."""
+    """An engine that reports progress gets more time; a silent one does not."""
     monkeypatch.setattr(launch, "START_PATIENCE_SECONDS", PATIENCE_SECONDS)
     reading, writing = os.pipe()
     ended = threading.Event()

@@ -1,4 +1,4 @@
-"""What ends with a login session, read from a file system made for the test."""
+"""Detection of processes that end with a login session, on a simulated file system."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OLD_HIERARCHY = "12:cpu,cpuacct:/\n1:name=systemd:/user.slice/user-1000.slice/se
 
 
 def machine(root: Path, group: str, *, lingers: bool = False, **files: str) -> Path:
-    """A machine that systemd has booted, with a process 7 in a control group; files by path, with `__` for `/`."""
+    """Create a systemd machine with process 7 in a control group; files by path, with `__` for `/`."""
     (root / "run/systemd/system").mkdir(parents=True)
     written = {"proc/7/cgroup": group, **{f"{name.replace('__', '/')}": text for name, text in files.items()}}
     if lingers:
@@ -33,7 +33,7 @@ def text_of(root: Path) -> str:
 
 @pytest.mark.parametrize("group", [SESSION, OLD_HIERARCHY])
 def test_a_session_that_will_be_killed_is_reported_with_the_remedy(group: str, tmp_path: Path):
-    """By KillUserProcesses=yes, wherever it stands; the unit under a lingering manager outlives it."""
+    """KillUserProcesses=yes from any file; the unit under a lingering manager survives."""
     main = {"etc__systemd__logind.conf": "[Login]\n#KillExcludeUsers=root\nKillUserProcesses=yes\n"}
 
     said = text_of(machine(tmp_path, group, **main))
@@ -43,14 +43,14 @@ def test_a_session_that_will_be_killed_is_reported_with_the_remedy(group: str, t
 
 
 def test_a_session_that_is_left_alone_is_no_risk(tmp_path: Path):
-    """As most distributions ship it, with what was built in as a comment."""
+    """As most distributions ship it, with the default in a comment."""
     shipped = {"etc__systemd__logind.conf": "[Login]\n#KillUserProcesses=no\n"}
 
     assert text_of(machine(tmp_path, SESSION, **shipped)) == ""
 
 
 def test_what_systemd_was_built_with_holds_where_nothing_is_assigned(tmp_path: Path):
-    """The shipped file tells it in a comment, here that of a systemd that kills."""
+    """The shipped file has the built-in default in a comment, here to kill."""
     assert "KillUserProcesses" in text_of(
         machine(
             tmp_path,
@@ -62,7 +62,7 @@ def test_what_systemd_was_built_with_holds_where_nothing_is_assigned(tmp_path: P
 
 
 def test_a_drop_in_overrides_and_one_of_the_same_name_in_etc_masks_it(tmp_path: Path):
-    """In the order of their names, whichever directory they lie in."""
+    """Drop-ins apply in the order of their names across directories."""
     files = {
         "etc__systemd__logind.conf": "[Login]\nKillUserProcesses=no\n",
         "usr__lib__systemd__logind.conf.d__10-kill.conf": "[Login]\nKillUserProcesses=yes\n",
@@ -85,7 +85,7 @@ def test_users_can_be_spared(line: str, is_spared: bool, tmp_path: Path):
 
 
 def test_under_the_user_manager_it_takes_lingering(tmp_path: Path):
-    """It ends with the last session of a user who does not linger, whatever KillUserProcesses says."""
+    """Without lingering it ends with the user's last session, regardless of KillUserProcesses."""
     said = text_of(machine(tmp_path / "one", USER_MANAGER))
     assert "lingering is off for" in said
     assert said.endswith("`loginctl enable-linger`")
@@ -94,7 +94,7 @@ def test_under_the_user_manager_it_takes_lingering(tmp_path: Path):
 
 
 def test_no_warning_without_systemd_or_in_a_system_service(tmp_path: Path):
-    """A container, or a machine with another init; and what no login has started."""
+    """Containers, other init systems, and processes not started from a login."""
     assert logout_risk(7, root=tmp_path, user="ann") is None
     killing = {"etc__systemd__logind.conf": "[Login]\nKillUserProcesses=yes\n"}
     assert text_of(machine(tmp_path, "0::/system.slice/docker-1.scope\n", **killing)) == ""

@@ -1,4 +1,4 @@
-"""The engine as a systemd user unit: what is written where, and whose file is not touched."""
+"""The engine as a systemd user unit: contents, location, and units that are not overwritten."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ ODD = "a home%n with $HOME and 'quotes'"
 
 @pytest.fixture
 def unit(bare_home: Any, tmp_path: Path) -> Path:
-    """Where the unit of a test's home goes."""
+    """Path of the unit for a test's home."""
     bare_home.env["XDG_CONFIG_HOME"] = str(tmp_path / "config")
     return tmp_path / "config" / "systemd" / "user" / UNIT
 
 
 def test_the_unit_starts_this_interpreter_for_this_home_and_spares_workers(tmp_path: Path):
-    """By absolute paths, with systemd's special characters escaped; exit 75 is no reason to try again."""
+    """Absolute paths with systemd's special characters escaped; exit status 75 prevents restarts."""
     home = Home(tmp_path / ODD).create()
     lines = unit_text(home).splitlines()
     escaped = str(home.root).replace("%", "%%")
@@ -39,7 +39,7 @@ def test_the_unit_starts_this_interpreter_for_this_home_and_spares_workers(tmp_p
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
 def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path):
-    """systemd's own reading of it, with a home whose name has all that has to be escaped."""
+    """systemd-analyze accepts it, for a home whose name contains everything that needs escaping."""
     path = tmp_path / UNIT
     path.write_text(unit_text(Home(tmp_path / ODD).create()))
     env = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
@@ -49,7 +49,7 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path):
 
 
 def test_it_is_written_once_and_shown_without_being_written(bare_home: Any, unit: Path):
-    """--print writes nothing; the second time there is nothing to do; an older one of ours is renewed."""
+    """--print writes nothing, repeating it changes nothing, and an older unit of ours is updated."""
     shown = bare_home.cli("engine", "install-service", "--print")
     assert not unit.exists()
 
@@ -63,7 +63,7 @@ def test_it_is_written_once_and_shown_without_being_written(bare_home: Any, unit
 
 @pytest.mark.parametrize("whose", ["somebody else's", "another home's"])
 def test_another_unit_is_not_overwritten_unasked(whose: str, bare_home: Any, unit: Path, tmp_path: Path):
-    """Refused with what to do; --replace keeps the old one beside it."""
+    """Refused with the remedy; --replace keeps the old one."""
     theirs = unit_text(Home(tmp_path / "other").create()) if whose == "another home's" else "[Service]\n"
     unit.parent.mkdir(parents=True)
     unit.write_text(theirs)

@@ -1,4 +1,4 @@
-"""A home for datasets, in which nothing has been made."""
+"""An empty home for datasets."""
 
 from __future__ import annotations
 

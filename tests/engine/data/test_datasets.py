@@ -1,4 +1,4 @@
-"""Datasets from the outside: converted once, found again, refused when damaged."""
+"""Datasets: converted once, found again, refused if damaged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ARRAYS = ("train_images.npy", "train_labels.npy", "test_images.npy", "test_label
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two classes, three training images and one test image each, of one colour an image."""
+    """Two classes with three training images and one test image each, every image of one colour."""
     root = tmp_path / "pets"
     for split, num in (("train", 3), ("test", 1)):
         for label, name in enumerate(("cat", "dog")):
@@ -42,7 +42,7 @@ def pets(home: Home, folder: Path) -> Home:
 
 
 def test_an_import_comes_back_as_arrays(pets: Home):
-    """Classes sorted by name, images by class and file: labels and pixels can be told exactly."""
+    """Classes are sorted by name and images by class and file, so labels and pixels are known exactly."""
     data = datasets.load(pets, "pets")
 
     assert data.info.classes == ("cat", "dog")
@@ -64,7 +64,7 @@ def test_loaded_arrays_are_mapped_and_cannot_be_written(pets: Home):
 
 
 def test_mean_and_std_are_those_of_the_training_images(pets: Home):
-    """Normalisation must not look at the test set; a channel that never changes divides by one."""
+    """Normalisation must not use the test set; a constant channel is divided by one."""
     data = datasets.load(pets, "pets")
     values = np.asarray(data.train_images, dtype=np.float64) / 255
 
@@ -74,7 +74,7 @@ def test_mean_and_std_are_those_of_the_training_images(pets: Home):
 
 
 def test_everything_is_private_under_a_usual_umask(home: Home, folder: Path):
-    """Another user of the machine reads no one's images, whatever the umask."""
+    """Images are unreadable for other users, whatever the umask."""
     before = os.umask(0o022)
     try:
         datasets.import_images(home, folder, "pets")
@@ -87,7 +87,7 @@ def test_everything_is_private_under_a_usual_umask(home: Home, folder: Path):
 
 @pytest.mark.parametrize("file_name", ARRAYS)
 def test_a_flipped_byte_is_refused_and_its_file_named(pets: Home, file_name: str):
-    """One wrong bit in the data would quietly make another experiment."""
+    """A wrong bit in the data would silently change the experiment."""
     path = pets.data / "pets" / file_name
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -102,7 +102,7 @@ def test_a_flipped_byte_is_refused_and_its_file_named(pets: Home, file_name: str
 
 @pytest.mark.parametrize("file_name", ARRAYS)
 def test_a_file_cut_short_or_gone_is_refused_and_named(pets: Home, file_name: str):
-    """A full disk or a half copied home must not become a crash in a worker."""
+    """A full disk or a partly copied home must not crash a worker."""
     path = pets.data / "pets" / file_name
     os.truncate(path, path.stat().st_size - 1)
     with pytest.raises(DatasetError, match=rf"pets: {file_name} has \d+ bytes, expected \d+; import it again"):
@@ -115,7 +115,7 @@ def test_a_file_cut_short_or_gone_is_refused_and_named(pets: Home, file_name: st
 
 @pytest.mark.parametrize("content", [b"", b"{", b"{}", b'{"format": 99}', b"\xff\xfe"])
 def test_a_damaged_description_is_refused(pets: Home, content: bytes):
-    """dataset.json decides how arrays are read; half of one is none."""
+    """dataset.json determines how arrays are read, so a partial one is useless."""
     (pets.data / "pets" / "dataset.json").write_bytes(content)
 
     with pytest.raises(DatasetError, match=r"^pets: dataset.json is damaged; import it again"):
@@ -126,7 +126,7 @@ def test_a_damaged_description_is_refused(pets: Home, content: bytes):
 
 
 def test_a_description_of_another_dataset_is_refused(pets: Home):
-    """A folder that was renamed by hand would otherwise run under a wrong name."""
+    """Otherwise a renamed folder would be used under a wrong name."""
     (pets.data / "pets").rename(pets.data / "birds")
 
     with pytest.raises(DatasetError, match=r"birds: dataset.json belongs to another dataset \(pets\)"):
@@ -134,7 +134,7 @@ def test_a_description_of_another_dataset_is_refused(pets: Home):
 
 
 def test_a_taken_name_is_refused_without_replace(pets: Home, folder: Path):
-    """Runs refer to a dataset by its name; it changes only when asked to."""
+    """Runs refer to datasets by name, so they change only on request."""
     for extra in (folder / "train/cat/9.png", folder / "test/cat/9.png"):
         Image.new("RGB", (32, 32)).save(extra)
 
@@ -148,7 +148,7 @@ def test_a_taken_name_is_refused_without_replace(pets: Home, folder: Path):
 
 
 def test_a_damaged_dataset_is_imported_again_without_replace(pets: Home, folder: Path):
-    """What the error message says to do works as it is written."""
+    """The remedy in the error message works as written."""
     (pets.data / "pets" / "train_labels.npy").write_bytes(b"")
 
     datasets.import_images(pets, folder, "pets")
@@ -173,7 +173,7 @@ def test_a_name_of_a_built_in_dataset_is_refused(home: Home, folder: Path):
 
 
 def test_built_in_datasets_are_known_before_their_data(home: Home):
-    """A plan is made before anything is downloaded, and asking makes no directories."""
+    """Planning happens before downloads, and queries create no directories."""
     assert datasets.describe(home, "cifar10") == (50_000, 10_000, 10)
     assert datasets.describe(home, "cifar100") == (50_000, 10_000, 100)
     assert datasets.describe(home, "fashion-mnist") == (60_000, 10_000, 10)
@@ -184,7 +184,7 @@ def test_built_in_datasets_are_known_before_their_data(home: Home):
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones(pets: Home):
-    """A typing mistake costs one look, imported datasets included."""
+    """The error for a typo lists all datasets, including imported ones."""
     expected = (
         "^dataset 'cifar-10' is not known: there are cifar10, cifar100, fashion-mnist, synthetic, pets, the nearest is "
         "cifar10; bring in another with `depthscope data import`$"
@@ -210,7 +210,7 @@ def test_preparing_an_imported_dataset_checks_that_it_is_there(pets: Home):
 
 
 def test_a_source_is_only_for_what_is_read_from_one(pets: Home, tmp_path: Path):
-    """--from with something else would be ignored in silence."""
+    """Otherwise --from would be silently ignored."""
     with pytest.raises(DatasetError, match="pets is not one of cifar10, cifar100"):
         datasets.prepare(pets, "pets", source=tmp_path)
     with pytest.raises(DatasetError, match="synthetic is generated, not read from files: leave out --from"):
@@ -220,7 +220,7 @@ def test_a_source_is_only_for_what_is_read_from_one(pets: Home, tmp_path: Path):
 
 
 def test_a_full_disk_leaves_what_was_there(pets: Home, folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """The old dataset stays usable when the new one does not fit."""
+    """The old dataset stays usable if the new one does not fit."""
 
     def no_space(path: Path, array: object) -> None:
         raise OSError(28, "No space left on device")
@@ -261,7 +261,7 @@ datasets.import_images(Home(Path(sys.argv[1])), Path(sys.argv[2]), "pets", repla
 def test_a_killed_conversion_leaves_nothing_half_done(
     home: Home, folder: Path, function: str, call: int, existing: bool
 ):
-    """Killed for real, while it writes, before it renames and before it tidies: old, new or nothing, never a part."""
+    """Killed while writing, before renaming and before cleaning up: old, new or nothing, never a part."""
     if existing:
         datasets.import_images(home, folder, "pets")
     done = subprocess.run([sys.executable, "-c", KILLED, str(home.root), str(folder), function, str(call)], check=False)
@@ -281,7 +281,7 @@ def test_a_killed_conversion_leaves_nothing_half_done(
 
 
 def test_a_dataset_that_was_moved_aside_comes_back(pets: Home, folder: Path):
-    """Between the two renames of a replacement the old dataset is only aside; a kill there must not lose it."""
+    """A kill between the two renames of a replacement must not lose the old dataset."""
     (pets.data / "pets").rename(pets.data / ".pets.replaced")
 
     datasets.import_images(pets, folder, "others")
@@ -290,7 +290,7 @@ def test_a_dataset_that_was_moved_aside_comes_back(pets: Home, folder: Path):
 
 
 def test_two_processes_at_once_convert_once(home: Home):
-    """Several workers start together; the second waits and finds the first one's work."""
+    """If workers start together, the second waits and uses the first one's result."""
     home.create()
     descriptor = os.open(home.data / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -300,7 +300,7 @@ def test_two_processes_at_once_convert_once(home: Home):
     )
     command = [sys.executable, "-c", script, str(home.root)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    # Both stand before the lock before either may go on.
+    # Both reach the lock before either continues.
     first_lines = [process.stdout.readline() for process in processes if process.stdout is not None]
     os.close(descriptor)
     said = [process.communicate(timeout=60)[0] for process in processes]
@@ -312,7 +312,7 @@ def test_two_processes_at_once_convert_once(home: Home):
 
 
 def test_datasets_need_no_torch():
-    """The console and the engine import them, and must start at once."""
+    """Console and engine import them and must start quickly."""
     script = (
         "import sys, engine.data.datasets, console.commands.data; "
         "print({'torch', 'torchvision', 'textual', 'plotext'} & set(sys.modules))"
@@ -323,7 +323,7 @@ def test_datasets_need_no_torch():
 
 
 def test_equal_data_has_an_equal_digest(pets: Home, folder: Path, tmp_path: Path):
-    """A run records it: the same images under another name are the same data, another label is not."""
+    """Runs record it: equal images under another name are the same data, a changed label is not."""
     again = datasets.import_images(pets, folder, "again")
     assert again.digest() == datasets.verify(pets, "pets").digest()
 
@@ -332,7 +332,7 @@ def test_equal_data_has_an_equal_digest(pets: Home, folder: Path, tmp_path: Path
 
 
 def test_synthetic_is_balanced_labelled_and_the_same_everywhere(home: Home):
-    """It replaces datasets that cannot be downloaded, and must not be taken for photographs."""
+    """It stands in for datasets that cannot be downloaded, and must be marked as synthetic."""
     said: list[str] = []
     info = datasets.prepare(home, "synthetic", report=said.append)
     data = datasets.load(home, "synthetic")
@@ -353,7 +353,7 @@ def two_images() -> ImageSets:
 
 
 def test_repair_converts_again_what_is_damaged(home: Home, monkeypatch: pytest.MonkeyPatch):
-    """`data fetch` cures what `data verify` complains of."""
+    """`data fetch` repairs what `data verify` reports."""
     monkeypatch.setattr(synthetic, "draw", two_images)
     datasets.prepare(home, "synthetic")
     path = home.data / "synthetic" / "test_labels.npy"
@@ -368,7 +368,7 @@ def test_repair_converts_again_what_is_damaged(home: Home, monkeypatch: pytest.M
 
 
 def test_stored_sets_keep_the_normalisation_they_came_with(home: Home):
-    """CIFAR-10 is normalised by the report's figures, so that results are comparable."""
+    """CIFAR-10 is normalised with the report's figures, so that results are comparable."""
     home.create()
 
     assert cache.store(home, "x", two_images()).mean == (0.1, 0.1, 0.1)

@@ -1,4 +1,4 @@
-"""Imported images: what is accepted, in which order, and what is refused with which words."""
+"""Importing images: accepted layouts, their order, and errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def picture(colour: tuple[int, int, int] = (1, 2, 3), size: tuple[int, int] = (3
 
 
 def noise(seed: int) -> bytes:
-    """A picture that does not compress away."""
+    """Create an image that hardly compresses."""
     file = io.BytesIO()
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(file, "PNG")
     return file.getvalue()
@@ -79,7 +79,7 @@ def write_zip(path: Path, files: Files) -> Path:
 
 
 def refused(home: Home, path: Path, **options: object) -> str:
-    """The error that an import ends with, after a look that it is one line and nothing was written."""
+    """Return an import's error; check that it is one line and nothing was written."""
     with pytest.raises(DatasetError) as caught:
         datasets.import_images(home, path, "pets", **options)  # type: ignore[arg-type]
     text = str(caught.value)
@@ -92,7 +92,7 @@ def refused(home: Home, path: Path, **options: object) -> str:
 def test_an_archive_of_any_compression_gives_what_the_folder_gives(
     home: Home, tmp_path: Path, files: Files, compress: Callable[[bytes], bytes]
 ):
-    """How the images travelled must not show in them."""
+    """The container must not affect the images."""
     expected = datasets.import_images(home, write_folder(tmp_path / "tree", files), "tree").digest()
     archive = tmp_path / "archive"
     archive.write_bytes(compress(tar_bytes(files)))
@@ -102,7 +102,7 @@ def test_an_archive_of_any_compression_gives_what_the_folder_gives(
 
 
 def test_the_order_in_an_archive_does_not_matter(home: Home, tmp_path: Path, files: Files):
-    """tar takes files as the disk gives them; two archives of one folder are one dataset."""
+    """tar stores files in disk order, so archives of one folder may differ in order only."""
     shuffled = list(files.items())
     random.Random(1).shuffle(shuffled)
     in_order = datasets.import_images(home, write_tar(tmp_path / "a.tar", files), "a")
@@ -123,7 +123,7 @@ def test_a_top_folder_is_looked_through(home: Home, tmp_path: Path, files: Files
 
 
 def test_what_is_no_image_is_passed_over(home: Home, tmp_path: Path, files: Files):
-    """File managers leave their own files everywhere."""
+    """File managers leave their own files in folders."""
     plain = datasets.import_images(home, write_tar(tmp_path / "a.tar", files), "a")
     litter = {
         "README.txt": b"x",
@@ -140,7 +140,7 @@ def test_what_is_no_image_is_passed_over(home: Home, tmp_path: Path, files: File
     [(b"", "cannot identify"), (b"GIF89a" + b"x" * 99, "cannot identify"), (noise(0)[:900], "truncated|broken")],
 )
 def test_an_unreadable_image_is_named(home: Home, tmp_path: Path, files: Files, content: bytes, words: str):
-    """One bad file among fifty thousand has to be found."""
+    """The user has to find one bad file among fifty thousand."""
     files["train/dog/bad.png"] = content
 
     text = refused(home, write_folder(tmp_path / "tree", files))
@@ -153,7 +153,7 @@ def test_an_unreadable_image_is_named(home: Home, tmp_path: Path, files: Files, 
 def test_a_truncated_archive_is_refused(
     home: Home, tmp_path: Path, files: Files, compress: Callable[[bytes], bytes], fraction: float
 ):
-    """Half a download must not become a smaller dataset."""
+    """A partial download must not become a smaller dataset."""
     content = compress(tar_bytes(files))
     archive = tmp_path / "cut.tar"
     archive.write_bytes(content[: int(len(content) * fraction)])
@@ -167,7 +167,7 @@ def test_a_truncated_archive_is_refused(
 def test_an_archive_that_lacks_its_last_bytes_is_refused(
     home: Home, tmp_path: Path, files: Files, compress: Callable[[bytes], bytes]
 ):
-    """All images are there, but not the checksum that vouches for them."""
+    """All images are present, but their checksum is missing."""
     archive = tmp_path / "cut.tar"
     archive.write_bytes(compress(tar_bytes(files))[:-4])
 
@@ -175,7 +175,7 @@ def test_an_archive_that_lacks_its_last_bytes_is_refused(
 
 
 def test_a_tar_cut_between_two_files_is_refused(home: Home, tmp_path: Path, files: Files):
-    """tarfile takes the end of the file for the end of the archive; only the end mark is one."""
+    """tarfile accepts the end of the file as the end of the archive; only an end marker is valid."""
     archive = write_tar(tmp_path / "cut.tar", files)
     with tarfile.open(archive) as tar:
         last = tar.getmembers()[-2]
@@ -185,7 +185,7 @@ def test_a_tar_cut_between_two_files_is_refused(home: Home, tmp_path: Path, file
 
 
 def test_a_damaged_header_within_an_archive_is_refused(home: Home, tmp_path: Path, files: Files):
-    """tarfile stops there in silence, and the rest of the images would be missing."""
+    """tarfile silently stops there, and the remaining images would be missing."""
     archive = write_tar(tmp_path / "bad.tar", files)
     with tarfile.open(archive) as tar:
         last = tar.getmembers()[-1]
@@ -197,7 +197,7 @@ def test_a_damaged_header_within_an_archive_is_refused(home: Home, tmp_path: Pat
 
 
 def test_a_truncated_or_damaged_zip_is_refused(home: Home, tmp_path: Path, files: Files):
-    """Its directory is at the end; a wrong byte within is found by the file's own checksum."""
+    """A truncated one lacks its directory; a wrong byte fails the member's checksum."""
     archive = write_zip(tmp_path / "a.zip", files)
     content = archive.read_bytes()
     archive.write_bytes(content[:-100])
@@ -246,7 +246,7 @@ def test_a_link_in_a_zip_is_refused(home: Home, tmp_path: Path, files: Files):
 def test_an_archive_that_unpacks_to_too_much_is_refused(
     home: Home, tmp_path: Path, files: Files, monkeypatch: pytest.MonkeyPatch
 ):
-    """A terabyte of zeros fits into a small download; members, members' bytes and the whole are bounded."""
+    """A small download can contain a terabyte of zeros; number, size and total of members are limited."""
     archive = tmp_path / "a.tar.xz"
     archive.write_bytes(lzma.compress(tar_bytes(files | {"padding": bytes(2**22)})))
     monkeypatch.setattr(archives, "MAX_TOTAL_BYTES", 2**20)
@@ -263,7 +263,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(
 
 
 def test_a_name_twice_in_an_archive_is_refused(home: Home, tmp_path: Path, files: Files):
-    """It would be ambiguous which of the two is meant."""
+    """It would be ambiguous which one is meant."""
     once, twice = tar_bytes(files), tar_bytes({"./train/cat/0.png": picture()})
     (tmp_path / "a.tar").write_bytes(joined(once, twice))
 
@@ -271,7 +271,7 @@ def test_a_name_twice_in_an_archive_is_refused(home: Home, tmp_path: Path, files
 
 
 def joined(first: bytes, second: bytes) -> bytes:
-    """Two tars as one: the members of both, one end mark."""
+    """Concatenate two tars: all members, one end marker."""
     with tarfile.open(fileobj=io.BytesIO(first)) as tar:
         last = tar.getmembers()[-1]
     end = last.offset_data + -(-last.size // 512) * 512
@@ -279,7 +279,7 @@ def joined(first: bytes, second: bytes) -> bytes:
 
 
 def test_a_wrong_checksum_is_refused_before_anything_is_read(home: Home, tmp_path: Path, files: Files):
-    """--sha256, and a SHA256SUMS beside the archive, are both asked."""
+    """Both --sha256 and a SHA256SUMS beside the archive are checked."""
     archive = write_tar(tmp_path / "a.tar", files)
     right, wrong = hashlib.sha256(archive.read_bytes()).hexdigest(), "0" * 64
     text = refused(home, archive, sha256=wrong)
@@ -307,7 +307,7 @@ def test_a_wrong_checksum_is_refused_before_anything_is_read(home: Home, tmp_pat
 def test_folders_that_are_not_one_set_of_classes_are_refused(
     home: Home, tmp_path: Path, files: Files, changes: dict[str, bytes | None], expected: str
 ):
-    """A class that is only in one set makes every error wrong."""
+    """A class in only one of the sets would make errors meaningless."""
     for name, content in changes.items():
         files = {path: data for path, data in files.items() if not path.startswith(f"{name}/")}
         if content is not None:
@@ -318,7 +318,7 @@ def test_folders_that_are_not_one_set_of_classes_are_refused(
 
 @pytest.mark.parametrize("as_archive", [False, True])
 def test_an_empty_class_is_refused_by_name(home: Home, tmp_path: Path, files: Files, as_archive: bool):
-    """Most often its images have a suffix that is not read."""
+    """Usually its images have an unsupported suffix."""
     if as_archive:
         folder = tarfile.TarInfo("test/emu")
         folder.type = tarfile.DIRTYPE
@@ -340,7 +340,7 @@ def test_names_from_outside_cannot_write_to_the_terminal(home: Home, tmp_path: P
 
 
 def test_what_is_not_there_is_named(home: Home, tmp_path: Path):
-    """The path, and what should be there."""
+    """The error names the path and the expected layout."""
     assert "nothing.tar does not exist: give a folder with train/ and test/" in refused(home, tmp_path / "nothing.tar")
     assert "is neither a folder nor an archive" in refused(home, Path("/dev/null"))
     assert "not a tar or zip archive" in refused(home, write_folder(tmp_path, {"x": b"hello" * 999}) / "x")

@@ -43,7 +43,7 @@ def refused(home: Home, path: Path, *, resize: bool = False) -> str:
 
 @pytest.mark.parametrize("suffix", ["jpg", "JPEG", "png", "bmp", "webp", "ppm"])
 def test_the_usual_formats_are_read(home: Home, tmp_path: Path, files: Files, suffix: str):
-    """The format is that of the content; the name only says that it is an image."""
+    """The content determines the format; the name only marks it as an image."""
     kind = {"jpg": "JPEG", "JPEG": "JPEG"}.get(suffix, suffix.upper())
     files[f"train/cat/x.{suffix}"] = picture((200, 100, 50), kind=kind)
     datasets.import_images(home, write_folder(tmp_path / "a", files), "pets")
@@ -75,7 +75,7 @@ def test_sixteen_bit_images_are_refused(home: Home, tmp_path: Path, files: Files
 
 
 def test_another_size_is_refused_unless_it_may_be_resized(home: Home, tmp_path: Path, files: Files):
-    """Stretching changes the data; it is done when asked for."""
+    """Resizing changes the data, so it is done only on request."""
     files["test/dog/big.png"] = picture((9, 8, 7), size=(48, 40))
     archive = write_folder(tmp_path / "a", files)
 

@@ -1,4 +1,4 @@
-"""The built-in datasets from their published files: hashed, then parsed, and parsed with distrust."""
+"""Built-in datasets from published files: verified first, then parsed as untrusted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def batch(seed: int, **labels: list[int]) -> bytes:
 
 @pytest.fixture
 def cifar10(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """Six batches of six images and their names, taken for the published ones."""
+    """Six batches of six images and their class names, accepted as the published ones."""
     files = {name: batch(seed, labels=[0, 1, 2, 3, 4, seed]) for seed, name in enumerate(CIFAR["cifar10"].train)}
     files["test_batch"] = batch(9, labels=[9] * NUM)
     files["batches.meta"] = pickle.dumps({"label_names": [f"name{index}" for index in range(10)]}, protocol=2)
@@ -39,7 +39,7 @@ def cifar10(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 
 
 def trust(monkeypatch: pytest.MonkeyPatch, name: str, files: dict[str, bytes]) -> None:
-    """Take other contents for the published ones."""
+    """Accept other contents as the published files."""
     known = CIFAR[name]
     sums = {file: hashlib.md5(content).hexdigest() for file, content in files.items()}
     monkeypatch.setitem(
@@ -73,7 +73,7 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
 def test_cifar10_is_read_from_its_folder_its_root_and_its_archive(
     home: Home, tmp_path: Path, cifar10: dict[str, bytes]
 ):
-    """The data exists in these forms; all give the same dataset."""
+    """All these forms of the data give the same dataset."""
     folder = write(tmp_path / "root" / "cifar-10-batches-py", cifar10)
     packed = write(tmp_path / "packed", {"cifar-10-python.tar.gz": archive_of("cifar-10-batches-py", cifar10)})
     digests = set()
@@ -90,7 +90,7 @@ def test_cifar10_is_read_from_its_folder_its_root_and_its_archive(
 
 
 def test_cifar10_is_normalised_by_the_figures_of_the_report(home: Home, tmp_path: Path, cifar10: dict[str, bytes]):
-    """Its results are compared with the report's, so its inputs are made in the same way."""
+    """Results are compared with the report's, so inputs are normalised the same way."""
     info = datasets.prepare(home, "cifar10", source=write(tmp_path / "cifar-10-batches-py", cifar10))
 
     assert (info.mean, info.std) == ((0.4914, 0.4824, 0.4467), (0.2471, 0.2435, 0.2616))
@@ -115,7 +115,7 @@ def test_cifar100_takes_the_fine_labels(home: Home, tmp_path: Path, monkeypatch:
 def test_another_file_than_the_published_one_is_not_parsed(
     home: Home, tmp_path: Path, cifar10: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ):
-    """A pickle is a program: its hash is looked at before anything else is."""
+    """Pickles can execute code, so the hash is checked first."""
     monkeypatch.setattr(sources, "unpickle", lambda *_: pytest.fail("parsed"))
     cifar10["data_batch_3"] += b"x"
     folder = write(tmp_path / "cifar-10-batches-py", cifar10)
@@ -132,7 +132,7 @@ def test_another_file_than_the_published_one_is_not_parsed(
 
 
 def python2_pickle(pixels: bytes) -> bytes:
-    """{"data": uint8 [1, 3072], "labels": [7]} as Python 2 and the numpy of 2009 pickled it: bytes are its strings."""
+    """{"data": uint8 [1, 3072], "labels": [7]} as pickled by Python 2 and NumPy of 2009, with byte strings."""
     array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
     dtype = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
     content = b"T" + len(pixels).to_bytes(4, "little") + pixels
@@ -143,7 +143,7 @@ def python2_pickle(pixels: bytes) -> bytes:
 def test_batches_are_read_as_python_2_pickled_them(
     home: Home, tmp_path: Path, cifar10: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ):
-    """The published files are from 2009; numpy's modules have moved since."""
+    """The published files are from 2009; NumPy's modules have moved since."""
     pixels = np.random.default_rng(0).integers(0, 256, 3072, dtype=np.uint8)
     cifar10["test_batch"] = python2_pickle(pixels.tobytes())
     trust(monkeypatch, "cifar10", cifar10)
@@ -163,7 +163,7 @@ class Malice:
 def test_a_pickle_that_is_more_than_arrays_runs_nothing(
     home: Home, tmp_path: Path, cifar10: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, content: bytes
 ):
-    """MD5 can be forged; what it vouches for may still do no harm."""
+    """MD5 can be forged, so even matching files must be harmless."""
     cifar10["data_batch_1"] = content
     trust(monkeypatch, "cifar10", cifar10)
     with pytest.raises(DatasetError, match=r"cifar10: a batch (cannot be read|is not a dict)"):
@@ -172,7 +172,7 @@ def test_a_pickle_that_is_more_than_arrays_runs_nothing(
 
 
 def test_a_folder_without_the_files_says_what_is_looked_for(home: Home, tmp_path: Path, cifar10: dict[str, bytes]):
-    """A wrong --from is never taken for a wish to download."""
+    """A wrong --from never falls back to a download."""
     (tmp_path / "empty").mkdir()
     with pytest.raises(
         DatasetError, match=r"empty holds neither cifar-10-batches-py/ nor cifar-10-python.tar.gz: give"
@@ -188,7 +188,7 @@ def test_a_folder_without_the_files_says_what_is_looked_for(home: Home, tmp_path
 
 @pytest.fixture
 def idx(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """Four IDX files of four images, taken for the published ones."""
+    """Four IDX files of four images, accepted as the published ones."""
     files = {}
     for name in FASHION_MNIST_SHA256:
         shape = (4, 28, 28) if "images" in name else (4,)
@@ -200,7 +200,7 @@ def idx(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 
 
 def test_fashion_mnist_is_read_in_every_layout(tmp_path: Path, idx: dict[str, bytes]):
-    """Debian's package holds .gz files, torchvision's root plain ones in FashionMNIST/raw; all give the same."""
+    """Debian's package has .gz files, torchvision's root plain ones in FashionMNIST/raw; all give the same."""
     packed = {f"{name}.gz": gzip.compress(content) for name, content in idx.items()}
     debian = write(tmp_path / "debian", packed)
     raw = write(tmp_path / "root" / "FashionMNIST" / "raw", idx)
@@ -213,7 +213,7 @@ def test_fashion_mnist_is_read_in_every_layout(tmp_path: Path, idx: dict[str, by
 
 
 def test_grey_images_stand_in_a_black_frame(home: Home, tmp_path: Path, idx: dict[str, bytes]):
-    """28×28 becomes 32×32 without stretching, and grey three equal channels."""
+    """28×28 becomes 32×32 without resizing, and grey becomes three equal channels."""
     datasets.prepare(home, "fashion-mnist", source=write(tmp_path / "raw", idx))
     data = datasets.load(home, "fashion-mnist")
 
@@ -223,7 +223,7 @@ def test_grey_images_stand_in_a_black_frame(home: Home, tmp_path: Path, idx: dic
 
 
 def test_a_wrong_or_cut_idx_file_is_refused_and_named(home: Home, tmp_path: Path, idx: dict[str, bytes]):
-    """Checked without its compression, which differs between distributors."""
+    """The uncompressed content is checked, since compression differs between distributors."""
     name = "t10k-labels-idx1-ubyte"
     wrong = write(tmp_path / "wrong", idx | {name: idx[name][:-1] + b"\x09"})
     with pytest.raises(DatasetError, match=f"fashion-mnist: {name} in .*wrong is not the published file: its SHA-256"):
@@ -238,7 +238,7 @@ def test_a_wrong_or_cut_idx_file_is_refused_and_named(home: Home, tmp_path: Path
 def test_installed_files_are_used_before_a_download(
     home: Home, tmp_path: Path, idx: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ):
-    """Debian's package dataset-fashion-mnist makes the network needless."""
+    """Debian's package dataset-fashion-mnist makes the download unnecessary."""
     monkeypatch.setattr(sources, "DEBIAN_FASHION_MNIST", write(tmp_path / "debian", idx))
     said: list[str] = []
 
@@ -248,7 +248,7 @@ def test_installed_files_are_used_before_a_download(
 
 
 def test_a_failed_download_names_alternatives(home: Home, monkeypatch: pytest.MonkeyPatch):
-    """A cluster node has no network; the error is about that, and leaves nothing behind."""
+    """A cluster node may have no network; the error says so, and nothing is left behind."""
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     for variable in ("no_proxy", "NO_PROXY"):
@@ -264,7 +264,7 @@ def test_a_failed_download_names_alternatives(home: Home, monkeypatch: pytest.Mo
 
 
 def test_a_download_that_takes_too_long_is_given_up(home: Home):
-    """A server that sends a byte a minute must not hold the lock for ever."""
+    """A server that sends a byte per minute must not hold the lock forever."""
     with pytest.raises(DatasetError, match=r"cifar100 cannot be downloaded \(timed out after 0 s\)"):
         datasets.prepare(home, "cifar100", limit_seconds=0.01)
 
@@ -272,7 +272,7 @@ def test_a_download_that_takes_too_long_is_given_up(home: Home):
 def test_what_was_downloaded_is_converted_and_not_kept_twice(
     home: Home, cifar10: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ):
-    """The archive is as large as the arrays; it goes when they are there."""
+    """The archive is as large as the arrays and deleted once they exist."""
 
     def place(name: str, folder: Path, limit_seconds: float, report: object) -> None:
         (folder / CIFAR[name].archive).write_bytes(archive_of(CIFAR[name].folder, cifar10))

@@ -1,4 +1,4 @@
-"""Subsets: balanced, the same at every call, and no larger than the set."""
+"""Subsets: balanced, the same at every call, and no larger than the dataset."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.data import datasets
 
 
 def test_a_subset_is_balanced_and_always_the_same():
-    """Ten of a class and the remainder to the first ones; a seed would be one more thing to report."""
+    """Ten per class, the remainder from the first ones; without a seed, which would have to be reported."""
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(4), 50))
     chosen = datasets.balanced_subset(labels, 42, 4)
 

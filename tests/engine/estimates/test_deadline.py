@@ -1,4 +1,4 @@
-"""What will be done by a time: the queue followed by hand, and what holds of every plan that has to shrink."""
+"""Deadlines: queues simulated by hand, and properties of every shortened plan."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ def wish(depth: int, seed: int, seconds: float) -> Wish:
 
 
 def shown(wishes: list[Wish], **rest: object) -> list[tuple[object, int]]:
-    """Depth and seed of what is kept."""
+    """Return depth and seed of the kept runs."""
     found = kept(wishes, **{"ahead": [], "free_in": ONE, **rest})  # type: ignore[arg-type]
     return [(wishes[index].depth, wishes[index].seed) for index in found]
 
 
 def test_runs_follow_each_other_on_one_device():
-    """Behind what runs there now."""
+    """After the current run."""
     assert ends([job(10), job(5)], {"cpu": [3.0]}) == [13, 18]
 
 
 def test_each_run_takes_the_device_that_is_free_first():
-    """Two GPUs; a run that asks for one waits for it, and the next passes it by."""
+    """Two GPUs; a run that needs one of them waits, and the next overtakes it."""
     jobs = [job(10, "a", "b"), job(4, "a", "b"), job(2, "a"), job(1, "a", "b")]
 
     assert ends(jobs, {"a": [0.0], "b": [0.0]}) == [10, 4, 12, 5]
 
 
 def test_a_device_with_two_places_trains_two_at_once():
-    """Where the queue gives a device several."""
+    """As with several slots per device."""
     assert ends([job(10), job(10), job(10)], {"cpu": [0.0, 0.0]}) == [10, 10, 20]
 
 
 def test_a_run_that_needs_a_whole_device_waits_and_is_not_overtaken():
-    """A wide network among narrow ones on the two cores of a CPU."""
+    """A wide network among narrow ones on two cores."""
     wide = Job(seconds=10, devices=("cpu",), fills=("cpu",))
 
     assert ends([job(4), wide, job(1), job(1)], {"cpu": [0.0, 0.0]}) == [4, 14, 15, 15]
 
 
 def test_a_run_without_a_device_never_ends():
-    """Its GPU is gone."""
+    """Its GPU no longer exists."""
     assert ends([job(1, "cuda:7"), job(1)], ONE) == [None, 1]
 
 
 def test_the_highest_seeds_of_the_longest_depth_go_first():
-    """20 layers take 1 and 56 take 3: of twelve seconds for two seeds there are eleven, then eight, then four."""
+    """Depth 20 takes 1 s and 56 takes 3 s; the deadline shrinks from eleven to eight and four seconds."""
     wishes = [wish(depth, seed, seconds) for depth, seconds in ((20, 1.5), (56, 4.5)) for seed in (0, 1)]
 
     assert shown(wishes, within_seconds=12) == [(20, 0), (20, 1), (56, 0), (56, 1)]
@@ -63,7 +63,7 @@ def test_the_highest_seeds_of_the_longest_depth_go_first():
 
 
 def test_seeds_go_before_depths_and_come_back_where_a_depth_has_gone():
-    """A seed of each is too much: 56 layers go, and there is time for both seeds of 20 again."""
+    """One seed of each is too much, so depth 56 goes, which leaves time for both seeds of depth 20."""
     wishes = [wish(depth, seed, seconds) for depth, seconds in ((20, 1.5), (56, 4.5)) for seed in (0, 1)]
 
     assert shown(wishes, within_seconds=5) == [(20, 0), (20, 1)]
@@ -79,7 +79,7 @@ def test_architectures_of_a_depth_stay_together():
 
 
 def test_what_is_queued_already_goes_first():
-    """Ten seconds of it leave five."""
+    """Ten queued seconds leave five."""
     wishes = [wish(20, 0, 4), wish(20, 1, 4)]
 
     assert shown(wishes, within_seconds=15) == [(20, 0), (20, 1)]
@@ -91,7 +91,7 @@ durations = st.floats(min_value=0.1, max_value=100)
 
 @st.composite
 def plans(draw: st.DrawFn) -> list[Wish]:
-    """Depths crossed with seeds and one or two architectures, each network with a duration of its own."""
+    """Generate depths, seeds and one or two architectures crossed, with a duration for each network."""
     num_seeds = draw(st.integers(1, 4))
     num_architectures = draw(st.integers(1, 2))
     depths = draw(st.lists(st.integers(1, 9), min_size=1, max_size=4, unique=True))
@@ -111,7 +111,7 @@ def plans(draw: st.DrawFn) -> list[Wish]:
     within=st.floats(min_value=0, max_value=2000),
 )
 def test_what_is_kept_of_any_plan(wishes: list[Wish], ahead: list[Job], within: float):
-    """It is done in time, whole where that is possible, with the lowest seeds, balanced, and with the short depths."""
+    """It finishes in time, is complete if possible, and keeps low seeds, balance and short depths."""
     free_in = {"a": [0.0], "b": [7.0]}
     found = kept(wishes, ahead=ahead, free_in=free_in, within_seconds=within)
 

@@ -1,4 +1,4 @@
-"""Estimates of time: from the same network where it was trained before, else from a probe, else in proportion."""
+"""Time estimates: from the same network if trained before, else from a probe, else scaled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZES = {"num_train": 50_000, "num_test": 10_000}
 
 
 def pace(architecture: str = "he-resnet", depth: int = 20, *, step: float = 0.1, torch: str = "2.15") -> Pace:
-    """A measurement, a step of which took so many seconds."""
+    """Create a pace with a given step time."""
     return a_pace(
         sample_spec(architecture, depth),
         seconds_per_step=step,
@@ -36,7 +36,7 @@ def seconds(paces: Paces, depth: int = 20, architecture: str = "he-resnet") -> f
 
 
 def test_an_epoch_is_its_updates_its_evaluation_and_its_checkpoints():
-    """One checkpoint at its end, and one for each whole minute of training."""
+    """One checkpoint at its end and one per full minute of training."""
     steps = 50_000 / 128
 
     assert epoch_seconds(pace(), 50_000, 10_000) == pytest.approx(0.1 * steps + 1.0 + 0.5)
@@ -44,12 +44,12 @@ def test_an_epoch_is_its_updates_its_evaluation_and_its_checkpoints():
 
 
 def test_a_run_is_its_epochs_and_what_the_first_step_takes_longer():
-    """164 epochs, of the reference recipe."""
+    """164 epochs, as in the reference recipe."""
     assert seconds(Paces(past=[pace()])) == pytest.approx(2 + 164 * (0.1 * 50_000 / 128 + 1.5))
 
 
 def test_past_runs_take_precedence_over_probes_and_probes_over_other_networks():
-    """What measured most comes first."""
+    """The most thorough measurement takes precedence."""
     spec, other = sample_spec("he-resnet", 20), pace(depth=32)
     everything = Paces(past=[pace(step=0.1), other], probes=[pace(step=0.2)])
     sources = [
@@ -69,7 +69,7 @@ def test_past_runs_take_precedence_over_probes_and_probes_over_other_networks():
 
 
 def test_estimates_use_the_median_of_runs_and_report_their_spread():
-    """One run beside a video call does not make all others slow."""
+    """One run slowed by a video call does not affect the estimate."""
     known = Paces(past=[pace(step=0.1), pace(step=0.1), pace(step=0.9)])
     spread = known.estimate(sample_spec("he-resnet", 20), Precision.FP32, **SIZES)
 
@@ -79,7 +79,7 @@ def test_estimates_use_the_median_of_runs_and_report_their_spread():
 
 
 def test_runs_with_the_torch_of_now_come_before_runs_with_another():
-    """A new release may be faster; until one run says so, the old ones have to do."""
+    """A new release may be faster; until a run has used it, older runs count."""
     old, new = pace(step=0.2, torch="2.14"), pace(step=0.1)
 
     assert seconds(Paces(past=[old, old, new], torch="2.15")) == seconds(Paces(past=[new]))
@@ -94,7 +94,7 @@ def test_time_of_a_deeper_network_is_longer_in_proportion_to_its_work():
 
 
 def test_estimates_scale_the_most_similar_network_preferring_the_same_architecture():
-    """Twice the depth says more than six times; a plain network is scaled from a plain one."""
+    """Twice the depth is closer than six times; plain networks are scaled from plain ones."""
     known = Paces(past=[pace(depth=110, step=9.0), pace(depth=20), pace("he-plain", 20, step=0.05)])
 
     assert seconds(known, 32) == seconds(Paces(past=[pace(depth=20)]), 32)
@@ -107,7 +107,7 @@ def test_another_precision_says_nothing():
 
 
 def test_uncertainty_of_scaling_is_the_error_of_scaling_between_known_networks():
-    """Two networks whose pace does not follow their work by a factor of two."""
+    """Two networks whose times deviate from their work by a factor of two."""
     fair = Paces(past=[pace(depth=20, step=0.1), pace(depth=110, step=0.1 * 6.2)])
     unfair = Paces(past=[pace(depth=20, step=0.1), pace(depth=110, step=0.1 * 3.1)])
 
@@ -118,12 +118,12 @@ def test_uncertainty_of_scaling_is_the_error_of_scaling_between_known_networks()
 
     assert error(fair) < 5
     assert error(unfair) > 40
-    # The same work with and without shortcuts: that these agree promises nothing for 56 layers.
+    # Equal work with and without shortcuts: their agreement says nothing about depth 56.
     assert error(Paces(past=[pace(), pace("he-plain")])) == 50
 
 
 def test_truths_replace_the_first_guess_of_how_far_off_an_estimate_is():
-    """Three probes were off by 3, 4 and 30 %: the next is taken to be within 30 %."""
+    """After three probes were off by 3, 4 and 30 %, the next is stated as within 30 %."""
     known = Paces(probes=[pace()], errors={Source.PROBE: [0.03, 0.30, 0.04]})
     estimate = known.estimate(sample_spec("he-resnet", 20), Precision.FP32, **SIZES)
 
@@ -135,12 +135,12 @@ def test_truths_replace_the_first_guess_of_how_far_off_an_estimate_is():
     ("errors", "expected"), [([0.5], 0.5), ([1, 2, 3, 4], 4), ([5, 4, 3, 2, 1], 4), (list(range(1, 11)), 8)]
 )
 def test_four_of_five_errors_are_within_the_bound(errors: list[float], expected: float):
-    """Of fewer than five all are."""
+    """Of fewer than five, all are."""
     assert upper(errors) == expected
 
 
 def test_an_error_is_relative_to_the_truth():
-    """Half and twice the time are not equally far off."""
+    """Half the time and twice the time are different relative errors."""
     estimate = Paces(past=[pace()]).estimate(sample_spec("he-resnet", 20), Precision.FP32, **SIZES)
     assert estimate is not None
     expected = msgspec.structs.replace(estimate, total_seconds=100.0)
@@ -150,7 +150,7 @@ def test_an_error_is_relative_to_the_truth():
 
 
 def test_the_index_tells_the_pace_of_past_runs(tmp_path: Path):
-    """51 seconds an epoch, of which about 50 were training: what was measured comes back as the estimate."""
+    """51 seconds per epoch, about 50 of them training: the estimate reproduces the measurement."""
     home = Home(tmp_path / "home").create()
     fill_small(home)
     with Reader(home.database) as reader:

@@ -1,4 +1,4 @@
-"""What does not fit is refused with the numbers and what would; the order of remedies is that of their cost."""
+"""Runs that do not fit are refused with figures and a remedy; remedies are ordered by their cost."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def needed(spec: RunSpec, device: Device, remedy: Remedy) -> int:
 
 
 def test_remedies_go_from_what_changes_least_to_the_batch():
-    """Precision, checkpointing, both, and only then halves of the batch."""
+    """Precision, checkpointing, both, and only then smaller batches."""
     assert [remedy.options for remedy in remedies(bottleneck(batch_size=10), H100.native)] == [
         "--precision bf16",
         "--checkpoint-activations",
@@ -56,7 +56,7 @@ def test_remedies_go_from_what_changes_least_to_the_batch():
 
 
 def test_settings_in_use_or_unsupported_are_not_offered_as_remedies():
-    """A GPU of capability 6 knows float32 alone; bfloat16 cannot be made smaller."""
+    """A GPU of capability 6 supports only float32; bfloat16 cannot be reduced."""
     assert next(remedies(bottleneck(), P100.native)).options == "--checkpoint-activations"
     assert next(remedies(bottleneck(precision="auto"), H100.native)).options == "--checkpoint-activations"
     checkpointed = bottleneck(precision="bf16", checkpoint_activations=True)
@@ -66,7 +66,7 @@ def test_settings_in_use_or_unsupported_are_not_offered_as_remedies():
 
 @pytest.mark.parametrize("which", range(7))
 def test_the_first_remedy_that_fits_is_suggested(which: int):
-    """With a limit just as large as each needs, unless an earlier one needs no more."""
+    """With a limit of exactly what it needs, unless an earlier one suffices."""
     spec = bottleneck()
     remedy = list(remedies(spec, H100.native))[which]
     limit = needed(spec, H100, remedy)
@@ -78,7 +78,7 @@ def test_the_first_remedy_that_fits_is_suggested(which: int):
 
 
 def test_if_nothing_fits_the_smallest_need_is_reported():
-    """Weights, images and the libraries are there for a batch of one, too."""
+    """Even a batch of one needs weights, images and libraries."""
     spec = bottleneck(limit=GIB)
     with pytest.raises(UsageError) as refused:
         check_memory("deep", spec, [H100, CPU], **SIZES)
@@ -90,7 +90,7 @@ def test_if_nothing_fits_the_smallest_need_is_reported():
 
 
 def test_the_limit_is_the_smaller_of_card_and_wish():
-    """The line says which it is."""
+    """The error says which one applies."""
     spec = bottleneck(152, device="cuda:2")
     assert "the limit is 6.00 GiB (cuda:2): --precision bf16" in refusal_of(spec, SMALL)
     less = msgspec.structs.replace(spec, memory_limit_bytes=5 * GIB)
@@ -106,7 +106,7 @@ def refusal_of(spec: RunSpec, device: Device) -> str:
 
 
 def test_one_device_with_room_is_enough():
-    """The queue waits for that one; the CPU does not count where there is a GPU."""
+    """The queue waits for that device; the CPU does not count if there is a GPU."""
     verdict = judge(bottleneck(152), [SMALL, H100, CPU], **SIZES)
 
     assert verdict.fits
@@ -114,13 +114,13 @@ def test_one_device_with_room_is_enough():
 
 
 def test_a_card_that_keeps_its_memory_back_refuses_nothing():
-    """Unless the user says how much it has."""
+    """Unless the user sets a limit."""
     assert judge(bottleneck(152), [SILENT], **SIZES).fits
     assert not judge(bottleneck(152, limit=GIB), [SILENT], **SIZES).fits
 
 
 def test_on_the_cpu_the_machine_is_the_limit(monkeypatch: pytest.MonkeyPatch):
-    """All of its memory, whatever else runs on it."""
+    """All of its memory, whatever else is running."""
     monkeypatch.setattr(fitting, "machine_bytes", lambda: 4 * GIB)
     said = refusal_of(bottleneck(), CPU)
 
@@ -128,7 +128,7 @@ def test_on_the_cpu_the_machine_is_the_limit(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_fit_changes_what_leaves_the_batch_alone():
-    """Both together, where neither is enough; the batch only where that was agreed to."""
+    """Both together if neither suffices; the batch only if allowed."""
     spec = bottleneck(limit=2 * GIB + GIB // 4)
     fitted, remedy = made_to_fit(spec, [H100], may_change_batch=False, **SIZES)
     assert remedy is not None
@@ -146,14 +146,14 @@ def test_fit_changes_what_leaves_the_batch_alone():
 
 
 def test_fit_leaves_a_run_alone_that_fits():
-    """Nothing is changed that need not be."""
+    """Nothing changes without need."""
     spec = bottleneck()
 
     assert made_to_fit(spec, [H100], may_change_batch=True, **SIZES) == (spec, None)
 
 
 def test_a_worker_that_ran_out_of_memory_says_what_fits(monkeypatch: pytest.MonkeyPatch, home):
-    """The suggestion of the planner, for the GPU and the limit that it had."""
+    """It repeats the planner's suggestion for its GPU and limit."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (GIB, 80 * GIB))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 5 * GIB)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
@@ -175,7 +175,7 @@ def test_the_narrowest_precision_is_of_the_device():
 
 
 def test_a_worker_holds_torch_to_the_limit_on_a_gpu_alone(monkeypatch: pytest.MonkeyPatch):
-    """As a share of the card; a limit above what it has is all of it, and the CPU knows no such thing."""
+    """As a fraction of the card, at most all of it; there is no such limit on a CPU."""
     held: list[float] = []
     monkeypatch.setattr(
         torch.cuda, "get_device_properties", lambda _device: type("Card", (), {"total_memory": 24 * GIB})

@@ -36,7 +36,7 @@ def asking_for(model: ModelSpec, **overrides: object) -> RunSpec:
 
 
 def live_peak(spec: RunSpec, *, steps: int = 2) -> int:
-    """The most bytes that were alive at once in steps after the first, which makes the momentum."""
+    """Return the peak of live bytes in steps after the first, which allocates the momentum."""
     device = torch.device("cpu")
     live = LiveStorages()
     with live:
@@ -60,14 +60,14 @@ def test_the_estimate_is_the_most_that_is_alive_at_once(model: ModelSpec, precis
     spec = asking_for(model, batch_size=BATCH, precision=precision, checkpoint_activations=checkpointed)
     estimate = training_memory(spec, [spec.recipe.precision], on_gpu=False, **SIZES)
     batch_bytes = 0 if precision == "fp32" else 4 * BATCH * 3 * 32 * 32
-    # An evaluation may take more than the steps of so small a network, and is looked at elsewhere.
+    # An evaluation may need more than the steps of such a small network; it is tested separately.
     step_bytes = training_steps_alone(spec)
 
     assert estimate.weights_bytes + step_bytes + batch_bytes == pytest.approx(live_peak(spec), rel=0.05)
 
 
 def training_steps_alone(spec: RunSpec) -> int:
-    """The estimate of activations for a run that evaluates on one image."""
+    """Return the estimate of activations for a run that evaluates one image."""
     one = msgspec.structs.replace(spec, data=DataSpec(train_images=10, test_images=1))
     return training_memory(one, [spec.recipe.precision], on_gpu=False, **SIZES).activations_bytes
 
@@ -75,7 +75,7 @@ def training_steps_alone(spec: RunSpec) -> int:
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
 @pytest.mark.parametrize("model", NETWORKS, ids=label)
 def test_an_evaluation_takes_no_more_than_is_said(model: ModelSpec, precision: Precision):
-    """The bound by which its batches are cut, and not far above what is alive."""
+    """The estimate that limits its batches is not far above the live bytes."""
     images = 20
     data = unlearnt_data(1, images, torch.device("cpu"))
     live = LiveStorages()
@@ -86,7 +86,7 @@ def test_an_evaluation_takes_no_more_than_is_said(model: ModelSpec, precision: P
         before = live.bytes_now
         live.bytes_peak = 0
         evaluate(state.model, data, batch_size=images, precision=precision)
-    # The images themselves, and copies of the weights of one layer, come on top.
+    # Images and weight copies of one layer are added.
     beside = images * 4 * 3 * 32 * 32 * 3 + 4 * num_parameters(model)
 
     assert live.bytes_peak - before <= images * evaluation_bytes(model, precision) + beside
@@ -94,7 +94,7 @@ def test_an_evaluation_takes_no_more_than_is_said(model: ModelSpec, precision: P
 
 
 def test_an_evaluation_never_sets_the_peak_of_a_large_run():
-    """Bottlenecks whose activations are computed again would need more for 1,000 test images than for a step."""
+    """Bottlenecks with checkpointing would need more for 1,000 test images than for a step."""
     spec = asking_for(model_spec("resnet", 101), checkpoint_activations=True)
     size = evaluation_batch_size(spec, Precision.FP32)
 
@@ -108,7 +108,7 @@ def test_an_evaluation_never_sets_the_peak_of_a_large_run():
     ("precision", "checkpointed"), [(Precision.FP32, True), (Precision.BF16, False), (Precision.BF16, True)]
 )
 def test_deep_bottlenecks_train_in_six_gigabytes(depth: int, precision: Precision, checkpointed: bool):
-    """At full width and batch 128, counted for one image by autograd; the report's did not fit a 6 GB card."""
+    """At full width and batch 128, extrapolated from autograd; the report's networks did not fit a 6 GB card."""
     model = model_spec("resnet", depth, block="bottleneck")
     spec = asking_for(model, precision=precision, checkpoint_activations=checkpointed)
     number_bytes = 4 if precision is Precision.FP32 else 2
@@ -119,7 +119,7 @@ def test_deep_bottlenecks_train_in_six_gigabytes(depth: int, precision: Precisio
 
 
 def test_the_estimate_counts_the_images_that_are_trained_on():
-    """They lie on the device, three kilobytes each, with their labels and what an epoch draws for them."""
+    """They are on the device, 3 kB each, with their labels and random draws."""
     whole = asking_for(model_spec("resnet", 20))
     part = msgspec.structs.replace(whole, data=DataSpec(train_images=10_000, test_images=1_000))
     more, less = (training_memory(spec, [Precision.FP32], on_gpu=True, **SIZES) for spec in (whole, part))
@@ -129,7 +129,7 @@ def test_the_estimate_counts_the_images_that_are_trained_on():
 
 
 def test_auto_is_estimated_as_what_the_device_will_take():
-    """bfloat16 on a GPU that has it."""
+    """bfloat16 on a GPU that supports it."""
     auto = asking_for(model_spec("resnet", 20), precision="auto")
     with_bf16, without = [Precision.BF16, Precision.FP32], [Precision.FP32]
 

@@ -1,4 +1,4 @@
-"""The estimate against what CUDA's allocator counts, and the Bottlenecks under the memory of a 6 GiB card."""
+"""Memory estimates against CUDA's allocator, and bottlenecks within a 6 GiB card."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIX_GIB = 6 << 30
 
 @pytest.fixture(autouse=True)
 def memory() -> Iterator[None]:
-    """All of the card, with nothing of an earlier test on it, and no setting left behind."""
+    """Free the card's memory before a test and restore settings after it."""
     conv, matmul = torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
     benchmark = torch.backends.cudnn.benchmark
     gc.collect()
@@ -46,7 +46,7 @@ def native() -> tuple[Precision, ...]:
 
 
 def peak_of_a_run(spec: RunSpec) -> int:
-    """What was allocated at most in steps and an evaluation, after the search for algorithms has ended."""
+    """Return peak allocated memory in steps and an evaluation, after the search for algorithms."""
     device = torch.device("cuda", 0)
     before = torch.cuda.memory_allocated()
     data = unlearnt_data(NUM_TRAIN, NUM_TEST, device)
@@ -78,7 +78,7 @@ def peak_of_a_run(spec: RunSpec) -> int:
 def test_the_estimate_is_what_is_allocated(
     architecture: str, depth: int, block: str | None, precision: str, checkpointed: bool
 ):
-    """Within 10 %, the context of the driver left out, which torch does not count."""
+    """Within 10 %, excluding the driver's context, which torch does not count."""
     if Precision(precision) not in native():
         pytest.skip(f"this GPU does not do {precision} natively")
     spec = RunSpec(
@@ -93,7 +93,7 @@ def test_the_estimate_is_what_is_allocated(
 @pytest.mark.parametrize("depth", [101, 110])
 @pytest.mark.parametrize(("precision", "checkpointed"), [("fp32", True), ("auto", False), ("auto", True)])
 def test_deep_bottlenecks_train_on_a_six_gib_card(depth: int, precision: str, checkpointed: bool):
-    """At full width and batch 128, with the allocator held to 6 GiB; the report's did not fit."""
+    """At full width and batch 128 with the allocator limited to 6 GiB; the report's networks did not fit."""
     spec = RunSpec(
         model=model_spec("resnet", depth, block="bottleneck"),
         recipe=recipe("reference", precision=precision, checkpoint_activations=checkpointed),

@@ -1,4 +1,4 @@
-"""Probes as processes, and what is kept of them. No figure of speed is judged here: that is a benchmark's."""
+"""Probe processes and their cached results; speed itself is tested by benchmarks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.samples import a_pace
 
 
 def task(depth: int = 8, **changes: Any) -> Task:
-    """A network that takes milliseconds a step."""
+    """Create a task for a network that takes milliseconds per step."""
     spec = RunSpec(model=model_spec("he-resnet", depth, width=4), recipe=recipe("quick", batch_size=20, **changes))
     return Task(spec=spec, num_train=200, num_test=80)
 
@@ -33,7 +33,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 
 def test_a_probe_times_every_network_it_can_and_says_why_it_cannot(bare: Home):
-    """In the precision of the device, with the threads of a worker, and nothing of it stays on disk."""
+    """In the device's precision, with a worker's threads, leaving nothing on disk."""
     asked = [task(precision="fp32"), task(precision="fp16"), task(14, precision="fp32", deterministic=True)]
     told: list[tuple[Task, Pace | NoPace]] = []
     found = probe_all(bare, CPU, asked, lambda one, answer: told.append((one, answer)))
@@ -54,7 +54,7 @@ def test_a_probe_times_every_network_it_can_and_says_why_it_cannot(bare: Home):
 
 
 def test_a_probe_that_dies_says_its_last_words(bare: Home, monkeypatch: pytest.MonkeyPatch):
-    """A torch that cannot be loaded, here a directory that Python cannot start with."""
+    """Here Python cannot start."""
     monkeypatch.setenv("PYTHONHOME", "/nonexistent")
 
     with pytest.raises(ProbeFailed, match=r"the probe exited early: .*\w"):
@@ -67,7 +67,7 @@ def measured() -> Pace:
 
 
 def test_a_probe_is_kept_until_torch_or_the_threads_change(bare: Home, measured: Pace, monkeypatch: pytest.MonkeyPatch):
-    """Either makes another pace; coming back brings the old one back."""
+    """Either changes the speed; reverting makes the old probe valid again."""
     monkeypatch.setattr(probes, "torch_version", lambda: "2.15.0")
     keep(bare, [measured])
     assert read_kept(bare) == [measured]

@@ -1,4 +1,4 @@
-"""Weights of other programs: fitted by position, computing the same, and refused with the layer that differs."""
+"""Weights of other programs: matched by position, with equal outputs, or refused naming the differing layer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.models.test_pytorch_cifar import Textbook
 
 
 class OptionAUnit(nn.Module):
-    """Two 3×3 convolutions and a shortcut whose new channels are on both sides, as akamaster's networks have it."""
+    """Two 3×3 convolutions and a shortcut with new channels on both sides, as in akamaster's networks."""
 
     def __init__(self, inputs: int, planes: int, stride: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class OptionAUnit(nn.Module):
 
 
 class PaperNetwork(nn.Module):
-    """A second writing of He et al. 2015, section 4.2, with other names than ours."""
+    """Independent implementation of He et al. 2015, section 4.2, with different names."""
 
     def __init__(self, blocks: int) -> None:
         super().__init__()
@@ -53,20 +53,20 @@ class PaperNetwork(nn.Module):
 
 
 def warmed(model: nn.Module) -> nn.Module:
-    """A network whose running statistics are not those of a new one."""
+    """Create a network with non-initial running statistics."""
     with torch.no_grad():
         model(torch.randn(4, 3, 32, 32))
     return model.eval()
 
 
 def test_weights_from_other_programs_compute_the_same_outputs_here(tmp_path: Path):
-    """kuangliu/pytorch-cifar's form, on several GPUs and beside other things; and a bare one of the paper's network."""
+    """kuangliu/pytorch-cifar's format with DataParallel names and other entries, and a plain state_dict."""
     torch.manual_seed(0)
     images = torch.randn(2, 3, 32, 32)
     theirs = {"resnet": warmed(Textbook(model_spec("resnet", 18))), "he-resnet": warmed(PaperNetwork(3))}
     parallel = {f"module.{name}": value for name, value in theirs["resnet"].state_dict().items()}
     torch.save({"net": parallel, "acc": 93.0, "epoch": 3}, tmp_path / "ckpt.pth")
-    # As programs of long ago wrote it, without the counters.
+    # As in old files, without the batch counters.
     bare = {name: value for name, value in theirs["he-resnet"].state_dict().items() if "num_batches" not in name}
     torch.save(bare, tmp_path / "he.th")
 
@@ -80,7 +80,7 @@ def test_weights_from_other_programs_compute_the_same_outputs_here(tmp_path: Pat
 
 
 def test_our_own_weights_are_found_by_name_whatever_their_order(tmp_path: Path):
-    """A sorted state_dict is the same state_dict."""
+    """Sorting a state_dict does not change its meaning."""
     spec = model_spec("he-plain", 8, width=4)
     torch.manual_seed(0)
     model, other = build_model(spec), build_model(spec)
@@ -91,7 +91,7 @@ def test_our_own_weights_are_found_by_name_whatever_their_order(tmp_path: Path):
 
 
 def changed(state: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
-    """A state_dict with one thing wrong."""
+    """Return a state_dict with one defect."""
     names = list(state)
     match kind:
         case "short":
@@ -101,7 +101,7 @@ def changed(state: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
         case "whole numbers":
             return {**{f"x.{name}": value for name, value in state.items()}, "x.stem.conv.weight": torch.zeros(1).int()}
         case _:
-            # Scale and shift have one shape: taken for each other they would fit, and compute nonsense.
+            # Scale and shift have the same shape: swapped they would fit and compute nonsense.
             swapped = [names[0], names[2], names[1], *names[3:]]
             return {f"x.{name}": state[name] for name in swapped}
 
@@ -115,7 +115,7 @@ def changed(state: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
     ],
 )
 def test_what_does_not_fit_is_told_by_its_first_layer(kind: str, text: str):
-    """And the network keeps the weights that it had."""
+    """The network keeps its weights."""
     spec: ModelSpec = model_spec("he-plain", 8, width=4)
     model = build_model(spec)
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -127,7 +127,7 @@ def test_what_does_not_fit_is_told_by_its_first_layer(kind: str, text: str):
 
 
 def test_another_depth_is_reported_with_the_first_differing_layer():
-    """By its name on both sides, and both shapes."""
+    """With both names and both shapes."""
     found = {
         name: value for name, value in Textbook(model_spec("resnet", 18)).state_dict().items() if "num_b" not in name
     }
@@ -137,7 +137,7 @@ def test_another_depth_is_reported_with_the_first_differing_layer():
 
 
 class Spy:
-    """Says that it was executed."""
+    """Reports when it is executed."""
 
     def __reduce__(self) -> tuple[object, tuple[str, str]]:
         return Path.write_text, (Path("executed"), "")  # type: ignore[return-value]
@@ -146,7 +146,7 @@ class Spy:
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("old", [False, True], ids=["archive", "pickle"])
 def test_a_pickle_is_refused_and_executes_nothing(old: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Weights from the network are data."""
+    """Downloaded weights must not execute code."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "bad.pth"
     if old:
@@ -170,7 +170,7 @@ def test_a_pickle_is_refused_and_executes_nothing(old: bool, tmp_path: Path, mon
     ],
 )
 def test_a_file_without_weights_is_refused(content: object, text: str, tmp_path: Path):
-    """In one line with the file's name."""
+    """One line with the file's name."""
     path = tmp_path / "file.pth"
     if isinstance(content, bytes):
         path.write_bytes(content)
