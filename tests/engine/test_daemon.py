@@ -24,11 +24,11 @@ from engine.spec.run import DataSpec, RunSpec
 from models.catalog import model_spec
 
 LONG = ("--epochs", "2000")
-"""More than a test waits for."""
+"""More epochs than a test waits for."""
 
 
 def rows(home: Any, run: str) -> list[dict[str, Any]]:
-    """Epochs in the index, checked against the journal: none lost, none doubled."""
+    """Return the epochs in the index after checking them against the journal."""
     found = home.json("show", run)["epochs"]
     journal = [event for event in read_journal(home.directory(run).journal).events if isinstance(event, Epoch)]
     assert [row["epoch"] for row in found] == [event.epoch for event in journal]
@@ -37,7 +37,7 @@ def rows(home: Any, run: str) -> list[dict[str, Any]]:
 
 
 def kinds(home: Any, run: str) -> list[str]:
-    """What happened to a run, in order."""
+    """Return the kinds of a run's events, in order."""
     with home.reader() as reader:
         return [event.kind for event in reader.events(run)]
 
@@ -61,7 +61,7 @@ def until_training(home: Any, wait_until: Callable[..., Any], run: str, *, epoch
 
 
 def test_a_run_goes_from_the_queue_to_its_end(home: Any):
-    """The whole way: spec, queue, worker, journal, index, and final weights that load."""
+    """End to end: spec, queue, worker, journal, index, and loadable final weights."""
     run = home.train("--epochs", "3")
     home.cli("wait", run)
 
@@ -76,7 +76,7 @@ def test_a_run_goes_from_the_queue_to_its_end(home: Any):
 
 
 def test_stop_keeps_a_checkpoint_and_resume_goes_on_from_it(home: Any, wait_until: Callable[..., Any]):
-    """A cancelled run is not lost."""
+    """A cancelled run can be continued."""
     run = home.train(*LONG)
     until_training(home, wait_until, run)
     home.cli("stop", run)
@@ -94,7 +94,7 @@ def test_stop_keeps_a_checkpoint_and_resume_goes_on_from_it(home: Any, wait_unti
 
 
 def test_pause_stops_a_run_and_lets_the_next_one_start(home: Any, wait_until: Callable[..., Any]):
-    """A paused run holds no device."""
+    """A paused run occupies no device."""
     run = home.train(*LONG)
     until_training(home, wait_until, run)
     home.cli("pause", run)
@@ -109,7 +109,7 @@ def test_pause_stops_a_run_and_lets_the_next_one_start(home: Any, wait_until: Ca
 
 
 def test_a_queued_run_is_stopped_and_paused_without_a_worker(home: Any):
-    """Nothing has begun, so nothing has to be saved."""
+    """Nothing has started, so nothing needs saving."""
     home.cli("queue", "hold")
     paused, stopped = home.train(*LONG, "--seed", "1"), home.train(*LONG, "--seed", "2")
     home.cli("pause", paused)
@@ -144,7 +144,7 @@ def test_removed_runs_are_hidden_and_come_back(finished: Any):
 
 
 def test_a_failing_run_says_why_and_the_queue_goes_on(home: Any):
-    """A dataset that was damaged after the run was queued."""
+    """As with a dataset damaged after the run was queued."""
     labels = home.home.data / "tiny" / "train_labels.npy"
     content = bytearray(labels.read_bytes())
     content[-1] ^= 1
@@ -158,7 +158,7 @@ def test_a_failing_run_says_why_and_the_queue_goes_on(home: Any):
 
 
 def test_stopping_the_engine_saves_and_queues_and_the_next_one_goes_on(home: Any, wait_until: Callable[..., Any]):
-    """`engine stop` ends workers, but loses nothing and forgets nothing."""
+    """`engine stop` ends workers without losing progress."""
     run = home.train(*LONG)
     until_training(home, wait_until, run)
     home.cli("engine", "stop")
@@ -170,7 +170,7 @@ def test_stopping_the_engine_saves_and_queues_and_the_next_one_goes_on(home: Any
 
 
 def test_restarting_the_engine_leaves_training_alone(home: Any, wait_until: Callable[..., Any]):
-    """The worker that trained before is the worker that trains after."""
+    """The same worker trains before and after."""
     run = home.train(*LONG)
     until_training(home, wait_until, run)
     worker, engine = home.worker_pid(run), home.engine_pid()
@@ -182,7 +182,7 @@ def test_restarting_the_engine_leaves_training_alone(home: Any, wait_until: Call
 
 
 def test_a_lost_database_is_built_again_from_the_run_directories(finished: Any):
-    """Finished, paused and cancelled runs, with their epochs, names and experiments."""
+    """With finished, paused and cancelled runs, their epochs, names and experiments."""
     home = finished
     (done,) = (path.name for path in home.home.runs.iterdir())
     home.cli("queue", "hold")
@@ -204,7 +204,7 @@ def test_a_lost_database_is_built_again_from_the_run_directories(finished: Any):
 
 @pytest.mark.parametrize("damage", ["schema", "garbage"])
 def test_an_unusable_database_is_kept_and_rebuilt(finished: Any, damage: str):
-    """An old schema or a damaged file costs no run."""
+    """An old schema or a damaged file loses no run."""
     home = finished
     (run,) = (path.name for path in home.home.runs.iterdir())
     if damage == "schema":
@@ -213,7 +213,7 @@ def test_an_unusable_database_is_kept_and_rebuilt(finished: Any, damage: str):
         connection = apsw.Connection(str(home.home.database))
         connection.execute("PRAGMA user_version = 99")
         connection.close()
-        # Nobody has to be told what to do: the engine that this starts does it.
+        # No instructions needed: the engine started here rebuilds it.
         home.cli("ls")
     else:
         home.home.database.write_bytes(b"not a database at all" * 500)
@@ -224,7 +224,7 @@ def test_an_unusable_database_is_kept_and_rebuilt(finished: Any, damage: str):
 
 
 def test_sending_a_request_twice_does_it_once(home: Any):
-    """A client that lost the reply asks again."""
+    """A client that lost the reply retries."""
     home.cli("queue", "hold")
     spec = RunSpec(model=model_spec("he-resnet", 8, width=4, num_classes=4), data=DataSpec(name="tiny"))
     request = Submit(runs=(NewRun(name="a", spec=spec), NewRun(name="b", spec=spec)), experiment="e")
@@ -239,7 +239,7 @@ def test_sending_a_request_twice_does_it_once(home: Any):
 
 
 def test_a_request_whose_reply_was_never_written_is_not_doubled(home: Any):
-    """The engine died between making the run directory and the commit; the same request means the same run."""
+    """If the engine died between creating the run directory and the commit, the retry gives the same run."""
     home.cli("queue", "hold")
     spec = RunSpec(model=model_spec("he-resnet", 8, width=4, num_classes=4), data=DataSpec(name="tiny"))
     request = Submit(runs=(NewRun(name="a", spec=spec),), experiment="e")
@@ -256,7 +256,7 @@ def test_a_request_whose_reply_was_never_written_is_not_doubled(home: Any):
 
 
 def test_files_and_socket_are_private_under_an_open_umask(home: Any):
-    """Created 0600 and 0700, not changed to it afterwards."""
+    """Created with 0600 and 0700, not changed afterwards."""
     before = os.umask(0o022)
     try:
         run = home.train("--epochs", "1")
@@ -291,7 +291,7 @@ def test_garbage_on_the_socket_is_refused_and_the_engine_goes_on(bare_home: Any)
 
 
 def serve_once(home: Any, reply: bytes | None) -> threading.Thread:
-    """An engine that is none: it gives every client one reply, or none at all."""
+    """A fake engine that gives every client one reply or none."""
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(home.home.engine_socket))
     listening.listen()
@@ -312,7 +312,7 @@ def serve_once(home: Any, reply: bytes | None) -> threading.Thread:
 
 
 def test_an_engine_of_another_version_is_refused_with_the_remedy(home: Any):
-    """Nothing is sent to it that it might understand otherwise."""
+    """It is sent nothing it might misinterpret."""
     thread = serve_once(home, b'{"reply":"greeting","id":"x","pid":1,"version":"9.9.9","protocol":99}\n')
 
     with pytest.raises(UsageError, match=r"version 9\.9\.9.*`depthscope engine restart`"):
@@ -321,7 +321,7 @@ def test_an_engine_of_another_version_is_refused_with_the_remedy(home: Any):
 
 
 def test_an_unresponsive_engine_is_reported_as_such(home: Any):
-    """And no second one is started beside it."""
+    """And no second one is started."""
     serve_once(home, None)
 
     with pytest.raises(EngineUnreachable, match="does not respond"):
@@ -330,7 +330,7 @@ def test_an_unresponsive_engine_is_reported_as_such(home: Any):
 
 
 def test_an_idle_engine_sleeps(home: Any):
-    """No busy loop: an idle engine uses no processor time."""
+    """An idle engine uses no CPU time."""
     import psutil
 
     ensure_engine(home.home)
@@ -343,7 +343,7 @@ def test_an_idle_engine_sleeps(home: Any):
 
 
 def test_sigterm_ends_the_engine_and_leaves_training_alone(home: Any, wait_until: Callable[..., Any]):
-    """A clean kill: workers continue, and the next engine adopts them."""
+    """Workers continue, and the next engine adopts them."""
     run = home.train(*LONG)
     until_training(home, wait_until, run)
     worker = home.worker_pid(run)

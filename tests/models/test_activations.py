@@ -1,4 +1,4 @@
-"""What a step saves for its backward pass, in closed form, is to the byte what autograd saves."""
+"""The closed form of memory saved for the backward pass matches autograd to the byte."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ CATALOGUE = [
     for block in kinds
 ] + [model_spec(architecture, depth, width=2) for architecture in sorted(THREE_STAGE) for depth in PAPER_DEPTHS]
 DEEP_BLOCKS = 28
-"""From as many blocks on, a network of the catalogue is traced with the slow tests: all of its kinds of block, and of
-changes between them, are in shallower ones."""
+"""Networks with at least this many blocks are traced by the slow tests; shallower ones have all kinds of blocks and
+transitions, too."""
 VARIANTS = [
     model_spec(
         architecture,
@@ -59,7 +59,7 @@ VARIANTS = [
     ],
 )
 def test_the_closed_form_is_what_autograd_saves(spec: ModelSpec, precision: Precision, checkpointed: bool):
-    """Every storage once, without the parameters; the layout of bf16, channels innermost, takes the same bytes."""
+    """Every storage counts once, without parameters; bf16's channels-last layout takes the same bytes."""
     counted = saved_by_autograd(spec, BATCH, precision, checkpointed=checkpointed)
     number_bytes = BYTES_OF_ACTIVATION[precision]
 
@@ -76,7 +76,7 @@ def test_what_is_saved_grows_with_the_batch_alone():
 
 
 def test_half_as_wide_numbers_save_nearly_half():
-    """All but statistics, logits and the copies of the weights, which are little in a narrow network."""
+    """Except statistics, logits and weight copies, which are small in a narrow network."""
     spec = model_spec("he-resnet", 20)
     wide, narrow = (saved_bytes(spec, 128, number_bytes=number_bytes) for number_bytes in (4, 2))
 
@@ -84,7 +84,7 @@ def test_half_as_wide_numbers_save_nearly_half():
 
 
 def test_checkpointing_keeps_the_inputs_of_blocks():
-    """And nothing else of them: what a deeper network adds is one tensor a block."""
+    """Only those: a deeper network adds one tensor per block."""
     spec = model_spec("he-resnet", 20)
     deeper = model_spec("he-resnet", 26)
     added = saved_bytes(deeper, 1, number_bytes=4, checkpointed=True) - saved_bytes(
@@ -95,7 +95,7 @@ def test_checkpointing_keeps_the_inputs_of_blocks():
 
 
 def test_the_peak_lies_above_what_is_saved():
-    """Gradients of activations come on top; recomputed tensors too, where there are any."""
+    """It adds gradients of activations and recomputed tensors."""
     for spec in CATALOGUE:
         kept, again = (
             peak_bytes(spec, 128, number_bytes=4, checkpointed=checkpointed) for checkpointed in (False, True)
@@ -106,7 +106,7 @@ def test_the_peak_lies_above_what_is_saved():
 
 
 def test_parts_follow_each_other():
-    """What one part puts out is what the next takes in, and each is there once."""
+    """Each part's output is the next one's input, and each occurs once."""
     for spec in (*CATALOGUE, *VARIANTS):
         found = parts(spec)
 

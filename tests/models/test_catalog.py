@@ -26,7 +26,7 @@ THREE_STAGE = [Architecture.HE_RESNET, Architecture.HE_PLAIN]
 
 @st.composite
 def specs(draw: st.DrawFn) -> ModelSpec:
-    """Any valid spec, with small numbers so that two of them often agree in most."""
+    """Generate any valid spec, with small numbers so that specs often coincide in part."""
     architecture = draw(st.sampled_from(Architecture))
     block = Block.BASIC if architecture in THREE_STAGE else draw(st.sampled_from(Block))
     stages = ARCHITECTURES[architecture].num_stages
@@ -60,14 +60,14 @@ def specs(draw: st.DrawFn) -> ModelSpec:
     ],
 )
 def test_a_depth_alone_names_a_four_stage_network(architecture, depth, block, blocks):
-    """The table of the reference, with the kind of block that it gives each depth."""
+    """The reference's table, with its kind of block for each depth."""
     spec = model_spec(architecture, depth)
 
     assert (spec.depth, spec.block, spec.blocks, spec.width) == (depth, block, blocks, 64)
 
 
 def test_depth_110_has_a_bottleneck_form():
-    """The one depth that the reference lists with both kinds of block."""
+    """The only depth the reference lists with both kinds of block."""
     assert model_spec("resnet", 110, block="bottleneck").blocks == (3, 4, 26, 3)
 
 
@@ -81,7 +81,7 @@ def test_every_6n_plus_2_is_a_depth_of_the_papers_networks(architecture, n):
 
 
 def test_known_depths_all_resolve():
-    """What is offered must be accepted."""
+    """All listed depths must be accepted."""
     for architecture, design in ARCHITECTURES.items():
         assert [model_spec(architecture, depth).depth for depth in design.depths] == list(design.depths)
 
@@ -94,13 +94,13 @@ def test_explicit_blocks_give_the_depth():
 
 
 def test_a_depth_beside_explicit_blocks_decides_their_kind():
-    """No two kinds of block give the same depth, so naming the depth is enough."""
+    """The two kinds of block never give the same depth, so the depth suffices."""
     assert model_spec("resnet", 18, blocks=[2, 2, 2, 2]).block == Block.BASIC
     assert model_spec("resnet", 26, blocks=[2, 2, 2, 2]).block == Block.BOTTLENECK
 
 
 def test_words_are_read_without_regard_to_case_and_dashes():
-    """`HE_ResNet` can mean nothing else."""
+    """`HE_ResNet` is unambiguous."""
     assert model_spec("HE_ResNet", 20, norm="Batch") == model_spec("he-resnet", 20)
 
 
@@ -186,7 +186,7 @@ def test_words_are_read_without_regard_to_case_and_dashes():
     ],
 )
 def test_nonsense_is_refused_with_the_value_and_the_remedy(arguments, options, message):
-    """The text is what the user sees, so it is held to the letter."""
+    """Users see the text, so it is compared exactly."""
     with pytest.raises(ValueError) as refusal:  # noqa: PT011  # the whole message is compared
         model_spec(*arguments, **options)
 
@@ -195,7 +195,7 @@ def test_nonsense_is_refused_with_the_value_and_the_remedy(arguments, options, m
 
 @given(spec=specs())
 def test_a_spec_survives_json(spec):
-    """spec.json is the truth of a run."""
+    """Runs are defined by their spec.json."""
     assert msgspec.json.decode(msgspec.json.encode(spec), type=ModelSpec) == spec
 
 
@@ -209,7 +209,7 @@ def test_a_spec_survives_json(spec):
     ],
 )
 def test_a_spoilt_file_is_refused(change, message):
-    """A spec read from a file is held to the same rules as one that was asked for."""
+    """Specs from files obey the same rules as specs from options."""
     document = msgspec.to_builtins(model_spec("resnet", 18)) | change
 
     with pytest.raises(msgspec.ValidationError, match=message):
@@ -235,19 +235,19 @@ def test_a_spoilt_file_is_refused(change, message):
     ],
 )
 def test_a_label_names_what_differs_from_the_catalogue(spec, name):
-    """Short where nothing was changed, and nothing that was changed is hidden."""
+    """Short by default, and every change is visible."""
     assert label(spec) == name
 
 
 @given(one=specs(), other=specs())
 @settings(max_examples=300)
 def test_different_networks_have_different_labels(one, other):
-    """Two curves under one name would be taken for one network."""
+    """Two curves with one label would look like one network."""
     assert (label(one) == label(other)) == (one == other)
 
 
 def test_catalogue_labels_are_unique():
-    """Every depth that is offered, in every kind of block."""
+    """For every listed depth and kind of block."""
     offered = [
         model_spec(architecture, depth, block=block)
         for architecture in FOUR_STAGE
@@ -260,7 +260,7 @@ def test_catalogue_labels_are_unique():
 
 
 def test_a_counterpart_differs_in_having_shortcuts():
-    """What a comparison pairs must be one residual and one plain network of as many stages."""
+    """A pair must consist of a residual and a plain network with equal stages."""
     for design in ARCHITECTURES.values():
         other = ARCHITECTURES[design.counterpart]
         assert design.is_residual != other.is_residual
@@ -269,7 +269,7 @@ def test_a_counterpart_differs_in_having_shortcuts():
 
 @pytest.mark.parametrize("module", ["models.catalog", "models.cost"])
 def test_the_module_imports_no_torch(module):
-    """The console starts in a fraction of the time that torch takes to load."""
+    """The console starts in a fraction of torch's loading time."""
     program = f"import sys, {module}; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
 
     subprocess.run([sys.executable, "-P", "-c", program], check=True, timeout=60)

@@ -39,7 +39,7 @@ VARIANTS = [
 
 @dataclass(frozen=True)
 class Observed:
-    """A layer with weights, as a forward hook sees it."""
+    """A layer with weights, as seen by a forward hook."""
 
     name: str
     kind: LayerKind
@@ -49,7 +49,7 @@ class Observed:
 
 
 def observe(model: nn.Module) -> list[Observed]:
-    """Every layer with weights, in the order in which an image passes them."""
+    """Return every layer with weights, in forward order."""
     seen: list[Observed] = []
 
     def watch(name: str, module: nn.Module) -> None:
@@ -75,8 +75,8 @@ def observe(model: nn.Module) -> list[Observed]:
 
 @pytest.mark.parametrize("spec", CATALOGUE + VARIANTS, ids=label)
 def test_the_closed_form_is_the_built_network(spec, monkeypatch):
-    """Names, order, shapes, parameters and MACs of every layer, and nothing left over."""
-    # Drawing seventy million numbers that nobody looks at takes most of the time.
+    """Names, order, shapes, parameters and MACs of all layers."""
+    # Drawing seventy million unused random numbers would take most of the time.
     monkeypatch.setattr(nn.Conv2d, "reset_parameters", lambda convolution: None)
     model = build_model(spec)
     expected = layers(spec)
@@ -112,7 +112,7 @@ def test_depth_counts_the_weighted_layers_of_the_main_path(spec):
     ],
 )
 def test_four_stage_figures_are_the_references(depth, block, parameters, without_shortcuts, macs):
-    """The reference's table; a plain network is the residual one less its projections."""
+    """The reference's table; a plain network is the residual one without its projections."""
     residual = model_spec("resnet", depth, block=block)
     plain = model_spec("plain", depth, block=block)
 
@@ -128,17 +128,17 @@ def test_four_stage_figures_are_the_references(depth, block, parameters, without
     [(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018), (110, 1_727_962), (1202, 19_421_274)],
 )
 def test_three_stage_figures_are_the_papers(architecture, depth, parameters):
-    """Option A has no parameters, so both kinds have the same number; the paper prints them rounded."""
+    """Option A has no parameters, so both kinds have equal counts; the paper rounds them."""
     assert num_parameters(model_spec(architecture, depth)) == parameters
 
 
 def test_preact18_is_pytorch_cifars_with_a_final_normalisation():
-    """11,171,146 parameters there; the normalisation of 512 channels that it leaves out has 1,024."""
+    """It has 11,171,146 parameters there; the normalisation of 512 channels it omits has 1,024."""
     assert num_parameters(model_spec("preact", 18)) == 11_171_146 + 1_024
 
 
 def test_a_bias_costs_a_parameter_a_channel_and_no_macs():
-    """The report's networks: every convolution inside the blocks has one, stem and projections have none."""
+    """As in the report: every convolution inside the blocks has one, stem and projections have none."""
     without, with_bias = model_spec("resnet", 20), model_spec("resnet", 20, conv_bias=True)
     channels = sum(2 * num * planes for num, planes in zip(without.blocks, (64, 128, 256, 512), strict=True))
 

@@ -11,7 +11,7 @@ from models.catalog import Architecture, ModelSpec, label, model_spec
 
 
 def tiny(architecture: str, **options) -> ModelSpec:
-    """One or two blocks a stage and few planes: every kind of block and shortcut, in milliseconds."""
+    """Create a spec with one or two blocks per stage and few channels: every kind of block, in milliseconds."""
     blocks = (2, 1, 2) if architecture.startswith("he-") else (2, 1, 1, 2)
     return model_spec(architecture, None, **{"blocks": blocks, "width": 4, **options})
 
@@ -26,7 +26,7 @@ def images(count: int = 3) -> Tensor:
 
 
 def silence_branches(model: nn.Module) -> None:
-    """Make the convolutions of every block contribute zeros to what the shortcut carries."""
+    """Make every block's convolutions add zeros to its shortcut."""
     for name, module in model.named_modules():
         if name.startswith("stages.") and isinstance(module, nn.BatchNorm2d) and "shortcut" not in name:
             nn.init.zeros_(module.weight)
@@ -35,7 +35,7 @@ def silence_branches(model: nn.Module) -> None:
 
 @pytest.mark.parametrize("spec", TINY, ids=label)
 def test_every_parameter_learns(spec):
-    """A parameter without a gradient would be counted, decayed and saved for nothing."""
+    """Parameters without gradients would be useless."""
     torch.manual_seed(0)
     model = build_model(spec)
 
@@ -47,7 +47,7 @@ def test_every_parameter_learns(spec):
 
 @pytest.mark.parametrize("spec", TINY, ids=label)
 def test_a_seed_decides_every_weight(spec):
-    """A run that is repeated starts from the same network."""
+    """A repeated run starts from the same network."""
     weights = []
     for seed in (7, 7, 8):
         torch.manual_seed(seed)
@@ -58,7 +58,7 @@ def test_a_seed_decides_every_weight(spec):
 
 
 def test_silenced_he_resnet_is_its_shortcuts():
-    """Option A: what the stem sees at every fourth pixel reaches the classifier, with zeros behind it."""
+    """Option A: the stem's output at every fourth pixel reaches the classifier, padded with zeros."""
     torch.manual_seed(0)
     model = build_model(tiny("he-resnet")).eval()
     silence_branches(model)
@@ -72,7 +72,7 @@ def test_silenced_he_resnet_is_its_shortcuts():
 
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
 def test_silenced_resnet_is_its_shortcuts(block):
-    """Projections where the shape changes, identity elsewhere, a ReLU behind every addition."""
+    """Projections where the shape changes, identity elsewhere, a ReLU after every addition."""
     torch.manual_seed(0)
     model = build_model(tiny("resnet", block=block)).eval()
     silence_branches(model)
@@ -91,7 +91,7 @@ def test_silenced_resnet_is_its_shortcuts(block):
 
 @pytest.mark.parametrize("architecture", ["plain", "he-plain"])
 def test_a_silenced_plain_network_passes_nothing(architecture):
-    """Without a shortcut there is no second way: only the classifier's bias is left."""
+    """Without shortcuts only the classifier's bias is left."""
     model = build_model(tiny(architecture)).eval()
     silence_branches(model)
 
@@ -100,14 +100,14 @@ def test_a_silenced_plain_network_passes_nothing(architecture):
 
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
 def test_preact_activates_before_it_splits_only_where_the_paper_does(block):
-    """At the first block and where the shape changes; elsewhere the identity is left untouched."""
+    """At the first block and where the shape changes; elsewhere the identity is unchanged."""
     torch.manual_seed(0)
     model = build_model(tiny("preact", block=block)).eval()
     for module in model.modules():
         if isinstance(module, PreActivationBlock):
             nn.init.zeros_((module.conv3 or module.conv2).weight)
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.bias)  # With biases of zero a second ReLU would change nothing.
+            nn.init.normal_(module.bias)  # With zero biases a second ReLU would have no effect.
 
     out = model.stem(images())
     for stage in model.stages:
@@ -122,7 +122,7 @@ def test_preact_activates_before_it_splits_only_where_the_paper_does(block):
 
 @pytest.mark.parametrize("architecture", Architecture)
 def test_without_normalisation_there_is_none(architecture):
-    """No such layers, no running statistics, and so no difference between training and evaluation."""
+    """No such layers or running statistics, hence no difference between training and evaluation."""
     torch.manual_seed(0)
     model = build_model(tiny(architecture, norm="none"))
 
@@ -149,14 +149,14 @@ def test_three_stage_weights_are_kaiming_normal():
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             fan_in = module.weight[0].numel()
-            # A sample of n normal numbers estimates their deviation within about 1/sqrt(2n); five of those.
+            # The std of n normal numbers has a relative error of about 1/sqrt(2n); allow five times that.
             tolerance = 5 / math.sqrt(2 * module.weight.numel())
             assert module.weight.std().item() == pytest.approx(math.sqrt(2 / fan_in), rel=tolerance), name
             assert module.bias is None or not module.bias.any()
 
 
 def test_padding_keeps_the_memory_order():
-    """Copying between channels-last and channels-first at every stage would cost time on a GPU."""
+    """Converting between channels-last and channels-first at every stage would slow down a GPU."""
     x = torch.randn(2, 4, 8, 8).to(memory_format=torch.channels_last)
 
     out = PaddingShortcut(4, 8, 2)(x)
@@ -168,7 +168,7 @@ def test_padding_keeps_the_memory_order():
 
 @pytest.mark.parametrize("spec", TINY, ids=label)
 def test_logits_have_a_column_a_class(spec):
-    """Ten for CIFAR-10, and what was asked for elsewhere."""
+    """Ten for CIFAR-10, else the requested number."""
     wider = tiny(spec.architecture, block=spec.block, num_classes=100)
 
     assert build_model(spec)(images(2)).shape == (2, 10)
@@ -177,6 +177,6 @@ def test_logits_have_a_column_a_class(spec):
 
 @pytest.mark.parametrize("spec", TINY, ids=label)
 def test_images_of_twice_the_size_are_refused(spec):
-    """The pool is fixed; a wider one would silently train a different network."""
+    """The pool is fixed; an adaptive one would silently train a different network."""
     with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
         build_model(spec)(torch.randn(2, 3, 64, 64))

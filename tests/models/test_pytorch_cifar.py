@@ -1,4 +1,4 @@
-"""The residual networks against a second, independent writing of kuangliu/pytorch-cifar's architecture."""
+"""Residual networks against an independent implementation of kuangliu/pytorch-cifar's architecture."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from models.catalog import Block, ModelSpec, model_spec
 
 
 class Unit(nn.Module):
-    """A block with that repository's names, kernels given as a list: [3, 3] or [1, 3, 1]."""
+    """A block with that repository's names; kernels are [3, 3] or [1, 3, 1]."""
 
     def __init__(self, channels: list[int], kernels: list[int], stride: int) -> None:
         super().__init__()
@@ -63,12 +63,12 @@ class Textbook(nn.Module):
 
 @pytest.mark.parametrize("depth", [18, 50])
 def test_weights_load_by_position_and_compute_the_same(depth):
-    """A checkpoint made with pytorch-cifar can be carried over, running statistics and all."""
+    """Checkpoints of pytorch-cifar can be loaded, including running statistics."""
     spec = model_spec("resnet", depth)
     torch.manual_seed(0)
     textbook = Textbook(spec)
     with torch.no_grad():
-        textbook(torch.randn(2, 3, 32, 32))  # Moves the running statistics away from 0 and 1.
+        textbook(torch.randn(2, 3, 32, 32))  # Move the running statistics away from 0 and 1.
     torch.manual_seed(1)
     model = build_model(spec)
     ours, theirs = model.state_dict(), textbook.state_dict()
@@ -84,7 +84,7 @@ def test_weights_load_by_position_and_compute_the_same(depth):
 
 @pytest.mark.parametrize("depth", [18, 50])
 def test_a_seed_gives_the_weights_that_it_gives_there(depth):
-    """Both use PyTorch's defaults, and make their layers in the same order."""
+    """Both use PyTorch's defaults and create layers in the same order."""
     spec = model_spec("resnet", depth)
     torch.manual_seed(3)
     textbook = Textbook(spec)

@@ -1,4 +1,4 @@
-"""The journal: appended line by line, read from where one stopped, whole or not at all."""
+"""The journal: appended line by line, read from an offset, whole lines only."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def texts(path: Path, start: int = 0) -> list[str]:
 
 
 def test_what_is_appended_is_read_in_order_and_numbered(journal: Path):
-    """seq has no gap and no repetition, over any number of workers."""
+    """seq has no gaps or repetitions over any number of workers."""
     write(journal, "a", "b").close()
     write(journal, "c").close()
 
@@ -50,7 +50,7 @@ def test_reading_goes_on_where_it_stopped(journal: Path):
 
 
 def test_a_torn_last_line_is_not_read_and_is_cut_off_by_the_next_worker(journal: Path):
-    """A worker was killed inside a write."""
+    """As after a worker was killed during a write."""
     write(journal, "a", "b").close()
     journal.write_bytes(journal.read_bytes()[:-5])
 
@@ -61,7 +61,7 @@ def test_a_torn_last_line_is_not_read_and_is_cut_off_by_the_next_worker(journal:
 
 
 def test_a_journal_longer_than_a_reading_is_read_in_pieces(journal: Path):
-    """Each piece ends at a line, and one piece holds at least a line however long that is."""
+    """Each piece ends at a line break and has at least one line, however long."""
     write(journal, *("x" * 300 for _ in range(20))).close()
     start, seen = 0, 0
     while (reading := read_journal(journal, start, limit=100)).end > start:
@@ -71,7 +71,7 @@ def test_a_journal_longer_than_a_reading_is_read_in_pieces(journal: Path):
 
 
 def test_a_step_reported_before_a_kill_is_not_reported_again(journal: Path):
-    """A resumed worker trains it once more, from its checkpoint."""
+    """A resumed worker repeats the step from its checkpoint."""
     writer = JournalWriter.open(journal)
     writer.step(a_step(5))
     writer.close()
@@ -83,14 +83,14 @@ def test_a_step_reported_before_a_kill_is_not_reported_again(journal: Path):
 
 
 def test_a_missing_journal_is_empty(journal: Path):
-    """The worker has not come so far yet."""
+    """The worker may not have created it yet."""
     assert read_journal(journal).events == []
 
 
 @settings(max_examples=200, deadline=None)
 @given(content=st.binary(max_size=400))
 def test_any_bytes_are_read_without_an_exception(tmp_path_factory: pytest.TempPathFactory, content: bytes):
-    """Whatever a disk makes of a journal, what can be read is read and the offset never passes the end."""
+    """Valid lines of any damaged journal are read, and the offset never passes the end."""
     path = tmp_path_factory.getbasetemp() / "any.jsonl"
     path.write_bytes(content)
 

@@ -1,4 +1,4 @@
-"""Runs copied from another machine: taken in whole and private, refused where they are damaged or not themselves."""
+"""Importing runs of another machine: complete and private, or refused if damaged or inconsistent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TOKEN = "0" * 32
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
-    """A run of another machine, readable by everybody."""
+    """A run of another machine, readable by everyone."""
     path = tmp_path / "usb" / RUN
     shutil.copytree(RECORDED / RUN, path)
     path.chmod(0o755)
@@ -37,7 +37,7 @@ def copied(tmp_path: Path) -> Path:
 
 
 def taken_in(engine: Scene, *paths: Path, experiment: str | None = None) -> None:
-    """What the command does, the engine's part in this process."""
+    """Import runs like the command, with the engine's part in this process."""
     runs = [look_at(path) for path in paths]
     with staged(engine.home, runs, TOKEN, lambda _text: None):
         engine.ask(Import(token=TOKEN, runs=tuple(run.id for run in runs), experiment=experiment))
@@ -48,7 +48,7 @@ def of_home(tmp_path: Path) -> Scene:
 
 
 def test_an_imported_run_is_complete_private_and_survives_a_lost_index(copied: Path, tmp_path: Path):
-    """Its numbers, its outcome and its labels; the original stays as it was, and a second time nothing is done."""
+    """Metrics, outcome and labels are kept, the original is unchanged, and repeating does nothing."""
     before = {path.name: path.read_bytes() for path in copied.iterdir()}
     engine = of_home(tmp_path)
     taken_in(engine, copied)
@@ -67,7 +67,7 @@ def test_an_imported_run_is_complete_private_and_survives_a_lost_index(copied: P
 
 
 def test_an_unfinished_imported_run_is_paused_until_resumed(copied: Path, tmp_path: Path):
-    """It must not train in two places unasked; a torn last line is normal after a kill."""
+    """It must not train in two places by itself; a torn last line is normal after a kill."""
     (copied / "exit.json").unlink()
     with (copied / "journal.jsonl").open("ab") as journal:
         journal.write(b'{"seq":')
@@ -101,7 +101,7 @@ def with_text(name: str, text: str) -> Callable[[Path], object]:
     ],
 )
 def test_what_is_no_whole_run_is_refused(damage: Callable[[Path], object], text: str, copied: Path):
-    """By the file that is wrong, before anything is copied."""
+    """The error names the damaged file, and nothing is copied."""
     damage(copied)
 
     with pytest.raises(UsageError, match=text):
@@ -109,7 +109,7 @@ def test_what_is_no_whole_run_is_refused(damage: Callable[[Path], object], text:
 
 
 def test_a_directory_that_is_no_run_is_refused(copied: Path, tmp_path: Path):
-    """A link to one neither: what is behind it may change."""
+    """Nor is a link to one accepted, since its target may change."""
     link = tmp_path / "0123456789"
     link.symlink_to(copied)
     renamed = copied.rename(copied.with_name("best-run"))
@@ -120,7 +120,7 @@ def test_a_directory_that_is_no_run_is_refused(copied: Path, tmp_path: Path):
 
 
 def test_another_state_of_a_run_that_is_here_is_refused(copied: Path, tmp_path: Path):
-    """Neither replaces the other; a note that was written here meanwhile makes no difference."""
+    """Neither replaces the other; a note added here does not count as a difference."""
     engine = of_home(tmp_path)
     taken_in(engine, copied)
     labels = json.loads((copied / "labels.json").read_text())
@@ -133,7 +133,7 @@ def test_another_state_of_a_run_that_is_here_is_refused(copied: Path, tmp_path: 
 
 
 def test_a_run_that_a_worker_holds_is_not_copied(copied: Path, tmp_path: Path):
-    """Half of a checkpoint is none."""
+    """A checkpoint being written could be copied halfway."""
     engine = of_home(tmp_path)
     lock = RunDirectory(copied).open_lock()
     assert hold(lock, patience_seconds=1.0)
@@ -146,7 +146,7 @@ def test_a_run_that_a_worker_holds_is_not_copied(copied: Path, tmp_path: Path):
 
 
 def test_runs_do_not_slip_into_an_experiment_that_is_here(copied: Path, tmp_path: Path):
-    """A comparison would mix them; none of the runs is taken in then, and -e says otherwise."""
+    """A comparison would mix them, so no run is imported; -e allows it."""
     engine = of_home(tmp_path)
     engine.submit(None)
     other = copied.with_name("151f002271")
@@ -162,7 +162,7 @@ def test_runs_do_not_slip_into_an_experiment_that_is_here(copied: Path, tmp_path
 
 
 def test_what_a_killed_import_left_is_swept_away(copied: Path, tmp_path: Path):
-    """And an engine that was killed between the move and the index finds the run when it begins."""
+    """An engine killed between moving a run and indexing it finds the run at the next start."""
     engine = of_home(tmp_path)
     left = engine.home.incoming / ("f" * 32) / RUN
     left.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The queue's decisions where no process can be made."""
+"""Scheduling when no process can be created."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.engine.scripted import ScriptedLauncher, scene
 
 
 class NoMoreProcesses(ScriptedLauncher):
-    """The kernel refuses the first starts, as it does at a limit on processes."""
+    """Refuses the first starts, like a kernel at its limit of processes."""
 
     refusals = 3
 
@@ -29,7 +29,7 @@ class NoMoreProcesses(ScriptedLauncher):
 def test_a_start_that_keeps_failing_is_noted_once_and_succeeds_in_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Tried again every few seconds: the run's events would fill with copies of one line."""
+    """Retries every few seconds would otherwise fill the run's events with copies."""
     monkeypatch.setattr(dispatch, "START_RETRY_SECONDS", 0.0)
     launcher = NoMoreProcesses()
     here = scene(Home(tmp_path / "home").create(), (CPU,), launcher=launcher)

@@ -1,4 +1,4 @@
-"""The on-finish command: for which runs it runs, how often, with what facts, and its time limit."""
+"""The on-finish command: when it runs, its arguments and its time limit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def of_home(tmp_path: Path) -> Scene:
 
 
 def writing(path: Path, *words: str) -> Hook:
-    """A command that writes its arguments to a file."""
+    """Return a command that writes its arguments to a file."""
     return Hook(command=(sys.executable, "-c", WRITE, str(path), *words))
 
 
@@ -65,7 +65,7 @@ async def test_every_end_is_announced_once_across_engines(tmp_path: Path):
 
 
 async def test_a_run_that_goes_on_before_it_was_announced_is_not(tmp_path: Path):
-    """Its end is no end any more; without a command nothing is kept for a later one."""
+    """A resumed run has not finished; without a command, nothing is kept for a later one."""
     engine, told = of_home(tmp_path), tmp_path / "told"
     first, second = engine.submit(None, None)
     engine.end(first, ExitReason.FAILED)
@@ -80,7 +80,7 @@ async def test_a_run_that_goes_on_before_it_was_announced_is_not(tmp_path: Path)
 
 
 async def test_a_command_is_killed_after_its_limit_with_its_children(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    """A hook that hangs holds up neither the engine nor the next one; its output so far is in the log."""
+    """A hanging hook blocks neither the engine nor later hooks; its output so far is in the log."""
     engine = of_home(tmp_path)
     (run,) = engine.submit(None)
     found = engine.supervisor.reader.run(run)
@@ -95,12 +95,12 @@ async def test_a_command_is_killed_after_its_limit_with_its_children(tmp_path: P
     assert line.startswith(f"on-finish for {run}: killed after its limit of 3 s in ")
     assert "\x1b" not in line
     child = int(line.split("child ")[1].split()[0])
-    # Killed already, and gone as soon as the kernel has come to it.
+    # Already killed; gone once the kernel has processed that.
     wait_until(lambda: is_gone(child))
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process has ended, taken from the kernel or not."""
+    """Return whether a process has exited, even if it is a zombie."""
     try:
         return "(sleep) Z" in Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
@@ -108,7 +108,7 @@ def is_gone(pid: int) -> bool:
 
 
 async def test_commands_that_fail_or_cannot_start_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    """With its status and no more output than a log should hold, and nothing of the environment."""
+    """With status and limited output, without the environment."""
     engine = of_home(tmp_path)
     (run,) = engine.submit(None)
     found = engine.supervisor.reader.run(run)
@@ -126,7 +126,7 @@ async def test_commands_that_fail_or_cannot_start_are_logged(tmp_path: Path, cap
 
 
 def test_a_real_engine_announces_a_real_run_once(home: Any, wait_until: Any, tmp_path: Path):
-    """With what config.toml says, and not again when it is started again."""
+    """By the command in config.toml, and not again after a restart."""
     told = tmp_path / "told"
     words = json.dumps([sys.executable, "-c", WRITE, str(told), "{run_id}"])
     home.home.config.write_text(f"notify = 'osc9'\n[on-finish]\ncommand = {words}\n")
@@ -156,7 +156,7 @@ def test_a_real_engine_announces_a_real_run_once(home: Any, wait_until: Any, tmp
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(text: str, expected: str, tmp_path: Path):
-    """By the file and the place in it."""
+    """The error names the file and the setting."""
     home = Home(tmp_path / "home").create()
     home.config.write_text(text)
 

@@ -24,7 +24,7 @@ from tests.engine.scripted import Scene, scene
 
 @pytest.fixture
 def here(tmp_path: Path) -> Scene:
-    """One CPU and a queue that starts nothing."""
+    """One CPU and a held queue."""
     found = scene(Home(tmp_path / "home").create(), [CPU])
     found.ask(SetQueue(state=QueueState.HELD))
     return found
@@ -41,7 +41,7 @@ def ask_and_be_killed(here: Scene, request: Any) -> None:
 
 @pytest.mark.parametrize("request_of", [Stop, Pause, Hold, Remove, Move])
 def test_a_batch_that_is_refused_half_way_changes_no_file(here: Scene, request_of: Any):
-    """The last run's directory is gone, which is found out when the others are changed already."""
+    """The last run's directory is missing, which shows only after the others were changed."""
     runs = here.submit(None, None, None)
     shutil.rmtree(here.supervisor.directory(runs[2]).path)
     before = labels(here, runs[:2])
@@ -54,7 +54,7 @@ def test_a_batch_that_is_refused_half_way_changes_no_file(here: Scene, request_o
 
 
 def test_the_control_files_written_before_the_commit_are_left_changed(here: Scene, monkeypatch: pytest.MonkeyPatch):
-    """With each file written as soon as its run is changed, the test above would fail."""
+    """Control: writing each file as soon as its run is changed would fail the test above."""
     change = Labelling.change
 
     def change_and_write(self: Labelling, run: str, **changes: object) -> None:
@@ -72,7 +72,7 @@ def test_the_control_files_written_before_the_commit_are_left_changed(here: Scen
 
 
 def test_a_refused_retry_forgets_nothing_of_how_runs_ended(here: Scene):
-    """exit.json says so, and a lost index is built from it; it goes with the commit and not before."""
+    """exit.json is needed to rebuild the index, so it is removed only after the commit."""
     here.ask(SetQueue(state=QueueState.OPEN))
     first, second = here.submit(None, None)
     here.end(first, ExitReason.FAILED)
@@ -88,7 +88,7 @@ def test_a_refused_retry_forgets_nothing_of_how_runs_ended(here: Scene):
 
 
 def test_files_not_written_before_an_engine_was_killed_are_written_by_the_next(here: Scene):
-    """What is in the index will be written to the run directory, too."""
+    """Labels in the index reach the run directory in the end."""
     runs = here.submit(None, None)
     before = labels(here, runs)
     ask_and_be_killed(here, Stop(runs=tuple(runs)))
@@ -96,7 +96,7 @@ def test_files_not_written_before_an_engine_was_killed_are_written_by_the_next(h
 
     after = here.successor()
     assert [after.supervisor.directory(run).read_labels().intent for run in runs] == [Intent.STOP] * 2
-    # And what is written is told apart from what is not: nothing is left to do for the one after it.
+    # They are then no longer listed as unwritten, so a third engine has nothing to do.
     after.ask(SetQueue(state=QueueState.OPEN))
     assert after.supervisor.store.unwritten_labels() == {}
     assert after.successor(index_lost=True).supervisor.reader.run(runs[0]).outcome is RunOutcome.CANCELLED
@@ -123,7 +123,7 @@ def test_labels_that_do_not_fit_on_the_disk_are_written_later(here: Scene, monke
 
 
 def test_a_queue_whose_change_is_not_committed_stays_as_it_was(here: Scene, monkeypatch: pytest.MonkeyPatch):
-    """Its state is a file, which no transaction takes back."""
+    """Its state is a file, which a transaction cannot roll back."""
 
     def fail(*_: object) -> None:
         raise IndexNotWritten("the database could not be written")
@@ -136,7 +136,7 @@ def test_a_queue_whose_change_is_not_committed_stays_as_it_was(here: Scene, monk
 
 
 def test_a_run_that_is_named_twice_is_changed_once(here: Scene):
-    """By its id and by its name."""
+    """Named once by id and once by name."""
     (run,) = here.submit(None)
 
     assert here.ask(Pause(runs=(run, "run0"))).runs == (run,)

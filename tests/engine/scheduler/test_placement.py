@@ -1,4 +1,4 @@
-"""Several workers a device: how many, with how much memory, on how many threads, and still so after a restart."""
+"""Several workers per device: number, memory, threads, and the same after a restart."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ THREE_ON_THE_FIRST = Settings(slots={"cuda:0": 3})
 ONE_RUN_BYTES = training_memory(
     spec_of(0, None), GPUS[0].native, on_gpu=True, num_train=50_000, num_test=10_000
 ).total_bytes
-"""What one of the scene's runs is estimated to need, with the images of CIFAR-10."""
+"""Estimated memory of one of the scene's runs, with CIFAR-10."""
 
 
 def step(number: int) -> Step:
@@ -44,7 +44,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def test_empty_devices_are_filled_before_one_is_shared(home: Home):
-    """A worker of its own is faster than one beside another; the fifth run waits."""
+    """Workers are faster on separate devices; the fifth run waits."""
     here = scene(home, (*GPUS, CPU), THREE_ON_THE_FIRST)
     here.submit(*[None] * 5)
 
@@ -52,7 +52,7 @@ def test_empty_devices_are_filled_before_one_is_shared(home: Home):
 
 
 def test_a_place_that_becomes_free_goes_to_the_next_run(home: Home):
-    """And to one only."""
+    """To exactly one."""
     here = scene(home, (CPU,), Settings(slots={"cpu": 2}))
     runs = here.submit(*[None] * 4)
     here.end(runs[0], ExitReason.SUCCEEDED)
@@ -61,7 +61,7 @@ def test_a_place_that_becomes_free_goes_to_the_next_run(home: Home):
 
 
 def test_a_run_goes_to_the_card_that_is_large_enough(home: Home):
-    """Before one on which it is estimated not to fit; that takes it only where the others are busy."""
+    """It is preferred to one where it may not fit, which is used only if the others are busy."""
     small, large = (
         msgspec.structs.replace(gpu, memory_bytes=round(share * ONE_RUN_BYTES))
         for gpu, share in zip(GPUS, (0.5, 2.0), strict=True)
@@ -73,7 +73,7 @@ def test_a_run_goes_to_the_card_that_is_large_enough(home: Home):
 
 
 def with_memory(home: Home, total: float, free: float | None = None) -> Scene:
-    """A GPU with three slots, whose memory is so many runs', and a first run on it."""
+    """Create a GPU with three slots and memory given in runs, with a first run on it."""
     reading = MemoryReading(
         free_bytes=None if free is None else round(free * ONE_RUN_BYTES), total_bytes=round(total * ONE_RUN_BYTES)
     )
@@ -88,7 +88,7 @@ def with_memory(home: Home, total: float, free: float | None = None) -> Scene:
         (3.0, None, 3),
         (2.9, None, 2),
         (1.9, None, 1),
-        # Free is what the first, which has not begun to use its own, will take too.
+        # Free memory includes what the first run has yet to allocate.
         (9.0, 3.0, 3),
         (9.0, 2.9, 2),
         (9.0, 1.9, 1),
@@ -97,7 +97,7 @@ def with_memory(home: Home, total: float, free: float | None = None) -> Scene:
 def test_a_second_worker_starts_only_where_the_memory_suffices(
     home: Home, total: float, free: float | None, num_started: int
 ):
-    """All estimates together within the device, and what is still to be taken within what is free."""
+    """All estimates must fit in the device, and memory yet to be allocated in what is free."""
     here = with_memory(home, total, free)
     here.submit("cuda:0", "cuda:0")
 
@@ -105,14 +105,14 @@ def test_a_second_worker_starts_only_where_the_memory_suffices(
 
 
 def test_the_first_worker_on_an_empty_device_always_starts(home: Home):
-    """An estimate that is too high keeps no run from its turn."""
+    """Too high an estimate must not block a run forever."""
     here = with_memory(home, 0.5, 0.1)
 
     assert len(here.started) == 1
 
 
 def test_memory_that_a_worker_has_taken_is_not_counted_twice(home: Home, monkeypatch: pytest.MonkeyPatch):
-    """Once it runs steps, its memory no longer counts as free."""
+    """Once it trains, its memory is no longer reported as free."""
     monkeypatch.setattr(placement, "SECONDS_BETWEEN_READINGS", 0.0)
     here = with_memory(home, 9.0, 1.5)
     here.submit("cuda:0")
@@ -124,7 +124,7 @@ def test_memory_that_a_worker_has_taken_is_not_counted_twice(home: Home, monkeyp
 
 
 def test_a_run_waiting_for_memory_says_so_and_is_not_overtaken_by_small_ones(home: Home):
-    """The slot it waits for is reserved; other devices stay open to runs behind it."""
+    """Its slot is reserved; other devices stay open to later runs."""
     here = with_memory(home, 1.9)
     small = msgspec.structs.replace(
         spec_of(1, "cuda:0"), recipe=recipe("quick", batch_size=2), data=DataSpec(train_images=10, test_images=10)
@@ -148,7 +148,7 @@ def test_a_run_waiting_for_memory_says_so_and_is_not_overtaken_by_small_ones(hom
 def test_threads_are_divided_among_the_slots(
     home: Home, monkeypatch: pytest.MonkeyPatch, num_slots: int, cores: int, expected: int | None
 ):
-    """A worker that has its device for itself takes what torch takes."""
+    """A worker alone on its device uses torch's default."""
     monkeypatch.setattr(places, "num_cores", lambda: cores)
     here = scene(home, (CPU,), Settings(slots={"cpu": num_slots}))
     (run,) = here.submit(None)
@@ -157,7 +157,7 @@ def test_threads_are_divided_among_the_slots(
 
 
 def submit_of_width(here: Scene, *widths: int) -> list[str]:
-    """Queue a run of each width for any device."""
+    """Queue a run of each width, for any device."""
     runs = tuple(
         NewRun(
             name=f"run{index}-w{width}",
@@ -174,7 +174,7 @@ def three_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_core_trains_a_narrow_network_where_no_number_is_set(home: Home, three_cores: None):
-    """On one thread each, also where it is alone: its numbers do not depend on what else is queued."""
+    """One thread each, even alone, so that results do not depend on the rest of the queue."""
     here = scene(home, (CPU,))
     runs = submit_of_width(here, 8, 4, 15, 8)
 
@@ -185,7 +185,7 @@ def test_each_core_trains_a_narrow_network_where_no_number_is_set(home: Home, th
 
 
 def test_a_wide_network_takes_all_cores(home: Home, three_cores: None):
-    """It waits until the narrow ones have left, is not passed by others, and nothing starts beside it."""
+    """It waits for the narrow ones to finish, is not overtaken, and nothing starts beside it."""
     here = scene(home, (CPU,))
     narrow, wide, behind = submit_of_width(here, 8, 16, 8)
     assert [run for run, _ in here.started] == [narrow]
@@ -202,7 +202,7 @@ def test_a_wide_network_takes_all_cores(home: Home, three_cores: None):
 
 
 def test_a_successor_starts_nothing_beside_a_wide_network(home: Home, three_cores: None):
-    """The worker that it takes over still fills the CPU."""
+    """The adopted worker still fills the CPU."""
     here = scene(home, (CPU,))
     wide, _ = submit_of_width(here, 16, 8)
 
@@ -213,7 +213,7 @@ def test_a_successor_starts_nothing_beside_a_wide_network(home: Home, three_core
 def test_a_number_that_is_set_wins_over_the_networks(
     home: Home, three_cores: None, num_slots: int, threads: int | None
 ):
-    """Narrow and wide networks share the CPU as the user says."""
+    """Narrow and wide networks share the CPU as configured."""
     here = scene(home, (CPU,), Settings(slots={"cpu": num_slots}))
     runs = submit_of_width(here, 8, 16, 8)
 
@@ -233,7 +233,7 @@ def test_fewer_threads_than_cores_where_the_environment_says_so(monkeypatch: pyt
 
 @pytest.mark.parametrize("index_lost", [False, True])
 def test_a_new_engine_knows_a_workers_device_before_the_worker_reports_it(home: Home, index_lost: bool):
-    """A worker loads torch for seconds; until then its device is known from the run directory alone."""
+    """Loading torch takes seconds; until then only the run directory names the worker's device."""
     here = scene(home, (*GPUS, CPU))
     runs = here.submit("cuda:1", "cuda:1", "cpu", "cpu")
     after = here.successor(index_lost=index_lost)
@@ -243,7 +243,7 @@ def test_a_new_engine_knows_a_workers_device_before_the_worker_reports_it(home: 
 
 
 def test_a_new_engine_recognises_gpus_it_numbers_differently(home: Home):
-    """`cuda:0` of one engine may be `cuda:1` of the next, whose environment names the GPUs in another order."""
+    """`cuda:0` of one engine may be `cuda:1` of the next, if the environment orders GPUs differently."""
     here = scene(home, (*GPUS, CPU))
     first, second = here.submit("cuda:0", "cuda:0")
     here.journal(first, a_start(device="cuda:0"))
@@ -257,7 +257,7 @@ def test_a_new_engine_recognises_gpus_it_numbers_differently(home: Home):
 def test_a_worker_started_by_someone_else_is_on_the_device_it_reports(
     home: Home, monkeypatch: pytest.MonkeyPatch, index_lost: bool
 ):
-    """Also to the next engine, though this one had meant to send it elsewhere."""
+    """Also for the next engine, even though this one had assigned another device."""
     here = scene(home, (*GPUS, CPU))
 
     def held(directory: RunDirectory, device: Device, num_threads: int | None) -> None:
@@ -279,7 +279,7 @@ def test_a_worker_started_by_someone_else_is_on_the_device_it_reports(
 
 @pytest.mark.parametrize("index_lost", [False, True])
 def test_a_worker_started_by_hand_is_on_the_device_it_reports(home: Home, index_lost: bool):
-    """Its engine was gone: the first to adopt it reads the journal, and every later one knows."""
+    """Without an engine: the first that adopts it reads the journal, and later ones know."""
     here = scene(home, (*GPUS, CPU))
     (run,) = here.submit("cuda:0")
     here.journal(run, a_start(device="cuda:1"))
@@ -291,7 +291,7 @@ def test_a_worker_started_by_hand_is_on_the_device_it_reports(home: Home, index_
 
 
 def test_an_earlier_workers_device_is_not_taken_for_the_newest_ones(home: Home):
-    """The journal names the device of the one before; the run directory where the newest was sent."""
+    """The journal names the previous worker's device, the run directory the newest one's."""
     here = scene(home, (*GPUS, CPU))
     (run,) = here.submit(None)
     here.journal(run, a_start(device="cuda:0"))
@@ -306,7 +306,7 @@ def test_an_earlier_workers_device_is_not_taken_for_the_newest_ones(home: Home):
 
 
 def test_a_run_goes_on_where_it_was_where_that_is_free(home: Home):
-    """Else on the first that is."""
+    """Otherwise on the first free one."""
     here = scene(home, (*GPUS, CPU))
     runs = here.submit(None, None)
     here.supervisor.leave(stop_workers=True)

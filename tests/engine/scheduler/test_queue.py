@@ -1,4 +1,4 @@
-"""The order of the queue, and what keeps it from starting runs: by the engine's requests, over its restarts."""
+"""Order of the queue, and holding it, by requests and across engine restarts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.engine.scripted import Scene, scene
 
 @pytest.fixture
 def here(tmp_path: Path) -> Scene:
-    """An engine with one device, on which one run at a time is trained."""
+    """An engine with one device and one slot."""
     return scene(Home(tmp_path / "home").create(), (CPU,))
 
 
@@ -39,7 +39,7 @@ def names(here: Scene) -> list[str]:
     ],
 )
 def test_moved_runs_are_started_in_their_new_order(here: Scene, moved: list[int], where: dict[str, object], order: str):
-    """First, last or before another, next to each other in the given order; later ones come after."""
+    """First, last or before another, kept together in the given order; later submissions come after."""
     runs = here.submit(*[None] * 6)
     if "before" in where:
         where = {"before": runs[int(str(where["before"]))]}
@@ -54,7 +54,7 @@ def test_moved_runs_are_started_in_their_new_order(here: Scene, moved: list[int]
 
 
 def test_order_survives_the_loss_of_the_index(here: Scene):
-    """The run directory is the truth of a run, its place included; the order of submission stays as it was."""
+    """Run directories hold the places, too; the order of submission stays the same."""
     runs = here.submit(*[None] * 4)
     here.ask(Move(runs=(runs[3],)))
     here.ask(Move(runs=(runs[1],), last=True))
@@ -67,7 +67,7 @@ def test_order_survives_the_loss_of_the_index(here: Scene):
 
 
 def test_moving_again_and_again_never_runs_out_of_places(here: Scene):
-    """After some fifty moves there is no number between two neighbours, so all are renumbered."""
+    """After some fifty moves no number fits between two neighbours, so all are renumbered."""
     runs = here.submit(*[None] * 4)
     for turn in range(200):
         here.ask(Move(runs=(runs[1 + turn % 2],), before=runs[3]))
@@ -75,7 +75,7 @@ def test_moving_again_and_again_never_runs_out_of_places(here: Scene):
 
 
 def test_places_between_neighbours_too_near_are_none():
-    """No number lies between a number and the next."""
+    """Adjacent floats have no number between them."""
     assert new_places([1.0, 1.0], 1, 1, last=9.0) is None
     assert new_places([1.0, 2.0], 1, 3, last=9.0) == [1.25, 1.5, 1.75]
 
@@ -103,7 +103,7 @@ def test_invalid_requests_are_refused_and_change_nothing(here: Scene, wrong: obj
 
 @pytest.mark.parametrize("index_lost", [False, True])
 def test_a_held_run_is_passed_by_and_keeps_its_place(here: Scene, index_lost: bool):
-    """Over restarts of the engine too, and without the index."""
+    """Also across engine restarts and without the index."""
     runs = here.submit(*[None] * 4)
     here.ask(Hold(runs=(runs[1],)))
     here = here.successor(index_lost=index_lost)
@@ -132,7 +132,7 @@ def test_a_held_run_that_leaves_the_queue_comes_back_released(here: Scene, leave
 
 
 def test_a_queued_run_that_was_hidden_comes_back_to_its_place(here: Scene):
-    """Hiding cancels it; undo restores it, queues it again where it stood, and holds it if it was held."""
+    """Hiding cancels it; undo restores it at its place in the queue, held if it was held."""
     runs = here.submit(*[None] * 4)
     here.ask(Hold(runs=(runs[2],)))
 
@@ -149,7 +149,7 @@ def test_a_queued_run_that_was_hidden_comes_back_to_its_place(here: Scene):
 
 
 def test_a_held_queue_starts_nothing_until_it_is_released(here: Scene):
-    """Not even what crashed; what runs is left alone, and a new engine holds it too."""
+    """Not even crashed runs; running ones continue, and a new engine keeps the hold."""
     runs = here.submit(None, None)
     here.ask(SetQueue(state=QueueState.HELD))
     assert here.launcher.asked_to_stop == []
@@ -162,7 +162,7 @@ def test_a_held_queue_starts_nothing_until_it_is_released(here: Scene):
 
 
 def test_a_queue_that_drains_finishes_what_ran_and_starts_nothing_else(here: Scene):
-    """Through a crash and a restart of the engine; afterwards it stays shut until it is released."""
+    """Through a crash and an engine restart; then it starts nothing until released."""
     runs = here.submit(None, None)
     here.ask(SetQueue(state=QueueState.DRAINING))
     here.end(runs[0], None)
@@ -181,7 +181,7 @@ def test_a_queue_that_drains_finishes_what_ran_and_starts_nothing_else(here: Sce
 
 
 def test_draining_twice_does_not_forget_runs_that_crashed_in_between(here: Scene):
-    """A run that was to be finished and waits for its next start still is."""
+    """A run to be finished that waits for its restart is still finished."""
     (run,) = here.submit(None)
     here.ask(SetQueue(state=QueueState.DRAINING))
     here.supervisor.leave(stop_workers=True)
@@ -201,7 +201,7 @@ def test_a_damaged_queue_file_holds_the_queue(here: Scene):
 
 
 def test_labels_without_a_queue_place_are_in_order_of_submission(here: Scene):
-    """A home of an older depthscope, whose index is rebuilt."""
+    """As in a home of an older version whose index is rebuilt."""
     runs = here.submit(*[None] * 3)
     for run in runs[1:]:
         file = here.supervisor.directory(run).labels_file

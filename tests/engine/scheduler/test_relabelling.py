@@ -1,4 +1,4 @@
-"""Names, tags, notes and stars: all or nothing, kept in the run directory, and found again without the index."""
+"""Names, tags, notes and stars: changed all or nothing, kept in run directories, restored without the index."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def engine(tmp_path: Path) -> Iterator[Scene]:
 
 
 def test_labels_are_in_run_directory_and_index_and_survive_restarts(engine: Scene):
-    """A lost index is built again with all that was said."""
+    """A rebuilt index has all labels."""
     first, second = engine.submit(None, None)
     engine.ask(Relabel(runs=(first, second), add_tags=("good", "Baseline"), starred=True, note=" two\n\x1bwords "))
     engine.ask(Relabel(runs=(second,), remove_tags=("GOOD",), starred=False, name="other"))
@@ -51,7 +51,7 @@ def test_labels_are_in_run_directory_and_index_and_survive_restarts(engine: Scen
     ],
 )
 def test_a_label_that_cannot_be_changes_nothing(engine: Scene, change: dict[str, object], text: str):
-    """Neither of this run nor of the others that the request names."""
+    """Neither of this run nor of others in the request."""
     runs = tuple(engine.submit(None, None))
     before = engine.supervisor.reader.runs()
 
@@ -64,7 +64,7 @@ def test_a_label_that_cannot_be_changes_nothing(engine: Scene, change: dict[str,
 
 
 def test_a_removed_run_refuses_the_others_too(engine: Scene):
-    """Whoever named it did not mean what cannot be seen."""
+    """Users cannot have meant a hidden run."""
     first, second = engine.submit(None, None)
     engine.ask(Remove(runs=(second,)))
 
@@ -74,7 +74,7 @@ def test_a_removed_run_refuses_the_others_too(engine: Scene):
 
 
 def test_two_runs_of_an_experiment_are_never_called_alike(engine: Scene):
-    """Experiment/name means one run."""
+    """Experiment/name must be unique."""
     first, _ = engine.submit(None, None)
 
     with pytest.raises(UsageError, match="exp1 already has a run named 'run1'"):
@@ -84,7 +84,7 @@ def test_two_runs_of_an_experiment_are_never_called_alike(engine: Scene):
 
 
 def test_an_experiment_is_renamed_as_a_whole_and_never_into_another(engine: Scene):
-    """Removed runs go with it."""
+    """Including removed runs."""
     first, second = engine.submit(None, None)
     (third,) = engine.submit(None)
     engine.ask(Remove(runs=(second,)))

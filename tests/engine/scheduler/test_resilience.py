@@ -1,4 +1,4 @@
-"""Faults around an engine, none of which makes a run start over."""
+"""Faults around an engine must not make a run start over."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def kill_engine(home: Any) -> None:
 
 
 def test_stopping_an_engine_can_leave_workers_running(home: Any):
-    """However often it looks at them before it ends."""
+    """However often it polls them before it exits."""
     run = begin(home)
     worker = home.worker_pid(run)
     for _ in range(3):
@@ -56,14 +56,14 @@ def test_stopping_an_engine_can_leave_workers_running(home: Any):
 
 
 def test_a_stop_that_was_acknowledged_outlives_the_engine(home: Any):
-    """The next engine asks the worker that the one before did not come to ask."""
+    """The next engine stops the worker if the previous one had not."""
     run = begin(home)
     worker = home.worker_pid(run)
     os.kill(worker, signal.SIGSTOP)
     home.cli("stop", run)
     kill_engine(home)
     os.kill(worker, signal.SIGCONT)
-    # The signal of the first engine may have reached it; one that was lost is sent again by the second.
+    # The first engine's signal may have arrived; if not, the second sends it again.
     home.cli("engine", "start")
 
     wait_until(lambda: run_of(home, run).is_finished)
@@ -72,7 +72,7 @@ def test_a_stop_that_was_acknowledged_outlives_the_engine(home: Any):
 
 @pytest.fixture
 def stopped(copied_home: Callable[..., Any]) -> Any:
-    """A home without an engine, whose one run was stopped after its first checkpoint."""
+    """A home without an engine, with one run stopped after its first checkpoint."""
 
     def train_and_stop(home: Any) -> None:
         run = home.train(*LONG)
@@ -116,8 +116,8 @@ def test_a_run_whose_directory_is_gone_is_lost_and_blocks_nobody(tmp_path: Path)
 
 
 def test_a_run_whose_directory_is_deleted_during_training_is_lost_and_blocks_no_other(home: Any):
-    """Its worker, which can keep nothing, is ended before the next run has its place; `engine stop` waits for none."""
-    # So deep that no checkpoint is due, at which a worker would find out by itself.
+    """Its worker cannot save anything and is killed before the next run starts; `engine stop` does not wait."""
+    # So deep that no checkpoint is due, when a worker would notice by itself.
     deep = ("train", "-a", "he-resnet", "-d", "110", "--width", "64", "--seeds", "2", "--data", "tiny", "--detach")
     gone, behind = (run["id"] for run in home.json(*deep)["runs"])
     wait_until(home.directory(gone).journal.exists)
@@ -137,7 +137,7 @@ def test_a_run_whose_directory_is_deleted_during_training_is_lost_and_blocks_no_
 
 
 def test_a_run_is_not_lost_while_all_directories_are_temporarily_missing(home: Any):
-    """As when a file system is unmounted for a while: its worker, halted meanwhile, continues."""
+    """As when a file system is unmounted for a while: its worker, suspended meanwhile, continues."""
     run = begin(home)
     worker = home.worker_pid(run)
     runs, aside = home.home.runs, home.home.runs.with_name("aside")
@@ -156,7 +156,7 @@ def test_a_run_is_not_lost_while_all_directories_are_temporarily_missing(home: A
 
 
 def test_a_database_with_a_spoilt_page_is_built_again(finished: Any):
-    """Not its first page, so that it opens; no run is lost, and none is trained again."""
+    """A page other than the first, so that it opens; no run is lost or trained again."""
     home, done = finished, the_run(finished)
     home.cli("queue", "hold")
     stopped = home.train("--epochs", "1")
@@ -175,7 +175,7 @@ def test_a_database_with_a_spoilt_page_is_built_again(finished: Any):
 
 
 def test_a_run_never_goes_on_with_other_images(stopped: Any):
-    """A dataset that was replaced under its name is refused, both checksums named."""
+    """A dataset replaced under the same name is refused, naming both checksums."""
     home, run = stopped, the_run(stopped)
     shutil.rmtree(home.home.data / "tiny")
     home.add_tiny(num_train=240)
@@ -187,7 +187,7 @@ def test_a_run_never_goes_on_with_other_images(stopped: Any):
 
 
 def test_a_removed_run_is_not_queued_where_nobody_sees_it(stopped: Any):
-    """It has to be brought back first, and the message says how."""
+    """It has to be restored first, and the message says how."""
     home, run = stopped, the_run(stopped)
     home.cli("rm", run)
 
@@ -195,7 +195,7 @@ def test_a_removed_run_is_not_queued_where_nobody_sees_it(stopped: Any):
 
 
 def test_an_engine_that_does_not_listen_is_not_reported_as_stopped(home: Any):
-    """Its socket was swept away, or it has not come to listen yet."""
+    """Its socket was removed, or it does not listen yet."""
     home.cli("engine", "start")
     engine = home.engine_pid()
     os.kill(engine, signal.SIGSTOP)
@@ -210,7 +210,7 @@ def test_an_engine_that_does_not_listen_is_not_reported_as_stopped(home: Any):
 
 @pytest.mark.parametrize(("value", "finite"), [(1.0, True), (float("nan"), False), (float("inf"), False)])
 def test_weights_that_the_last_update_broke_are_seen(value: float, finite: bool):
-    """The loss before that update was a number, so it alone would not tell."""
+    """The loss before that update was finite, so it does not reveal it."""
 
     class State:
         model = torch.nn.Linear(3, 2)

@@ -1,4 +1,4 @@
-"""A run that ends early, from the command line to the comparison and back."""
+"""Early stopping end to end, from the command line to the comparison and a retry."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from tests.conftest import TestHome
 HOPELESS = (
     "--lr", "1e-12", "--epochs", "13", "--train-images", "40", "--test-images", "20", "--stop-when", "not-learning",
 )  # fmt: skip
-"""So small a rate that nothing is learnt."""
+"""A learning rate too small to learn anything."""
 
 
 def test_a_hopeless_run_stops_early_reports_savings_and_can_be_resumed(home: TestHome):
-    """Ten epochs of thirteen: `wait` reports no success, and a retry continues from the checkpoint."""
+    """After ten of thirteen epochs: `wait` reports no success, and a retry continues from the checkpoint."""
     run = home.train(*HOPELESS)
 
     said = home.cli("wait", run, status=4)
@@ -29,7 +29,7 @@ def test_a_hopeless_run_stops_early_reports_savings_and_can_be_resumed(home: Tes
 
 
 def test_run_goes_on_where_nobody_asked_it_to_end(home: TestHome):
-    """Off by default, whatever the loss says."""
+    """Off by default, whatever the loss."""
     run = home.train(*HOPELESS[:-2])
 
     home.cli("wait", run)
@@ -37,7 +37,7 @@ def test_run_goes_on_where_nobody_asked_it_to_end(home: TestHome):
 
 
 def test_rule_that_is_none_is_refused(home: TestHome):
-    """With those there are."""
+    """The error lists the valid rules."""
     said = home.cli("train", "-a", "he-resnet", "-d", "8", "--data", "tiny", "--stop-when", "bored", status=2)
 
     assert "stop-when must be one of not-learning, or left out for never, got 'bored'" in said

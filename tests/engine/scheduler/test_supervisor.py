@@ -1,4 +1,4 @@
-"""The queue over several devices, with workers that only this test starts and ends: nothing here is a process."""
+"""The queue over several devices, with fake workers instead of processes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_without_a_gpu_the_cpu_trains_what_any_device_may(tmp_path: Path):
 
 
 def test_a_successor_keeps_devices_busy_that_adopted_workers_hold(on_two_gpus: Scene):
-    """A restarted engine starts nothing beside a live worker."""
+    """A restarted engine starts nothing beside live workers."""
     runs = on_two_gpus.submit(None, None, None)
     successor = Supervisor(
         on_two_gpus.home,
@@ -67,7 +67,7 @@ def test_a_successor_keeps_devices_busy_that_adopted_workers_hold(on_two_gpus: S
 
 
 def test_a_crashed_run_restarts_first_and_fails_after_three_crashes_without_progress(on_two_gpus: Scene):
-    """Its place in the queue is the one that it had."""
+    """It keeps its place in the queue."""
     runs = on_two_gpus.submit(*[None] * 4)
     for crash in range(1, MAX_CRASHES):
         again = on_two_gpus.end(runs[0], None)
@@ -83,7 +83,7 @@ def test_a_crashed_run_restarts_first_and_fails_after_three_crashes_without_prog
 def test_a_crash_noticed_late_says_when_the_worker_was_last_heard_from(
     on_two_gpus: Scene, monkeypatch: pytest.MonkeyPatch
 ):
-    """Engine and worker were killed together; the events say for how long nobody trained, and the rows know it."""
+    """Engine and worker were killed together; events and rows show how long nothing trained."""
     (run,) = on_two_gpus.submit(None)
     now = time.time()
     began = Resumed(
@@ -104,7 +104,7 @@ def test_a_crash_noticed_late_says_when_the_worker_was_last_heard_from(
 
 
 def test_a_run_that_was_stopped_with_the_engine_says_so(on_two_gpus: Scene):
-    """It waits in the queue, and somebody wonders why."""
+    """So that the user sees why it is queued."""
     (run,) = on_two_gpus.submit(None)
     on_two_gpus.supervisor.leave(stop_workers=True)
     waits = on_two_gpus.end(run, ExitReason.STOPPED)
@@ -115,7 +115,7 @@ def test_a_run_that_was_stopped_with_the_engine_says_so(on_two_gpus: Scene):
 
 
 def test_a_worker_stopped_by_someone_else_is_started_again(on_two_gpus: Scene):
-    """A SIGTERM of the system is no wish of the user's."""
+    """A SIGTERM by the system is not a request by the user."""
     (run,) = on_two_gpus.submit(None)
     again = on_two_gpus.end(run, ExitReason.STOPPED)
 
@@ -137,7 +137,7 @@ def test_a_worker_stopped_by_someone_else_is_started_again(on_two_gpus: Scene):
 def test_only_gpus_that_the_environment_allows_are_used(
     monkeypatch: pytest.MonkeyPatch, variable: str | None, expected: list[str]
 ):
-    """As CUDA itself reads CUDA_VISIBLE_DEVICES: in its order, up to the first entry that it does not know."""
+    """As CUDA reads CUDA_VISIBLE_DEVICES: in that order, up to the first unknown entry."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if variable is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
@@ -146,7 +146,7 @@ def test_only_gpus_that_the_environment_allows_are_used(
 
 
 def test_a_machine_without_a_driver_has_the_cpu(monkeypatch: pytest.MonkeyPatch):
-    """NVML is asked, and says no."""
+    """NVML reports an error."""
 
     def missing() -> None:
         raise devices.pynvml.NVMLError(devices.pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)

@@ -1,4 +1,4 @@
-"""What a device does natively, what `auto` takes of it, and what is refused."""
+"""Native precisions of devices, the choice of `auto`, and refusals."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_auto_takes_what_a_gpu_does_natively(device: Device, expected: str):
     [("fpu avx512f avx512_bf16", "bf16"), ("fpu amx_bf16", "bf16"), ("fpu avx2 avx512f", "fp32"), ("", "fp32")],
 )
 def test_auto_takes_bfloat16_on_a_processor_that_has_it(monkeypatch: pytest.MonkeyPatch, flags: str, expected: str):
-    """By the features that the kernel lists."""
+    """By the CPU features the kernel lists."""
     monkeypatch.setattr(precision, "cpu_flags", lambda: frozenset(flags.split()))
     precision.of_cpu.cache_clear()
     try:
@@ -61,7 +61,7 @@ def test_auto_takes_bfloat16_on_a_processor_that_has_it(monkeypatch: pytest.Monk
 def test_a_precision_or_device_that_is_not_here_is_refused(
     name: str, wanted: str | None, here: tuple[Device, ...], message: str
 ):
-    """One line with the value, and what there is instead."""
+    """One line with the value and the alternatives."""
     with pytest.raises(UsageError) as refused:
         check_device(asking_for(name, wanted), here)
 
@@ -69,21 +69,21 @@ def test_a_precision_or_device_that_is_not_here_is_refused(
 
 
 def test_one_gpu_that_does_the_precision_is_enough():
-    """The queue waits for that one."""
+    """The queue waits for that GPU."""
     check_device(asking_for("bf16"), (V100, H100, CPU))
 
     assert [devices.can_compute(device, Precision.BF16) for device in (V100, H100)] == [False, True]
 
 
 def test_fp32_and_auto_are_never_refused():
-    """Every device does them."""
+    """Every device supports them."""
     for device in (H100, V100, P100, SILENT, CPU):
         for name in ("fp32", "auto"):
             check_device(msgspec.structs.replace(asking_for(name), device=device.name), (device,))
 
 
 def test_the_loss_scale_halves_at_an_overflow_and_skips_the_update():
-    """As torch.amp.GradScaler does, without asking the device."""
+    """Like torch.amp.GradScaler, without waiting for the device."""
     scale = LossScale.start(torch.device("cpu"))
     gradient = torch.tensor([2.0 * FIRST_SCALE, -FIRST_SCALE])
     fine = scale.unscale([gradient, None])
@@ -121,7 +121,7 @@ def test_the_loss_scale_doubles_after_a_long_time_without_overflow():
 def test_auto_keeps_narrow_four_stage_networks_from_the_kernel_that_corrupts_memory(
     monkeypatch: pytest.MonkeyPatch, architecture: str, depth: int, width: int, expected: str
 ):
-    """On processors with bfloat16 alone; worker, memory estimate and time estimate agree."""
+    """Only on processors with bfloat16; worker, memory estimate and time estimate agree."""
     spec = RunSpec(model=model_spec(architecture, depth, width=width), recipe=recipe("quick"))
     monkeypatch.setattr(precision, "of_cpu", lambda: precision.CPU_WITH_BF16)
 

@@ -1,4 +1,4 @@
-"""What may be asked for, and what is refused with which words."""
+"""Run specs: valid values and errors."""
 
 import msgspec
 import pytest
@@ -14,14 +14,14 @@ def a_spec(**changes: object) -> RunSpec:
 
 
 def test_a_spec_goes_through_json_unchanged():
-    """The engine, the worker and the report all read what the console wrote."""
+    """Engine, worker and report read what the console wrote."""
     spec = a_spec(seed=7, data=DataSpec(name="tiny", train_images=40), recipe=recipe("quick", drops=(0.25,)))
 
     assert decode_spec(encode_spec(spec)) == spec
 
 
 def test_unknown_fields_are_refused():
-    """A misspelt field would otherwise train with a default."""
+    """Otherwise a misspelt field would train with a default."""
     content = encode_spec(a_spec()).replace(b'"seed"', b'"sede"')
 
     with pytest.raises(UsageError, match="sede"):
@@ -44,13 +44,13 @@ def test_unknown_fields_are_refused():
     ],
 )
 def test_a_recipe_that_makes_no_sense_names_the_value(changes: dict[str, object], words: str):
-    """The user sees what was wrong, the value, and what would be right."""
+    """The error has the problem, the value and valid values."""
     with pytest.raises(ValueError, match=words):
         recipe("reference", **changes)
 
 
 def test_an_unknown_recipe_lists_the_known_ones():
-    """And guesses what was meant."""
+    """It also suggests the closest one."""
     with pytest.raises(ValueError, match="reference, constant, quick; did you mean reference"):
         recipe("refrence")
 
@@ -76,7 +76,7 @@ def test_the_reference_recipe_is_the_papers():
     ],
 )
 def test_a_run_that_its_data_cannot_serve_is_refused(changes: dict[str, object], words: str):
-    """Found out before training, not in it."""
+    """Detected before training, not during it."""
     with pytest.raises(ValueError, match=words):
         check_fits_data(a_spec(**changes), num_train=50_000, num_test=10_000, num_classes=10)
 

@@ -27,7 +27,7 @@ def test_a_drop_factor_of_a_fifth_falls_fivefold_at_each_drop():
 
 
 def test_constant_never_moves():
-    """The report's command line: one rate for the whole run."""
+    """As on the report's command line: one rate for the whole run."""
     rates = {learning_rate_at(step, RECIPES["constant"], total_steps=50) for step in range(50)}
 
     assert rates == {0.1}
@@ -45,7 +45,7 @@ def test_one_cycle_rises_to_its_peak_and_falls_to_nearly_nothing():
 
 
 def test_warm_up_holds_its_rate_for_its_steps_and_then_the_schedule_goes_on():
-    """The paper starts 110 layers at 0.01."""
+    """The paper warms up 110 layers at 0.01."""
     warm = recipe("reference", warmup_rate=0.01, warmup_steps=3)
 
     assert [learning_rate_at(step, warm, total_steps=100) for step in range(5)] == [0.01, 0.01, 0.01, 0.1, 0.1]

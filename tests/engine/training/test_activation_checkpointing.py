@@ -1,4 +1,4 @@
-"""Activations computed again instead of kept: the same numbers, from less memory."""
+"""Activation checkpointing gives identical results with less memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NETWORKS = [("resnet", 18), ("plain", 18), ("preact", 50), ("resnet", 50), ("he-
 
 
 def trained(spec: ModelSpec, *, checkpointed: bool) -> tuple[nn.Module, list[Tensor], int]:
-    """A network after three steps in float64, its last gradients, and the bytes that its last step kept."""
+    """Train three steps in float64; return the network, its last gradients, and bytes kept by the last step."""
     torch.manual_seed(0)
     model = build_model(spec).double()
     if checkpointed:
@@ -42,7 +42,7 @@ def trained(spec: ModelSpec, *, checkpointed: bool) -> tuple[nn.Module, list[Ten
 
 @pytest.mark.parametrize(("architecture", "depth"), NETWORKS)
 def test_weights_gradients_and_running_statistics_are_the_same(architecture: str, depth: int):
-    """To the last bit; running means and variances are updated once a step, not twice."""
+    """Bit-identical; running means and variances are updated once per step, not twice."""
     spec = model_spec(architecture, depth, width=4)
     kept, gradients, bytes_kept = trained(spec, checkpointed=False)
     again, gradients_again, bytes_again = trained(spec, checkpointed=True)
@@ -56,7 +56,7 @@ def test_weights_gradients_and_running_statistics_are_the_same(architecture: str
 
 
 def test_evaluation_does_not_change():
-    """There is nothing to keep then."""
+    """Evaluation keeps no activations anyway."""
     torch.manual_seed(0)
     model = build_model(model_spec("resnet", 18, width=4)).eval()
     images = torch.randn(4, 3, 32, 32)

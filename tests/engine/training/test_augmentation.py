@@ -1,4 +1,4 @@
-"""Crop, flip and normalise against torchvision, bit for bit; draws that depend on seed and epoch alone."""
+"""Crop, flip and normalise match torchvision bit for bit; draws depend only on seed and epoch."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def random_images(num: int) -> Tensor:
 
 
 def test_crops_and_flips_equal_torchvision_at_every_offset():
-    """All 81 crops, mirrored and not: pad with zeros, crop, then flip, in this order."""
-    # Here: with torch's compiler, which it imports, it takes longer to load than all tests to be collected.
+    """All 81 crops, mirrored or not: pad with zeros, crop, flip, in this order."""
+    # Imported here: it imports torch's compiler, which takes longer than collecting all tests.
     from torchvision.transforms.v2 import functional
 
     offsets = torch.tensor(ALL_OFFSETS * 2)
@@ -37,14 +37,14 @@ def test_crops_and_flips_equal_torchvision_at_every_offset():
 
 
 def test_the_middle_offset_changes_nothing():
-    """Offset 4 of padding 4."""
+    """Offset 4 with padding 4."""
     images = random_images(3)
 
     assert torch.equal(crop_and_flip(images, torch.full((3, 2), 4), torch.zeros(3, dtype=torch.bool)), images)
 
 
 def test_an_empty_batch_stays_one():
-    """The last batch of an epoch may be any size."""
+    """The last batch of an epoch may have any size."""
     empty = crop_and_flip(random_images(0), torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0, dtype=torch.bool))
 
     assert empty.shape == (0, 32, 32, 3)
@@ -67,7 +67,7 @@ def test_normalised_images_equal_totensor_and_normalize():
 
 
 def test_float64_is_computed_in_float64():
-    """References that rounding must not blur need more than a float32 in a wider box."""
+    """Exact references need float64 arithmetic, not converted float32 results."""
     images = random_images(4)
     planes = images.permute(0, 3, 1, 2).double() / 255
     mean, std = (torch.tensor(values, dtype=torch.float64).view(3, 1, 1) for values in (MEAN, STD))
@@ -79,7 +79,7 @@ def test_float64_is_computed_in_float64():
 
 
 def test_normalising_leaves_the_images_alone():
-    """They stay on the device for the whole run."""
+    """They are reused for the whole run."""
     images = random_images(2)
     before = images.clone()
     normalise(images, MEAN, STD)
@@ -88,7 +88,7 @@ def test_normalising_leaves_the_images_alone():
 
 
 def test_draws_depend_on_seed_and_epoch_alone():
-    """A resumed run sees the batches that it would have seen, whatever was drawn before."""
+    """A resumed run sees the same batches, whatever was drawn before."""
     first = EpochDraws.draw(3, 7, 100)
     torch.manual_seed(99)
     torch.rand(10)
@@ -100,7 +100,7 @@ def test_draws_depend_on_seed_and_epoch_alone():
 
 
 def test_drawing_leaves_the_global_generator_alone():
-    """Augmentation must not change how a network is initialised, nor the other way round."""
+    """Augmentation must not affect initialisation, nor vice versa."""
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -119,7 +119,7 @@ def test_seeds_and_epochs_do_not_share_draws():
 
 
 def test_draws_have_their_shapes_and_ranges():
-    """Every image once; every offset of 0..8; about half mirrored."""
+    """Every image once, offsets 0..8, about half mirrored."""
     draws = EpochDraws.draw(0, 0, 10_000)
 
     assert torch.equal(draws.permutation.sort().values, torch.arange(10_000))
@@ -143,7 +143,7 @@ def test_draws_never_change_between_versions():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_gpu_computes_the_same_bits(dtype: torch.dtype):
-    """The same batches on every device: what differs between them is the network's arithmetic alone."""
+    """Batches are equal on every device; only the network's arithmetic differs."""
     images = torch.cat([torch.arange(256, dtype=torch.uint8).repeat(12).view(1, 32, 32, 3), random_images(161)])
     offsets, flips = torch.tensor(ALL_OFFSETS * 2), torch.arange(162) >= 81
     on_cpu = crop_and_flip(images, offsets, flips)

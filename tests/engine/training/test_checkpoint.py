@@ -1,4 +1,4 @@
-"""Checkpoints are whole or known not to be."""
+"""Checkpoints are intact or detected as damaged."""
 
 import os
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_both_generations_damaged_is_an_error_that_names_both(files: tuple[Path,
 
 
 def test_another_runs_checkpoint_is_refused(files: tuple[Path, Path]):
-    """Copied into the wrong directory, it would train another network's numbers."""
+    """In the wrong directory it would continue another run's training."""
     save(files, 1)
 
     with pytest.raises(CheckpointDamaged, match="another specification"):
@@ -62,7 +62,7 @@ def test_another_runs_checkpoint_is_refused(files: tuple[Path, Path]):
 
 
 class Malice:
-    """Unpickled, it makes a directory."""
+    """Creates a directory when unpickled."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace

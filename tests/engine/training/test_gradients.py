@@ -1,4 +1,4 @@
-"""Norms by layer are those of plain autograd, cost no pass of their own, and are reported once whatever happens."""
+"""Layer norms equal plain autograd's, need no extra pass, and are reported exactly once."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def a_batch(seed: int) -> Batch:
     ],
 )
 def test_every_convolution_and_the_head_is_named_from_the_stem_on(architecture: str, depth: int, expected: list[str]):
-    """By stage and block as people count them."""
+    """Stages and blocks count from 1."""
     model = build_model(model_spec(architecture, depth, width=4))
     named = layers(model)
     weights = [module.weight for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
@@ -61,7 +61,7 @@ def test_every_convolution_and_the_head_is_named_from_the_stem_on(architecture: 
 
 @pytest.mark.parametrize("momentum", [0.9, 0.0])
 def test_norms_are_those_of_plain_autograd_and_the_update_that_of_the_weights(momentum: float):
-    """Held against gradients by torch.autograd.grad and weights before and after, two steps on, momentum under way."""
+    """Compared with torch.autograd.grad and weight differences after two steps, with momentum built up."""
     spec = a_spec(model_spec("he-plain", 8, width=4), momentum=momentum, weight_decay=0.01)
     state = start_training(spec, torch.device("cpu"))
     measured = layers(state.model)
@@ -81,7 +81,7 @@ def test_norms_are_those_of_plain_autograd_and_the_update_that_of_the_weights(mo
 
 
 def test_a_step_says_of_the_first_what_the_weights_were():
-    """At initialisation: the norm of the weights before the update."""
+    """At initialisation, the weight norm is that before the update."""
     state = start_training(a_spec(model_spec("he-plain", 8, width=4)), torch.device("cpu"))
     measured = layers(state.model)
     initial = [layer.weight.detach().norm().item() for layer in measured]
@@ -94,14 +94,14 @@ def test_a_step_says_of_the_first_what_the_weights_were():
 
 
 def test_gradients_that_float32_cannot_square_have_their_norm():
-    """1e-30 squared is nought in float32, and 1e30 infinite."""
+    """In float32, 1e-30 squared is zero and 1e30 squared infinite."""
     tensors = [torch.full((4,), value) for value in (1e-30, 1.0, 1e30, 0.0, float("inf"))]
 
     assert norms(tensors).tolist() == pytest.approx([2e-30, 2.0, 2e30, 0.0, float("inf")], rel=1e-6)
 
 
 def test_a_scaled_loss_is_reported_unscaled_and_a_skipped_step_updates_nothing():
-    """In float16 the loss is multiplied by thousands; an overflow leaves the whole update out."""
+    """In float16 the loss is scaled by thousands; an overflow skips the whole update."""
     spec = a_spec(model_spec("he-plain", 8, width=4))
     plain, scaled = (start_training(spec, torch.device("cpu")) for _ in range(2))
     scaled.loss_scale = LossScale.start(torch.device("cpu"))
@@ -118,7 +118,7 @@ def test_a_scaled_loss_is_reported_unscaled_and_a_skipped_step_updates_nothing()
 
 
 def test_gradients_kept_in_place_are_the_same_gradients():
-    """How a second CUDA graph leaves them where the first has them: the same numbers at the same address."""
+    """A second CUDA graph keeps them at the first one's addresses, with equal values."""
     spec = a_spec(model_spec("he-plain", 8, width=4))
     states = [start_training(spec, torch.device("cpu")) for _ in range(2)]
     for state in states:
@@ -144,7 +144,7 @@ def gradients(session: Session) -> list[Gradients]:
 
 
 def values(rows: list[Gradients]) -> list[tuple[int, int, list[LayerGradients]]]:
-    """All of them but number and time of day."""
+    """Return all fields except seq and time."""
     return [(row.epoch, row.step, row.layers) for row in rows]
 
 
@@ -152,7 +152,7 @@ SPEC = a_spec(model_spec("he-plain", 8, width=4))
 
 
 def test_a_run_reports_every_epoch_and_the_network_as_initialised(tmp_path: Path):
-    """Behind the row of its epoch; the first as the gradients of the first batch, before any update."""
+    """After the row of its epoch; the first are those of the first batch, before any update."""
     session = a_session(tmp_path / "run", SPEC)
     weights = weight_norms(session.layers).tolist()
 
@@ -169,7 +169,7 @@ def test_a_run_reports_every_epoch_and_the_network_as_initialised(tmp_path: Path
 
 
 class StopAt:
-    """Asks to stop when it is asked for the n-th time."""
+    """Requests a stop at the n-th call."""
 
     def __init__(self, count: int) -> None:
         self._left = count
@@ -181,7 +181,7 @@ class StopAt:
 
 @pytest.mark.parametrize("place", range(8))
 def test_a_run_stopped_anywhere_reports_the_same_gradients_once(tmp_path: Path, place: int):
-    """Between steps and in an evaluation too, where the gradients are gone with the worker that made them."""
+    """Between steps, and during an evaluation, when the gradients are lost with their worker."""
     undisturbed = a_session(tmp_path / "undisturbed", SPEC)
     train(undisturbed, lambda: False)
     stopped = a_session(tmp_path / "run", SPEC)
@@ -196,7 +196,7 @@ def test_a_run_stopped_anywhere_reports_the_same_gradients_once(tmp_path: Path, 
 
 @pytest.mark.parametrize("num_kept", [0, 1, 2])
 def test_rows_lost_in_a_kill_are_completed_from_the_checkpoint(tmp_path: Path, num_kept: int):
-    """Killed between the rows of one epoch: the first is there, the second is not."""
+    """As after a kill between the rows of an epoch."""
     session = a_session(tmp_path / "run", SPEC)
     with pytest.raises(RuntimeError):
         train(session, fail_in_epoch(session, 2))
@@ -214,7 +214,7 @@ def test_rows_lost_in_a_kill_are_completed_from_the_checkpoint(tmp_path: Path, n
 
 
 def fail_in_epoch(session: Session, epoch: int):
-    """What is asked between steps, and ends the worker at the beginning of an epoch as no stop would."""
+    """Return a stop check that raises at the start of an epoch, unlike a normal stop."""
 
     def should_stop() -> bool:
         if session.state.next_step >= (epoch - 1) * session.steps_per_epoch and not session.is_epoch_complete():
@@ -244,7 +244,7 @@ def test_a_first_step_taken_again_is_not_reported_again(tmp_path: Path):
 
 
 def test_a_network_that_explodes_in_its_first_step_reports_how(tmp_path: Path):
-    """No epoch is ever done, and the reason is in the gradients; numbers that are none are None."""
+    """No epoch completes, but the gradients show why; non-finite numbers are None."""
     session = a_session(tmp_path / "run", a_spec(model_spec("he-plain", 8, width=4), learning_rate=1e30))
 
     assert train(session, lambda: False) is ExitReason.DIVERGED
@@ -254,7 +254,7 @@ def test_a_network_that_explodes_in_its_first_step_reports_how(tmp_path: Path):
 
 
 def test_without_normalisation_the_gradient_changes_with_depth(tmp_path: Path):
-    """torch's initialisation shrinks the signal in every layer, forwards and backwards: less arrives."""
+    """torch's initialisation shrinks signals in every layer, forwards and backwards."""
     stems = {}
     for depth in (18, 34):
         session = a_session(tmp_path / str(depth), a_spec(model_spec("plain", depth, width=4, norm="none"), epochs=1))
@@ -265,7 +265,7 @@ def test_without_normalisation_the_gradient_changes_with_depth(tmp_path: Path):
 
 
 def test_norms_of_state_without_a_step_are_refused():
-    """There are no gradients to measure."""
+    """There are no gradients yet."""
     state: TrainingState = start_training(SPEC, torch.device("cpu"))
     with pytest.raises(AssertionError, match="a step comes first"):
         measure(state, layers(state.model), learning_rate=RATE)

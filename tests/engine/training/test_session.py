@@ -1,4 +1,4 @@
-"""A run kept beside training is kept as one that waits: the same journal, the same weights, nothing lost between."""
+"""Saving in the background gives the same journal and weights as saving synchronously."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def a_session(path: Path, *, saves_beside: bool) -> Session:
 
 
 def kinds(session: Session) -> list[str]:
-    """The kinds of line in order; progress depends on the clock and is left out."""
+    """Return the kinds of lines in order, without progress, which depends on the clock."""
     events = read_journal(session.directory.journal).events
     return [type(event).__name__ for event in events if not isinstance(event, Step)]
 
 
 def test_checkpoints_written_beside_training_leave_the_same_run(tmp_path: Path):
-    """Rows, their order and numbers, and the final weights to the last bit."""
+    """Equal rows in equal order, and bit-identical final weights."""
     waiting, beside = (a_session(tmp_path / name, saves_beside=name == "beside") for name in ("waiting", "beside"))
     assert train(waiting, lambda: False) is train(beside, lambda: False) is ExitReason.SUCCEEDED
 
@@ -53,7 +53,7 @@ def test_checkpoints_written_beside_training_leave_the_same_run(tmp_path: Path):
 
 
 def test_a_checkpoint_is_of_the_step_that_asked_for_it(tmp_path: Path):
-    """What training changes meanwhile does not reach the file."""
+    """Later changes by training do not reach the file."""
     session = a_session(tmp_path / "run", saves_beside=True)
     session.steps.begin_epoch(draws(), [0.1] * 3, done=0)
     session.steps.take(0)
@@ -66,7 +66,7 @@ def test_a_checkpoint_is_of_the_step_that_asked_for_it(tmp_path: Path):
     save(session)
     settle_save(session)
     successor = a_session(tmp_path / "run", saves_beside=True)
-    # The second save is of step 2, the one before it of step 1.
+    # The second save is of step 2, the previous one of step 1.
     successor.directory.checkpoint.unlink()
 
     assert restore(successor)
@@ -76,7 +76,7 @@ def test_a_checkpoint_is_of_the_step_that_asked_for_it(tmp_path: Path):
 
 
 def test_lines_wait_for_the_checkpoint_that_carries_the_row(tmp_path: Path):
-    """A worker killed before they were written leaves a journal that the next one completes from the checkpoint."""
+    """If a worker is killed before writing them, the next one completes the journal from the checkpoint."""
     session = a_session(tmp_path / "run", saves_beside=True)
     session.steps.begin_epoch(draws(), [0.1] * 3, done=0)
     for index in range(3):
@@ -95,7 +95,7 @@ def test_lines_wait_for_the_checkpoint_that_carries_the_row(tmp_path: Path):
 
 
 def test_a_checkpoint_that_cannot_be_written_is_reported_and_leaves_no_row(tmp_path: Path):
-    """The epoch is trained again by the next worker, so its row must not be there already."""
+    """The next worker trains the epoch again, so its row must not exist yet."""
     session = a_session(tmp_path / "run", saves_beside=True)
     session.steps.begin_epoch(draws(), [0.1] * 3, done=0)
     session.steps.take(0)

@@ -1,4 +1,4 @@
-"""Our SGD computes what torch.optim.SGD computes, in the same form on disk, and loads no compiler."""
+"""Our SGD matches torch.optim.SGD in results and file format, and loads no compiler."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def torchs(model: nn.Module, **changes: Any) -> torch.optim.SGD:
 def take_steps(
     model: nn.Module, optimizer: SGD | torch.optim.SGD, rates: tuple[float, ...], precision: Precision
 ) -> None:
-    """Steps on the same noise each time."""
+    """Take steps on the same noise each time."""
     generator = torch.Generator().manual_seed(2)
     for rate in rates:
         images = torch.randn(16, 3, 32, 32, generator=generator)
@@ -69,7 +69,7 @@ def are_equal(one: nn.Module, other: nn.Module) -> bool:
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("changes", [{}, {"momentum": 0.0}, {"weight_decay": 0.0}])
 def test_weights_equal_those_of_torch(precision: Precision, fused: bool, changes: dict[str, float]):
-    """To the last bit after several steps at changing rates: it is the function that torch.optim.SGD calls."""
+    """Bit-identical after several steps at changing rates, since it calls the same function."""
     mine, theirs = a_network(), a_network()
     take_steps(mine, ours(mine, fused=fused, **changes), RATES, precision)
     take_steps(theirs, torchs(theirs, fused=fused, **changes), RATES, precision)
@@ -80,7 +80,7 @@ def test_weights_equal_those_of_torch(precision: Precision, fused: bool, changes
 
 @pytest.mark.parametrize(("begin", "resume"), [(torchs, ours), (ours, torchs)])
 def test_momentum_goes_from_torch_to_us_and_back(begin: Callable[..., Any], resume: Callable[..., Any]):
-    """Checkpoints once held the state of torch.optim.SGD: their runs resume exactly, and ours still have its form."""
+    """Runs with checkpoints from torch.optim.SGD resume exactly, and ours keep its format."""
     undisturbed, resumed = a_network(), a_network()
     before = begin(undisturbed)
     take_steps(undisturbed, before, RATES[:2], Precision.FP32)
@@ -95,7 +95,7 @@ def test_momentum_goes_from_torch_to_us_and_back(begin: Callable[..., Any], resu
 
 
 def test_a_skipped_first_step_leaves_no_momentum():
-    """The next one then computes what a first step computes; torch's own would start from uninitialised memory."""
+    """The next step then acts as the first; torch's would start from uninitialised memory."""
     skipping, fresh = a_network(), a_network()
     optimizer = ours(skipping, fused=True)
     for parameter in skipping.parameters():
@@ -109,7 +109,7 @@ def test_a_skipped_first_step_leaves_no_momentum():
 
 
 def test_steps_leave_momentum_where_it_is():
-    """CUDA graphs read and write it at the addresses that it had when they were recorded."""
+    """CUDA graphs use it at the addresses it had when they were captured."""
     model = a_network()
     optimizer = ours(model, fused=True)
     optimizer.add_missing_buffers()
@@ -131,7 +131,7 @@ print([name for name in ("torch._dynamo", "sympy") if name in sys.modules])
 
 
 def test_a_worker_loads_no_compiler(home: Any):
-    """torch._dynamo and sympy would cost every run more than a second; in float32, and in what the device prefers."""
+    """torch._dynamo and sympy would cost every run over a second; in float32 and the device's own precision."""
     directories = []
     for precision in (Precision.FP32, Precision.AUTO):
         spec = RunSpec(

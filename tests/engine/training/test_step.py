@@ -1,4 +1,4 @@
-"""The fast path computes what the textbook loop computes."""
+"""The fast path matches the textbook loop."""
 
 from __future__ import annotations
 
@@ -49,20 +49,20 @@ def a_spec(architecture: str, depth: int, **changes: object) -> RunSpec:
 
 
 def to_tensor(image: Tensor, dtype: torch.dtype) -> Tensor:
-    """What torchvision's ToTensor does to the pixels of a PIL image: a division by 255."""
+    """Convert like torchvision's ToTensor for PIL images: divide by 255."""
     return image.to(dtype).div(255)
 
 
 @dataclass
 class Textbook:
-    """The loop that everybody writes: transforms image by image, torch.optim.SGD, nn.CrossEntropyLoss, item()."""
+    """The usual loop: per-image transforms, torch.optim.SGD, nn.CrossEntropyLoss, item()."""
 
     spec: RunSpec
     data: DeviceData
     dtype: torch.dtype
 
     def image(self, index: int, offset: Tensor, flip: bool) -> Tensor:
-        # Here: with torch's compiler, which it imports, it takes longer to load than all tests to be collected.
+        # Imported here: it imports torch's compiler, which takes longer than collecting all tests.
         import torchvision.transforms.functional as TF
 
         image = self.data.train_images[index].permute(2, 0, 1)
@@ -103,7 +103,7 @@ class Textbook:
 
 
 def our_losses(spec: RunSpec, data: DeviceData, dtype: torch.dtype, num_steps: int) -> list[float]:
-    """The same number of steps through engine.training.step, the loss of each read off its sums."""
+    """Take as many steps with engine.training.step, and read each loss from the sums."""
     state = start_training(spec, torch.device("cpu"), dtype=dtype)
     per_epoch = spec.steps_per_epoch(NUM_TRAIN)
     found, before = [], 0.0
@@ -125,7 +125,7 @@ NETWORKS = [("resnet", 10), ("plain", 10), ("preact", 10), ("he-resnet", 8), ("h
 
 @pytest.mark.parametrize(("architecture", "depth"), NETWORKS)
 def test_losses_equal_the_textbook_loops_in_float64(architecture: str, depth: int):
-    """Relative difference under 1e-9 over 20 steps, across an epoch with a partial last batch."""
+    """Relative difference below 1e-9 over 20 steps, including a partial last batch."""
     spec, data = a_spec(architecture, depth), random_data()
 
     expected = Textbook(spec, data, torch.float64).losses(NUM_STEPS)
@@ -136,7 +136,7 @@ def test_losses_equal_the_textbook_loops_in_float64(architecture: str, depth: in
 
 @pytest.mark.parametrize(("architecture", "depth"), NETWORKS)
 def test_losses_equal_the_textbook_loops_in_float32(architecture: str, depth: int):
-    """Under 1e-5 at the first step and 1e-3 at the twentieth: rounding grows with training, nothing else differs."""
+    """Below 1e-5 at the first step and 1e-3 at the twentieth: only rounding differs, and it grows."""
     spec, data = a_spec(architecture, depth), random_data()
 
     expected = Textbook(spec, data, torch.float32).losses(NUM_STEPS)
@@ -147,7 +147,7 @@ def test_losses_equal_the_textbook_loops_in_float32(architecture: str, depth: in
 
 
 def test_a_wrong_augmentation_would_be_seen():
-    """The control: with one flip turned round, the float64 comparison fails."""
+    """Control: with one flip inverted, the float64 comparison fails."""
     spec, data = a_spec("he-resnet", 8), random_data()
     draws = EpochDraws.draw(spec.seed, 0, NUM_TRAIN)
     other = EpochDraws(draws.permutation, draws.offsets, ~draws.flips)
@@ -162,7 +162,7 @@ def test_a_wrong_augmentation_would_be_seen():
 
 
 def test_bfloat16_computes_nearly_the_same_with_float32_weights():
-    """Rounding to eight bits shows in the loss, and only there: what is kept and updated stays float32."""
+    """Rounding to eight bits shows only in the loss: weights and updates stay float32."""
     spec, data = a_spec("he-resnet", 8), random_data()
     batch = training_batch(data, EpochDraws.draw(spec.seed, 0, NUM_TRAIN), 0, spec.recipe)
     losses = []
@@ -178,7 +178,7 @@ def test_bfloat16_computes_nearly_the_same_with_float32_weights():
 
 
 def test_the_last_partial_batch_is_trained_on():
-    """50,000 images are 390 batches of 128 and one of 80; here 150 are nine of 16 and one of 6."""
+    """50,000 images give 390 batches of 128 and one of 80; here, 150 give nine of 16 and one of 6."""
     spec, data = a_spec("he-resnet", 8), random_data()
     draws = EpochDraws.draw(spec.seed, 0, NUM_TRAIN)
 
@@ -192,7 +192,7 @@ def test_the_last_partial_batch_is_trained_on():
 
 
 def test_without_augmentation_the_images_are_as_they_are():
-    """The recipe's augment turns crop and flip off, and nothing else."""
+    """The recipe's augment switches off crop and flip, and nothing else."""
     import torchvision.transforms.functional as TF
 
     spec, data = (
@@ -212,7 +212,7 @@ def parameters(state: TrainingState) -> list[Tensor]:
 
 
 def freezes_at_a_loss_that_is_not_finite(device: str) -> None:
-    """A step with a NaN in its images, and a good one behind it."""
+    """Check a step with a NaN in its images, followed by a good one."""
     spec, data = a_spec("he-resnet", 8), random_data(device)
     state = start_training(spec, torch.device(device))
     draws = EpochDraws.draw(spec.seed, 0, NUM_TRAIN).to(state.device)
@@ -232,21 +232,21 @@ def freezes_at_a_loss_that_is_not_finite(device: str) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_every_update_after_it():
-    """Parameters and momentum stay as they were before the step, whatever comes after."""
+    """Parameters and momentum keep their values from before the step."""
     freezes_at_a_loss_that_is_not_finite("cpu")
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_a_loss_that_is_not_finite_freezes_the_update_on_a_gpu():
-    """There the flag stays on the device: nothing waits for it."""
+    """On a GPU the flag stays on the device, so nothing waits for it."""
     freezes_at_a_loss_that_is_not_finite("cuda")
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_a_gpu_sees_the_batches_of_the_cpu():
-    """Draws are keyed by seed and epoch, and pixels are exact on every device."""
+    """Draws depend only on seed and epoch, and pixels are exact on every device."""
     spec = a_spec("he-resnet", 8)
     draws = EpochDraws.draw(spec.seed, 1, NUM_TRAIN)
     here, there = (
@@ -261,7 +261,7 @@ def test_a_gpu_sees_the_batches_of_the_cpu():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_a_step_on_a_gpu_does_not_synchronise():
-    """torch raises at the first call that would wait for the device."""
+    """torch is set to raise at any call that waits for the device."""
     spec, data = a_spec("he-resnet", 8), random_data("cuda")
     state = start_training(spec, torch.device("cuda"))
     draws = EpochDraws.draw(spec.seed, 0, NUM_TRAIN).to(state.device)
@@ -286,7 +286,7 @@ def test_equal_seeds_start_equal_and_others_do_not():
 
 
 def test_evaluation_does_not_depend_on_the_batch_size_and_changes_nothing():
-    """Means are over images, not over batches, and running statistics are not touched."""
+    """Means are over images, not batches, and running statistics stay unchanged."""
     spec, data = a_spec("resnet", 10), random_data()
     state = start_training(spec, torch.device("cpu"), dtype=torch.float64)
     before = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
@@ -299,7 +299,7 @@ def test_evaluation_does_not_depend_on_the_batch_size_and_changes_nothing():
 
 
 def test_evaluation_can_be_left_between_batches():
-    """A deep network on a CPU evaluates for minutes; a stop does not wait for that."""
+    """Evaluating a deep network on a CPU takes minutes, which a stop must not wait for."""
     state = start_training(a_spec("he-resnet", 8), torch.device("cpu"))
 
     assert evaluate(state.model, random_data(), batch_size=10, should_stop=lambda: True) is None

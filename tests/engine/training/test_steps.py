@@ -1,4 +1,4 @@
-"""Steps on the device alone, as a GPU records them, do what steps launched one by one do."""
+"""Steps that stay on the device, as captured on a GPU, match eager steps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from models.catalog import model_spec
 from tests.engine.training.test_step import BATCH_SIZE, NUM_TRAIN, random_data
 
 RATES = (0.0625, 0.03125) * 5
-"""Exact in float32, in which the device keeps them; nine full batches and a remainder."""
+"""Exact in float32, as kept on the device; nine full batches and a remainder."""
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -35,7 +35,7 @@ def weights(state: TrainingState) -> list[Tensor]:
 
 @pytest.mark.parametrize("changes", [{}, {"augment": False}, {"momentum": 0.0}, {"checkpoint_activations": True}])
 def test_a_replayed_epoch_equals_one_launched_step_by_step(changes: dict[str, object]):
-    """The same batches in the same order at the same rates, the partial one too."""
+    """The same batches in the same order at the same rates, including the partial one."""
     spec, data = a_spec(**changes), random_data()
     draws = EpochDraws.draw(spec.seed, 0, NUM_TRAIN)
     eager, alone = (start_training(spec, torch.device("cpu"), dtype=torch.float32) for _ in range(2))
@@ -54,7 +54,7 @@ def test_a_replayed_epoch_equals_one_launched_step_by_step(changes: dict[str, ob
 
 
 def test_an_evaluation_on_the_device_alone_measures_the_same():
-    """Every test image once, the last partial batch too."""
+    """Every test image once, including the partial last batch."""
     spec, data = a_spec(), random_data()
     state = start_training(spec, torch.device("cpu"))
     device_steps = DeviceSteps(state, data, spec)
@@ -67,7 +67,7 @@ def test_an_evaluation_on_the_device_alone_measures_the_same():
 
 
 def test_dry_steps_leave_no_trace():
-    """Weights, running statistics, momentum, sums and the place in the epoch are what they were, to the last bit."""
+    """Weights, running statistics, momentum, sums and position in the epoch are bit-identical afterwards."""
     spec, data = a_spec(), random_data()
     state = start_training(spec, torch.device("cpu"))
     device_steps = DeviceSteps(state, data, spec)
@@ -90,12 +90,12 @@ def test_dry_steps_leave_no_trace():
     [(50_000, 128, (128, 80)), (256, 128, (128,)), (80, 1000, (80,)), (2000, 1000, (1000,))],
 )
 def test_a_set_is_cut_into_full_batches_and_a_remainder(num_images: int, size: int, expected: tuple[int, ...]):
-    """A graph for each size that comes up, and for no other."""
+    """One graph for each size that occurs."""
     assert batch_sizes(num_images, size) == expected
 
 
 def on_gpu(spec: RunSpec, *, recorded: bool) -> tuple[TrainingState, tuple[float, float] | None]:
-    """An epoch on the GPU and its evaluation."""
+    """Train an epoch on the GPU and evaluate."""
     device = torch.device("cuda")
     state = start_training(spec, device)
     numerics.configure(device, state.precision, deterministic=spec.recipe.deterministic)
@@ -126,7 +126,7 @@ def test_recorded_steps_compute_what_launched_ones_compute(precision: str):
 @pytest.mark.gpu
 @needs_gpu
 def test_deterministic_steps_repeat_themselves_to_the_last_bit():
-    """Twice the same epoch gives the same weights."""
+    """Repeating an epoch gives the same weights."""
     spec = msgspec.structs.replace(a_spec(), recipe=msgspec.structs.replace(a_spec().recipe, deterministic=True))
     first, second = (on_gpu(spec, recorded=True)[0] for _ in range(2))
 
@@ -136,7 +136,7 @@ def test_deterministic_steps_repeat_themselves_to_the_last_bit():
 @pytest.mark.gpu
 @needs_gpu
 def test_recording_leaves_no_trace_and_replaying_does_not_synchronise():
-    """Else a resumed run would differ, or the GPU would wait for the host."""
+    """Otherwise a resumed run would differ, or the GPU would wait for the host."""
     spec, data = a_spec(), random_data("cuda")
     state = start_training(spec, torch.device("cuda"))
     before = weights(state)
