@@ -167,7 +167,7 @@ async def test_new_numbers_reach_the_table_and_the_charts(make_app: Callable[...
         assert [row.epoch for row in app.session.feed.history(run).epochs] == list(range(1, 84))
 
 
-async def test_damaged_database_is_told_and_comes_back(make_app: Callable[..., ConsoleApp], tmp_path: Path):
+async def test_a_damaged_database_is_reported_and_recovers(make_app: Callable[..., ConsoleApp], tmp_path: Path):
     """A banner while it is unreadable, and the runs once it is readable again."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
@@ -319,7 +319,7 @@ async def test_any_size_of_terminal(make_app: Callable[..., ConsoleApp]):
                 assert app.size == Size(*size)
 
 
-async def test_parting_words_say_what_goes_on(make_app: Callable[..., ConsoleApp]):
+async def test_exit_message_says_what_continues(make_app: Callable[..., ConsoleApp]):
     """The message on exit says whether training continues."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
@@ -330,7 +330,7 @@ async def test_parting_words_say_what_goes_on(make_app: Callable[..., ConsoleApp
         assert app.exit_message().startswith("2 runs go on training, 1 in the queue")
 
 
-async def test_ctrl_c_behind_the_last_screen_asks_for_nothing_more(make_app: Callable[..., ConsoleApp]):
+async def test_ctrl_c_after_the_last_screen_has_no_effect(make_app: Callable[..., ConsoleApp]):
     """The restored terminal turns it into a signal, which may arrive while the app shuts down."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:

@@ -149,7 +149,7 @@ def chart_of(screen: str) -> list[str]:
     return lines[start:]
 
 
-def test_the_console_ends_with_its_terminal_and_training_goes_on(
+def test_the_console_ends_with_its_terminal_and_training_continues(
     home: Any, training: str, wait_until: Callable[..., Any], figure: Callable[[str], None]
 ):
     """Within two seconds, even if SIGHUP is ignored; a terminal that still exists is restored."""

@@ -75,7 +75,7 @@ def test_a_run_goes_from_the_queue_to_its_end(home: Any):
     assert (happened[0], happened[1], happened[-1]) == ("queued", "started", "finished")
 
 
-def test_stop_keeps_a_checkpoint_and_resume_goes_on_from_it(home: Any, wait_until: Callable[..., Any]):
+def test_stop_saves_a_checkpoint_that_resume_continues_from(home: Any, wait_until: Callable[..., Any]):
     """A cancelled run can be continued."""
     run = home.train(*LONG)
     until_training(home, wait_until, run)
@@ -143,7 +143,7 @@ def test_removed_runs_are_hidden_and_come_back(finished: Any):
     assert [listed["id"] for listed in home.json("ls")["runs"]] == [run]
 
 
-def test_a_failing_run_says_why_and_the_queue_goes_on(home: Any):
+def test_a_failing_run_says_why_and_the_queue_continues(home: Any):
     """As with a dataset damaged after the run was queued."""
     labels = home.home.data / "tiny" / "train_labels.npy"
     content = bytearray(labels.read_bytes())
@@ -157,7 +157,7 @@ def test_a_failing_run_says_why_and_the_queue_goes_on(home: Any):
     assert "failed" in home.cli("retry", run) or state(home, run) in ("queued", "running", "failed")
 
 
-def test_stopping_the_engine_saves_and_queues_and_the_next_one_goes_on(home: Any, wait_until: Callable[..., Any]):
+def test_stopping_the_engine_saves_runs_and_the_next_one_resumes_them(home: Any, wait_until: Callable[..., Any]):
     """`engine stop` ends workers without losing progress."""
     run = home.train(*LONG)
     until_training(home, wait_until, run)
@@ -270,7 +270,7 @@ def test_files_and_socket_are_private_under_an_open_umask(home: Any):
         assert mode == wanted, f"{path} has mode {mode:o}"
 
 
-def test_garbage_on_the_socket_is_refused_and_the_engine_goes_on(bare_home: Any):
+def test_garbage_on_the_socket_is_refused_and_the_engine_continues(bare_home: Any):
     """Invalid input from one client does not affect others."""
     ensure_engine(bare_home.home)
     for line in (

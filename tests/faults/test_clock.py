@@ -132,7 +132,7 @@ def test_what_a_run_takes_beside_its_epochs_goes_by_no_wall_clock(home: TestHome
     assert done.finished_at - done.started_at > DAY_SECONDS or done.started_at > time.time() + DAY_SECONDS / 2
 
 
-def test_a_repeated_request_is_known_whatever_the_clock_says(home: TestHome, clock: Clock):
+def test_a_repeated_request_is_recognised_at_any_clock_time(home: TestHome, clock: Clock):
     """Even months later or earlier by the wall clock."""
     home.cli("engine", "start")
     request = Submit(runs=(NewRun(name="once", spec=spec_of(1, None)),))

@@ -184,9 +184,7 @@ def journalled(inside: Scene) -> str:
     return done
 
 
-def test_nobody_reads_half_of_an_index_that_is_being_rebuilt(
-    inside: Scene, journalled: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_no_reader_sees_a_partly_rebuilt_index(inside: Scene, journalled: str, monkeypatch: pytest.MonkeyPatch):
     """A command waits for the rebuild and a console keeps its old data; neither shows runs without epochs."""
     feed = Feed(inside.home)
     feed.look()

@@ -115,7 +115,7 @@ def count_wrong(home: TestHome, bystander: Bystander, num_rounds: int, wait_unti
 
 
 @pytest.mark.slow
-def test_eight_engines_at_once_are_one_and_touch_nobody(
+def test_of_eight_simultaneous_engines_one_serves_and_others_are_untouched(
     home: TestHome, bystander: Bystander, wait_until: Callable[..., Any], figure: Callable[[str], None]
 ):
     """Over lock files that contain the pid of another process."""

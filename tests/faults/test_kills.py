@@ -171,7 +171,7 @@ def test_a_damaged_checkpoint_costs_one_generation_and_is_reported(home: Any, wa
         assert [row.epoch for row in reader.epochs(run)] == list(range(1, 13))
 
 
-def test_a_worker_that_keeps_dying_without_progress_fails_and_the_queue_goes_on(
+def test_a_worker_that_keeps_dying_without_progress_fails_and_the_queue_continues(
     home: Any, wait_until: Callable[..., Any]
 ):
     """Three crashes without a new checkpoint; the reason names the signal."""

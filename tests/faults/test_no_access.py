@@ -109,7 +109,7 @@ def check_said(bound: BoundHome, words: tuple[str, ...], fault: str) -> None:
 
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
 @pytest.mark.parametrize("fault", ["read-only", "foreign"])
-def test_an_unwritable_home_is_one_line(bound: BoundHome, words: tuple[str, ...], fault: str):
+def test_an_unwritable_home_gives_a_one_line_error(bound: BoundHome, words: tuple[str, ...], fault: str):
     """It names the path and the remedy, without a traceback; no engine stays behind."""
     check_said(bound, words, fault)
 

@@ -121,7 +121,7 @@ def test_preact_activates_before_it_splits_only_where_the_paper_does(block):
 
 
 @pytest.mark.parametrize("architecture", Architecture)
-def test_without_normalisation_there_is_none(architecture):
+def test_without_normalisation_there_are_no_such_layers(architecture):
     """No such layers or running statistics, hence no difference between training and evaluation."""
     torch.manual_seed(0)
     model = build_model(tiny(architecture, norm="none"))

@@ -36,7 +36,7 @@ class Malice:
         return os.mkdir, (str(self.trace),)
 
 
-def test_a_checkpoint_from_somebody_else_runs_nothing(home: Any, tmp_path: Path, wait_until: Callable[..., Any]):
+def test_a_malicious_checkpoint_runs_nothing(home: Any, tmp_path: Path, wait_until: Callable[..., Any]):
     """In both generations, with valid checksums and run id: the run fails with the reason."""
     trace = tmp_path / "done"
     directory = home.directory("0123456789")
@@ -64,7 +64,7 @@ def test_a_checkpoint_from_somebody_else_runs_nothing(home: Any, tmp_path: Path,
     assert not trace.exists()
 
 
-def test_weights_from_somebody_else_run_nothing(home: Any, tmp_path: Path):
+def test_malicious_weights_run_nothing(home: Any, tmp_path: Path):
     """Control: torch.load without its guard does run code from these weights."""
     trace, weights = tmp_path / "done", tmp_path / "weights.pt"
     torch.save({"conv.weight": Malice(trace)}, weights)

@@ -98,7 +98,7 @@ def test_a_line_of_a_gigabyte_is_refused_and_costs_no_memory(bare_home: Any, fig
     assert grown < 100 * MIB
 
 
-def test_a_request_too_long_is_told_before_it_is_sent(bare_home: Any):
+def test_a_request_too_long_is_refused_before_it_is_sent(bare_home: Any):
     """The error gives its size, rather than a lost connection."""
     ensure_engine(bare_home.home)
     with (

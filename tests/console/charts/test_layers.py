@@ -60,7 +60,7 @@ def test_every_decade_has_its_own_bar():
 
 
 @pytest.mark.parametrize("unicode", [True, False])
-def test_nothing_is_told_by_colour_alone(unicode: bool):
+def test_nothing_is_shown_by_colour_alone(unicode: bool):
     """Without colour the characters are the same; in ASCII there is nothing else."""
     of = grid({0: [1e-9, 1.0, 0.0], 1: [None, 1e-3, 2.0], 3: [1.0, 1.0, 1.0]})
     plain, coloured = drawn(of, 80, 9, unicode=unicode), drawn(of, 80, 9, unicode=unicode, colours=TERMINAL_HEAT)

@@ -273,7 +273,7 @@ def test_hostile_label_is_disarmed():
     assert "red[bold]漢字😀" in chart
 
 
-def test_nothing_to_draw_is_said():
+def test_an_empty_chart_says_so():
     """An empty frame looks like a broken one."""
     box = {"width": 50, "height": 8, "title": "Loss"}
 

@@ -65,7 +65,7 @@ def test_the_line_names_the_value_and_the_remedy(home: Any, words: tuple[str, ..
     assert home.engine_pid() is None
 
 
-def test_a_device_that_is_not_here_is_refused_by_the_engine(home: Any):
+def test_an_unknown_device_is_refused_by_the_engine(home: Any):
     """Only the engine knows the devices; still nothing is written."""
     assert "device must be one of cpu, got cuda:7" in refused(home, *TRAIN, "--device", "cuda:7")
 

@@ -141,7 +141,7 @@ def test_an_unknown_name_is_a_usage_error_with_the_nearest(data_home: Path, word
     assert "the nearest is cifar10" in str(result.exception)
 
 
-def test_verify_of_what_is_not_here_fails(data_home: Path):
+def test_verifying_a_missing_dataset_fails(data_home: Path):
     """A named dataset is expected to exist; without names there is nothing to do."""
     assert "fetch it with `depthscope data fetch cifar10`" in str(call("verify", "cifar10").exception)
     assert call("verify").exit_code == 0

@@ -52,7 +52,7 @@ def test_same_training_differs_in_nothing():
     assert differences(spec, Precision.FP32, HE) == []
 
 
-def test_everything_that_differs_is_said():
+def test_all_differences_are_listed():
     """Dataset, subset, width, epochs, recipe and precision."""
     spec = RunSpec(
         model=model_spec("he-resnet", 56, width=8),

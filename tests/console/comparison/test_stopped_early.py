@@ -109,7 +109,7 @@ async def test_the_console_says_the_same(make_app: Callable[..., ConsoleApp]):
         assert remark in screen.table_text()
 
 
-def test_an_event_stands_apart_from_its_kind():
+def test_an_events_text_is_separated_from_its_kind():
     """Even after the longest kind."""
     line = event_line(EventRow(at=0.0, kind="stopped-early", text="loss flat at ln 10 for 10 epochs"))
 

@@ -55,7 +55,7 @@ def test_bench_refuses_what_cannot_be_timed(bare_home: Any, words: tuple[str, ..
 
 
 @pytest.mark.slow
-def test_a_loop_that_fails_is_told_beside_the_other():
+def test_a_failing_loop_is_reported_with_the_other_ones_result():
     """Here, a precision the processor does not support."""
     spec = msgspec.structs.replace(SPEC, recipe=recipe("quick", precision="tf32"))
     failed = LoopProcess(Task(loop=Loop.DEPTHSCOPE, spec=spec, num_images=100), CPU)

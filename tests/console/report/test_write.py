@@ -130,7 +130,7 @@ def test_degradation_is_among_the_diagnoses(bare_home: Any, blank_figures: None,
     )
 
 
-def test_every_run_is_told_whatever_became_of_it(bare_home: Any, blank_figures: None, tmp_path: Path):
+def test_every_run_is_reported_whatever_its_outcome(bare_home: Any, blank_figures: None, tmp_path: Path):
     """Runs without a result are marked, drawn and left out of means; published numbers list differences."""
     fill(bare_home)
     bare_home.cli("report", "-o", str(tmp_path / "report"))
@@ -262,7 +262,7 @@ def test_a_second_report_replaces_the_first(bare_home: Any, blank_figures: None,
         (lambda path: path.rmdir() or path.write_text("a file"), "is not a directory"),
     ],
 )  # fmt: skip
-def test_a_directory_of_somebody_else_is_left_as_it_is(bare_home: Any, tmp_path: Path, prepare: Any, expected: str):
+def test_a_foreign_directory_is_left_unchanged(bare_home: Any, tmp_path: Path, prepare: Any, expected: str):
     """Nothing is written, nothing is overwritten."""
     fill(bare_home)
     target = tmp_path / "place" / "report"
@@ -309,7 +309,7 @@ def test_an_impossible_report_is_refused_before_anything_is_written(bare_home: A
     assert not target.exists()
 
 
-def test_a_place_that_cannot_be_written_is_said(bare_home: Any, tmp_path: Path):
+def test_an_unwritable_path_is_reported(bare_home: Any, tmp_path: Path):
     """A path through a file is a place where not even root can create a directory."""
     fill(bare_home)
     (tmp_path / "file").write_text("")
@@ -319,7 +319,7 @@ def test_a_place_that_cannot_be_written_is_said(bare_home: Any, tmp_path: Path):
         assert "cannot be written (" in refused(bare_home, "report", "-o", "/proc/report")
 
 
-def test_networks_trained_in_several_ways_are_told_apart(bare_home: Any):
+def test_networks_trained_in_several_ways_have_distinct_labels(bare_home: Any):
     """Otherwise two rows of the table would share a label."""
     store = Store(bare_home.home.database)
     with store.transaction():

@@ -63,7 +63,7 @@ def test_a_starting_run_says_what_it_waits_for(tmp_path: Path):
     assert said == "he-resnet20-s0: worker starting, loading torch and the images"
 
 
-def test_what_is_not_known_yet_is_a_dash_in_every_column(tmp_path: Path):
+def test_unknown_values_are_a_dash_in_every_column(tmp_path: Path):
     """Loss and error of a run that has not started look the same."""
     home = Home(tmp_path / "home").create()
     store = Store(home.database)

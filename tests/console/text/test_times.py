@@ -47,7 +47,7 @@ def test_a_night_in_which_the_clocks_go_back_is_an_hour_longer(now: datetime):
 
 
 @pytest.mark.parametrize("word", ["25:99", "8", "morgen", "", "+", "+6", "-6h", "2026-13-01 08:00", "08:00:00", "+h"])
-def test_what_is_no_time_is_named_with_what_would_be(now: datetime, word: str):
+def test_an_invalid_time_is_refused_with_valid_examples(now: datetime, word: str):
     """The error names the value and the remedy."""
     with pytest.raises(UsageError) as raised:
         parse_until(word, now)

@@ -39,7 +39,7 @@ def test_the_first_look_reads_the_newest_queued_and_requested_runs(home: Home):
     assert ids(feed.runs.values()) == [f"{number:010x}" for number in (2, 7, 8, 9, 11, 12, 13)]
 
 
-def test_the_looks_behind_it_read_the_rest_and_then_nothing_more(home: Home):
+def test_later_looks_read_the_rest_and_then_nothing_more(home: Home):
     """In the same order as reading all at once; afterwards an unchanged index gives nothing new."""
     feed = Feed(home, first=["0000000002"])
     while feed.look().runs:

@@ -37,7 +37,7 @@ def test_overfitting_of_a_recorded_run():
     assert plateau(rows) is None
 
 
-def test_recorded_quickstart_is_told_apart():
+def test_only_the_deep_plain_network_of_the_quickstart_is_diagnosed():
     """Of four networks only plain-44 stayed at the loss of guessing for four epochs, then slowly improved."""
     flat = {
         name: flat_epochs([row.train_loss for row in rows[:4]], 10)

@@ -33,7 +33,7 @@ def happened(*what: tuple[float, str]) -> list[EventRow]:
     return [EventRow(at=T + at, kind=kind, text="") for at, kind in what]
 
 
-def test_ends_within_the_time_are_told_once_and_in_order(model: Run):
+def test_runs_finished_in_the_period_are_listed_once_and_in_order(model: Run):
     """The period includes its start, so that each run appears in exactly one digest."""
     runs = [
         made(model, "late", finished_at=T - 10),
@@ -133,7 +133,7 @@ def test_a_worker_trained_until_it_was_last_heard_of(model: Run):
     assert idle.seconds == 39, "an index that was built anew has no event of the crash"
 
 
-def test_a_run_without_a_worker_counts_as_idle_whatever_the_index_says(model: Run):
+def test_a_run_without_a_worker_counts_as_idle_despite_the_index(model: Run):
     """The index may be outdated; a live worker counts as training even if silent."""
     run = made(model, "a", device="cpu", finished_at=None, outcome=None, status=RunStatus.RUNNING)
     events = {"a": [EventRow(at=T - 100, kind="started", text="", heard_at=T - 60)]}
@@ -144,7 +144,7 @@ def test_a_run_without_a_worker_counts_as_idle_whatever_the_index_says(model: Ru
 
 
 @pytest.mark.parametrize(("outcome", "trained"), [(RunOutcome.SUCCEEDED, 90), (RunOutcome.LOST, 40)])
-def test_what_a_worker_left_behind_says_when_it_was_done(outcome: RunOutcome, trained: float, model: Run):
+def test_a_workers_leftovers_tell_when_it_finished(outcome: RunOutcome, trained: float, model: Run):
     """Without an exit record, its last journal line counts."""
     run = made(model, "a", device="cpu", finished_at=T - 10, outcome=outcome)
     events = {

@@ -39,7 +39,7 @@ def write(journal: Path, *events: AnyEvent) -> None:
     writer.close()
 
 
-def test_ends_behind_the_tenth_epoch_without_learning():
+def test_stops_after_the_tenth_epoch_without_learning():
     """Nine might still be a slow start; savings are given in epochs and their median time."""
     rows = {number: epoch(number, FLAT) for number in range(1, STOPPING_EPOCHS + 1)}
     stopped = reason_to_stop(spec(), rows)
@@ -70,7 +70,7 @@ def test_judgement_is_the_same_from_the_journal(journal: Path):
     assert epochs_to_judge(journal, 9)[3].train_loss == 1.0, "an epoch that was trained again counts as measured last"
 
 
-def test_run_taken_up_again_has_its_patience_anew(journal: Path):
+def test_resumed_run_starts_with_full_patience(journal: Path):
     """Otherwise it would stop again after the next epoch."""
     rows = {number: epoch(number, FLAT) for number in range(1, 11)}
     stopped = reason_to_stop(spec(), rows)

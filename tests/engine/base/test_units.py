@@ -28,7 +28,7 @@ def test_a_size_is_read_with_its_unit(text: str, expected: int):
 
 
 @pytest.mark.parametrize("text", ["", "GiB", "six GiB", "6Gig", "-6GiB", "6,5GiB", "6GiB 1", "nan", "1e3", "0x10"])
-def test_what_is_no_size_is_refused(text: str):
+def test_an_invalid_size_is_refused(text: str):
     """In one line with the value and examples."""
     with pytest.raises(ValueError, match="memory limit must be a size such as 6GiB") as refused:
         parse_size(text, "memory limit")

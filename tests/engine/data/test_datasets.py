@@ -157,7 +157,7 @@ def test_a_damaged_dataset_is_imported_again_without_replace(pets: Home, folder:
 
 
 @pytest.mark.parametrize("name", ["", "..", "../pets", "a/b", "Pets", ".lock", "-x", "x" * 65, "a\n", "pets\0"])
-def test_a_name_that_is_no_plain_file_name_is_refused(home: Home, folder: Path, name: str):
+def test_a_name_unusable_as_a_file_name_is_refused(home: Home, folder: Path, name: str):
     """A name becomes a path; it must not reach outside the home."""
     with pytest.raises(DatasetError, match="name must be 1 to 64 of a-z"):
         datasets.import_images(home, folder, name)
@@ -194,7 +194,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(pets: Home):
             ask(pets, "cifar-10")
 
 
-def test_loading_what_is_not_here_says_how_to_get_it(home: Home):
+def test_loading_a_missing_dataset_says_how_to_get_it(home: Home):
     """Workers prepare datasets first; others get an error."""
     with pytest.raises(DatasetError, match=r"cifar10 is not here yet: fetch it with `depthscope data fetch cifar10`"):
         datasets.load(home, "cifar10")

@@ -122,7 +122,7 @@ def test_a_top_folder_is_looked_through(home: Home, tmp_path: Path, files: Files
     assert datasets.import_images(home, folder, "c").digest() == plain.digest()
 
 
-def test_what_is_no_image_is_passed_over(home: Home, tmp_path: Path, files: Files):
+def test_files_other_than_images_are_skipped(home: Home, tmp_path: Path, files: Files):
     """File managers leave their own files in folders."""
     plain = datasets.import_images(home, write_tar(tmp_path / "a.tar", files), "a")
     litter = {
@@ -339,7 +339,7 @@ def test_names_from_outside_cannot_write_to_the_terminal(home: Home, tmp_path: P
     assert "class '�[31m' has characters that cannot be shown" in refused(home, write_tar(tmp_path / "b.tar", files))
 
 
-def test_what_is_not_there_is_named(home: Home, tmp_path: Path):
+def test_a_missing_path_is_named(home: Home, tmp_path: Path):
     """The error names the path and the expected layout."""
     assert "nothing.tar does not exist: give a folder with train/ and test/" in refused(home, tmp_path / "nothing.tar")
     assert "is neither a folder nor an archive" in refused(home, Path("/dev/null"))

@@ -74,7 +74,7 @@ def training_steps_alone(spec: RunSpec) -> int:
 
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
 @pytest.mark.parametrize("model", NETWORKS, ids=label)
-def test_an_evaluation_takes_no_more_than_is_said(model: ModelSpec, precision: Precision):
+def test_an_evaluation_stays_within_its_estimate(model: ModelSpec, precision: Precision):
     """The estimate that limits its batches is not far above the live bytes."""
     images = 20
     data = unlearnt_data(1, images, torch.device("cpu"))

@@ -79,7 +79,7 @@ def test_weights_from_other_programs_compute_the_same_outputs_here(tmp_path: Pat
             assert torch.allclose(model.eval()(images), theirs[architecture](images), atol=1e-5)
 
 
-def test_our_own_weights_are_found_by_name_whatever_their_order(tmp_path: Path):
+def test_our_own_weights_match_by_name_in_any_order(tmp_path: Path):
     """Sorting a state_dict does not change its meaning."""
     spec = model_spec("he-plain", 8, width=4)
     torch.manual_seed(0)
@@ -114,7 +114,7 @@ def changed(state: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
         ("swapped", r"the first that differs is \S+\.weight \[4\], in f.pt x\.\S+\.bias \[4\]"),
     ],
 )
-def test_what_does_not_fit_is_told_by_its_first_layer(kind: str, text: str):
+def test_weights_that_do_not_fit_are_refused_by_first_differing_layer(kind: str, text: str):
     """The network keeps its weights."""
     spec: ModelSpec = model_spec("he-plain", 8, width=4)
     model = build_model(spec)

@@ -40,7 +40,7 @@ def test_what_is_appended_is_read_in_order_and_numbered(journal: Path):
     assert texts(journal) == ["a", "b", "c"]
 
 
-def test_reading_goes_on_where_it_stopped(journal: Path):
+def test_reading_continues_where_it_stopped(journal: Path):
     """The engine keeps the offset and sees each line once."""
     writer = write(journal, "a")
     end = read_journal(journal).end

@@ -100,7 +100,7 @@ def with_text(name: str, text: str) -> Callable[[Path], object]:
         (lambda path: (path / "more").mkdir(), "more is not a regular file"),
     ],
 )
-def test_what_is_no_whole_run_is_refused(damage: Callable[[Path], object], text: str, copied: Path):
+def test_an_incomplete_run_is_refused(damage: Callable[[Path], object], text: str, copied: Path):
     """The error names the damaged file, and nothing is copied."""
     damage(copied)
 
@@ -108,7 +108,7 @@ def test_what_is_no_whole_run_is_refused(damage: Callable[[Path], object], text:
         look_at(copied)
 
 
-def test_a_directory_that_is_no_run_is_refused(copied: Path, tmp_path: Path):
+def test_a_directory_without_a_run_is_refused(copied: Path, tmp_path: Path):
     """Nor is a link to one accepted, since its target may change."""
     link = tmp_path / "0123456789"
     link.symlink_to(copied)

@@ -64,7 +64,7 @@ async def test_every_end_is_announced_once_across_engines(tmp_path: Path):
     assert len(told.read_text().splitlines()) == 3
 
 
-async def test_a_run_that_goes_on_before_it_was_announced_is_not(tmp_path: Path):
+async def test_a_run_resumed_before_its_announcement_is_not_announced(tmp_path: Path):
     """A resumed run has not finished; without a command, nothing is kept for a later one."""
     engine, told = of_home(tmp_path), tmp_path / "told"
     first, second = engine.submit(None, None)

@@ -305,7 +305,7 @@ def test_an_earlier_workers_device_is_not_taken_for_the_newest_ones(home: Home):
     assert after.supervisor.reader.run(run).device == "cuda:1"
 
 
-def test_a_run_goes_on_where_it_was_where_that_is_free(home: Home):
+def test_a_run_resumes_on_its_previous_device_if_free(home: Home):
     """Otherwise on the first free one."""
     here = scene(home, (*GPUS, CPU))
     runs = here.submit(None, None)

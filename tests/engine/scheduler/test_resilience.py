@@ -101,7 +101,7 @@ def test_bytes_that_are_not_text_are_garbage_and_do_not_end_reading(stopped: Any
     assert "garbage" in {event["kind"] for event in home.json("show", run)["events"]}
 
 
-def test_a_run_whose_directory_is_gone_is_lost_and_blocks_nobody(tmp_path: Path):
+def test_a_run_whose_directory_is_gone_is_lost_and_blocks_no_other(tmp_path: Path):
     """The rest of the queue continues."""
     here = scene(Home(tmp_path / "home").create(), (CPU,))
     first, gone, behind = here.submit(None, None, None)
@@ -174,7 +174,7 @@ def test_a_database_with_a_spoilt_page_is_built_again(finished: Any):
     assert list(database.parent.glob("depthscope.db.*.old"))
 
 
-def test_a_run_never_goes_on_with_other_images(stopped: Any):
+def test_a_run_never_resumes_with_other_images(stopped: Any):
     """A dataset replaced under the same name is refused, naming both checksums."""
     home, run = stopped, the_run(stopped)
     shutil.rmtree(home.home.data / "tiny")
@@ -186,7 +186,7 @@ def test_a_run_never_goes_on_with_other_images(stopped: Any):
     assert "tiny has changed since this run began" in run_of(home, run).error
 
 
-def test_a_removed_run_is_not_queued_where_nobody_sees_it(stopped: Any):
+def test_a_hidden_run_cannot_be_queued(stopped: Any):
     """It has to be restored first, and the message says how."""
     home, run = stopped, the_run(stopped)
     home.cli("rm", run)

@@ -28,7 +28,7 @@ def test_a_hopeless_run_stops_early_reports_savings_and_can_be_resumed(home: Tes
     assert home.json("show", run)["run"]["epoch"] == 13
 
 
-def test_run_goes_on_where_nobody_asked_it_to_end(home: TestHome):
+def test_without_a_stop_rule_a_run_continues(home: TestHome):
     """Off by default, whatever the loss."""
     run = home.train(*HOPELESS[:-2])
 
@@ -36,7 +36,7 @@ def test_run_goes_on_where_nobody_asked_it_to_end(home: TestHome):
     assert home.json("show", run)["run"]["epoch"] == 13
 
 
-def test_rule_that_is_none_is_refused(home: TestHome):
+def test_an_unknown_stop_rule_is_refused(home: TestHome):
     """The error lists the valid rules."""
     said = home.cli("train", "-a", "he-resnet", "-d", "8", "--data", "tiny", "--stop-when", "bored", status=2)
 

@@ -32,7 +32,7 @@ def test_every_gpu_trains_one_run_and_the_next_takes_the_first_that_is_free(on_t
     assert on_two_gpus.launcher.started[2:] == [(runs[2], "cuda:1")]
 
 
-def test_a_run_that_waits_for_its_device_holds_nobody_up(on_two_gpus: Scene):
+def test_a_run_that_waits_for_its_device_does_not_block_others(on_two_gpus: Scene):
     """The second run wants the busy GPU; the third takes the other, the fourth the CPU."""
     runs = on_two_gpus.submit("cuda:0", "cuda:0", None, "cpu")
 

@@ -44,7 +44,7 @@ def test_one_cycle_rises_to_its_peak_and_falls_to_nearly_nothing():
     assert 0 < rates[99] < 0.002
 
 
-def test_warm_up_holds_its_rate_for_its_steps_and_then_the_schedule_goes_on():
+def test_warm_up_keeps_its_rate_then_the_schedule_continues():
     """The paper warms up 110 layers at 0.01."""
     warm = recipe("reference", warmup_rate=0.01, warmup_steps=3)
 

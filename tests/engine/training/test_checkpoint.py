@@ -37,7 +37,7 @@ def test_the_newest_generation_is_loaded_with_equal_tensors(files: tuple[Path, P
     assert torch.equal(loaded.state["weights"], torch.full((1000,), 2.0))
 
 
-def test_no_checkpoint_is_none(files: tuple[Path, Path]):
+def test_load_checkpoint_returns_none_without_a_checkpoint(files: tuple[Path, Path]):
     """A run killed before its first checkpoint starts from scratch."""
     assert step_of(files) is None
 
