@@ -158,11 +158,11 @@ class ConsoleApp(App[None]):
         if not running and not queued:
             return "nothing is being trained"
         waiting = f", {queued} in the queue" if queued else ""
-        going = f"{running} {'run goes' if running == 1 else 'runs go'} on training"
-        words = f"{going}{waiting}: `depthscope` shows them again"
+        training = f"{running} {'run goes' if running == 1 else 'runs go'} on training"
+        text = f"{training}{waiting}: `depthscope` shows them again"
         if (risk := self.session.engine.logout_risk) is not None:
-            words += f"\ndepthscope: your logout would end that, for {risk.text}: {risk.remedy} keeps it going"
-        return words
+            text += f"\ndepthscope: your logout would end that, for {risk.text}: {risk.remedy} keeps it going"
+        return text
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Yield a palette command for every action with a key on this screen."""

@@ -31,7 +31,7 @@ def overlay(
     options: Options,
     colours: Sequence[int | str],
 ) -> list[Series]:
-    """Build a series for each run, in the order of the colours; with smoothing, the raw values lie faint behind it."""
+    """Build a series for each run, in the order of the colours; with smoothing, raw values are drawn faintly below."""
     drawn: list[Series] = []
     look_of = looks(runs, colours)
     for run in runs:

@@ -150,7 +150,7 @@ def outlook_lines(outlook: Outlook, planned: Sequence[NewRun]) -> list[str]:
         lines.append(f"all {len(planned)} will finish by {by}, at the latest by {latest}")
         return lines
     if not outlook.kept:
-        # Without any estimate, the line of totals has said so already.
+        # Without any estimate, the totals already say so.
         return [*lines, f"no depth will finish by {by}"] if ends_known else lines
     left_out = left_out_runs(outlook, planned)
     lines.append(f"{len(outlook.kept)} of {len(planned)} will finish by {by}, without {left_out}:")

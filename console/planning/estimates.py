@@ -62,10 +62,10 @@ class Knowledge:
         """Range of CPU thread counts with which past runs are comparable to a run on a device."""
         if device != CPU:
             return range(sys.maxsize)
-        asked = probes.threads_asked()
+        setting = probes.threads_asked()
         share = num_threads(self.settings, device.name, spec.model)
-        if share is None and asked is not None and asked.isdigit():
-            share = int(asked)
+        if share is None and setting is not None and setting.isdigit():
+            share = int(setting)
         # Torch's own choice is unknown here, but it is more than one if there are several cores.
         return range(min(2, num_cores()), sys.maxsize) if share is None else range(share, share + 1)
 
@@ -100,7 +100,7 @@ class Knowledge:
     def with_probes(self, device: Device, found: Sequence[Pace]) -> Knowledge:
         """Copy with new probes of a device."""
         known = self.paces[device.name]
-        # New probes were asked for explicitly, so they take precedence over past runs.
+        # New probes were requested explicitly, so they take precedence over past runs.
         fresh = {pace.workload for pace in found}
         past = [pace for pace in known.past if pace.workload not in fresh]
         changed = Paces(past=past, probes=[*known.probes, *found], torch=known.torch, errors=known.errors)
@@ -149,7 +149,7 @@ def gather(home: Home, *, with_kept_probes: bool = True) -> Knowledge:
 
 def probe(knowledge: Knowledge, planned: Sequence[NewRun], *, again: bool, report: Callable[[str], None]) -> Knowledge:
     """Time a few steps of networks without an exact measurement, or `again` of all, and store the results for later."""
-    asked: dict[str, dict[Workload, Task]] = {}
+    tasks_by_device: dict[str, dict[Workload, Task]] = {}
     for run in planned:
         device = knowledge.device_for(run.spec)
         if device is None:
@@ -165,9 +165,9 @@ def probe(knowledge: Knowledge, planned: Sequence[NewRun], *, again: bool, repor
             num_test=run.spec.data.test_images or num_test,
             num_threads=num_threads(knowledge.settings, device.name, run.spec.model) if device == CPU else None,
         )
-        asked.setdefault(device.name, {}).setdefault(workload, task)
+        tasks_by_device.setdefault(device.name, {}).setdefault(workload, task)
     for device in knowledge.devices:
-        if tasks := list(asked.get(device.name, {}).values()):
+        if tasks := list(tasks_by_device.get(device.name, {}).values()):
             knowledge = probe_device(knowledge, device, tasks, report)
     return knowledge
 

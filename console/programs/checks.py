@@ -75,8 +75,8 @@ def examine_torch() -> list[Finding]:
     gpus = devices.find_gpus()
     command = [sys.executable, "-P", "-m", "engine.programs.torch_report"]
     try:
-        said = subprocess.run(command, capture_output=True, timeout=TORCH_PATIENCE_SECONDS, check=True, text=True)
-        found: dict[str, Any] = msgspec.json.decode(said.stdout)
+        done = subprocess.run(command, capture_output=True, timeout=TORCH_PATIENCE_SECONDS, check=True, text=True)
+        found: dict[str, Any] = msgspec.json.decode(done.stdout)
     except (subprocess.SubprocessError, msgspec.DecodeError) as error:
         stderr = getattr(error, "stderr", None) or str(error)
         why = clean(stderr.strip().splitlines()[-1])

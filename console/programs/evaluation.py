@@ -37,8 +37,8 @@ def evaluate(task: EvaluationTask, device: Device) -> Evaluated:
     )
     lines = done.stdout.splitlines()
     if not lines:
-        said = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
-        raise DepthscopeError(f"the evaluation process crashed: {clean(said[0])}")
+        reason = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
+        raise DepthscopeError(f"the evaluation process crashed: {clean(reason[0])}")
     answer = _decode(lines[-1])
     if isinstance(answer, NotEvaluated):
         raise UsageError(clean(answer.text)) if answer.usage else DepthscopeError(clean(answer.text))

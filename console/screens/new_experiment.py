@@ -155,8 +155,8 @@ class NewExperimentScreen(ConsoleScreen):
         offered = set(map(str, self._offered))
         field = self.query_one("#depths", Input)
         others = [word for word in split_values([field.value]) if word not in offered]
-        words = sorted({*map(str, depths.selected), *others}, key=lambda word: (len(word), word))
-        field.value = ",".join(words)
+        chosen = sorted({*map(str, depths.selected), *others}, key=lambda word: (len(word), word))
+        field.value = ",".join(chosen)
 
     @on(Select.Changed, "#recipe")
     def recipe_chosen(self) -> None:

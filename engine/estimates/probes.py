@@ -119,10 +119,10 @@ def probe_all(
     found: list[Pace] = []
     for deterministic in (False, True):
         # torch's deterministic mode is set per process and cannot be undone.
-        asked = [task for task in tasks if task.spec.recipe.deterministic is deterministic]
-        if not asked:
+        batch = [task for task in tasks if task.spec.recipe.deterministic is deterministic]
+        if not batch:
             continue
-        for task, answer in zip(asked, run_probes(home, device, asked), strict=False):
+        for task, answer in zip(batch, run_probes(home, device, batch), strict=False):
             report(task, answer)
             if isinstance(answer, Pace):
                 found.append(answer)

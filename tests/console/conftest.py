@@ -118,7 +118,7 @@ def make_app(
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Record requests instead of sending them to the engine."""
     requests: list[Any] = []
     monkeypatch.setattr(console.tui.engine_link, "ask_for", lambda _home, request: requests.append(request))

@@ -106,6 +106,6 @@ def drawn_names(app: ConsoleApp) -> list[str]:
     return [one.label for one in app.screen_stack[0].query_one("#first-chart", Chart)._series]
 
 
-def told(app: ConsoleApp) -> str:
+def notifications(app: ConsoleApp) -> str:
     """Return all notifications."""
     return "\n".join(notification.message for notification in app._notifications)

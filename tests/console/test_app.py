@@ -27,9 +27,9 @@ from engine.index.writer import Store
 from engine.runs.directory import Labels
 from engine.runs.run import RunStatus
 from tests import samples
-from tests.console.driving import drawn_names, press, settle, table, told, until
+from tests.console.driving import drawn_names, notifications, press, settle, table, until
 
-Asked = list[Any]
+Requests = list[Any]
 
 
 async def test_cursor_moves_over_runs_and_not_over_heads_of_groups(make_app: Callable[..., ConsoleApp]):
@@ -76,7 +76,7 @@ async def test_marks_choose_what_is_drawn_and_survive_the_console(make_app: Call
     ],
 )
 async def test_action_asks_the_engine_for_the_run_under_the_cursor(
-    words: str, key: str, request_name: str, make_app: Callable[..., ConsoleApp], asked: Asked
+    words: str, key: str, request_name: str, make_app: Callable[..., ConsoleApp], requests: Requests
 ):
     """One request for its id, and a confirmation."""
     app = make_app()
@@ -87,16 +87,16 @@ async def test_action_asks_the_engine_for_the_run_under_the_cursor(
         await press(pilot, "enter")
         chosen = table(app).cursor_run
         await press(pilot, key)
-        await until(pilot, lambda: asked and told(app))
+        await until(pilot, lambda: requests and notifications(app))
 
-        (request,) = asked
+        (request,) = requests
         assert type(request).__name__ == request_name
         assert request.runs == (chosen,)
 
 
 @pytest.mark.parametrize(("answer", "is_hidden"), [("y", True), ("n", False), ("", False)])
 async def test_hiding_a_queued_run_asks_first_and_undo_queues_it_again(
-    answer: str, is_hidden: bool, make_app: Callable[..., ConsoleApp], asked: Asked
+    answer: str, is_hidden: bool, make_app: Callable[..., ConsoleApp], requests: Requests
 ):
     """Hiding cancels it, as the question says; undo restores the queued run, not a cancelled one."""
     app = make_app()
@@ -110,25 +110,25 @@ async def test_hiding_a_queued_run_asks_first_and_undo_queues_it_again(
 
         question = str(app.screen.query_one(".question", Static).content)
         assert question.startswith("Cancel and hide queued run ")
-        assert not asked
+        assert not requests
         await press(pilot, *answer, "enter", "u")
-        await until(pilot, lambda: told(app) and len(asked) == (3 if is_hidden else 0))
+        await until(pilot, lambda: notifications(app) and len(requests) == (3 if is_hidden else 0))
 
         expected = ["Remove", "Restore", "Resume"] if is_hidden else []
-        assert [type(request).__name__ for request in asked] == expected
-        assert all(request.runs == (chosen,) for request in asked)
+        assert [type(request).__name__ for request in requests] == expected
+        assert all(request.runs == (chosen,) for request in requests)
 
 
-async def test_action_that_makes_no_sense_asks_for_nothing(make_app: Callable[..., ConsoleApp], asked: Asked):
+async def test_action_that_makes_no_sense_asks_for_nothing(make_app: Callable[..., ConsoleApp], requests: Requests):
     """A succeeded run cannot be paused, which the console itself reports."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         await press(pilot, "end", "p")
-        await until(pilot, lambda: told(app))
+        await until(pilot, lambda: notifications(app))
 
-        assert "succeeded" in told(app)
-        assert not asked
+        assert "succeeded" in notifications(app)
+        assert not requests
 
 
 async def test_an_unresponsive_engine_is_reported_and_nothing_is_lost(
@@ -144,9 +144,9 @@ async def test_an_unresponsive_engine_is_reported_and_nothing_is_lost(
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         await press(pilot, "slash", *"running", "enter", "p")
-        await until(pilot, lambda: told(app))
+        await until(pilot, lambda: notifications(app))
 
-        assert "does not respond" in told(app)
+        assert "does not respond" in notifications(app)
 
 
 async def test_new_numbers_reach_the_table_and_the_charts(make_app: Callable[..., ConsoleApp]):
@@ -219,7 +219,7 @@ async def test_chart_is_saved_as_picture_and_as_text(make_app: Callable[..., Con
         (as_svg,) = app.session.home.saved_charts.glob("*.svg")
         assert "Training loss" in as_text.read_text()
         assert as_svg.read_text().startswith("<svg")
-        assert str(as_svg) in told(app)
+        assert str(as_svg) in notifications(app)
 
 
 async def test_keys_can_be_given_others(make_app: Callable[..., ConsoleApp]):

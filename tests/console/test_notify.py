@@ -11,7 +11,7 @@ from console.app import ConsoleApp
 from console.tui.config import Config, Ring
 from engine.index.writer import Store
 from engine.runs.run import RunOutcome, RunStatus
-from tests.console.driving import settle, told, until
+from tests.console.driving import notifications, settle, until
 
 
 def end(app: ConsoleApp, number: int, outcome: RunOutcome) -> None:
@@ -46,6 +46,6 @@ async def test_the_end_of_a_run_rings_once(
         assert not rung
 
         end(app, 7, RunOutcome.SUCCEEDED)
-        await until(pilot, lambda: told(app))
-        assert told(app) == "resnet110-s0 succeeded, test error 10.95 %"
+        await until(pilot, lambda: notifications(app))
+        assert notifications(app) == "resnet110-s0 succeeded, test error 10.95 %"
         assert rung == expected

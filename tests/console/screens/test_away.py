@@ -18,7 +18,7 @@ from console.tui.view_state import ViewState, save_view
 from engine.base.errors import UsageError
 from engine.base.paths import Home
 from tests import samples
-from tests.console.driving import press, settle, table, told, until
+from tests.console.driving import notifications, press, settle, table, until
 
 
 def looked(before: float, monkeypatch: pytest.MonkeyPatch) -> Callable[[Home], None]:
@@ -89,7 +89,7 @@ async def test_the_digest_does_not_interrupt_typing(
     async with app.run_test(size=(120, 36)) as pilot:
         await press(pilot, "slash")
         await settle(pilot)
-        await until(pilot, lambda: "Runs finished while you were away: W shows a digest" in told(app))
+        await until(pilot, lambda: "Runs finished while you were away: W shows a digest" in notifications(app))
         assert isinstance(app.screen, HomeScreen)
         await press(pilot, "escape", "W")
         assert "1 diverged\n  broken/plain56-s0: in epoch 10 of 164" in await shown(pilot)

@@ -14,12 +14,12 @@ from console.screens.home import HomeScreen
 from console.screens.new_experiment import NewExperimentScreen
 from console.screens.run import RunScreen
 from engine.spec.run import decode_spec
-from tests.console.driving import press, settle, table, told, until
+from tests.console.driving import notifications, press, settle, table, until
 
-Asked = list[Any]
+Requests = list[Any]
 
 
-async def test_form_makes_the_runs_it_shows(make_app: Callable[..., ConsoleApp], asked: Asked):
+async def test_form_makes_the_runs_it_shows(make_app: Callable[..., ConsoleApp], requests: Requests):
     """Architectures, depths and seeds crossed, with a changed recipe, as a named experiment."""
     app = make_app()
     async with app.run_test(size=(120, 50)) as pilot:
@@ -38,9 +38,9 @@ async def test_form_makes_the_runs_it_shows(make_app: Callable[..., ConsoleApp],
                 screen.query_one(f"#{name}", Input).value = value
         await until(pilot, lambda: screen.query_one("#plan-table", DataTable).row_count == 8)
         await press(pilot, "ctrl+s")
-        await until(pilot, lambda: asked)
+        await until(pilot, lambda: requests)
 
-        (request,) = asked
+        (request,) = requests
         assert request.experiment == "mine"
         specs = [run.spec for run in request.runs]
         assert {(spec.model.architecture.value, spec.model.depth, spec.seed) for spec in specs} == {
@@ -67,7 +67,7 @@ async def test_keys_typed_ahead_of_a_busy_form_all_count(make_app: Callable[...,
 
 
 async def test_form_says_what_is_wrong_in_the_words_of_the_command_line(
-    make_app: Callable[..., ConsoleApp], asked: Asked
+    make_app: Callable[..., ConsoleApp], requests: Requests
 ):
     """Immediately in the form, and nothing is queued."""
     app = make_app()
@@ -93,7 +93,7 @@ async def test_form_says_what_is_wrong_in_the_words_of_the_command_line(
             await press(pilot, "ctrl+s")
 
             assert isinstance(app.screen, NewExperimentScreen)
-            assert not asked
+            assert not requests
             if value != "1MiB":  # This error can be fixed in several fields.
                 assert app.focused is field
             field.value = before
@@ -150,7 +150,7 @@ async def test_log_follows_and_finds(make_app: Callable[..., ConsoleApp]):
             file.write(" line\n")
         await until(pilot, lambda: view.content_text.endswith("half a line"))
         await press(pilot, "slash", *"second", "enter")
-        await until(pilot, lambda: "in 1 lines" in told(app))
+        await until(pilot, lambda: "in 1 lines" in notifications(app))
 
 
 async def test_comparison_goes_from_depth_to_depth(make_app: Callable[..., ConsoleApp]):

@@ -18,7 +18,7 @@ from engine.index.queries import Reader
 from engine.index.writer import Store
 from engine.runs.directory import Labels
 from tests import samples
-from tests.console.driving import press, settle, table, told, until
+from tests.console.driving import notifications, press, settle, table, until
 
 FIRST = f"{13:010x}"
 """The run under the cursor when the console opens."""
@@ -56,7 +56,7 @@ async def test_keys_typed_at_once_ask_the_engine(
     keys: tuple[str, ...],
     expected: Any,
     make_app: Callable[..., ConsoleApp],
-    asked: list[Any],
+    requests: list[Any],
 ):
     """Letters of the answer are commands elsewhere: t tags, i names, s stops, d removes, q quits."""
     app = make_app()
@@ -67,15 +67,15 @@ async def test_keys_typed_at_once_ask_the_engine(
         for key in keys:
             name = NAMES.get(key, key)
             app.post_message(Key(name, key if len(key) == 1 else None))
-        await until(pilot, lambda: asked and told(app))
+        await until(pilot, lambda: requests and notifications(app))
 
-        assert [msgspec.structs.replace(request, id="") for request in asked] == [expected]
+        assert [msgspec.structs.replace(request, id="") for request in requests] == [expected]
         assert not app.screen.query_one(Question).display
         assert not isinstance(app.screen.focused, Input)
 
 
 async def test_a_question_is_left_by_escape_and_a_wrong_tag_is_refused(
-    make_app: Callable[..., ConsoleApp], asked: list[Any]
+    make_app: Callable[..., ConsoleApp], requests: list[Any]
 ):
     """The engine gets no request, and keys act as before."""
     app = make_app()
@@ -89,9 +89,9 @@ async def test_a_question_is_left_by_escape_and_a_wrong_tag_is_refused(
         await press(pilot, "t")
         assert app.screen.query_one(Answer).placeholder == "separated by spaces or commas"
         await press(pilot, "plus", "a", "asterisk", "enter")
-        await until(pilot, lambda: told(app))
-        assert "a tag must be one word" in told(app)
-        assert not asked
+        await until(pilot, lambda: notifications(app))
+        assert "a tag must be one word" in notifications(app)
+        assert not requests
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 50)])

@@ -15,7 +15,7 @@ from console.text.status import state
 from console.tui.config import Config
 from engine.control.protocol import Hold, Move, Release, SetQueue
 from engine.control.queue_state import QueueState
-from tests.console.driving import QUEUED, hold_queue, hold_run, press, settle, table, told, until
+from tests.console.driving import QUEUED, hold_queue, hold_run, notifications, press, settle, table, until
 
 
 def without_id(request: Any) -> Any:
@@ -32,20 +32,20 @@ async def choose(pilot: Any, words: str) -> None:
 
 @pytest.mark.parametrize(("key", "expected"), [("f", Move(id="", runs=(QUEUED,))), ("h", Hold(id="", runs=(QUEUED,)))])
 async def test_a_queued_run_is_moved_first_or_held(
-    key: str, expected: Any, make_app: Callable[..., ConsoleApp], asked: list[Any]
+    key: str, expected: Any, make_app: Callable[..., ConsoleApp], requests: list[Any]
 ):
     """The action applies to the run under the cursor and is confirmed."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await choose(pilot, "status:queued")
         await press(pilot, key)
-        await until(pilot, lambda: told(app))
+        await until(pilot, lambda: notifications(app))
 
-        assert [without_id(request) for request in asked] == [expected]
+        assert [without_id(request) for request in requests] == [expected]
 
 
 async def test_a_held_run_says_so_and_is_released_by_the_same_key(
-    make_app: Callable[..., ConsoleApp], asked: list[Any]
+    make_app: Callable[..., ConsoleApp], requests: list[Any]
 ):
     """Shown in the table and the remark, and found by the filter."""
     app = make_app()
@@ -59,21 +59,21 @@ async def test_a_held_run_says_so_and_is_released_by_the_same_key(
         assert "held in the queue" in str(app.screen.query_one("#remark", Static).content)
 
         await press(pilot, "h")
-        await until(pilot, lambda: told(app))
-        assert [without_id(request) for request in asked] == [Release(id="", runs=(QUEUED,))]
+        await until(pilot, lambda: notifications(app))
+        assert [without_id(request) for request in requests] == [Release(id="", runs=(QUEUED,))]
 
 
 @pytest.mark.parametrize("key", ["f", "h"])
-async def test_a_run_that_does_not_wait_is_left_alone(key: str, make_app: Callable[..., ConsoleApp], asked: list[Any]):
+async def test_only_queued_runs_are_changed(key: str, make_app: Callable[..., ConsoleApp], requests: list[Any]):
     """The console itself reports that there is nothing to do."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await choose(pilot, "status:running")
         await press(pilot, key)
-        await until(pilot, lambda: told(app))
+        await until(pilot, lambda: notifications(app))
 
-        assert "nothing to" in told(app)
-        assert not asked
+        assert "nothing to" in notifications(app)
+        assert not requests
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ async def test_the_whole_queue_is_held_drained_and_released(
     before: QueueState,
     after: QueueState,
     make_app: Callable[..., ConsoleApp],
-    asked: list[Any],
+    requests: list[Any],
     pulses: dict[str, Any],
 ):
     """One key each toggles, depending on the queue's state as reported by the engine."""
@@ -101,9 +101,9 @@ async def test_the_whole_queue_is_held_drained_and_released(
         await settle(pilot)
         await until(pilot, lambda: app.session.engine.pulse.greeting is not None)
         await press(pilot, key)
-        await until(pilot, lambda: told(app))
+        await until(pilot, lambda: notifications(app))
 
-        assert [without_id(request) for request in asked] == [SetQueue(id="", state=after)]
+        assert [without_id(request) for request in requests] == [SetQueue(id="", state=after)]
 
 
 @pytest.mark.parametrize("queue", [QueueState.HELD, QueueState.DRAINING])
@@ -123,7 +123,7 @@ async def test_the_headline_says_that_nothing_is_started(
         assert f"1 queued, {queue}" in shown
 
 
-async def test_its_keys_are_in_the_palette_and_can_be_others(make_app: Callable[..., ConsoleApp], asked: list[Any]):
+async def test_its_keys_are_in_the_palette_and_can_be_others(make_app: Callable[..., ConsoleApp], requests: list[Any]):
     """Like all other keys."""
     app = make_app(config=Config(keys={"queue.hold-all": "ctrl+e"}))
     async with app.run_test(size=(120, 36)) as pilot:
@@ -132,5 +132,5 @@ async def test_its_keys_are_in_the_palette_and_can_be_others(make_app: Callable[
         assert {"run first", "hold or release", "hold or release the queue", "drain the queue, or release it"} <= titles
 
         await press(pilot, "H", "ctrl+e")
-        await until(pilot, lambda: told(app))
-        assert [without_id(request) for request in asked] == [SetQueue(id="", state=QueueState.HELD)]
+        await until(pilot, lambda: notifications(app))
+        assert [without_id(request) for request in requests] == [SetQueue(id="", state=QueueState.HELD)]

@@ -10,7 +10,7 @@ from textual.widgets import Input, Static
 
 from console.app import ConsoleApp
 from console.screens.home import HomeScreen
-from tests.console.driving import press, settle, table, told, until
+from tests.console.driving import notifications, press, settle, table, until
 
 
 def burst(app: ConsoleApp, *keys: str) -> None:
@@ -52,7 +52,7 @@ async def test_a_filter_typed_at_once_filters_and_does_nothing_else(make_app: Ca
         assert isinstance(app.screen, HomeScreen)
         assert app.screen.focused is not None
         assert app.screen.focused.id == "runs"
-        assert told(app) == ""
+        assert notifications(app) == ""
 
 
 @pytest.mark.parametrize(
