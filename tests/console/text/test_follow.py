@@ -8,9 +8,12 @@ import signal
 from typing import Any
 
 import msgspec
+import pytest
 
-from console.text.follow import bar_line, fraction_of_work
+from console.text.follow import Watch, bar_line, fraction_of_work
 from console.text.formatting import duration
+from engine import client
+from engine.control.protocol import Rebuild
 from engine.runs.run import RunStatus
 from tests.terminal import Terminal, terminal_env
 
@@ -23,22 +26,39 @@ def queue_held(home: Any, num_runs: int) -> list[str]:
     return [home.train("--seed", str(seed)) for seed in range(num_runs)]
 
 
+def missing(home: Any, run: str) -> str:
+    """Error about a run that a rebuilt index lacks."""
+    why = f"it was rebuilt, and {home.home.runs} has no run directory of that name"
+    return f"depthscope: {run} is not in the index: {why}\n"
+
+
 def test_following_ends_with_an_error_if_a_rebuilt_index_lacks_the_run(home: Any):
-    """By `follow` and by `wait`, in one line; a run that is in it is followed on."""
+    """In one line; a run that is still there is followed on."""
     stays, goes = queue_held(home, 2)
-    followers = {words: home.start(*words) for words in (("follow", goes), ("wait", goes), ("follow", stays))}
-    for (command, _), follower in followers.items():
-        if command == "follow":
-            assert "Queue held" in follower.stderr.readline()
-            assert "queued" in follower.stderr.readline()
+    followers = {run: home.start("follow", run) for run in (stays, goes)}
+    for follower in followers.values():
+        assert "Queue held" in follower.stderr.readline()
+        assert "queued" in follower.stderr.readline()
     shutil.rmtree(home.directory(goes).path)
     home.cli("engine", "rebuild")
-    told = f"depthscope: {goes} is not in the index: it was rebuilt, and {home.home.runs} has no run directory"
 
-    for words in (("follow", goes), ("wait", goes)):
-        _, said = followers[words].communicate(timeout=60)
-        assert (followers[words].returncode, said) == (1, f"{told} of that name\n"), words
-    assert followers["follow", stays].poll() is None
+    _, error = followers[goes].communicate(timeout=60)
+    assert (followers[goes].returncode, error) == (1, missing(home, goes))
+    assert followers[stays].poll() is None
+
+
+def test_waiting_ends_with_an_error_if_a_rebuilt_index_lacks_the_run(home: Any, monkeypatch: pytest.MonkeyPatch):
+    """In one line, although it prints nothing else."""
+    (run,) = queue_held(home, 1)
+
+    def rebuild_without_it(_watch: Watch) -> None:
+        if home.directory(run).path.exists():
+            shutil.rmtree(home.directory(run).path)
+            client.change(home.home, Rebuild())
+
+    monkeypatch.setattr(Watch, "pause", rebuild_without_it)
+
+    assert home.cli("wait", run, status=1) == missing(home, run)
 
 
 def test_ctrl_c_leaves_one_line_below_the_table_on_a_terminal(home: Any):
