@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Sequence
 
-from console.text.follow import Watch, is_done
 from console.text.formatting import (
     UNKNOWN,
     ago,
@@ -170,6 +169,9 @@ def find_experiment(reader: Reader, name: str | None) -> tuple[str, list[Run]]:
 
 def print_log(home: Home, reader: Reader, run: Run, *, follow: bool) -> None:
     """Print the events and the worker's log; with `follow`, keep printing until the run is done."""
+    # Imports typer, for which the console's first frame does not wait.
+    from console.text.follow import Watch, is_done
+
     watch, num_printed = Watch(home, reader, [run.id]), 0
     log = RunDirectory(home.runs / run.id).log
     offset = 0

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import psutil
-import pynvml
 
 from engine.spec.errors import InvalidField
 from engine.spec.precision import AMPERE, Precision, of_cpu, of_gpu, resolve
@@ -39,6 +38,8 @@ class Device(msgspec.Struct, frozen=True):
 
 
 CPU = Device("cpu", "")
+NVML_TEMPERATURE_GPU = 0
+"""NVML's name for the sensor of the GPU itself."""
 
 
 class GpuReading(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,10 +81,10 @@ def find_devices() -> tuple[Device, ...]:
 def find_gpus() -> tuple[Device, ...]:
     """List the allowed GPUs by UUID, which is the same in every process; empty without a driver."""
     with nvml() as has_driver:
-        num_gpus = pynvml.nvmlDeviceGetCount() if has_driver else 0
-        handles = [query_nvml(pynvml.nvmlDeviceGetHandleByIndex, index) for index in range(num_gpus)]
+        num_gpus = query_nvml("nvmlDeviceGetCount") or 0 if has_driver else 0
+        handles = [query_nvml("nvmlDeviceGetHandleByIndex", index) for index in range(num_gpus)]
         # A GPU that has fallen off the bus must not hide the others.
-        found = {query_nvml(pynvml.nvmlDeviceGetUUID, handle): handle for handle in handles if handle is not None}
+        found = {query_nvml("nvmlDeviceGetUUID", handle): handle for handle in handles if handle is not None}
         handle_of = {uuid: handle for uuid, handle in found.items() if uuid is not None}
         return tuple(gpu(f"cuda:{index}", uuid, handle_of[uuid]) for index, uuid in enumerate(allowed(list(handle_of))))
 
@@ -91,6 +92,9 @@ def find_gpus() -> tuple[Device, ...]:
 @contextmanager
 def nvml() -> Iterator[bool]:
     """Open NVML, and yield whether there is a driver; without one, `query_nvml` answers None."""
+    # Imported late: the console's first frame does not wait for it.
+    import pynvml
+
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
@@ -104,8 +108,8 @@ def nvml() -> Iterator[bool]:
 
 def gpu(name: str, uuid: str, handle: Any) -> Device:
     """Describe one GPU; call with NVML open."""
-    capability = query_nvml(pynvml.nvmlDeviceGetCudaComputeCapability, handle)
-    memory = query_nvml(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    capability = query_nvml("nvmlDeviceGetCudaComputeCapability", handle)
+    memory = query_nvml("nvmlDeviceGetMemoryInfo", handle)
     return Device(
         name, uuid, None if capability is None else tuple(capability), None if memory is None else memory.total
     )
@@ -165,7 +169,7 @@ def device_name(device: Device) -> str:
     """Return a device's model name, as in a worker's journal, without torch."""
     if not device.visible:
         return cpu_name()
-    name = query_gpu(device, pynvml.nvmlDeviceGetName)
+    name = query_gpu(device, "nvmlDeviceGetName")
     return device.name if name is None else str(name)
 
 
@@ -199,7 +203,7 @@ def read_memory(device: Device) -> MemoryReading:
     if not device.visible:
         host = psutil.virtual_memory()
         return MemoryReading(free_bytes=host.available, total_bytes=host.total)
-    memory = query_gpu(device, pynvml.nvmlDeviceGetMemoryInfo)
+    memory = query_gpu(device, "nvmlDeviceGetMemoryInfo")
     return MemoryReading(free_bytes=None if memory is None else memory.free, total_bytes=device.memory_bytes)
 
 
@@ -212,37 +216,39 @@ def read_gpus() -> tuple[GpuReading, ...]:
 
 def read_gpu(device: Device) -> GpuReading | None:
     """Read one GPU; call with NVML open. Some cards and containers hide some values."""
-    handle = query_nvml(pynvml.nvmlDeviceGetHandleByUUID, device.visible)
+    handle = query_nvml("nvmlDeviceGetHandleByUUID", device.visible)
     if handle is None:
         return None
-    memory = query_nvml(pynvml.nvmlDeviceGetMemoryInfo, handle)
-    rates = query_nvml(pynvml.nvmlDeviceGetUtilizationRates, handle)
-    power = query_nvml(pynvml.nvmlDeviceGetPowerUsage, handle)
-    processes = query_nvml(pynvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
+    memory = query_nvml("nvmlDeviceGetMemoryInfo", handle)
+    rates = query_nvml("nvmlDeviceGetUtilizationRates", handle)
+    power = query_nvml("nvmlDeviceGetPowerUsage", handle)
+    processes = query_nvml("nvmlDeviceGetComputeRunningProcesses", handle) or ()
     return GpuReading(
         name=device.name,
-        model=query_nvml(pynvml.nvmlDeviceGetName, handle) or "GPU",
+        model=query_nvml("nvmlDeviceGetName", handle) or "GPU",
         util_percent=None if rates is None else rates.gpu,
         used_bytes=None if memory is None else memory.used,
         total_bytes=None if memory is None else memory.total,
         power_watts=None if power is None else power / 1000,
-        temperature_celsius=query_nvml(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+        temperature_celsius=query_nvml("nvmlDeviceGetTemperature", handle, NVML_TEMPERATURE_GPU),
         foreign_pids=of_other_users(process.pid for process in processes),
     )
 
 
-def query_nvml(function: Any, *arguments: Any) -> Any:
+def query_nvml(function: str, *arguments: Any) -> Any:
     """Call an NVML function; None if the card or the container does not support it."""
+    import pynvml
+
     try:
-        return function(*arguments)
+        return getattr(pynvml, function)(*arguments)
     except pynvml.NVMLError:
         return None
 
 
-def query_gpu(device: Device, function: Any) -> Any:
+def query_gpu(device: Device, function: str) -> Any:
     """Call an NVML function of a GPU's handle; None without a driver or the GPU, or if it is not supported."""
     with nvml():
-        handle = query_nvml(pynvml.nvmlDeviceGetHandleByUUID, device.visible)
+        handle = query_nvml("nvmlDeviceGetHandleByUUID", device.visible)
         return None if handle is None else query_nvml(function, handle)
 
 

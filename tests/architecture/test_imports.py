@@ -8,9 +8,9 @@ import pytest
 HEAVY = ("torch", "torchvision", "numpy", "textual", "plotext", "matplotlib", "tensorboard", "pyarrow")
 
 
-def loaded(code: str) -> set[str]:
-    """Return the heavy packages loaded in a fresh interpreter after some code."""
-    tell = f"import sys; print([name for name in {HEAVY} if name in sys.modules])"
+def loaded(code: str, among: tuple[str, ...] = HEAVY) -> set[str]:
+    """Return which of some packages are loaded in a fresh interpreter after some code."""
+    tell = f"import sys; print([name for name in {among} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-P", "-c", f"{code}\n{tell}"], capture_output=True, text=True, check=True)
     return set(eval(done.stdout.splitlines()[-1]))
 
@@ -27,6 +27,11 @@ except SystemExit:
     pass
 """
     assert loaded(code) == set()
+
+
+def test_the_consoles_first_frame_waits_for_nothing_that_it_does_not_show():
+    """Charts, the command line and the GPU library load behind it."""
+    assert loaded("import console.app", among=(*HEAVY, "typer", "pynvml")) == {"textual"}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import re
 import time
 from pathlib import Path
 
+import pynvml
 import pytest
 
 from engine.base.paths import Home
@@ -13,8 +14,7 @@ from engine.runs.directory import ExitReason
 from engine.runs.journal import Notice, Resumed
 from engine.scheduler.outcomes import MAX_CRASHES
 from engine.scheduler.supervisor import Supervisor
-from engine.spec import devices
-from engine.spec.devices import CPU, allowed
+from engine.spec.devices import CPU, allowed, find_devices
 from tests.engine.scripted import GPUS, Scene, scene
 
 
@@ -149,8 +149,8 @@ def test_a_machine_without_a_driver_has_the_cpu(monkeypatch: pytest.MonkeyPatch)
     """NVML reports an error."""
 
     def missing() -> None:
-        raise devices.pynvml.NVMLError(devices.pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
 
-    monkeypatch.setattr(devices.pynvml, "nvmlInit", missing)
+    monkeypatch.setattr(pynvml, "nvmlInit", missing)
 
-    assert devices.find_devices() == (CPU,)
+    assert find_devices() == (CPU,)
