@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -77,6 +78,7 @@ class ConsoleApp(App[None]):
             self._guard.guard(self.leave)
         # After the first frame, which a thread would slow down.
         self.call_after_refresh(self.run_worker, self.watch_engine())
+        self.call_after_refresh(gc.enable)
 
     async def watch_engine(self) -> None:
         """Start the engine if needed, show the digest and warnings, and keep reading the engine's status."""

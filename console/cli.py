@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # `_signal` because importing `signal` takes ten milliseconds, in which Ctrl-C would print a traceback.
 import _signal  # type: ignore[import-not-found]
+import gc
 import os
 import sys
 
@@ -47,6 +48,8 @@ def open_console() -> int:
     Raises:
         DepthscopeError: the home or config.toml cannot be used.
     """
+    # Collecting garbage among what is only being loaded would delay the first frame; the app enables it again.
+    gc.disable()
     from console.app import ConsoleApp
     from console.text.output import narrate
     from console.tui.config import read_config
