@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -388,15 +387,3 @@ async def test_a_run_removed_elsewhere_disappears_from_the_charts(make_app: Call
             shown = [names[run] for run in drawn if deleted_at is None or run != gone]
             await until(pilot, lambda shown=shown: sorted(drawn_names(app)) == sorted(shown))
         store.close()
-
-
-async def test_garbage_is_collected_again_after_the_first_frame(make_app: Callable[..., ConsoleApp]):
-    """The command line turns it off while modules load."""
-    gc.disable()
-    try:
-        async with make_app().run_test() as pilot:
-            await settle(pilot)
-
-            assert gc.isenabled()
-    finally:
-        gc.enable()

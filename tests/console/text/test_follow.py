@@ -87,7 +87,7 @@ def test_who_is_interrupted_in_a_pipe_says_so_in_one_line(home: Any):
 
 
 def test_the_bar_counts_runs_by_their_work_and_tells_the_time_left(home: Any):
-    """A deep run weighs as much as several shallow ones; nothing is said of the time before something was measured."""
+    """A deep run weighs as much as several shallow ones; without measurements there is no ETA."""
     home.cli("queue", "hold")
     words = ("-a", "he-resnet", "-d", "8,32", "--width", "4", "--data", "tiny", "--batch-size", "20", "--epochs", "4")
     ids = [run["id"] for run in home.json("train", *words, "--detach")["runs"]]
