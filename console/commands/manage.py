@@ -54,7 +54,7 @@ def restore(runs: RunArguments) -> None:
     change(Restore, runs, "restored")
 
 
-def change(request: type[AnyRunRequest], words: list[str], done: str) -> None:
+def change(request: type[AnyRunRequest], names: list[str], done: str) -> None:
     """Resolve all names before asking the engine, so that a wrong one changes nothing."""
     from console.text.formatting import clean
     from engine import client
@@ -62,6 +62,6 @@ def change(request: type[AnyRunRequest], words: list[str], done: str) -> None:
 
     home = find_home()
     with client.read_fresh(home) as reader:
-        found = [reader.find(word) for word in words]
+        found = [reader.find(name) for name in names]
     client.change(home, request(runs=tuple(run.id for run in found)))
     typer.echo("\n".join(f"{run.id}  {clean(run.name)}  {done}" for run in found))

@@ -38,7 +38,7 @@ def report(
 
 
 def export(
-    words: RunsOrExperiments = None,
+    names: RunsOrExperiments = None,
     everything: Annotated[bool, typer.Option("--all", help="Export every run.")] = False,
     format_word: Annotated[str, typer.Option("--format", help="csv, jsonl, parquet or tensorboard.")] = "csv",
     output: Annotated[
@@ -61,14 +61,14 @@ def export(
 
     if format_word not in FORMATS:
         raise UsageError(f"the format must be one of {', '.join(FORMATS)}, got {format_word!r}")
-    if everything and words:
+    if everything and names:
         raise UsageError("--all exports every run: leave out either the names or --all")
     wanted = FORMATS[format_word]
     if output is None and wanted.write_text is None:
         raise UsageError(f"--format {wanted.name} needs -o PATH: it is not a text format")
     export_formats.check_importable(wanted)
     with client.read_fresh(find_home()) as reader:
-        runs = reader.runs() if everything else listing.find_all(reader, words or [])
+        runs = reader.runs() if everything else listing.find_all(reader, names or [])
         rows = export_rows.rows(reader, runs)
         if output is not None:
             export_formats.write_export(output, wanted, rows, of=export_formats.selection(runs), force=force)

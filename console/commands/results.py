@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def plot(
-    words: RunsOrExperiments = None,
+    names: RunsOrExperiments = None,
     metric: Annotated[
         str, typer.Option(help="Such as test-error, train-loss, learning-rate, gradients.")
     ] = "test-error",
@@ -37,14 +37,14 @@ def plot(
     if metric in LAYER_METRICS:
         if x_axis != "epoch":
             raise UsageError(f"{metric} are drawn by layer and epoch: leave out --x-axis {x_axis}")
-        plot_layers(words or [], LAYER_METRICS[metric], width=width, height=height, as_json=as_json)
+        plot_layers(names or [], LAYER_METRICS[metric], width=width, height=height, as_json=as_json)
         return
     wanted = metrics.find_metric(metric)
     if x_axis not in list(metrics.Axis):
         raise UsageError(f"the x axis must be one of {', '.join(metrics.Axis)}, got {x_axis!r}")
     axis = metrics.Axis(x_axis)
     with client.read_fresh(find_home()) as reader:
-        runs = listing.find_all(reader, words or [])
+        runs = listing.find_all(reader, names or [])
         if as_json:
             print_json(overlay.curves_document(reader, runs, wanted, axis))
             return
@@ -52,7 +52,7 @@ def plot(
     typer.echo(text)
 
 
-def plot_layers(words: list[str], quantity: Quantity, *, width: int | None, height: int | None, as_json: bool) -> None:
+def plot_layers(names: list[str], quantity: Quantity, *, width: int | None, height: int | None, as_json: bool) -> None:
     """Print a layer metric of runs as a chart or JSON."""
     from console.charts import layer_profiles
     from console.text import listing
@@ -61,7 +61,7 @@ def plot_layers(words: list[str], quantity: Quantity, *, width: int | None, heig
     from engine.base.paths import find_home
 
     with client.read_fresh(find_home()) as reader:
-        runs = listing.find_all(reader, words)
+        runs = listing.find_all(reader, names)
         if as_json:
             print_json(layer_profiles.layers_document(reader, runs, quantity))
             return
@@ -93,11 +93,11 @@ def describe(
     from console.text.output import print_json
 
     found = read_experiment(experiment)
-    words = description.description(*found)
+    sentences = description.description(*found)
     if as_json:
-        print_json({**description.comparison_document(*found), "words": words})
+        print_json({**description.comparison_document(*found), "words": sentences})
     else:
-        typer.echo("\n".join(words))
+        typer.echo("\n".join(sentences))
 
 
 def read_experiment(word: str | None) -> tuple[str, list[Run], dict[str, list[Epoch]], dict[str, list[Gradients]]]:

@@ -127,6 +127,6 @@ class Option:
         return [on] if value else [off] if off else []
 
 
-def split_values(words: Sequence[str]) -> list[str]:
+def split_values(given: Sequence[str]) -> list[str]:
     """Split comma-separated and repeated values, in order."""
-    return [part.strip() for word in words for part in word.split(",") if part.strip()]
+    return [part.strip() for text in given for part in text.split(",") if part.strip()]

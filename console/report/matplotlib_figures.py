@@ -211,10 +211,10 @@ def _new_figure(size: tuple[float, float], title: str, note: str) -> Figure:
     return figure
 
 
-def _write_within(text: Text, words: str, width: float) -> int:
-    """Wrap words into a text within a width in pixels; return the number of lines."""
+def _write_within(text: Text, content: str, width: float) -> int:
+    """Wrap content into a text within a width in pixels; return the number of lines."""
     lines = [""]
-    for word in words.split(" "):
+    for word in content.split(" "):
         longer = f"{lines[-1]} {word}".lstrip()
         text.set_text(longer)
         if lines[-1] and text.get_window_extent().width > width:

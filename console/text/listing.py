@@ -131,15 +131,15 @@ def event_line(event: EventRow) -> str:
     return f"{when}  {event.kind:<15}{clean(event.text)}".rstrip()
 
 
-def find_all(reader: Reader, words: Sequence[str]) -> list[Run]:
+def find_all(reader: Reader, names: Sequence[str]) -> list[Run]:
     """Find the runs of each named experiment or run; without names, the newest experiment.
 
     Raises:
         UsageError: a name matches nothing, or there are no runs yet.
     """
     found: dict[str, Run] = {}
-    for word in words or [newest_experiment(reader)]:
-        for run in reader.runs(experiment=word) or [reader.find(word, or_experiment=True)]:
+    for name in names or [newest_experiment(reader)]:
+        for run in reader.runs(experiment=name) or [reader.find(name, or_experiment=True)]:
             found.setdefault(run.id, run)
     return list(found.values())
 
@@ -227,18 +227,18 @@ def fitted_name_and_labels(run: Run, width: int, *, unicode: bool = True) -> str
     return cut(name_and_labels(run, unicode=unicode), width, unicode=unicode)
 
 
-def parse_tags(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def parse_tags(changes: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Parse `+tag` and `-tag` into tags to add and tags to remove.
 
     Raises:
-        UsageError: a word lacks its sign, is not a valid tag, or is both added and removed.
+        UsageError: a change lacks its sign, is not a valid tag, or is both added and removed.
     """
-    for word in words:
-        if word[:1] not in ("+", "-"):
-            raise UsageError(f"tag {word!r} needs a sign: +{word} adds it, -{word} removes it")
-        check_tag(word[1:])
-    add = tuple(word[1:] for word in words if word[0] == "+")
-    remove = tuple(word[1:] for word in words if word[0] == "-")
+    for change in changes:
+        if change[:1] not in ("+", "-"):
+            raise UsageError(f"tag {change!r} needs a sign: +{change} adds it, -{change} removes it")
+        check_tag(change[1:])
+    add = tuple(change[1:] for change in changes if change[0] == "+")
+    remove = tuple(change[1:] for change in changes if change[0] == "-")
     for tag in add:
         if tag in remove:
             raise UsageError(f"tag {tag!r} is both added and removed")
