@@ -8,6 +8,10 @@ import gc
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def main() -> None:
     """Run the console or a command; an error the user can act on prints one line, never a traceback."""
@@ -15,31 +19,49 @@ def main() -> None:
     is_pythons = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
     if is_pythons:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    from console.text import streams
+
+    streams.open_streams()
+    if len(sys.argv) == 1 and sys.stdin.isatty() and sys.stdout.isatty():
+        # Before importing typer, which the first frame does not need.
+        status = streams.finish(guarded(open_console))
+        # Skip the interpreter's teardown, which takes a tenth of a second and has nothing left to clean up.
+        os._exit(status)
+    from console.commands.app import app
+
+    if is_pythons:
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    sys.exit(streams.finish(guarded(app)))
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run a command and return its exit status; report what went wrong in a line."""
+    from console.text import streams
     from engine.base.errors import DepthscopeError
 
     try:
-        if len(sys.argv) == 1 and sys.stdin.isatty() and sys.stdout.isatty():
-            # Before importing typer, which the first frame does not need.
-            status = open_console()
-            # Skip the interpreter's teardown, which takes a tenth of a second and has nothing left to clean up.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
-        from console.commands.app import app
-
-        if is_pythons:
-            _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-        app()
+        return command()
+    except SystemExit as leaving:
+        # typer leaves every command this way.
+        return leaving.code if isinstance(leaving.code, int) else 0
+    except streams.ReaderGone:
+        return 1
     except DepthscopeError as error:
-        # Imported only for errors: the first frame does not wait for it.
-        from console.text.formatting import clean_lines
-
-        print(f"depthscope: {clean_lines(str(error))}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        streams.report(str(error))
+        return error.exit_code
     except PermissionError as error:
         # The home, or something in it, belongs to another user.
-        print(f"depthscope: {error.filename}: {error.strerror} (does it belong to another user?)", file=sys.stderr)
-        sys.exit(1)
+        streams.report(f"{error.filename}: {error.strerror} (does it belong to another user?)")
+        return 1
+    except OSError as error:
+        streams.report(": ".join(str(part) for part in (error.filename, error.strerror or error) if part is not None))
+        return 1
+    except UnicodeEncodeError as error:
+        streams.report(f"{error.object!r} is not valid text: it cannot be encoded as {error.encoding}")
+        return 2
+    except MemoryError:
+        streams.report("out of memory")
+        return 1
 
 
 def open_console() -> int:
