@@ -191,7 +191,7 @@ class Engine:
         """Encoded reply to one request; a repeated request gets its first reply again."""
         try:
             envelope = decode_envelope(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except msgspec.DecodeError as error:
             return encode(Refused(id="", text=f"not a request: {error}"))
         self._restore_index()
         try:
@@ -203,7 +203,7 @@ class Engine:
             return answered
         try:
             request = decode_request(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except msgspec.DecodeError as error:
             if envelope.protocol != PROTOCOL:
                 # A client of another version: the greeting suffices for its error message.
                 return encode(Greeting(id=envelope.id, pid=os.getpid()))

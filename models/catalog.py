@@ -4,7 +4,7 @@ import difflib
 import functools
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -125,21 +125,25 @@ class FieldError(ValueError):
         return name + text.removeprefix(self.field) if text.startswith(f"{self.field} ") else text
 
 
+Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""Any 64-bit integer, so that content with a longer one is refused where it is decoded."""
+
+
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Full specification of a network; `model_spec` makes one from user input."""
 
     architecture: Architecture
-    depth: int
+    depth: Whole
     """Weighted layers on the main path, as determined by `block` and `blocks`."""
     block: Block
-    blocks: tuple[int, ...]
+    blocks: tuple[Whole, ...]
     """Blocks per stage: four numbers, three for he-*."""
-    width: int
+    width: Whole
     """Planes of the first stage; each later stage has twice those of the one before."""
     conv_bias: bool = False
     """Whether the blocks' convolutions have a bias, as in the report; stem and projections never do."""
     norm: Norm = Norm.BATCH
-    num_classes: int = 10
+    num_classes: Whole = 10
 
     @property
     def design(self) -> Design:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 
 from console.charts.metrics import MARKERS, Axis
+from engine.base.decoding import Real
 from engine.runs.run import Run
 from models import catalog
 
@@ -35,9 +37,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     axis: Axis = Axis.EPOCH
     log_y: bool = False
-    smoothing: float = 0.0
+    smoothing: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.0
     """Weight of the past in the moving average, 0 for none; the raw curve stays visible behind."""
-    window: tuple[float, float] | None = None
+    window: tuple[Real, Real] | None = None
     """Visible part of the x axis; None shows all."""
 
     def summary(self, x_label: str | None = None) -> str:
@@ -65,7 +67,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             self, smoothing=next((weight for weight in SMOOTHINGS if weight > self.smoothing), 0.0)
         )
 
-    def with_window(self, window: tuple[float, float] | None) -> Options:
+    def with_window(self, window: tuple[Real, Real] | None) -> Options:
         """Show a part of the x axis, or all of it with None."""
         return msgspec.structs.replace(self, window=window)
 

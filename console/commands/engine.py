@@ -123,12 +123,13 @@ def logs(
     from console.text.formatting import clean
     from console.text.output import narrate
     from engine.base.paths import find_home
+    from engine.base.regular_files import read_end
 
     log = find_home().engine_log
     if not log.exists():
         narrate(f"{log} does not exist yet: no engine has run here")
         return
-    for line in log.read_text(errors="replace").splitlines()[-lines:]:
+    for line in read_end(log).splitlines()[-lines:]:
         typer.echo(clean(line))
 
 

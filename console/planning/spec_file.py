@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from console.text.formatting import clean
+from engine.base.decoding import Whole, decode_json
 from engine.base.errors import UsageError
 from engine.base.paths import Home
 from engine.base.version import VERSION
@@ -36,7 +37,7 @@ class ListedRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 class SpecList(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Contents of a report's spec.json."""
 
-    format: int = SPEC_LIST_FORMAT
+    format: Whole = SPEC_LIST_FORMAT
     depthscope: str = VERSION
     """Version that wrote the file."""
     experiment: str
@@ -68,8 +69,8 @@ def read_spec_list(path: Path) -> SpecList:
     if len(content) > MOST_BYTES:
         raise UsageError(f"{invalid}: larger than {MOST_BYTES >> 20} MiB")
     try:
-        specs = msgspec.json.decode(content, type=SpecList)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        specs = decode_json(content, SpecList)
+    except msgspec.DecodeError as error:
         raise UsageError(f"{invalid}: {clean(str(error))}") from error
     if specs.format != SPEC_LIST_FORMAT:
         raise UsageError(f"{invalid}: unknown format {specs.format}, this version reads format {SPEC_LIST_FORMAT}")

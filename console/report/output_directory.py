@@ -19,7 +19,9 @@ from pathlib import Path
 import msgspec
 
 from console.text.formatting import clean
+from engine.base.decoding import decode_json
 from engine.base.errors import DepthscopeError, UsageError
+from engine.base.regular_files import OddFile, read_regular, reading_regular
 
 MARKER = ".depthscope.json"
 BROKEN_OR_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
@@ -107,7 +109,7 @@ def _check_ours(path: Path, kind: str, of: str) -> Marker:
         shutil.rmtree(leftover)
     found = sorted(str(one.relative_to(path)) for one in path.rglob("*") if not one.is_dir() or one.is_symlink())
     try:
-        marker = msgspec.json.decode((path / MARKER).read_bytes(), type=Marker)
+        marker = decode_json(read_regular(path / MARKER), Marker)
     except FileNotFoundError:
         if found:
             raise UsageError(
@@ -115,7 +117,7 @@ def _check_ours(path: Path, kind: str, of: str) -> Marker:
                 " choose an empty or new directory"
             ) from None
         return Marker(kind=kind, of=of, files={})
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OddFile, msgspec.DecodeError) as error:
         raise UsageError(f"{shown}: {MARKER} is damaged: choose another directory") from error
     if (marker.kind, marker.of) != (kind, of):
         raise UsageError(f"{shown} holds the {clean(marker.kind)} of {clean(marker.of)}: choose another directory")
@@ -155,5 +157,5 @@ def _write_marker(staging: Path, path: Path, marker: Marker) -> None:
 
 
 def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
+    with reading_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -23,6 +23,7 @@ from console.text.status import last_line, left, loss, state
 from engine.analysis.diagnosis import Finding
 from engine.base.errors import UsageError
 from engine.base.paths import Home
+from engine.base.regular_files import reading_regular
 from engine.index.queries import Reader
 from engine.runs.directory import RunDirectory
 from engine.runs.journal import Epoch
@@ -184,7 +185,7 @@ def print_log(home: Home, reader: Reader, run: Run, *, follow: bool) -> None:
         if log.exists():
             # The log is trimmed at its beginning when it grows too long.
             offset = min(offset, log.stat().st_size)
-            with log.open("rb") as file:
+            with reading_regular(log) as file:
                 file.seek(offset)
                 content = file.read()
             # An incomplete line waits for the next look.

@@ -12,7 +12,9 @@ from console.charts.metrics import METRICS
 from console.charts.styles import MOST_CURVES, Options
 from console.text.columns import ORDERS
 from console.tui.config import Config
+from engine.base.decoding import Moment, Real, decode_json
 from engine.base.paths import Home, write_atomically
+from engine.base.regular_files import read_regular
 
 _ONE_WRITER = threading.Lock()
 """Serialises background saves and the final one, which share a temporary file."""
@@ -30,8 +32,8 @@ class ViewState(msgspec.Struct, kw_only=True):
     filter: str = ""
     charts: tuple[str, str] = ("train-loss", "test-error")
     options: Options = Options()
-    crosshair: float | None = None
-    looked_at: float | None = None
+    crosshair: Real | None = None
+    looked_at: Moment | None = None
     """When the console was last open, in seconds since 1970; None before the first time."""
 
     def toggle_mark(self, run: str) -> bool:
@@ -52,7 +54,7 @@ def load_view(home: Home, config: Config) -> ViewState:
         options=Options(axis=config.x_axis, log_y=config.log_y, smoothing=config.smoothing),
     )
     try:
-        view = msgspec.json.decode(home.view.read_bytes(), type=ViewState)
+        view = decode_json(read_regular(home.view), ViewState)
     except (OSError, msgspec.DecodeError):
         return fresh
     if view.sort not in ORDERS or not set(view.charts) <= METRICS.keys() or len(view.marked) > MOST_CURVES:

@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import RichLog
 
 from console.text.formatting import clean
+from engine.base.regular_files import OddFile, reading_regular
 
 TAIL_BYTES = 256 << 10
 """Largest part of a log to load, from its end."""
@@ -53,10 +54,10 @@ class LogView(RichLog):
                 self.clear()
             if size <= self._offset:
                 return
-            with self._path.open("rb") as file:
+            with reading_regular(self._path) as file:
                 file.seek(self._offset)
                 content = os.read(file.fileno(), TAIL_BYTES)
-        except FileNotFoundError:
+        except (FileNotFoundError, OddFile):
             return
         # Leave an incomplete line for the next call.
         complete = content[: content.rfind(b"\n") + 1]

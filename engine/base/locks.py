@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.base.paths import open_private
+from engine.base.regular_files import read_regular
 
 SECONDS_BETWEEN_TRIES = 0.02
 
@@ -85,7 +86,7 @@ def write_pid(descriptor: int, pid: int) -> None:
 def read_pid(path: Path) -> int | None:
     """Return the pid of a lock's current or last holder; None if the file has none."""
     try:
-        content = path.read_text().strip()
+        content = read_regular(path).decode("ascii", "replace").strip()
     except FileNotFoundError:
         return None
     return int(content) if content.isascii() and content.isdigit() else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat
@@ -13,13 +12,10 @@ from pathlib import Path
 import platformdirs
 
 from engine.base.errors import UsageError
+from engine.base.regular_files import open_regular
 
 # sun_path holds 108 bytes on Linux and 104 on macOS, including the terminating zero.
 MAX_SOCKET_PATH_BYTES = 100
-
-
-class LinkRefused(UsageError, OSError):
-    """A symbolic link in place of one of our files; following it could write anywhere."""
 
 
 class Inside:
@@ -126,15 +122,10 @@ def open_private(path: Path, flags: int) -> int:
     """Open a file, creating it with mode 0600 if the flags say so, and return its descriptor.
 
     Raises:
-        LinkRefused: the path is a symbolic link.
+        OddFile: the path is not a regular file; a link could lead anywhere.
         OSError: the file cannot be opened.
     """
-    try:
-        return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        raise LinkRefused(f"{path} is a symbolic link, which depthscope does not follow: remove it") from error
+    return open_regular(path, flags)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

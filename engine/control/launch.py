@@ -12,6 +12,7 @@ from pathlib import Path
 from engine.base.errors import EngineUnreachable, UsageError
 from engine.base.locks import is_held, locked, read_pid
 from engine.base.paths import Home, open_private
+from engine.base.regular_files import read_end
 from engine.base.version import PROTOCOL, VERSION
 from engine.control.connection import PATIENCE_SECONDS, Connection, NoEngine
 from engine.control.protocol import Greeting, Hello, Shutdown
@@ -158,8 +159,8 @@ def keep_engine(home: Home) -> None:
 def log_tail(path: Path, num_lines: int = 3) -> str:
     """Join the last lines of the engine's log."""
     try:
-        return " | ".join(path.read_text(errors="replace").splitlines()[-num_lines:])
-    except FileNotFoundError:
+        return " | ".join(read_end(path).splitlines()[-num_lines:])
+    except OSError:
         return ""
 
 

@@ -10,6 +10,7 @@ import secrets
 
 import msgspec
 
+from engine.base.decoding import Real, Whole, decoder
 from engine.base.version import PROTOCOL, VERSION
 from engine.control.queue_state import QueueState
 from engine.spec.estimate import Estimate
@@ -23,7 +24,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of all requests: id and protocol version of the sender."""
 
     id: str = msgspec.field(default_factory=lambda: secrets.token_hex(16))
-    protocol: int = PROTOCOL
+    protocol: Whole = PROTOCOL
 
 
 class Hello(Request, frozen=True, tag="hello"):
@@ -162,15 +163,15 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, tag_field="reply"):
 class Greeting(Reply, frozen=True, tag="greeting"):
     """Identity and state of the engine."""
 
-    pid: int
+    pid: Whole
     version: str = VERSION
-    protocol: int = PROTOCOL
+    protocol: Whole = PROTOCOL
     home: str = ""
-    uptime_seconds: float = 0.0
-    num_running: int = 0
-    num_queued: int = 0
+    uptime_seconds: Real = 0.0
+    num_running: Whole = 0
+    num_queued: Whole = 0
     devices: tuple[str, ...] = ()
-    slots: tuple[int, ...] = ()
+    slots: tuple[Whole, ...] = ()
     """Maximum number of workers on each device."""
     queue: QueueState = QueueState.OPEN
     trouble: str | None = None
@@ -195,8 +196,8 @@ class Refused(Reply, frozen=True, tag="refused"):
 
 AnyReply = Greeting | Done | Refused
 
-decode_request = msgspec.json.Decoder(AnyRequest).decode
-decode_reply = msgspec.json.Decoder(AnyReply).decode
+decode_request = decoder(AnyRequest)
+decode_reply = decoder(AnyReply)
 encode = msgspec.json.Encoder().encode
 
 
@@ -204,7 +205,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """Fields common to all requests, so that unknown ones can be answered too."""
 
     id: str = ""
-    protocol: int = 0
+    protocol: Whole = 0
 
 
-decode_envelope = msgspec.json.Decoder(Envelope).decode
+decode_envelope = decoder(Envelope)

@@ -14,7 +14,9 @@ from enum import StrEnum
 
 import msgspec
 
+from engine.base.decoding import decode_json
 from engine.base.paths import Home, write_atomically
+from engine.base.regular_files import OddFile, read_regular
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +52,10 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
 def read_queue(home: Home) -> Queue:
     """Read the queue's state; open if queue.json does not exist."""
     try:
-        return msgspec.json.decode(home.queue.read_bytes(), type=Queue)
+        return decode_json(read_regular(home.queue), Queue)
     except FileNotFoundError:
         return Queue()
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OddFile, msgspec.DecodeError) as error:
         # Held is the safe choice: the user may have held it, and otherwise sees the warning and releases it.
         log.warning("%s is damaged (%s): the queue is held until `depthscope queue release`", home.queue, error)
         return Queue(state=QueueState.HELD)

@@ -20,12 +20,16 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from engine.base.decoding import Count, Real, decode_json
 from engine.base.errors import DatasetError
 from engine.base.locks import locked
 from engine.base.paths import Home, open_private, sync_directory
+from engine.base.regular_files import open_regular, read_regular, reading_regular
 from engine.data.catalog import damaged_dataset, is_name
 
 FORMAT = 1
+MAX_INFO_BYTES = 16 << 20
+"""Of dataset.json, most of which is names of classes."""
 IMAGE_SHAPE = (32, 32, 3)
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 STAGING_SUFFIX = ".tmp"
@@ -34,7 +38,7 @@ HISTOGRAM_CHUNK_IMAGES = 4096
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
-Channels = tuple[float, float, float]
+Channels = tuple[Real, Real, Real]
 Report = Callable[[str], None]
 
 
@@ -61,22 +65,22 @@ class ImageSets:
 class ArrayFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Expected size and checksum of a file."""
 
-    num_bytes: int
+    num_bytes: Count
     sha256: str
 
 
 class DatasetInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The content of dataset.json."""
 
-    format: int = FORMAT
+    format: Count = FORMAT
     name: str
     source: str
     """Description and origin."""
     synthetic: bool
     """Whether it was generated; its errors say nothing about photographs."""
     classes: tuple[str, ...]
-    num_train: int
-    num_test: int
+    num_train: Count
+    num_test: Count
     mean: Channels
     """Mean subtracted from each channel (red, green, blue; values in 0..1)."""
     std: Channels
@@ -232,7 +236,7 @@ def read_info(home: Home, name: str) -> DatasetInfo | None:
     if not is_name(name):
         return None
     try:
-        content = (home.data / name / "dataset.json").read_bytes()
+        content = read_regular(home.data / name / "dataset.json", limit=MAX_INFO_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError as error:
@@ -240,8 +244,8 @@ def read_info(home: Home, name: str) -> DatasetInfo | None:
     except OSError as error:
         raise damaged_dataset(name, f"dataset.json cannot be read: {error.strerror}") from error
     try:
-        info = msgspec.json.decode(content, type=DatasetInfo)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        info = decode_json(content, DatasetInfo)
+    except msgspec.DecodeError as error:
         raise damaged_dataset(name, "dataset.json is damaged") from error
     if info.sha256 is not None and info.sha256 != info.own_digest():
         raise damaged_dataset(name, "dataset.json does not match its checksum")
@@ -252,6 +256,19 @@ def read_info(home: Home, name: str) -> DatasetInfo | None:
     return info
 
 
+def size_of(path: Path) -> int:
+    """Size of a regular file.
+
+    Raises:
+        OSError: the path is something else, or cannot be opened.
+    """
+    descriptor = open_regular(path)
+    try:
+        return os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
+
+
 def check_sizes(home: Home, info: DatasetInfo) -> None:
     """Check that every array file exists with its full size.
 
@@ -260,7 +277,7 @@ def check_sizes(home: Home, info: DatasetInfo) -> None:
     """
     for file_name, expected in info.files.items():
         try:
-            found = (home.data / info.name / file_name).stat().st_size
+            found = size_of(home.data / info.name / file_name)
         except OSError as error:
             raise damaged_dataset(info.name, f"{file_name} cannot be read: {error.strerror}") from error
         if found != expected.num_bytes:
@@ -275,7 +292,7 @@ def check_content(home: Home, info: DatasetInfo) -> None:
     """
     check_sizes(home, info)
     for file_name, expected in info.files.items():
-        with (home.data / info.name / file_name).open("rb") as file:
+        with reading_regular(home.data / info.name / file_name) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != expected.sha256:
             raise damaged_dataset(info.name, f"{file_name} does not match its checksum")
@@ -292,6 +309,7 @@ def map_array(home: Home, info: DatasetInfo, array: str) -> npt.NDArray[Any]:
     shape, dtype = ((num, *IMAGE_SHAPE), np.uint8) if is_images else ((num,), np.int64)
     path = home.data / info.name / f"{array}.npy"
     try:
+        size_of(path)
         mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, SyntaxError, tokenize.TokenError) as error:
         raise damaged_dataset(info.name, f"{path.name} is not a NumPy array") from error

@@ -15,6 +15,7 @@ from typing import Self
 
 import msgspec
 
+from engine.base.decoding import Amount, Count, Moment
 from engine.runs.journal import SECONDS_BETWEEN_CHECKPOINTS
 from engine.spec.estimate import Estimate, Source
 from engine.spec.precision import Precision
@@ -40,7 +41,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that determines the time per step on a device."""
 
     model: ModelSpec
-    batch_size: int
+    batch_size: Count
     precision: Precision
     """Resolved precision, never AUTO."""
     augment: bool
@@ -69,16 +70,16 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True, tag_field="found", tag="pa
     """Model name of the device."""
     torch: str
     """Version of torch in use."""
-    num_threads: int
-    seconds_per_step: float
+    num_threads: Count
+    seconds_per_step: Amount
     """Time of an update with a full batch."""
-    seconds_per_evaluated_image: float
-    seconds_per_checkpoint: float
-    seconds_to_begin: float
+    seconds_per_evaluated_image: Amount
+    seconds_per_checkpoint: Amount
+    seconds_to_begin: Amount
     """Extra time of the first update."""
-    spread: float
+    spread: Amount
     """Relative spread of repeated measurements; 0 if there was only one."""
-    at: float = 0.0
+    at: Moment = 0.0
     """Time of the measurement, seconds since 1970."""
 
 

@@ -11,14 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
+from engine.base.decoding import decode_json, decoder
 from engine.base.errors import DepthscopeError
 from engine.base.paths import Home, write_atomically
+from engine.base.regular_files import read_regular
 from engine.estimates.duration import Pace
 from engine.runs.launcher import training_environment
 from engine.spec.devices import Device
 from engine.spec.run import RunSpec
 
 MAX_KEPT = 500
+MAX_FILE_BYTES = 4 << 20
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +52,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """OMP_NUM_THREADS at the time, which sets torch's number of threads; None if unset."""
 
 
-_decode_answer = msgspec.json.Decoder(Pace | NoPace).decode
+_decode_answer = decoder(Pace | NoPace)
 
 
 def torch_version() -> str:
@@ -148,6 +151,6 @@ def keep(home: Home, paces: Sequence[Pace]) -> None:
 
 def _read(home: Home) -> list[Kept]:
     try:
-        return msgspec.json.decode(home.probes.read_bytes(), type=list[Kept])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return decode_json(read_regular(home.probes, limit=MAX_FILE_BYTES), list[Kept])
+    except (OSError, msgspec.DecodeError):
         return []

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from engine.analysis.digest import TELLING
+from engine.base.decoding import decoder
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.near_names import hint
 from engine.estimates.duration import Pace, Truth, Workload
@@ -28,9 +29,9 @@ PACE_COLUMNS = "spec, precision, device_name, torch, num_threads, num_train, num
 MOST_PACES = 300
 """Newest runs used for estimates."""
 
-_decode_spec = msgspec.json.Decoder(RunSpec).decode
-_decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
-_decode_estimate = msgspec.json.Decoder(Estimate).decode
+_decode_spec = decoder(RunSpec)
+_decode_tags = decoder(tuple[str, ...])
+_decode_estimate = decoder(Estimate)
 
 
 class RunUnknown(DepthscopeError):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 
+from engine.base.decoding import Amount, Count, Moment, Real, Whole, decoder
 from engine.base.errors import DepthscopeError
 from engine.base.locks import is_held
 from engine.base.paths import Inside, create_private_directory, open_private, sync_directory, write_atomically
+from engine.base.regular_files import read_regular, reading_regular
 from engine.runs.run import Intent
 from engine.spec.estimate import Estimate
 from engine.spec.run import RunSpec, decode_spec, encode_spec
@@ -44,8 +47,8 @@ class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Contents of exit.json, the last file a worker writes."""
 
     reason: ExitReason
-    step: int
-    at: float
+    step: Count
+    at: Moment
     error: str | None = None
     """Readable reason for not succeeding; None if it succeeded or was asked to stop."""
 
@@ -57,9 +60,9 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """`cuda:N` or `cpu`, as numbered by the engine at that time."""
     visible: str
     """Identity of the GPU, for an engine that numbers GPUs differently; empty for the CPU."""
-    at: float
+    at: Moment
     """For display."""
-    journal_bytes: int = 0
+    journal_bytes: Count = 0
     """Length of its journal at that time: devices named after this offset are newer, whatever clocks say."""
     boot: str | None = None
     """Boot id of the machine at that time; None if unknown."""
@@ -70,29 +73,33 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     experiment: str
-    position: int
+    position: Whole
     """Order of submission."""
-    place: float | None = None
+    place: Real | None = None
     """Order in the queue; None for the order of submission."""
     held: bool = False
     """Whether it is not started until released."""
     assigned: Assignment | None = None
     """Assignment of its newest worker; None before the first, or if someone else started it."""
-    created_at: float
+    created_at: Moment
     intent: Intent = Intent.RUN
     tags: tuple[str, ...] = ()
     notes: str = ""
     starred: bool = False
-    deleted_at: float | None = None
+    deleted_at: Moment | None = None
     estimate: Estimate | None = None
     """Time estimate when the run was queued; None if there was no basis for one."""
-    taken_seconds: float | None = None
+    taken_seconds: Amount | None = None
     """Time the run took, including checkpoints; None until it has succeeded."""
 
     @property
     def queue_place(self) -> float:
         """Order in the queue."""
         return float(self.position) if self.place is None else self.place
+
+
+_decode_labels: Callable[[bytes | str], Labels] = decoder(Labels)
+_decode_exit: Callable[[bytes | str], ExitRecord] = decoder(ExitRecord)
 
 
 class DamagedRunDirectory(DepthscopeError):
@@ -139,7 +146,7 @@ class RunDirectory:
             UsageError: spec.json is not a valid spec.
         """
         try:
-            return decode_spec(self.spec_file.read_bytes())
+            return decode_spec(read_regular(self.spec_file))
         except FileNotFoundError as error:
             raise DamagedRunDirectory(f"{self.path} is not a run directory: spec.json is missing") from error
 
@@ -148,13 +155,13 @@ class RunDirectory:
 
         It is computed from the bytes, so that a later depthscope with more spec fields can continue the run.
         """
-        return hashlib.sha256(self.spec_file.read_bytes()).hexdigest()
+        return hashlib.sha256(read_regular(self.spec_file)).hexdigest()
 
     def read_labels(self) -> Labels:
         """Read labels.json; if it is missing or damaged, use defaults with the id as name."""
         try:
-            return msgspec.json.decode(self.labels_file.read_bytes(), type=Labels)
-        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+            return _decode_labels(read_regular(self.labels_file))
+        except (FileNotFoundError, msgspec.DecodeError):
             return Labels(name=self.id, experiment="recovered", position=0, created_at=self.path.stat().st_mtime)
 
     def write_labels(self, labels: Labels) -> None:
@@ -163,8 +170,8 @@ class RunDirectory:
     def read_exit(self) -> ExitRecord | None:
         """Read the exit record of the last worker; None if it is alive or was killed."""
         try:
-            return msgspec.json.decode(self.exit_file.read_bytes(), type=ExitRecord)
-        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+            return _decode_exit(read_regular(self.exit_file))
+        except (FileNotFoundError, msgspec.DecodeError):
             return None
 
     def write_exit(self, reason: ExitReason, *, step: int, error: str | None = None) -> None:
@@ -186,8 +193,8 @@ class RunDirectory:
     def log_tail(self, *, num_lines: int = 20, num_bytes: int = 16_384) -> str:
         """Last lines of the worker's log."""
         try:
-            with self.log.open("rb") as file:
-                file.seek(max(0, self.log.stat().st_size - num_bytes))
+            with reading_regular(self.log) as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - num_bytes))
                 text = file.read().decode("utf-8", "replace")
         except FileNotFoundError:
             return ""

@@ -11,29 +11,30 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, BinaryIO, Self
+from typing import BinaryIO, Self
 
 import msgspec
 
+from engine.base.decoding import Amount, Count, Moment, Percent, Real, decoder
 from engine.base.paths import open_private
+from engine.base.regular_files import reading_regular
 from engine.spec.precision import Precision
 
 READ_LIMIT_BYTES = 2 << 20
 """Most bytes of one reading, so that a long journal is ingested in several transactions."""
 MAX_LINE_BYTES = 1 << 20
 """Far longer than any event: longer lines are skipped as garbage without loading them."""
+MAX_JOURNAL_BYTES = 4 << 30
+"""Far longer than any journal: a month of training writes half a gigabyte."""
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 """Within an epoch; there is always a checkpoint at its end."""
-
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
-"""Range that the database can store: a number out of range makes the line garbage instead of failing the reader."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
     """A line of the journal; `seq` and `at` are set by the writer."""
 
     seq: Count = 0
-    at: float = 0.0
+    at: Moment = 0.0
     """Wall clock, seconds since 1970; for display."""
 
 
@@ -74,10 +75,10 @@ class Step(Event, frozen=True, kw_only=True, tag="step"):
     """Updates done."""
     epoch: Count
     """Current epoch, counted from 1."""
-    train_loss: float | None
-    train_error_percent: float | None
-    learning_rate: float
-    images_per_second: float
+    train_loss: Real | None
+    train_error_percent: Percent | None
+    learning_rate: Real
+    images_per_second: Amount
 
 
 class Epoch(Event, frozen=True, kw_only=True, tag="epoch"):
@@ -86,15 +87,15 @@ class Epoch(Event, frozen=True, kw_only=True, tag="epoch"):
     epoch: Count
     """Counted from 1."""
     step: Count
-    train_loss: float | None
-    train_error_percent: float | None
-    test_loss: float | None
-    test_error_percent: float | None
-    learning_rate: float
+    train_loss: Real | None
+    train_error_percent: Percent | None
+    test_loss: Real | None
+    test_error_percent: Percent | None
+    learning_rate: Real
     """Of the last update."""
-    images_per_second: float
+    images_per_second: Amount
     """Training speed, without evaluation."""
-    seconds: float
+    seconds: Amount
     """Training and evaluation."""
     peak_memory_bytes: Count
     """Of the device, or of the process on a CPU."""
@@ -105,19 +106,19 @@ class LayerGradients(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     """Name of the layer: stem, stage1.block1.conv1, head."""
-    gradient_norm: float | None
-    weight_norm: float | None
+    gradient_norm: Real | None
+    weight_norm: Real | None
     """After the update; at initialisation, before it."""
-    update_ratio: float | None
+    update_ratio: Real | None
     """Norm of the update, including momentum and weight decay, divided by that of the weight."""
 
 
 class Gradients(Event, frozen=True, kw_only=True, tag="gradients"):
     """Gradient norms of the last step of an epoch, or of the very first step."""
 
-    epoch: int
+    epoch: Count
     """Epoch whose last step it was; 0 is the first step at initialisation, before its update."""
-    step: int
+    step: Count
     """Updates done including this one."""
     layers: list[LayerGradients]
     """From the stem to the head."""
@@ -128,19 +129,19 @@ class Checkpointed(Event, frozen=True, kw_only=True, tag="checkpoint"):
 
     step: Count
     size_bytes: Count
-    seconds: float
+    seconds: Amount
     """How long saving blocked training."""
 
 
 class StoppedEarly(Event, frozen=True, kw_only=True, tag="stopped-early"):
     """The run's stop rule has ended it."""
 
-    epoch: int
+    epoch: Count
     """Last epoch of the run."""
     text: str
     """Reason, as readable text."""
-    saved_epochs: int
-    saved_seconds: float
+    saved_epochs: Count
+    saved_seconds: Amount
     """Estimated from the mean duration of the epochs so far."""
 
 
@@ -152,7 +153,7 @@ class Notice(Event, frozen=True, kw_only=True, tag="notice"):
 
 AnyEvent = Started | Resumed | Step | Epoch | Gradients | Checkpointed | StoppedEarly | Notice
 
-_decoder = msgspec.json.Decoder(AnyEvent)
+_decode = decoder(AnyEvent)
 _encoder = msgspec.json.Encoder()
 
 
@@ -187,7 +188,7 @@ def read_journal(path: Path, start: int = 0, *, limit: int = READ_LIMIT_BYTES) -
         limit: Most bytes to read, but at least one line.
     """
     try:
-        with path.open("rb") as file:
+        with reading_regular(path, limit=MAX_JOURNAL_BYTES) as file:
             return _read(file, start, limit)
     except FileNotFoundError:
         return Reading([], [], start)
@@ -220,8 +221,8 @@ def _read(file: BinaryIO, start: int, limit: int) -> Reading:
     # Not splitlines, which also splits at carriage returns within garbage.
     for index, line in enumerate(content[: end - start].split(b"\n")[:-1]):
         try:
-            events.append(_decoder.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            events.append(_decode(line))
+        except msgspec.DecodeError as error:
             wrong.append((index, offset, str(error)))
         offset += len(line) + 1
     # Lines are only counted if there is garbage to report.
@@ -299,7 +300,7 @@ class JournalWriter:
     def append_missing(self, lines: Iterable[bytes]) -> None:
         """Write lines of epochs that an earlier worker stamped but did not write, or whose lines are damaged."""
         for line in lines:
-            row = _decoder.decode(line)
+            row = _decode(line)
             assert isinstance(row, Epoch | Gradients), f"only epochs and gradients wait for a checkpoint, got {row}"
             if row.epoch > (self.last_epoch if isinstance(row, Epoch) else self.last_gradients):
                 # Its number may have been used meanwhile.

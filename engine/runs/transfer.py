@@ -18,9 +18,11 @@ from pathlib import Path
 
 import msgspec
 
+from engine.base.decoding import decode_json
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.locks import hold, lock
 from engine.base.paths import Home, create_private_directory, open_private, sync_directory
+from engine.base.regular_files import open_regular, read_regular
 from engine.runs.directory import ExitReason, ExitRecord, Labels, RunDirectory
 from engine.runs.journal import Epoch, read_on
 
@@ -95,8 +97,8 @@ def decode(path: Path, kind: type[Labels] | type[ExitRecord]) -> None:
         UsageError: the file is damaged.
     """
     try:
-        msgspec.json.decode(path.read_bytes(), type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        decode_json(read_regular(path), kind)
+    except msgspec.DecodeError as error:
         raise UsageError(f"{path} is damaged: {error}") from error
 
 
@@ -168,7 +170,7 @@ def unchanging(run: Incoming) -> Iterator[None]:
         UsageError: a worker is training it.
     """
     try:
-        descriptor = os.open(run.source / "run.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = open_regular(run.source / "run.lock")
     except FileNotFoundError:
         yield
         return
@@ -182,7 +184,7 @@ def unchanging(run: Incoming) -> Iterator[None]:
 
 def copy_file(source: Path, target: Path) -> None:
     """Copy a regular file durably, without following links."""
-    reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    reading = open_regular(source)
     with os.fdopen(reading, "rb") as original, os.fdopen(open_private(target, os.O_WRONLY | os.O_CREAT), "wb") as copy:
         shutil.copyfileobj(original, copy, COPY_BYTES)
         copy.flush()

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from engine.base.decoding import Count, Real
+
 
 class Source(StrEnum):
     """Basis of an estimate."""
@@ -21,13 +23,13 @@ class Source(StrEnum):
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """Expected duration of a run."""
 
-    seconds_per_epoch: float
+    seconds_per_epoch: Real
     """Time for training, evaluation and checkpoints."""
-    total_seconds: float
-    error_percent: float
+    total_seconds: Real
+    error_percent: Real
     """Bound on the error, in percent of the true duration, that four of five estimates meet."""
     source: Source
-    num_runs: int = 0
+    num_runs: Count = 0
     """Past runs the estimate is based on; 0 for a probe."""
     network: str | None = None
     """Network whose speed was scaled; None if it is the run's own network."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from engine.base.decoding import Real, Whole
 from engine.spec.errors import InvalidField
 from engine.spec.precision import Precision
 
@@ -29,25 +30,25 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     name: str = "reference"
     """Name of the recipe it is based on, or `custom`."""
-    epochs: int = 164
+    epochs: Whole = 164
     """Passes over the training set."""
-    batch_size: int = 128
+    batch_size: Whole = 128
     """Images per update; the last batch of an epoch may be smaller."""
-    learning_rate: float = 0.1
+    learning_rate: Real = 0.1
     """Base rate; the peak of a one-cycle schedule."""
     schedule: Schedule = Schedule.STEP
     """Shape of the learning rate over the run."""
-    drops: tuple[float, ...] = (0.5, 0.75)
+    drops: tuple[Real, ...] = (0.5, 0.75)
     """Fractions of the run at which a step schedule drops."""
-    drop_factor: float = 0.1
+    drop_factor: Real = 0.1
     """Factor by which each drop multiplies the rate."""
-    warmup_rate: float | None = None
+    warmup_rate: Real | None = None
     """Constant rate of the first `warmup_steps` updates; None for no warm-up (0.01 for the paper's 110 layers)."""
-    warmup_steps: int = 400
+    warmup_steps: Whole = 400
     """Updates at the warm-up rate; ignored without one."""
-    momentum: float = 0.9
+    momentum: Real = 0.9
     """SGD momentum, without Nesterov's correction."""
-    weight_decay: float = 1e-4
+    weight_decay: Real = 1e-4
     """L2 penalty on every parameter, as in the papers."""
     augment: bool = True
     """Random crop with 4 pixels of zero padding, and horizontal flip."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 import msgspec
 
+from engine.base.decoding import Whole, decoder
 from engine.base.errors import UsageError
 from engine.spec.errors import InvalidField
 from engine.spec.recipes import Recipe
@@ -20,9 +22,9 @@ class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     name: str = "cifar10"
     """Name of a dataset listed by `depthscope data ls`."""
-    train_images: int | None = None
+    train_images: Whole | None = None
     """Size of a class-balanced training subset; None takes all."""
-    test_images: int | None = None
+    test_images: Whole | None = None
     """Size of a class-balanced test subset; None takes all."""
 
     def __post_init__(self) -> None:
@@ -42,16 +44,16 @@ class StopRule(StrEnum):
 class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Specification of one network trained with one seed."""
 
-    format: int = SPEC_FORMAT
+    format: Whole = SPEC_FORMAT
     """Version of the run directory and its journal."""
     model: ModelSpec
     data: DataSpec = DataSpec()
     recipe: Recipe = Recipe()
-    seed: int = 0
+    seed: Whole = 0
     """Seed of initialisation, shuffling and augmentation."""
     device: str | None = None
     """`cpu`, or a GPU such as `cuda:1`; None takes the first free device."""
-    memory_limit_bytes: int | None = None
+    memory_limit_bytes: Whole | None = None
     """Limit on device memory, to plan for a smaller card; None for no limit."""
     stop_when: StopRule | None = None
     """Early-stopping rule; None trains every epoch."""
@@ -83,6 +85,9 @@ def encode_spec(spec: RunSpec) -> bytes:
     return msgspec.json.encode(spec, order="deterministic")
 
 
+_decode_spec: Callable[[bytes | str], RunSpec] = decoder(RunSpec)
+
+
 def decode_spec(content: bytes) -> RunSpec:
     """Decode and validate a spec.
 
@@ -90,8 +95,8 @@ def decode_spec(content: bytes) -> RunSpec:
         UsageError: the content is not a valid spec; the text says where and why.
     """
     try:
-        return msgspec.json.decode(content, type=RunSpec)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return _decode_spec(content)
+    except msgspec.DecodeError as error:
         raise UsageError(f"not a run specification: {error}") from error
 
 

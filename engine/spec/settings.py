@@ -9,6 +9,7 @@ import msgspec
 
 from engine.base.errors import UsageError
 from engine.base.paths import Home
+from engine.base.regular_files import OddFile, read_regular
 from engine.spec.run import is_cuda_name
 
 MAX_SLOTS = 64
@@ -103,15 +104,22 @@ def read_file(home: Home) -> dict[str, Any]:
     Raises:
         UsageError: the file is not TOML or cannot be read.
     """
-    if not home.config.exists():
+    try:
+        # People link their settings from elsewhere, and write them themselves.
+        content = read_regular(home.config, follow=True)
+    except FileNotFoundError:
         return {}
+    except OddFile as error:
+        raise UsageError(f"{home.config} {error.cause}: move it away, or write settings there") from error
+    except OSError as error:
+        raise UsageError(f"{home.config} cannot be read: {error.strerror}") from error
     # Imported here to keep start-up fast: most users have no such file.
     import tomllib
 
     try:
-        with home.config.open("rb") as file:
-            return tomllib.load(file)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(content.decode())
+    except RecursionError as error:
+        raise UsageError(f"{home.config} is not TOML: it is nested too deeply") from error
+    except ValueError as error:
+        # Besides TOMLDecodeError: bytes that are not UTF-8, and integers of thousands of digits.
         raise UsageError(f"{home.config} is not TOML: {error}") from error
-    except OSError as error:
-        raise UsageError(f"{home.config} cannot be read: {error.strerror}") from error

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from engine.base.errors import CheckpointDamaged
 from engine.base.paths import open_private, sync_directory, write_atomically
+from engine.base.regular_files import OddFile, reading_regular
 
 CHECKPOINT_FORMAT = 2
 MAGIC = b"depthscope-checkpoint"
@@ -82,11 +83,11 @@ def read_archive(path: Path) -> dict[str, Any]:
         FileNotFoundError: the file does not exist.
     """
     try:
-        with path.open("rb") as file:
+        with reading_regular(path) as file:
             header = file.readline(MAX_HEADER_BYTES)
             content = file.read()
     except OSError as error:
-        if error.errno != errno.EIO:
+        if not isinstance(error, OddFile) and error.errno != errno.EIO:
             raise
         raise CheckpointDamaged(f"{path.name} cannot be read: {error.strerror}") from error
     parts = header.split()
