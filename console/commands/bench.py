@@ -15,7 +15,7 @@ def bench(
     architectures: Annotated[Words | None, typer.Option("-a", "--arch", help="Default: he-resnet.")] = None,
     depths: Annotated[Words | None, typer.Option("-d", "--depth", help="Default: 20.")] = None,
     width: Annotated[int | None, typer.Option(help="Planes of the first stage (64; he-*: 16).")] = None,
-    block: Annotated[str | None, typer.Option(help="basic or bottleneck; the depth decides where left out.")] = None,
+    block: Annotated[str | None, typer.Option(help="basic or bottleneck; the default depends on the depth.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Batch size (128).")] = None,
     precision: Annotated[str | None, typer.Option(help="Of depthscope's loop; default: auto (textbook: fp32).")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, or a GPU such as cuda:1; default: the first GPU.")] = None,

@@ -27,7 +27,7 @@ def evaluate(
         str | None, typer.Option("-a", "--arch", help="Architecture of the weights, as for train.")
     ] = None,
     depth: Annotated[int | None, typer.Option("-d", "--depth", help="Depth of the network, as for train.")] = None,
-    block: Annotated[str | None, typer.Option(help="basic or bottleneck; the depth decides where left out.")] = None,
+    block: Annotated[str | None, typer.Option(help="basic or bottleneck; the default depends on the depth.")] = None,
     blocks: Annotated[str | None, typer.Option(help="Blocks per stage, such as 3,4,6,3, instead of a depth.")] = None,
     width: Annotated[int | None, typer.Option(help="Planes of the first stage (64; he-*: 16).")] = None,
     conv_bias: Annotated[bool, typer.Option("--conv-bias", help="Biases in the blocks' convolutions.")] = False,
@@ -43,7 +43,7 @@ def evaluate(
     device: Annotated[str | None, typer.Option(help="cpu, or a GPU such as cuda:1; default: the first GPU.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure the test error of a run's weights or of a weights file."""
+    """Measure the test error of a run or of a weights file."""
     from console.planning import planning
     from console.planning.options import BY_NAME, RunOptions
     from console.programs import evaluation

@@ -32,7 +32,7 @@ def tag(
         list[str], typer.Argument(metavar="RUN... [+TAG|-TAG]...", help="Runs, then +word to add and -word to remove.")
     ],
 ) -> None:
-    """Add or remove tags: `tag RUN +baseline -bad`; no tag lists them."""
+    """Add, remove or list tags: `tag RUN +baseline -bad`."""
     from console.text.formatting import clean
     from console.text.listing import parse_tags
     from engine.base.errors import UsageError

@@ -17,7 +17,7 @@ def report(
     ] = Path("report"),
     as_json: JsonOption = False,
 ) -> None:
-    """Write a report: Markdown, HTML, figures, spec to train it again."""
+    """Write a report: Markdown, HTML, figures, specification."""
     from console.report.facts import gather_facts, states
     from console.report.write import write_report
     from console.text.listing import newest_experiment

@@ -13,6 +13,7 @@ from console.planning.option import Option
 from console.planning.options import BY_NAME, OPTIONS, RunOptions, flag_named
 from engine.base.errors import UsageError
 
+METAVARS = {"text": "NAME", "whole": "N", "number": "X", "size": "SIZE"}
 TYPES: dict[str, type] = {"text": str, "whole": int, "number": float, "yes/no": bool, "size": str}
 
 
@@ -25,8 +26,7 @@ def takes_runs(command: Callable[..., None]) -> Callable[..., None]:
 
     def with_options(**given: Any) -> None:
         typed = {name: given.pop(name) for name in BY_NAME}
-        # An option left out has the value None or the default shown by --help.
-        typed = {name: value for name, value in typed.items() if value not in (None, [], BY_NAME[name].default)}
+        typed = {name: value for name, value in typed.items() if value not in (None, [])}
         if given.get("listed") is None:
             with errors_naming_options():
                 command(parse_options(typed), **given)
@@ -49,14 +49,12 @@ def takes_runs(command: Callable[..., None]) -> Callable[..., None]:
 def parameter_of(option: Option) -> inspect.Parameter:
     """Signature parameter from which Typer makes an option."""
     kind: Any = list[str] if option.many else TYPES[option.kind]
-    default = None if option.many else option.default
-    if default is None:
-        kind = kind | None
+    # The default is only shown: one typed and one left out are different to `--from`.
+    default = f"  [default: {option.text(option.default)}]" if option.default not in (None, (), False) else ""
+    metavar = None if option.kind == "yes/no" else METAVARS[option.kind] + ",..." * option.many
+    declared = typer.Option(*option.declared, help=f"{option.help}{default}", metavar=metavar)
     return inspect.Parameter(
-        option.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=default,
-        annotation=Annotated[kind, typer.Option(*option.declared, help=option.help)],
+        option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, declared]
     )
 
 
@@ -114,5 +112,5 @@ RunsOrExperiments = Annotated[
     list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Default: the newest experiment.")
 ]
 ExperimentOption = Annotated[
-    str | None, typer.Option("-e", "--experiment", help="Its name; one that exists gets the runs added.")
+    str | None, typer.Option("-e", "--experiment", help="Experiment; an existing one gets these runs, too.")
 ]

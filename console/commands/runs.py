@@ -9,7 +9,7 @@ import typer
 from console.commands.run_options import JsonOption, RunArgument, RunsOrExperiments
 
 MOST_LISTED = 1000
-"""More than anyone reads, yet few enough to list at once."""
+"""Few enough to list at once."""
 
 
 def list_runs(
@@ -90,7 +90,7 @@ def logs(
 
 
 def follow(words: RunsOrExperiments = None, as_json: JsonOption = False) -> None:
-    """Watch runs until they finish; Ctrl-C leaves, training continues."""
+    """Watch runs until they finish; Ctrl-C leaves them training."""
     watch(words, quiet=False, as_json=as_json)
 
 

@@ -36,8 +36,8 @@ def train_arguments(
 ) -> list[str]:
     """Arguments of one command line, without options at their defaults."""
     values = options.values | {"depths": tuple(depths), "seeds": tuple(seeds), "num_seeds": None}
-    words = ["depthscope", "train"]
+    arguments = ["depthscope", "train"]
     for option in OPTIONS:
         if (value := values[option.name]) is not None and value != option.default:
-            words += option.arguments(value)
-    return words if experiment is None else [*words, "-e", experiment]
+            arguments += option.arguments(value)
+    return arguments if experiment is None else [*arguments, "-e", experiment]

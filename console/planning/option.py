@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Option:
     """Group in the form; empty for options of the command line only."""
     placeholder: str = ""
     """Shown in an empty field of the form; recipe fields show the recipe's value instead."""
+    enum: Callable[[], type[StrEnum]] | None = None
+    """Enumeration of its values, loaded when needed; otherwise what it fills checks the text."""
     choices: Callable[[Home], Sequence[str]] | None = None
     """Values to choose from in the form; None makes a text field."""
     unset: str = ""
@@ -102,20 +105,31 @@ class Option:
                 case "size":
                     return parse_size(word, self.name)
                 case "text":
-                    return word
+                    return word if self.enum is None else self.member(word, self.enum())
         except ValueError as error:
             raise InvalidField(self.name, text=str(error)) from error
 
+    def member(self, word: str, values: type[StrEnum]) -> StrEnum:
+        """Parse the name of an enumeration's member."""
+        if word not in list(values):
+            unset = f", or left out for {self.unset}" if self.unset else ""
+            raise ValueError(f"{self.name} must be one of {', '.join(values)}{unset}, got {word!r}")
+        return values(word)
+
     def text(self, value: Any) -> str:
         """Format a value so that `parse` reads it back; None gives an empty text."""
-        from engine.base.units import size_as_typed
-
         if value is None:
             return ""
+        if self.many:
+            return ",".join(map(self.text_of_one, value))
+        return self.text_of_one(value)
+
+    def text_of_one(self, value: Any) -> str:
+        """Format a single value, or one value of a list."""
+        from engine.base.units import size_as_typed
+
         if isinstance(value, bool):
             return "yes" if value else "no"
-        if self.many:
-            return ",".join(map(str, value))
         return size_as_typed(value) if self.kind == "size" else str(value)
 
     def arguments(self, value: Any) -> list[str]:

@@ -1,13 +1,14 @@
 """The options of a run: one table from which commands, the form and printed command lines are made.
 
-An option that fills a field of the specification needs a row here and nothing else. `--help` loads this module, so it
-imports nothing slow at the top.
+An option that fills a field of the specification needs a row here and nothing else; with `crossed`, a list
+makes a run of each value. `--help` loads this module, so it imports nothing slow at the top.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from console.planning.option import GROUPS, Option
@@ -35,10 +36,10 @@ def norms(_home: Home) -> Sequence[str]:
     return list(Norm)
 
 
-def stop_rules(_home: Home) -> Sequence[str]:
+def stop_rules() -> type[StrEnum]:
     from engine.spec.run import StopRule
 
-    return list(StopRule)
+    return StopRule
 
 
 def dataset_names(home: Home) -> Sequence[str]:
@@ -62,10 +63,11 @@ OPTIONS: tuple[Option, ...] = (
     Option("seeds", "Seeds, such as 4,7.",
            flags=("--seed",), kind="whole", many=True, crossed=True, default=(), fills="run.seed", group="runs",
            placeholder="0; more with 0,1,2"),
-    Option("num_seeds", "How many: 3 takes seeds 0, 1 and 2.", flags=("--seeds",), kind="whole", many=True),
+    Option("num_seeds", "Number of seeds: 3 trains seeds 0, 1 and 2; or a list.",
+           flags=("--seeds",), kind="whole", many=True),
     Option("width", "Channels of the first stage (64; he-*: 16).",
            kind="whole", fills="model.width", group="network", placeholder="64; he-*: 16"),
-    Option("block", "basic or bottleneck; decided by the depth if left out.",
+    Option("block", "basic or bottleneck; the default depends on the depth.",
            fills="model.block", group="network", choices=blocks, unset="by depth"),
     Option("blocks", "Blocks per stage, such as 3,4,6,3, instead of depths.",
            kind="whole", many=True, fills="model.blocks", group="network", placeholder="3,4,6,3 instead of depths"),
@@ -102,7 +104,7 @@ OPTIONS: tuple[Option, ...] = (
            flags=("--augment/--no-augment",), kind="yes/no", fills="recipe.augment", group="training"),
     Option("precision", "auto (the fastest native one), fp32, tf32, bf16 or fp16.",
            fills="recipe.precision", group="training"),
-    Option("deterministic", "Make a GPU repeat itself to the last bit.",
+    Option("deterministic", "Bit-identical results on a GPU; slower.",
            flags=("--deterministic/--no-deterministic",), kind="yes/no", fills="recipe.deterministic",
            group="training"),
     Option("checkpoint_activations", "Less memory, more time, the same numbers.",
@@ -113,7 +115,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("memory_limit", "Most device memory to use, such as 6GiB; else all of it.",
            kind="size", fills="run.memory_limit_bytes", group="limits", placeholder="all; such as 6GiB"),
     Option("stop_when", "not-learning: stop a run no better than guessing.",
-           fills="run.stop_when", group="limits", choices=stop_rules, unset="never"),
+           fills="run.stop_when", group="limits", enum=stop_rules, choices=lambda _home: list(stop_rules()),
+           unset="never"),
     Option("fit", "Change precision or checkpointing to fit in memory.",
            flags=("--fit",), kind="yes/no", default=False),
     Option("fit_batch", "Change the batch size, too, which changes results.",
@@ -144,19 +147,29 @@ class RunOptions:
         return self.values[name]
 
     def part(self, part: str) -> dict[str, Any]:
-        """Fields of one part of the spec that all runs share, without options left out."""
+        """Fields of one part of a run's spec, without options left out; crossed options must hold one value."""
         return {
             option.field: self[option.name]
             for option in OPTIONS
-            if option.part == part and not option.crossed and self[option.name] is not None
+            if option.part == part and self[option.name] is not None
         }
 
-    def combinations(self) -> Iterator[dict[str, Any]]:
-        """Iterate over the cross product of the crossed lists, by option name; an empty list gives None."""
-        crossed = [option.name for option in OPTIONS if option.crossed]
-        lists = {name: self[name] or (None,) for name in crossed} | {"seeds": self.seeds()}
+    def combinations(self) -> Iterator[RunOptions]:
+        """Iterate over the cross product of the crossed lists: options with one value of each, or None for no value."""
+        lists = {option.name: self[option.name] or (None,) for option in OPTIONS if option.crossed}
+        lists["seeds"] = self.seeds()
         for values in itertools.product(*lists.values()):
-            yield dict(zip(crossed, values, strict=True))
+            yield RunOptions(**self.values | dict(zip(lists, values, strict=True)))
+
+    def suffix(self, one: RunOptions) -> str:
+        """Part of a run's name that tells the values of other crossed lists apart, such as `-lr0.1`.
+
+        Args:
+            one: One of the combinations.
+        """
+        listed = (option for option in OPTIONS if option.crossed and len(self[option.name] or ()) > 1)
+        named = (option for option in listed if option.part != "model" and option.name != "seeds")
+        return "".join(f"-{option.declared[0].lstrip('-')}{option.text_of_one(one[option.name])}" for option in named)
 
     def seeds(self) -> Sequence[int]:
         """Seeds from `--seed`, or 0, 1, ... from `--seeds`; seed 0 by default.

@@ -15,14 +15,14 @@ from engine.estimates.fitting import Verdict, check_memory, judge, made_to_fit
 from engine.spec.devices import check_device, find_devices
 from engine.spec.errors import InvalidField
 from engine.spec.recipes import recipe
-from engine.spec.run import DataSpec, RunSpec, StopRule, check_fits_data
+from engine.spec.run import DataSpec, RunSpec, check_fits_data
 from models import catalog, cost
 
 QUICK_FETCH_SECONDS = 8.0
 
 
 def plan_runs(home: Home, options: RunOptions, report: Callable[[str], None] = lambda _text: None) -> list[NewRun]:
-    """Make a run for every combination of architecture, depth and seed, and check each against its data.
+    """Make a run for every combination of the crossed options, and check each against its data.
 
     Memory is checked separately by `check_all_fit`, so that the plan can be shown first.
 
@@ -41,17 +41,13 @@ def plan_runs(home: Home, options: RunOptions, report: Callable[[str], None] = l
     here = find_devices()
     planned: list[NewRun] = []
     try:
-        chosen, data, rest = recipe(**options.part("recipe")), DataSpec(**options.part("data")), options.part("run")
-        if "stop_when" in rest:
-            rest["stop_when"] = stop_rule(rest["stop_when"])
         for one in options.combinations():
-            model = catalog.model_spec(
-                one["architectures"], one["depths"], **options.part("model"), num_classes=num_classes
-            )
-            run = RunSpec(model=model, data=data, recipe=chosen, seed=one["seeds"], **rest)
+            model = catalog.model_spec(**{"depth": None} | one.part("model"), num_classes=num_classes)
+            chosen, data = recipe(**one.part("recipe")), DataSpec(**one.part("data"))
+            run = RunSpec(model=model, data=data, recipe=chosen, **one.part("run"))
             check_fits_data(run, num_train=num_train, num_test=num_test, num_classes=num_classes)
             check_device(run, here)
-            name = f"{catalog.label(model)}-s{run.seed}"
+            name = f"{catalog.label(model)}{options.suffix(one)}-s{run.seed}"
             if options["fit"] or options["fit_batch"]:
                 run, remedy = made_to_fit(
                     run, here, may_change_batch=options["fit_batch"], num_train=num_train, num_test=num_test
@@ -66,18 +62,6 @@ def plan_runs(home: Home, options: RunOptions, report: Callable[[str], None] = l
     if len({run.name for run in planned}) < len(planned):
         raise UsageError("the same run is listed twice: remove repeated values")
     return planned
-
-
-def stop_rule(word: str) -> StopRule:
-    """Parse the name of a stop rule.
-
-    Raises:
-        InvalidField: no such rule exists.
-    """
-    if word not in list(StopRule):
-        rules = ", ".join(StopRule)
-        raise InvalidField("stop_when", f"must be one of {rules}, or left out for never, got {word!r}")
-    return StopRule(word)
 
 
 def judge_all(home: Home, planned: Sequence[NewRun]) -> list[Verdict]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +14,12 @@ from typer.testing import CliRunner
 from console.app import ConsoleApp
 from console.commands.app import app as depthscope
 from console.commands.run_options import takes_runs
+from console.planning import options
 from console.planning.command_lines import train_arguments
 from console.planning.option import Option
 from console.planning.options import OPTIONS, RunOptions
+from console.planning.planning import plan_runs
+from engine.base.paths import Home
 from tests.console.driving import press, settle
 
 VALUES: dict[str, Any] = {
@@ -54,7 +59,7 @@ VALUES: dict[str, Any] = {
 """A value of each option other than its default."""
 
 
-def test_every_option_is_in_the_help_and_its_words_fit():
+def test_every_option_is_in_the_help_and_its_text_fits():
     """All flags of all options."""
     said = CliRunner().invoke(depthscope, ["train", "--help"], env={"COLUMNS": "100"}).output
 
@@ -99,3 +104,42 @@ def test_an_option_survives_a_command_line_and_the_form(option: Option):
     assert done.exit_code == 0, done.output
     assert seen[0][option.name] == value
     assert option.parse(option.text(value)) == value
+
+
+def test_a_crossed_list_of_the_recipe_makes_a_run_of_each_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Any row of the table may become a list: one run for each value, told apart by name, also on one value."""
+    table = tuple(
+        replace(option, crossed=True, many=True) if option.name == "learning_rate" else option for option in OPTIONS
+    )
+    monkeypatch.setattr(options, "OPTIONS", table)
+    given = {"architectures": ("he-resnet",), "depths": (8,), "dataset": "synthetic", "seeds": (0, 1)}
+
+    home = Home(tmp_path)
+
+    two = plan_runs(home, RunOptions(**given, learning_rate=(0.1, 0.01)))
+    one = plan_runs(home, RunOptions(**given, learning_rate=(0.7,)))
+
+    assert [(run.name, run.spec.recipe.learning_rate, run.spec.seed) for run in two] == [
+        ("he-resnet8-lr0.1-s0", 0.1, 0),
+        ("he-resnet8-lr0.01-s0", 0.01, 0),
+        ("he-resnet8-lr0.1-s1", 0.1, 1),
+        ("he-resnet8-lr0.01-s1", 0.01, 1),
+    ]
+    assert [(run.name, run.spec.recipe.learning_rate) for run in one] == [
+        ("he-resnet8-s0", 0.7),
+        ("he-resnet8-s1", 0.7),
+    ]
+
+
+def test_from_refuses_an_option_typed_at_its_default(tmp_path: Path):
+    """It would have no effect on runs that the file specifies."""
+    said = CliRunner().invoke(depthscope, ["train", "--from", str(tmp_path / "spec.json"), "--data", "cifar10"])
+
+    assert "leave out --data" in str(said.exception)
+
+
+def test_every_summary_fits_in_the_list_of_commands():
+    """At 80 columns Typer cuts longer ones."""
+    said = CliRunner().invoke(depthscope, ["--help"], env={"COLUMNS": "80"}).output
+
+    assert not [line for line in said.splitlines()[1:] if line.endswith("...")]
