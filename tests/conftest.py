@@ -49,7 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=NUM_KILLS,
         metavar="N",
-        help=f"workers that a soak kills, `-m soak` (default {NUM_KILLS}); others go by it",
+        help=f"workers that a soak kills, `-m soak` (default {NUM_KILLS}); other soaks scale with it",
     )
 
 

@@ -12,7 +12,6 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import plotext
@@ -35,7 +34,7 @@ from console.charts.legend import (
 from console.charts.raster import ASCII, BRAILLE, FREE, Raster, trace
 from console.text.formatting import cut
 
-__all__ = ["COLOURS", "Canvas", "Drawing", "Series", "draw", "line_chart", "smooth"]
+__all__ = ["COLOURS", "Canvas", "Drawing", "Series", "draw", "smooth"]
 
 Range = tuple[float, float]
 
@@ -119,11 +118,6 @@ class Drawing:
     lines: list[str]
     canvas: Canvas | None
     """None if the chart shows a notice instead of curves."""
-
-
-def line_chart(series: Sequence[Series], **options: Any) -> str:
-    """Draw a chart as a single string; see `draw`."""
-    return "\n".join(draw(series, **options).lines)
 
 
 def draw(

@@ -21,7 +21,7 @@ HALF_PRECISION_BATCH, FULL_PRECISION_BATCH = 25, 22
 
 def quickstart(
     dataset: Annotated[
-        str | None, typer.Option("--data", help="Dataset; left out: CIFAR-10 if at hand, else synthetic.")
+        str | None, typer.Option("--data", help="Dataset; default: CIFAR-10 if available, else synthetic.")
     ] = None,
     seed: Annotated[str, typer.Option("--seed", help="Seeds of each network, such as 3,4,5.")] = SEEDS,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = EPOCHS,
@@ -66,6 +66,10 @@ def quickstart(
         f"{len(planned)} runs: {', '.join(ARCHITECTURES)} with {SHALLOW} and {DEEP} layers, seeds"
         f" {', '.join(map(str, seeds))}; {epochs} epochs of {options['train_images']} images of {chosen}."
         " Ctrl-C leaves, training continues"
+    )
+    narrate(
+        "two questions, fixed now: is the training error higher with"
+        f" {DEEP} than with {SHALLOW} layers, without shortcuts, and with them? Nothing else is claimed"
     )
     done = client.submit(home, gather(home).estimated(planned), experiment=None)
     follow.follow_until_done(home, done.runs, name=str(done.experiment), in_one_bar=True)

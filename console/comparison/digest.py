@@ -73,7 +73,9 @@ def away_lines(away: Away) -> list[str]:
     found = away.digest
     lines = [f"since {moment(found.since)}, for {duration(found.until - found.since)}"]
     if found.until < found.since:
-        return [f"the clock says {moment(found.until)}, before your last look at {moment(found.since)}: is it right?"]
+        return [
+            f"the clock says {moment(found.until)}, earlier than your last visit at {moment(found.since)}: check it"
+        ]
     if found.is_empty:
         lines[0] = f"nothing happened {lines[0]}"
     # Facts first, since the lists of runs may exceed a small terminal.

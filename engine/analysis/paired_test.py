@@ -10,10 +10,8 @@ from enum import StrEnum
 
 from engine.runs.journal import Epoch
 
-SIGNIFICANCE = 0.05
-"""Significance level: probability of claiming a difference that does not exist."""
 T_QUANTILES = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812)
-"""One-sided quantiles of Student's t at SIGNIFICANCE, for 1, 2, … degrees of freedom; beyond the table the last is
+"""One-sided 5 % quantiles of Student's t, for 1, 2, … degrees of freedom; beyond the table the last is
 used, which is conservative."""
 
 

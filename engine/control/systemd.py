@@ -69,7 +69,7 @@ def unit_text(home: Home) -> str:
             "UMask=0077",
             "# Workers live on: the next engine takes them over.",
             "KillMode=process",
-            f"# A crash is made good; {EXIT_LOCKED} says that another engine serves this home.",
+            f"# Restart after a crash; exit status {EXIT_LOCKED} means that another engine serves this home.",
             "Restart=on-failure",
             "RestartSec=2",
             f"RestartPreventExitStatus={EXIT_LOCKED}",

@@ -266,7 +266,7 @@ def load(home: Home, name: str, *, verify: bool = True) -> Dataset:
 SUBSET_SEED = 1512
 
 
-def balanced_subset(labels: Labels, num: int, num_classes: int, *, what: str = "train_images") -> Labels:
+def balanced_subset(labels: Labels, num: int, num_classes: int, *, name: str = "train_images") -> Labels:
     """Choose a class-balanced subset, the same on every call and every machine.
 
     A remainder goes to the first classes; what a small class lacks is taken from the others. For each class, a smaller
@@ -276,7 +276,7 @@ def balanced_subset(labels: Labels, num: int, num_classes: int, *, what: str = "
         labels: int64, [N].
         num: Size of the subset.
         num_classes: Number of classes; labels are in 0..num_classes-1.
-        what: Name of the size in errors.
+        name: Name of the size in errors.
 
     Returns:
         Indices, int64, [num], sorted.
@@ -285,9 +285,9 @@ def balanced_subset(labels: Labels, num: int, num_classes: int, *, what: str = "
         DatasetError: num is not in 1..N.
     """
     if num > len(labels):
-        raise DatasetError(f"{what} must be at most {len(labels)} (all there are), got {num}")
+        raise DatasetError(f"{name} must be at most {len(labels)} (all there are), got {num}")
     if num < 1:
-        raise DatasetError(f"{what} must be at least 1, got {num}")
+        raise DatasetError(f"{name} must be at least 1, got {num}")
     held = np.bincount(labels, minlength=num_classes)
     taken = np.zeros_like(held)
     while (missing := num - int(taken.sum())) > 0:

@@ -136,7 +136,7 @@ def send(answer: msgspec.Struct) -> None:
 
 
 def main() -> None:
-    """Entry point; errors are answers too."""
+    """Entry point; errors are sent as replies."""
     try:
         serve(msgspec.json.decode(sys.stdin.readline(), type=Task))
     except (RuntimeError, ValueError, MemoryError) as error:

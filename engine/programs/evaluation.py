@@ -68,7 +68,7 @@ def measure(task: EvaluationTask) -> Evaluated:
 
 
 def main() -> None:
-    """Entry point; errors are answers too."""
+    """Entry point; errors are sent as replies."""
     divide_threads()
     answer: EvaluationAnswer
     try:

@@ -48,15 +48,17 @@ class DeviceData:
 def load_to_device(dataset: Dataset, spec: RunSpec, device: torch.device) -> DeviceData:
     """Copy a run's images to its device."""
 
-    def copy(images: np.ndarray, labels: np.ndarray, num: int | None) -> tuple[Tensor, Tensor]:
+    def copy(images: np.ndarray, labels: np.ndarray, num: int | None, name: str) -> tuple[Tensor, Tensor]:
         if num is not None:
-            chosen = balanced_subset(np.asarray(labels), num, dataset.info.num_classes)
+            chosen = balanced_subset(np.asarray(labels), num, dataset.info.num_classes, name=name)
             images, labels = images[chosen], labels[chosen]
         # np.array copies the read-only memory map, which torch would wrap in a tensor that must not be written.
         return torch.from_numpy(np.array(images)).to(device), torch.from_numpy(np.array(labels)).to(device)
 
-    train_images, train_labels = copy(dataset.train_images, dataset.train_labels, spec.data.train_images)
-    test_images, test_labels = copy(dataset.test_images, dataset.test_labels, spec.data.test_images)
+    train_images, train_labels = copy(
+        dataset.train_images, dataset.train_labels, spec.data.train_images, "train_images"
+    )
+    test_images, test_labels = copy(dataset.test_images, dataset.test_labels, spec.data.test_images, "test_images")
     return DeviceData(
         train_images, train_labels, test_images, test_labels, mean=dataset.info.mean, std=dataset.info.std
     )

@@ -1,9 +1,9 @@
 """Accuracy of probes: `uv run python -m tests.benchmarks.plan_accuracy [--json] [--trials N] ...`.
 
 Each trial probes two networks by `depthscope plan --probe`, which leaves history aside, and then trains them by
-`depthscope train` on synthetic images, one after the other. An estimate is held against what the epochs and checkpoints
-really took. Other work on the machine shows in the ratios: a trial waits for a quiet moment for as long as `--patience`
-says, and how busy the device was just before is printed.
+`depthscope train` on synthetic images, one after the other. An estimate is compared with what the epochs and
+checkpoints really took. Other work on the machine shows in the ratios: a trial waits for a quiet moment for as long as
+`--patience` says, and how busy the device was just before is printed.
 """
 
 from __future__ import annotations

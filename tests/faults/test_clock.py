@@ -114,7 +114,7 @@ def greet(home: TestHome) -> Any:
 
 
 @pytest.mark.slow
-def test_what_a_run_takes_beside_its_epochs_goes_by_no_wall_clock(home: TestHome, clock: Clock):
+def test_time_beside_epochs_does_not_use_the_wall_clock(home: TestHome, clock: Clock):
     """Plans rely on this duration: an extra day would delay every predicted end by a day."""
     began = time.monotonic()
     run = home.train("--epochs", "3")

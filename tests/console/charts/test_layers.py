@@ -79,7 +79,7 @@ def test_nothing_is_shown_by_colour_alone(unicode: bool):
     assert all(words in plain for words in ("0 zero", "! not finite", "? not recorded (1 epoch)"))
 
 
-def test_maps_with_the_same_limits_can_be_held_against_each_other():
+def test_maps_with_equal_limits_are_comparable():
     """Equal values have equal bars in both, the ends are labelled, and values beyond the limits are not cut."""
     of = {"near": grid({0: [0.5, 2.0]}), "far": grid({0: [1e-6, 2.0]}), "beyond": grid({0: [1e-9, 2.0]})}
     made = {

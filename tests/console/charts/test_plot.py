@@ -6,6 +6,8 @@ import math
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,15 +15,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from console.charts import plot
 from console.charts.curves import decimate, finite_curve
 from console.charts.legend import y_axis
-from console.charts.plot import COLOURS, Series, line_chart, smooth
+from console.charts.plot import COLOURS, Series, smooth
 
 ANSI = re.compile(r"\x1b\[[\d;]*m")
 DOTS = re.compile(r"[⠁-⣿●■▲◆]")
 
 floats = st.floats(allow_nan=True, allow_infinity=True)
 ranges = st.none() | st.tuples(floats, floats)
+
+
+def chart_text(series: Sequence[Series], **options: Any) -> str:
+    """Draw a chart as a single string."""
+    return "\n".join(plot.draw(series, **options).lines)
 
 
 @st.composite
@@ -71,7 +79,7 @@ def test_any_data_in_any_box_stays_inside_it(
     """A diverging run, a tiny terminal or a hostile name must not break the screen or the console."""
 
     def draw() -> str:
-        return line_chart(
+        return chart_text(
             series,
             width=width,
             height=height,
@@ -112,7 +120,7 @@ def test_any_data_in_any_box_stays_inside_it(
 )
 def test_extreme_values_are_drawn(y: list[float], log_y: bool):
     """Losses reach all of these when a run diverges or has only one epoch."""
-    chart = line_chart([Series("a", range(len(y)), y)], width=60, height=12, title="t", log_y=log_y, colour=False)
+    chart = chart_text([Series("a", range(len(y)), y)], width=60, height=12, title="t", log_y=log_y, colour=False)
 
     assert chart.count("\n") == 11
     assert DOTS.search("\n".join(canvas_of(chart))) or "nothing above 0" in chart
@@ -126,7 +134,7 @@ def test_gap_is_not_bridged(hole: float, unicode: bool):
     y[40:60] = hole
     box = {"width": 100, "height": 10, "title": "t", "colour": False, "unicode": unicode}
 
-    rows = canvas_of(line_chart([Series("", range(100), y)], **box))
+    rows = canvas_of(chart_text([Series("", range(100), y)], **box))
     filled = {column for row in rows for column, cell in enumerate(row) if cell != " "}
 
     widest = max(filled) + 1
@@ -186,15 +194,15 @@ def test_long_curve_is_drawn_like_its_extremes():
 
 def test_unsorted_x_is_drawn_as_a_function_of_x():
     """Rows of a resumed run may arrive late; the curve must not run back and forth."""
-    shuffled = line_chart([Series("a", [3, 1, 2], [9, 1, 4])], width=40, height=10, title="t")
+    shuffled = chart_text([Series("a", [3, 1, 2], [9, 1, 4])], width=40, height=10, title="t")
 
-    assert shuffled == line_chart([Series("a", [1, 2, 3], [1, 4, 9])], width=40, height=10, title="t")
+    assert shuffled == chart_text([Series("a", [1, 2, 3], [1, 4, 9])], width=40, height=10, title="t")
 
 
 def test_series_differ_without_colour():
     """On a terminal without colour the marker alone tells residual from plain."""
     x = np.arange(100.0)
-    chart = line_chart(
+    chart = chart_text(
         [Series("resnet", x, 1 / (1 + x), "■"), Series("plain", x, 2 - x / 100, "▲")],
         width=80,
         height=20,
@@ -213,7 +221,7 @@ def test_few_points_are_all_marked():
     depths = [20, 32, 44, 56, 110]
     series = [Series("plain", depths, [9, 9.5, 10, 11, 15], "▲")]
 
-    body = "\n".join(canvas_of(line_chart(series, width=60, height=15, title="t", colour=False)))
+    body = "\n".join(canvas_of(chart_text(series, width=60, height=15, title="t", colour=False)))
 
     assert body.count("▲") == 5
 
@@ -221,7 +229,7 @@ def test_few_points_are_all_marked():
 def test_curves_that_coincide_both_show_their_markers():
     """Two seeds may give the same curve; one of them must not vanish."""
     x = np.arange(200.0)
-    chart = line_chart([Series("a", x, x, "■"), Series("b", x, x, "▲")], width=80, height=20, title="t", colour=False)
+    chart = chart_text([Series("a", x, x, "■"), Series("b", x, x, "▲")], width=80, height=20, title="t", colour=False)
     body = "\n".join(canvas_of(chart))
 
     assert body.count("■") >= 3
@@ -234,7 +242,7 @@ def test_faint_curve_yields_to_the_smoothed_one():
     noise = np.random.default_rng(0).standard_normal(1000)
     smoothed = Series("smoothed", x, np.zeros(1000), "■")
 
-    chart = line_chart(
+    chart = chart_text(
         [smoothed, Series("raw", x, noise, "▲", faint=True)], width=80, height=21, title="t", colour=False
     )
 
@@ -247,7 +255,7 @@ def test_faint_curve_yields_to_the_smoothed_one():
 def test_log_axis_is_labelled_with_round_values():
     """Log axes are read by their decades."""
     x = np.arange(1, 101)
-    chart = line_chart([Series("a", x, 10.0 ** (2 - x / 20))], width=60, height=24, title="t", log_y=True, colour=False)
+    chart = chart_text([Series("a", x, 10.0 ** (2 - x / 20))], width=60, height=24, title="t", log_y=True, colour=False)
     labels = re.findall(r"^ *([\d.e-]+)┤", chart, re.MULTILINE)
 
     assert {"10", "1", "0.1", "0.01"} <= set(labels)
@@ -258,7 +266,7 @@ def test_log_axis_is_labelled_with_round_values():
 @given(low=floats.filter(math.isfinite), high=floats.filter(math.isfinite), log_y=st.booleans())
 def test_axis_labels_rise_and_differ(low: float, high: float, log_y: bool):
     """Two ticks with one label, or labels out of order, are a wrong axis."""
-    chart = line_chart([Series("a", [0, 1], [low, high])], width=80, height=24, title="", log_y=log_y, colour=False)
+    chart = chart_text([Series("a", [0, 1], [low, high])], width=80, height=24, title="", log_y=log_y, colour=False)
     labels = [float(label) for label in re.findall(r"^ *(-?[\d.]+(?:e-?\d+)?)┤", chart, re.MULTILINE)]
 
     assert labels == sorted(set(labels), reverse=True)
@@ -267,7 +275,7 @@ def test_axis_labels_rise_and_differ(low: float, high: float, log_y: bool):
 def test_hostile_label_is_disarmed():
     """A run's name may contain escape sequences and bidirectional control characters."""
     name = "\x1b[31mred\x1b]0;title\x07\u202e\x9b2J\x7f[bold]漢字😀"
-    chart = line_chart([Series(name, [1, 2], [1, 2])], width=60, height=12, title=name, colour=False)
+    chart = chart_text([Series(name, [1, 2], [1, 2])], width=60, height=12, title=name, colour=False)
 
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", chart)
     assert "red[bold]漢字😀" in chart
@@ -277,12 +285,12 @@ def test_an_empty_chart_says_so():
     """An empty frame looks like a broken one."""
     box = {"width": 50, "height": 8, "title": "Loss"}
 
-    assert "no data yet" in line_chart([], **box)
-    assert "no data yet" in line_chart([Series("a", [], [])], **box)
-    assert "no data yet" in line_chart([Series("a", [1], [math.nan])], log_y=True, **box)
-    assert "nothing above 0" in line_chart([Series("a", [1], [-1.0])], log_y=True, **box)
-    assert "no data in this range" in line_chart([Series("a", [1], [1.0])], x_range=(5.0, 6.0), **box)
-    assert "too small" in line_chart([Series("a", [1], [1.0])], width=20, height=3, title="t")
+    assert "no data yet" in chart_text([], **box)
+    assert "no data yet" in chart_text([Series("a", [], [])], **box)
+    assert "no data yet" in chart_text([Series("a", [1], [math.nan])], log_y=True, **box)
+    assert "nothing above 0" in chart_text([Series("a", [1], [-1.0])], log_y=True, **box)
+    assert "no data in this range" in chart_text([Series("a", [1], [1.0])], x_range=(5.0, 6.0), **box)
+    assert "too small" in chart_text([Series("a", [1], [1.0])], width=20, height=3, title="t")
 
 
 def test_ranges_hide_what_is_outside():
@@ -291,8 +299,8 @@ def test_ranges_hide_what_is_outside():
     y = np.where(x < 50, 1000.0, 1.0 + x / 100)
     box = {"width": 80, "height": 20, "title": "t", "colour": False}
 
-    zoomed = line_chart([Series("a", x, y)], x_range=(50.0, 99.0), **box)
-    cut = line_chart([Series("a", x, y)], y_range=(0.0, 2.0), **box)
+    zoomed = chart_text([Series("a", x, y)], x_range=(50.0, 99.0), **box)
+    cut = chart_text([Series("a", x, y)], y_range=(0.0, 2.0), **box)
 
     for chart in (zoomed, cut):
         labels = [float(label) for label in re.findall(r"^ *([\d.]+)┤", chart, re.MULTILINE)]
@@ -304,7 +312,7 @@ def test_legend_that_does_not_fit_says_what_it_leaves_out():
     """The legend must reveal that some curves are unnamed."""
     series = [Series(f"network number {index}", [1, 2], [1, index]) for index in range(9)]
 
-    chart = line_chart(series, width=60, height=13, title="Loss", colour=False)
+    chart = chart_text(series, width=60, height=13, title="Loss", colour=False)
 
     assert "(+3 not named)" in chart.split("\n")[0]
 
@@ -313,8 +321,8 @@ def test_chart_is_the_same_in_every_process():
     """plotext iterates over sets, so the result might depend on Python's hash seed."""
     program = (
         "import numpy as np; from console.charts.plot import *; x = np.arange(500.0);"
-        "print(line_chart([Series('a', x, np.sin(x / 50), '■', 1), Series('b', x, np.cos(x / 30), '▲', 2, True)],"
-        " width=90, height=20, title='t', x_label='epoch'))"
+        "print(draw([Series('a', x, np.sin(x / 50), '■', 1), Series('b', x, np.cos(x / 30), '▲', 2, True)],"
+        " width=90, height=20, title='t', x_label='epoch').lines)"
     )
     charts = {
         subprocess.run(

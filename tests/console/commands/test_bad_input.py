@@ -95,7 +95,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestHome]:
         (("tag", "deep", "+x"), "'deep' is an experiment, "),
     ],
 )  # fmt: skip
-def test_a_name_that_nearly_fits_is_asked_after(named: Any, words: tuple[str, ...], expected: str):
+def test_errors_suggest_the_nearest_name(named: Any, words: tuple[str, ...], expected: str):
     """Suggests runs and experiments with that prefix, else the closest, and nothing if none is close."""
     assert expected in refused(named, *words)
 

@@ -60,7 +60,7 @@ def test_a_network_of_which_nothing_is_known_is_probed(home: Any):
     assert probed["num_parameters"] > 0 < probed["memory_bytes"]
 
 
-def test_an_estimate_is_stored_with_the_run_and_held_against_the_truth(
+def test_an_estimate_is_stored_and_compared_with_the_actual_time(
     home: Any, same_threads: None, wait_until: Callable[..., Any]
 ):
     """The whole life of an estimate, including a lost index."""

@@ -29,7 +29,7 @@ def test_numbers_are_those_of_the_sources(architecture: str, depth: int, text: s
     assert found.text == text
 
 
-def test_nothing_is_held_against_another_network():
+def test_no_published_number_is_shown_for_another_network():
     """No results are published for other depths, blocks, class counts, or without normalisation."""
     assert published(model_spec("he-resnet", 8)) is None
     assert published(model_spec("plain", 110, block="bottleneck")) is None

@@ -139,7 +139,7 @@ def test_an_engine_that_a_console_started_outlives_the_login(home: Any, wait_unt
     assert home.engine_pid() == engine
 
 
-def test_doctor_tells_what_a_logout_would_end(bare_home: Any, monkeypatch: Any):
+def test_doctor_reports_what_a_logout_would_end(bare_home: Any, monkeypatch: Any):
     """With the command that fixes it; no message without systemd."""
     monkeypatch.setattr("console.programs.checks.systemd_runs", lambda: False)
     assert examine_logout(bare_home.home) == []
@@ -153,7 +153,7 @@ def test_doctor_tells_what_a_logout_would_end(bare_home: Any, monkeypatch: Any):
     assert (finding.level, finding.remedy) == (Level.BAD, "`loginctl enable-linger`")
 
 
-async def test_the_console_tells_what_a_logout_would_end(make_app: Callable[..., Any], monkeypatch: Any):
+async def test_the_console_reports_what_a_logout_would_end(make_app: Callable[..., Any], monkeypatch: Any):
     """On opening, and in the message on exit."""
     app = make_app()
     risk = LogoutRisk("ann does not linger", "`loginctl enable-linger`")

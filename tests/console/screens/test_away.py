@@ -102,7 +102,7 @@ async def test_a_clock_set_back_is_reported(make_app: Callable[..., ConsoleApp],
         await settle(pilot)
         await press(pilot, "W")
         said = await shown(pilot)
-        assert "before your last look at 2026-09-21 15:13" in said
+        assert "earlier than your last visit at 2026-09-21 15:13" in said
         assert "\n" not in said
 
 

@@ -1,4 +1,4 @@
-"""Insights the console gives unasked: a run's remark, and the degradation view, driven by keys."""
+"""Diagnoses in the console: the remark on a run, and the degradation view, driven by keys."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def test_ctrl_c_leaves_one_line_below_the_table_on_a_terminal(home: Any):
     assert left == LEFT.format(run=run)
 
 
-def test_who_is_interrupted_in_a_pipe_says_so_in_one_line(home: Any):
+def test_an_interrupt_in_a_pipe_prints_one_line(home: Any):
     """Nothing was echoed there that a line would have to be begun for."""
     (run,) = queue_held(home, 1)
     follower = home.start("follow", run)
@@ -86,7 +86,7 @@ def test_who_is_interrupted_in_a_pipe_says_so_in_one_line(home: Any):
     assert (follower.returncode, said) == (130, f"{LEFT.format(run=run)}\n")
 
 
-def test_the_bar_counts_runs_by_their_work_and_tells_the_time_left(home: Any):
+def test_the_bar_counts_runs_by_their_work_and_shows_the_time_left(home: Any):
     """A deep run weighs as much as several shallow ones; without measurements there is no ETA."""
     home.cli("queue", "hold")
     words = ("-a", "he-resnet", "-d", "8,32", "--width", "4", "--data", "tiny", "--batch-size", "20", "--epochs", "4")

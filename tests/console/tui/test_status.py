@@ -9,7 +9,7 @@ from engine.spec.devices import GpuReading, HostReading
 GIB = 1 << 30
 
 
-def test_a_gpu_tells_load_memory_power_and_temperature():
+def test_a_gpu_shows_load_memory_power_and_temperature():
     """In one line, like nvitop."""
     gpu = GpuReading(
         name="cuda:0",

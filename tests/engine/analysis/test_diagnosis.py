@@ -82,7 +82,7 @@ def test_plateau_of_a_recorded_run():
     assert not_learning(first_epochs(rows, 41), 10) is None, "it stands, but below guessing"
 
 
-def test_standstill_at_the_end_of_the_work_is_no_plateau():
+def test_a_flat_end_of_a_finished_schedule_is_no_plateau():
     """The recorded run that memorised its images: its loss could hardly fall further."""
     (rows,) = recorded_runs("overfitting").values()
     still = [replace(row, train_loss=0.003) for row in rows]

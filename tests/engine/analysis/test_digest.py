@@ -50,7 +50,7 @@ def test_runs_finished_in_the_period_are_listed_once_and_in_order(model: Run):
     assert digest(runs, {}, since=T, until=T + 60, devices=[]).is_empty
 
 
-def test_a_clock_that_was_set_back_tells_nothing(model: Run):
+def test_a_digest_is_empty_after_the_clock_was_set_back(model: Run):
     """Rather than negative times."""
     found = digest([made(model, "a", finished_at=T - 10)], {}, since=T, until=T - 60, devices=["cpu"])
 
@@ -144,7 +144,7 @@ def test_a_run_without_a_worker_counts_as_idle_despite_the_index(model: Run):
 
 
 @pytest.mark.parametrize(("outcome", "trained"), [(RunOutcome.SUCCEEDED, 90), (RunOutcome.LOST, 40)])
-def test_a_workers_leftovers_tell_when_it_finished(outcome: RunOutcome, trained: float, model: Run):
+def test_the_end_of_a_run_is_taken_from_its_last_line(outcome: RunOutcome, trained: float, model: Run):
     """Without an exit record, its last journal line counts."""
     run = made(model, "a", device="cpu", finished_at=T - 10, outcome=outcome)
     events = {
@@ -155,7 +155,7 @@ def test_a_workers_leftovers_tell_when_it_finished(outcome: RunOutcome, trained:
     assert idle.seconds == 100 - trained
 
 
-def test_what_was_trained_elsewhere_is_no_time_of_ours(model: Run):
+def test_imported_runs_do_not_count_as_busy_time(model: Run):
     """An imported run trained on another machine, whose devices may have the same names."""
     run = made(model, "a", device="cpu", finished_at=T - 100)
     events = {"a": happened((-800, "queued"), (-700, "started"), (-50, "imported"))}

@@ -13,7 +13,7 @@ PATIENCE_SECONDS = 0.5
 
 
 @pytest.mark.parametrize("num_signs", [0, 12])
-def test_an_engine_that_gets_somewhere_is_waited_for(num_signs: int, monkeypatch: pytest.MonkeyPatch):
+def test_waits_while_the_engine_reports_progress(num_signs: int, monkeypatch: pytest.MonkeyPatch):
     """An engine that reports progress gets more time; a silent one does not."""
     monkeypatch.setattr(launch, "START_PATIENCE_SECONDS", PATIENCE_SECONDS)
     reading, writing = os.pipe()

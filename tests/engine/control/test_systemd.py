@@ -62,7 +62,7 @@ def test_it_is_written_once_and_shown_without_being_written(bare_home: Any, unit
 
 
 @pytest.mark.parametrize("whose", ["somebody else's", "another home's"])
-def test_another_unit_is_not_overwritten_unasked(whose: str, bare_home: Any, unit: Path, tmp_path: Path):
+def test_another_unit_is_overwritten_only_on_request(whose: str, bare_home: Any, unit: Path, tmp_path: Path):
     """Refused with the remedy; --replace keeps the old one."""
     theirs = unit_text(Home(tmp_path / "other").create()) if whose == "another home's" else "[Service]\n"
     unit.parent.mkdir(parents=True)

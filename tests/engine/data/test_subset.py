@@ -36,4 +36,4 @@ def test_a_subset_larger_than_the_set_is_refused():
     with pytest.raises(DatasetError, match=r"^train_images must be at most 4 \(all there are\), got 5$"):
         datasets.balanced_subset(np.zeros(4, dtype=np.int64), 5, 1)
     with pytest.raises(DatasetError, match=r"^test_images must be at least 1, got 0$"):
-        datasets.balanced_subset(np.zeros(4, dtype=np.int64), 0, 1, what="test_images")
+        datasets.balanced_subset(np.zeros(4, dtype=np.int64), 0, 1, name="test_images")

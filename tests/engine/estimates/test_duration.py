@@ -149,7 +149,7 @@ def test_an_error_is_relative_to_the_truth():
     assert errors_by_source(truths) == {Source.HISTORY: [0.5, 1.0]}
 
 
-def test_the_index_tells_the_pace_of_past_runs(tmp_path: Path):
+def test_the_pace_of_past_runs_is_read_from_the_index(tmp_path: Path):
     """51 seconds per epoch, about 50 of them training: the estimate reproduces the measurement."""
     home = Home(tmp_path / "home").create()
     fill_small(home)

@@ -53,7 +53,7 @@ def test_a_probe_times_every_network_it_can_and_says_why_it_cannot(bare: Home):
     assert sorted(path.name for path in bare.root.iterdir()) == ["data", "runs"]
 
 
-def test_a_probe_that_dies_says_its_last_words(bare: Home, monkeypatch: pytest.MonkeyPatch):
+def test_a_probe_that_dies_reports_its_last_line(bare: Home, monkeypatch: pytest.MonkeyPatch):
     """Here Python cannot start."""
     monkeypatch.setenv("PYTHONHOME", "/nonexistent")
 

@@ -73,7 +73,7 @@ def test_a_removed_run_refuses_the_others_too(engine: Scene):
     assert not engine.supervisor.reader.run(first).starred
 
 
-def test_two_runs_of_an_experiment_are_never_called_alike(engine: Scene):
+def test_two_runs_of_an_experiment_never_share_a_name(engine: Scene):
     """Experiment/name must be unique."""
     first, _ = engine.submit(None, None)
 

@@ -80,7 +80,7 @@ def test_norms_are_those_of_plain_autograd_and_the_update_that_of_the_weights(mo
     torch.testing.assert_close(ratio, torch.stack(moved), rtol=1e-4, atol=0)
 
 
-def test_a_step_says_of_the_first_what_the_weights_were():
+def test_the_first_step_records_the_initial_weights():
     """At initialisation, the weight norm is that before the update."""
     state = start_training(a_spec(model_spec("he-plain", 8, width=4)), torch.device("cpu"))
     measured = layers(state.model)
