@@ -33,6 +33,7 @@ from engine.data import datasets
 from engine.runs.directory import ExitReason, RunDirectory
 from engine.runs.disk import trouble_of
 from engine.runs.journal import JournalWriter, Notice, Resumed, Started
+from engine.runs.open_run import OpenRun
 from engine.spec.run import RunSpec, check_fits_data
 from engine.training import failures, numerics
 from engine.training.device import assigned_device, device_name, divide_threads, limit_memory, torch_device
@@ -47,6 +48,8 @@ gc.enable()
 
 EXIT_LOCKED = 75
 """Another worker holds the run: nothing was done (EX_TEMPFAIL of sysexits.h)."""
+EXIT_NO_RUN = 66
+"""The directory cannot be read or is not that of the run: nothing was done (EX_NOINPUT)."""
 LOCK_PATIENCE_SECONDS = 2.0
 
 
@@ -77,19 +80,20 @@ class StopSignal:
         return self.is_set
 
 
-def hold_lock(directory: RunDirectory) -> bool:
+def hold_lock(run: OpenRun) -> bool:
     """Hold run.lock until exit, inherited or acquired; False if another worker holds it."""
     inherited = os.environ.pop("DEPTHSCOPE_LOCK_FD", None)
     if inherited is None:
-        descriptor = directory.open_lock()
+        descriptor = run.open_lock()
     else:
         descriptor = int(inherited)
         os.set_inheritable(descriptor, False)
     return hold(descriptor, patience_seconds=LOCK_PATIENCE_SECONDS)
 
 
-def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWriter) -> Session:
+def begin(run: OpenRun, home: Home, journal: JournalWriter) -> Session:
     """Load data and network to the device and restore the newest checkpoint."""
+    spec = run.identity.spec
     device = torch_device(assigned_device())
     limit_memory(device, spec.memory_limit_bytes)
     datasets.prepare(home, spec.data.name, report=lambda text: journal.append(Notice(text=text)))
@@ -100,9 +104,9 @@ def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWr
     except ValueError as error:
         raise UsageError(f"{spec.data.name} has changed since the run was queued: {error}") from error
     data = load_to_device(dataset, spec, device)
-    session = Session(directory, spec, data, start_training(spec, device), journal, data_sha256=info.digest())
+    session = Session(run, data, start_training(spec, device), journal, data_sha256=info.digest())
     restored = restore(session)
-    session.judged = epochs_to_judge(directory.journal, session.state.next_step // session.steps_per_epoch)
+    session.judged = epochs_to_judge(journal.events(), session.state.next_step // session.steps_per_epoch)
     num_threads = torch.get_num_threads()
     used = session.state.precision
     numerics.configure(device, used, deterministic=spec.recipe.deterministic)
@@ -133,29 +137,29 @@ def begin(directory: RunDirectory, home: Home, spec: RunSpec, journal: JournalWr
     return session
 
 
-def work(directory: RunDirectory, stop: StopSignal) -> ExitReason:
+def work(run: OpenRun, stop: StopSignal) -> ExitReason:
     """Train a run and record how it ended, including any error."""
-    journal = JournalWriter.open(directory.journal)
+    journal = run.open_journal()
     session: Session | None = None
     error: str | None = None
     try:
-        session = begin(directory, find_home(), directory.read_spec(), journal)
+        session = begin(run, find_home(), journal)
         stop.has_state = True
         reason, error = train(session, stop), session.ended_because
     except StopRequested:
         reason = ExitReason.STOPPED
     except Exception as failure:
-        reason, error = log_failure(failure, directory)
+        reason, error = log_failure(failure, run.identity.spec)
     try:
         journal.sync()
         journal.close()
     except OSError as failure:
-        reason, error = log_failure(failure, directory)
-    record_exit(directory, reason, step=session.state.next_step if session is not None else 0, error=error)
+        reason, error = log_failure(failure, run.identity.spec)
+    record_exit(run, reason, step=session.state.next_step if session is not None else 0, error=error)
     return reason
 
 
-def log_failure(failure: Exception, directory: RunDirectory) -> tuple[ExitReason, str]:
+def log_failure(failure: Exception, spec: RunSpec) -> tuple[ExitReason, str]:
     """Log a failure and return the exit reason with its text."""
     if (trouble := trouble_of(failure)) is not None:
         write_log(f"depthscope: {trouble}")
@@ -166,7 +170,7 @@ def log_failure(failure: Exception, directory: RunDirectory) -> tuple[ExitReason
     text = "".join(traceback.format_exception(failure))
     write_log(text)
     if failures.is_out_of_memory(failure):
-        why = failures.out_of_memory(directory.read_spec(), find_home(), failure, torch_device(assigned_device()))
+        why = failures.out_of_memory(spec, find_home(), failure, torch_device(assigned_device()))
         return ExitReason.FAILED, why
     if failures.is_device_failure(failure):
         return ExitReason.CRASHED, failures.first_line(failure)
@@ -179,13 +183,10 @@ def write_log(text: str) -> None:
         os.write(2, f"{text}\n".encode(errors="replace"))
 
 
-def record_exit(directory: RunDirectory, reason: ExitReason, *, step: int, error: str | None) -> None:
+def record_exit(run: OpenRun, reason: ExitReason, *, step: int, error: str | None) -> None:
     """Record how the worker ended. If even that fails on a full disk, the engine notices the missing record."""
     try:
-        # Unfinished temporary files make room for it.
-        for leftover in directory.path.glob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
-        directory.write_exit(reason, step=step, error=error)
+        run.write_exit(reason, step=step, error=error)
     except OSError as failure:
         if (trouble := trouble_of(failure)) is None:
             raise
@@ -200,20 +201,26 @@ def main() -> int:
     directory = RunDirectory(Path(sys.argv[1]))
     stop = StopSignal()
     stop.listen()
-    if not hold_lock(directory):
+    try:
+        run = OpenRun.open(directory)
+    except (DepthscopeError, OSError) as failure:
+        # Nothing is recorded in a directory that may be another run's.
+        write_log(f"depthscope: {failure}")
+        return EXIT_NO_RUN
+    if not hold_lock(run):
         print(f"{directory.id}: another worker holds this run", file=sys.stderr)
         return EXIT_LOCKED
     divide_threads()
     try:
-        reason = work(directory, stop)
+        reason = work(run, stop)
     except StopRequested:
         # The journal was not open yet, so there is nothing else to record.
-        record_exit(directory, ExitReason.STOPPED, step=0, error=None)
+        record_exit(run, ExitReason.STOPPED, step=0, error=None)
         return 0
     except OSError as failure:
         # Even the journal could not be opened.
-        reason, error = log_failure(failure, directory)
-        record_exit(directory, reason, step=0, error=error)
+        reason, error = log_failure(failure, run.identity.spec)
+        record_exit(run, reason, step=0, error=error)
     return 1 if reason in (ExitReason.FAILED, ExitReason.DISK, ExitReason.CRASHED) else 0
 
 

@@ -7,23 +7,23 @@ A stopped run that the user resumes gets its full patience again.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 
 from engine.analysis.diagnosis import STOPPING_EPOCHS, Symptom, describe_flat_loss, flat_epochs
 from engine.base.units import duration
-from engine.runs.journal import Epoch, StoppedEarly, read_events
+from engine.runs.journal import AnyEvent, Epoch, StoppedEarly
 from engine.spec.run import RunSpec, StopRule
 
 
-def epochs_to_judge(journal: Path, epochs_done: int) -> dict[int, Epoch]:
+def epochs_to_judge(journal: Iterable[AnyEvent], epochs_done: int) -> dict[int, Epoch]:
     """Read the epochs to judge a run by: completed ones after the last early stop.
 
     Args:
+        journal: All events of the run.
         epochs_done: Epochs in the checkpoint to resume from; later ones in the journal will be trained again.
     """
     rows: dict[int, Epoch] = {}
-    for event in read_events(journal):
+    for event in journal:
         if isinstance(event, Epoch) and event.epoch <= epochs_done:
             rows[event.epoch] = event
         elif isinstance(event, StoppedEarly):

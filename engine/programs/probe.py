@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 import torch
 
+from engine.base.folder import Folder
 from engine.base.paths import find_home
 from engine.estimates.duration import Pace, Workload
 from engine.estimates.probes import NoPace, Task
@@ -157,13 +158,9 @@ def time_evaluation(evaluation: Callable[[], object]) -> float:
 
 def time_checkpoint(state: TrainingState) -> float:
     """Measure the duration of a checkpoint, written next to the run directories and removed."""
-    with tempfile.TemporaryDirectory(prefix=".probe-", dir=find_home().root) as folder:
+    with tempfile.TemporaryDirectory(prefix=".probe-", dir=find_home().root) as path, Folder(Path(path)) as folder:
         began = time.perf_counter()
-        save_checkpoint(
-            Path(folder) / "checkpoint.pt",
-            Path(folder) / "checkpoint.prev.pt",
-            {"model": state.model.state_dict(), "optimizer": state.optimizer.state_dict()},
-        )
+        save_checkpoint(folder, {"model": state.model.state_dict(), "optimizer": state.optimizer.state_dict()})
         return time.perf_counter() - began
 
 

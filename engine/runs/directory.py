@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -17,9 +16,24 @@ from engine.base.errors import DepthscopeError
 from engine.base.locks import is_held
 from engine.base.paths import Inside, create_private_directory, open_private, sync_directory, write_atomically
 from engine.base.regular_files import read_regular, reading_regular
+from engine.runs.identity import Identity, RunId, encode_stored
 from engine.runs.run import Intent
 from engine.spec.estimate import Estimate
-from engine.spec.run import RunSpec, decode_spec, encode_spec
+from engine.spec.run import RunSpec
+
+
+class FileName(StrEnum):
+    """Names of the files of a run."""
+
+    SPEC = "spec.json"
+    JOURNAL = "journal.jsonl"
+    CHECKPOINT = "checkpoint.pt"
+    PREVIOUS_CHECKPOINT = "checkpoint.prev.pt"
+    WEIGHTS = "weights.pt"
+    EXIT = "exit.json"
+    LABELS = "labels.json"
+    LOG = "worker.log"
+    LOCK = "run.lock"
 
 
 class ExitReason(StrEnum):
@@ -91,6 +105,8 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
     """Time estimate when the run was queued; None if there was no basis for one."""
     taken_seconds: Amount | None = None
     """Time the run took, including checkpoints; None until it has succeeded."""
+    imported_as: RunId | None = None
+    """Id that an import gave a run created under another; None if it kept its own."""
 
     @property
     def queue_place(self) -> float:
@@ -106,21 +122,28 @@ class DamagedRunDirectory(DepthscopeError):
     """A run directory is incomplete."""
 
 
+class WrongRun(DepthscopeError):
+    """A directory contains another run than its name says."""
+
+    def __init__(self, path: Path, origin: str) -> None:
+        super().__init__(f"{path} contains run {origin}: rename it to {origin}, or import it as a run of its own")
+
+
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
     """Paths and small files of one run."""
 
     path: Path
 
-    spec_file = Inside("spec.json")
-    journal = Inside("journal.jsonl")
-    checkpoint = Inside("checkpoint.pt")
-    previous_checkpoint = Inside("checkpoint.prev.pt")
-    weights = Inside("weights.pt")
-    exit_file = Inside("exit.json")
-    labels_file = Inside("labels.json")
-    log = Inside("worker.log")
-    lock_file = Inside("run.lock")
+    spec_file = Inside(FileName.SPEC)
+    journal = Inside(FileName.JOURNAL)
+    checkpoint = Inside(FileName.CHECKPOINT)
+    previous_checkpoint = Inside(FileName.PREVIOUS_CHECKPOINT)
+    weights = Inside(FileName.WEIGHTS)
+    exit_file = Inside(FileName.EXIT)
+    labels_file = Inside(FileName.LABELS)
+    log = Inside(FileName.LOG)
+    lock_file = Inside(FileName.LOCK)
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -135,10 +158,10 @@ class RunDirectory:
         if not self.spec_file.exists():
             write_atomically(self.labels_file, msgspec.json.encode(labels))
             # Written last: a directory without a spec is not a run yet.
-            write_atomically(self.spec_file, encode_spec(spec))
+            write_atomically(self.spec_file, encode_stored(spec, origin=self.id))
         sync_directory(self.path.parent)
 
-    def read_spec(self) -> RunSpec:
+    def read_identity(self) -> Identity:
         """Read spec.json.
 
         Raises:
@@ -146,16 +169,22 @@ class RunDirectory:
             UsageError: spec.json is not a valid spec.
         """
         try:
-            return decode_spec(read_regular(self.spec_file))
+            return Identity.decode(read_regular(self.spec_file))
         except FileNotFoundError as error:
             raise DamagedRunDirectory(f"{self.path} is not a run directory: spec.json is missing") from error
 
-    def spec_digest(self) -> str:
-        """SHA-256 of spec.json in hexadecimal, stored in checkpoints to detect those of another run.
+    def check_own(self, identity: Identity) -> None:
+        """Check that this is the run its name says, rather than a copy or another run under its name.
 
-        It is computed from the bytes, so that a later depthscope with more spec fields can continue the run.
+        Raises:
+            WrongRun: it was created under another id, and no import gave it this one.
         """
-        return hashlib.sha256(read_regular(self.spec_file)).hexdigest()
+        if identity.origin not in (None, self.id) and self.read_labels().imported_as != self.id:
+            raise WrongRun(self.path, str(identity.origin))
+
+    def read_spec(self) -> RunSpec:
+        """Read what spec.json asks to train; raises as `read_identity` does."""
+        return self.read_identity().spec
 
     def read_labels(self) -> Labels:
         """Read labels.json; if it is missing or damaged, use defaults with the id as name."""

@@ -26,6 +26,8 @@ MAX_LINE_BYTES = 1 << 20
 """Far longer than any event: longer lines are skipped as garbage without loading them."""
 MAX_JOURNAL_BYTES = 4 << 30
 """Far longer than any journal: a month of training writes half a gigabyte."""
+OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND
+"""How a worker opens its journal."""
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 """Within an epoch; there is always a checkpoint at its end."""
 
@@ -207,6 +209,15 @@ def read_events(path: Path, start: int = 0) -> Iterator[AnyEvent]:
         yield from reading.events
 
 
+def _read_pieces(descriptor: int) -> Iterator[Reading]:
+    """Read an open journal to its end, a piece at a time."""
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        start = 0
+        while (reading := _read(file, start, READ_LIMIT_BYTES)).end > start:
+            yield reading
+            start = reading.end
+
+
 def _read(file: BinaryIO, start: int, limit: int) -> Reading:
     file.seek(start)
     content = file.read(limit)
@@ -267,10 +278,18 @@ class JournalWriter:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open for appending: cut off a torn last line and continue numbering after the last readable one."""
-        descriptor = open_private(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        """Open a journal for appending."""
+        return cls.on(open_private(path, OPEN_FLAGS))
+
+    @classmethod
+    def on(cls, descriptor: int) -> Self:
+        """Append to an open file: cut off a torn last line and continue numbering after the last readable one.
+
+        Args:
+            descriptor: The journal, opened with OPEN_FLAGS.
+        """
         next_seq, last_step, last_epoch, last_gradients, offset, num_lines = 0, 0, 0, -1, 0, 0
-        for reading in read_on(path):
+        for reading in _read_pieces(descriptor):
             offset = reading.end
             num_lines += len(reading.events) + len(reading.garbage)
             next_seq = max([next_seq, *(event.seq + 1 for event in reading.events)])
@@ -284,6 +303,11 @@ class JournalWriter:
         return cls(
             descriptor, next_seq=next_seq, last_step=last_step, last_epoch=last_epoch, last_gradients=last_gradients
         )
+
+    def events(self) -> Iterator[AnyEvent]:
+        """Read all events written so far, by this and earlier workers."""
+        for reading in _read_pieces(self._descriptor):
+            yield from reading.events
 
     def append(self, event: AnyEvent) -> None:
         """Write one line with the next number and the current time."""

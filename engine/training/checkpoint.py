@@ -12,15 +12,16 @@ import hashlib
 import io
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from engine.base.errors import CheckpointDamaged
-from engine.base.paths import open_private, sync_directory, write_atomically
-from engine.base.regular_files import OddFile, reading_regular
+from engine.base.folder import Folder
+from engine.base.regular_files import OddFile
+from engine.runs.directory import FileName
+from engine.runs.identity import Identity
 
 CHECKPOINT_FORMAT = 2
 MAGIC = b"depthscope-checkpoint"
@@ -36,46 +37,46 @@ class LoadedCheckpoint:
     """Why the newest generation was skipped; None if it was read."""
 
 
-def write_archive(path: Path, state: dict[str, Any]) -> int:
+def write_archive(folder: Folder, name: str, state: dict[str, Any]) -> int:
     """Write a state atomically and durably; returns its size in bytes."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getbuffer()
     header = b"%s %s %d\n" % (MAGIC, hashlib.sha256(content).hexdigest().encode(), len(content))
-    temporary = path.with_name(f".{path.name}.tmp")
-    with os.fdopen(open_private(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+    temporary = f".{name}.tmp"
+    with os.fdopen(folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
         file.write(header)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    temporary.rename(path)
-    sync_directory(path.parent)
+    folder.rename(temporary, name)
+    folder.sync()
     return len(header) + len(content)
 
 
-def save_weights(path: Path, model: nn.Module) -> None:
+def save_weights(folder: Folder, model: nn.Module) -> None:
     """Write a network's state_dict atomically, in the format of torch.save."""
     buffer = io.BytesIO()
     torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, buffer)
-    write_atomically(path, buffer.getvalue())
+    folder.write_atomically(FileName.WEIGHTS, buffer.getvalue())
 
 
-def save_checkpoint(current: Path, previous: Path, state: dict[str, Any]) -> int:
+def save_checkpoint(folder: Folder, state: dict[str, Any]) -> int:
     """Save a state as the newest generation and keep the previous one; returns the size of the file in bytes.
 
     Args:
         state: Tensors, numbers, strings, and lists and dictionaries of them.
     """
-    if current.exists():
-        # A hard link, so that the old generation remains `current` until the new one replaces it.
-        keeping = previous.with_name(f".{previous.name}.tmp")
-        keeping.unlink(missing_ok=True)
-        os.link(current, keeping)
-        keeping.rename(previous)
-    return write_archive(current, {"format": CHECKPOINT_FORMAT, **state})
+    if folder.exists(FileName.CHECKPOINT):
+        # A hard link, so that the old generation keeps its name until the new one replaces it.
+        keeping = f".{FileName.PREVIOUS_CHECKPOINT}.tmp"
+        folder.unlink(keeping)
+        folder.link(FileName.CHECKPOINT, keeping)
+        folder.rename(keeping, FileName.PREVIOUS_CHECKPOINT)
+    return write_archive(folder, FileName.CHECKPOINT, {"format": CHECKPOINT_FORMAT, **state})
 
 
-def read_archive(path: Path) -> dict[str, Any]:
+def read_archive(folder: Folder, name: str) -> dict[str, Any]:
     """Read a file written by `write_archive`, without executing code from it.
 
     Raises:
@@ -83,55 +84,57 @@ def read_archive(path: Path) -> dict[str, Any]:
         FileNotFoundError: the file does not exist.
     """
     try:
-        with reading_regular(path) as file:
+        with os.fdopen(folder.open(name, os.O_RDONLY), "rb") as file:
             header = file.readline(MAX_HEADER_BYTES)
             content = file.read()
     except OSError as error:
         if not isinstance(error, OddFile) and error.errno != errno.EIO:
             raise
-        raise CheckpointDamaged(f"{path.name} cannot be read: {error.strerror}") from error
+        raise CheckpointDamaged(f"{name} cannot be read: {error.strerror}") from error
     parts = header.split()
     if len(parts) != 3 or parts[0] != MAGIC or not parts[2].isdigit():
-        raise CheckpointDamaged(f"{path.name} does not begin as a checkpoint does")
+        raise CheckpointDamaged(f"{name} does not begin as a checkpoint does")
     if len(content) != int(parts[2]):
-        raise CheckpointDamaged(f"{path.name} holds {len(content)} of {int(parts[2])} bytes")
+        raise CheckpointDamaged(f"{name} holds {len(content)} of {int(parts[2])} bytes")
     if hashlib.sha256(content).hexdigest().encode() != parts[1]:
-        raise CheckpointDamaged(f"{path.name} does not match its own checksum")
+        raise CheckpointDamaged(f"{name} does not match its own checksum")
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except MemoryError:
         raise
     except Exception as error:
         # On arbitrary bytes torch.load may raise anything, including struct.error and KeyError.
-        raise CheckpointDamaged(f"{path.name} cannot be read as plain tensors: {error}") from error
+        raise CheckpointDamaged(f"{name} cannot be read as plain tensors: {error}") from error
     if not isinstance(state, dict):
-        raise CheckpointDamaged(f"{path.name} holds {type(state).__name__} in place of a state")
+        raise CheckpointDamaged(f"{name} holds {type(state).__name__} in place of a state")
     return state
 
 
-def load_checkpoint(current: Path, previous: Path, *, spec_digest: str) -> LoadedCheckpoint | None:
-    """Load the newest intact generation; None if nothing was saved yet.
+def load_checkpoint(folder: Folder, identity: Identity) -> LoadedCheckpoint | None:
+    """Load the newest intact generation of a run; None if nothing was saved yet.
 
     Raises:
         CheckpointDamaged: no existing generation is usable.
     """
     damage: list[str] = []
-    for path in (current, previous):
+    for name in (FileName.CHECKPOINT, FileName.PREVIOUS_CHECKPOINT):
         try:
-            state = read_archive(path)
+            state = read_archive(folder, name)
         except FileNotFoundError:
             continue
         except CheckpointDamaged as error:
             damage.append(str(error))
             continue
         if state.get("format") != CHECKPOINT_FORMAT:
-            damage.append(f"{path.name} has format {state.get('format')}, not {CHECKPOINT_FORMAT}")
-        elif state.get("spec") != spec_digest:
-            damage.append(f"{path.name} belongs to a run with another specification")
+            damage.append(f"{name} has format {state.get('format')}, not {CHECKPOINT_FORMAT}")
+        elif (whose := state.get("origin")) != identity.origin and isinstance(whose, str):
+            damage.append(f"{name} belongs to run {whose}")
+        elif state.get("spec") != identity.digest:
+            damage.append(f"{name} belongs to a run with another specification")
         else:
-            if damage and path == previous:
-                # Otherwise the next save would keep the damaged one as `previous` and lose the good one.
-                current.replace(current.with_name(f"{current.name}.damaged"))
+            if damage and name == FileName.PREVIOUS_CHECKPOINT:
+                # Otherwise the next save would keep the damaged one as the previous and lose the good one.
+                folder.rename(FileName.CHECKPOINT, f"{FileName.CHECKPOINT}.damaged")
             return LoadedCheckpoint(state, "; ".join(damage) or None)
     if damage:
         raise CheckpointDamaged("; ".join(damage))

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from engine.base.errors import DatasetError
-from engine.runs.directory import RunDirectory
 from engine.runs.journal import Checkpointed, Epoch, Gradients, JournalWriter, Notice
+from engine.runs.open_run import OpenRun
 from engine.spec.precision import Precision
 from engine.spec.run import RunSpec
 from engine.training.checkpoint import HostCopy, load_checkpoint, save_checkpoint
@@ -43,8 +43,7 @@ class PendingSave:
 class Session:
     """State of the training loop; `save` stores everything that must survive a kill."""
 
-    directory: RunDirectory
-    spec: RunSpec
+    run: OpenRun
     data: DeviceData
     state: TrainingState
     journal: JournalWriter
@@ -84,6 +83,10 @@ class Session:
         self.meter = ProgressMeter(self.state.device)
         self.layers = layers(self.state.model)
         self.saves_beside = self.state.device.type == "cuda"
+
+    @property
+    def spec(self) -> RunSpec:
+        return self.run.identity.spec
 
     @property
     def steps_per_epoch(self) -> int:
@@ -141,7 +144,7 @@ def write_checkpoint(session: Session, state: dict[str, Any]) -> int:
     """Sync the journal the state relies on, then write the state; returns its size in bytes."""
     session.host_copy.wait()
     session.journal.sync()
-    return save_checkpoint(session.directory.checkpoint, session.directory.previous_checkpoint, state)
+    return save_checkpoint(session.run.folder, state)
 
 
 def is_saved(session: Session) -> bool:
@@ -168,7 +171,8 @@ def checkpoint_state(session: Session, pending: list[bytes]) -> dict[str, Any]:
     """Collect everything `restore` needs; random draws and learning rate follow from seed and step."""
     state = session.state
     return {
-        "spec": session.directory.spec_digest(),
+        "spec": session.run.identity.digest,
+        "origin": session.run.identity.origin,
         "data": session.data_sha256,
         "next_step": state.next_step,
         "model": dict(state.model.state_dict()),
@@ -194,8 +198,8 @@ def restore(session: Session) -> bool:
         CheckpointDamaged: no existing checkpoint is readable.
         DatasetError: the dataset has changed since the run began.
     """
-    directory, state = session.directory, session.state
-    loaded = load_checkpoint(directory.checkpoint, directory.previous_checkpoint, spec_digest=directory.spec_digest())
+    state = session.state
+    loaded = load_checkpoint(session.run.folder, session.run.identity)
     if loaded is None:
         return False
     saved = loaded.state

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import secrets
 import statistics
 import sys
 import tempfile
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 
 from engine.runs.directory import ExitReason, Labels, RunDirectory
-from engine.runs.journal import JournalWriter
+from engine.runs.open_run import OpenRun
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
 from engine.training import numerics
@@ -61,10 +62,11 @@ def bare(spec: RunSpec, data: DeviceData, device: torch.device) -> float:
 
 def worked(spec: RunSpec, data: DeviceData, device: torch.device, root: Path) -> float:
     """Measure the seconds of the same steps in a worker, including all its writing."""
-    directory = RunDirectory(root / f"run{time.monotonic_ns()}")
+    directory = RunDirectory(root / secrets.token_hex(5))
     directory.create(spec, Labels(name="bench", experiment="bench", position=0, created_at=0.0))
-    journal = JournalWriter.open(directory.journal)
-    session = Session(directory, spec, data, start_training(spec, device), journal, data_sha256="")
+    run = OpenRun.open(directory)
+    journal = run.open_journal()
+    session = Session(run, data, start_training(spec, device), journal, data_sha256="")
     session.steps = steps_for(session.state, data, spec, report=print)
     began = time.perf_counter()
     ended = train(session, lambda: False)

@@ -26,9 +26,10 @@ from engine.spec.precision import Precision
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec, decode_spec, encode_spec
 from engine.spec.schedule import learning_rate_at
-from engine.training.checkpoint import CHECKPOINT_FORMAT, MAGIC, load_checkpoint
+from engine.training.checkpoint import CHECKPOINT_FORMAT, MAGIC
 from models.catalog import model_spec
 from models.cost import forward_macs, num_parameters
+from tests.checkpoints import load_in
 from tests.engine.scripted import scene
 from tests.samples import an_epoch
 
@@ -137,9 +138,7 @@ class Targets:
         """Load a checkpoint with a state, or report it as damaged."""
         self._checkpoint.write_bytes(content)
         try:
-            loaded = load_checkpoint(
-                self._checkpoint, self._checkpoint.with_name("checkpoint.prev.pt"), spec_digest="s"
-            )
+            loaded = load_in(self._checkpoint.parent)
         except CheckpointDamaged:
             return
         assert loaded is not None

@@ -17,7 +17,7 @@ from engine.data import cache, datasets
 from engine.runs import journal
 from engine.runs.journal import JournalWriter, Notice, read_journal
 from engine.training import checkpoint
-from engine.training.checkpoint import load_checkpoint, save_checkpoint
+from tests.checkpoints import load_in, save_in
 from tests.conftest import TestHome
 
 NUM_CUTS = 100
@@ -53,7 +53,7 @@ def flips(content: bytes, num: int) -> Iterator[bytes]:
 
 
 def save(files: tuple[Path, Path], step: int) -> None:
-    save_checkpoint(*files, {"spec": "s", "next_step": step, "weights": torch.full((1000,), float(step))})
+    save_in(files[0].parent, {"spec": "s", "next_step": step, "weights": torch.full((1000,), float(step))})
 
 
 def outcomes(tmp_path: Path, damaged: Callable[[bytes], Iterator[bytes]]) -> list[str]:
@@ -64,7 +64,7 @@ def outcomes(tmp_path: Path, damaged: Callable[[bytes], Iterator[bytes]]) -> lis
     found = []
     for content in damaged(files[0].read_bytes()):
         files[0].write_bytes(content)
-        loaded = load_checkpoint(*files, spec_digest="s")
+        loaded = load_in(tmp_path)
         assert loaded is not None
         told = loaded.damage is not None and "checkpoint.pt" in loaded.damage
         fell_back = loaded.state["next_step"] == 1 and torch.equal(loaded.state["weights"], torch.full((1000,), 1.0))

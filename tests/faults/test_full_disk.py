@@ -19,7 +19,7 @@ from engine.data import datasets
 from engine.runs.disk import trouble_of
 from engine.runs.journal import Epoch, read_journal
 from engine.runs.run import DISK_FULL, RunStatus
-from engine.training.checkpoint import load_checkpoint
+from tests.checkpoints import load_in
 from tests.conftest import TestHome
 from tests.faults.killing import same_weights
 
@@ -122,7 +122,7 @@ def test_a_run_pauses_on_a_full_disk_and_continues_automatically(
     refused = home.cli("train", "-a", "he-resnet", "-d", "8", "--data", "tiny", "--detach", status=1)
     assert refused.startswith(f"depthscope: {DISK_FULL}")
     assert [path.name for path in home.home.runs.iterdir()] == [run], "nothing is left of what was refused"
-    assert load_checkpoint(directory.checkpoint, directory.previous_checkpoint, spec_digest=directory.spec_digest())
+    assert load_in(directory.path, directory.read_identity())
     if left_bytes == 0:
         # For as long as it takes to look several times: nothing is started in vain.
         threading.Event().wait(5)

@@ -10,7 +10,7 @@ import torch
 
 from engine.runs.run import RunOutcome
 from engine.spec.devices import read_gpus
-from engine.training.checkpoint import read_archive
+from tests.checkpoints import read_at
 from tests.faults.killing import check_nothing_lost, sabotaged, train_planned
 from tests.faults.sabotage.kill_points import UNTOLD_CHECKPOINT
 
@@ -44,7 +44,7 @@ def test_a_run_out_of_gpu_memory_fails_with_remedies_and_frees_the_gpu(home: Any
     assert (found.error or "").startswith("out of memory on the GPU (")
     assert "fits (~" in (found.error or "") or "nothing fits, even" in (found.error or "")
     assert "crashed" not in kinds
-    assert read_archive(home.directory(run).checkpoint)["next_step"] == 10
+    assert read_at(home.directory(run).checkpoint)["next_step"] == 10
 
 
 def test_a_worker_whose_gpu_failed_is_resumed_in_a_process_of_its_own(home: Any):

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from engine.runs.journal import Epoch, read_journal
-from engine.training.checkpoint import read_archive
+from tests.checkpoints import read_at
 from tests.conftest import TestHome
 from tests.faults.killing import (
     Executioner,
@@ -203,7 +203,7 @@ def test_a_run_that_diverges_is_stopped_and_keeps_its_last_good_checkpoint(home:
     assert "not finite at step" in home.cli("logs", run)
     for path in (home.directory(run).checkpoint, home.directory(run).previous_checkpoint):
         if path.exists():
-            assert all(torch.isfinite(tensor.float()).all() for tensor in read_archive(path)["model"].values())
+            assert all(torch.isfinite(tensor.float()).all() for tensor in read_at(path)["model"].values())
     assert not home.directory(run).weights.exists()
 
 

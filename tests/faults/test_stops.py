@@ -12,7 +12,7 @@ import pytest
 
 from console.text.status import MIN_STALL_SECONDS, state
 from engine.runs.run import RunOutcome
-from engine.training.checkpoint import read_archive
+from tests.checkpoints import read_at
 from tests.faults.killing import SABOTAGE, begun, check_rows, metrics, same_weights
 
 ANEW = "its worker ended when the machine restarted"
@@ -40,7 +40,7 @@ def lose_pages(home: Any, run: str) -> None:
     """Discard unsynced data of a journal, as a power cut does."""
     directory = home.directory(run)
     # Rows carried by a checkpoint are written after it and synced before the next.
-    carried = read_archive(directory.checkpoint)["pending_lines"][0].encode()
+    carried = read_at(directory.checkpoint)["pending_lines"][0].encode()
     if (durable := directory.journal.read_bytes().find(carried)) >= 0:
         os.truncate(directory.journal, durable)
 

@@ -13,7 +13,7 @@ import torch
 
 from engine.runs.run import RunOutcome
 from engine.scheduler.outcomes import MAX_CRASHES
-from engine.training.checkpoint import read_archive
+from tests.checkpoints import read_at
 from tests.faults.killing import (
     check_nothing_lost,
     points_fallen,
@@ -162,7 +162,7 @@ def test_runs_out_of_memory_have_failed_with_what_would_fit(
         assert "advice for programmers" not in error
         assert not events(home, run, "crashed")
         assert points_fallen(home, run).total() == 1
-        assert read_archive(home.directory(run).checkpoint)["next_step"] == 10
+        assert read_at(home.directory(run).checkpoint)["next_step"] == 10
         assert home.worker_pid(run) is None
         struck_at = (home.home.root / "kills" / f"{run}.fell").stat().st_mtime
         with home.reader() as reader:
@@ -193,7 +193,7 @@ def diverge(home: Any, cases: list[tuple[str, int, str, int]]) -> None:
     runs = train_planned(home, *[(words, plan) for plan in plans])
     home.cli("wait", *runs, status=None, patience_seconds=280)
     for run, (*_, step) in zip(runs, cases, strict=True):
-        saved = read_archive(home.directory(run).checkpoint)
+        saved = read_at(home.directory(run).checkpoint)
         momentum = [kept["momentum_buffer"] for kept in saved["optimizer"]["state"].values()]
         with home.reader() as reader:
             assert reader.run(run).outcome is RunOutcome.DIVERGED

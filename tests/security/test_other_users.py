@@ -22,7 +22,7 @@ from engine.control.connection import Connection
 from engine.control.launch import ensure_engine, greet
 from engine.control.protocol import Done, NewRun, SetQueue, Submit
 from engine.control.queue_state import QueueState
-from engine.training.checkpoint import save_checkpoint
+from tests.checkpoints import save_in
 from tests.conftest import TestHome
 from tests.engine.scripted import spec_of
 
@@ -73,7 +73,7 @@ def fill(home: TestHome) -> list[str]:
         reply = connection.ask(Submit(runs=(NewRun(name="mine", spec=spec_of(0, "cpu")),)))
     assert isinstance(reply, Done)
     directory = home.directory(reply.runs[0])
-    save_checkpoint(directory.checkpoint, directory.previous_checkpoint, {"spec": "s"})
+    save_in(directory.path, {"spec": "s"})
     for path in (directory.log, directory.journal, directory.weights):
         path.write_bytes(b"secret")
     files = ("labels.json", "spec.json", "checkpoint.pt", "journal.jsonl", "worker.log", "weights.pt")

@@ -22,8 +22,9 @@ from engine.runs.directory import Labels
 from engine.runs.run import RunOutcome
 from engine.spec.recipes import recipe
 from engine.spec.run import DataSpec, RunSpec
-from engine.training.checkpoint import CHECKPOINT_FORMAT, CheckpointDamaged, read_archive, write_archive
+from engine.training.checkpoint import CHECKPOINT_FORMAT, CheckpointDamaged
 from models.catalog import model_spec
+from tests.checkpoints import read_at, write_at
 
 
 class Malice:
@@ -48,9 +49,9 @@ def test_a_malicious_checkpoint_runs_nothing(home: Any, tmp_path: Path, wait_unt
         device="cpu",
     )
     directory.create(spec, Labels(name="theirs", experiment="theirs", position=1, created_at=time.time()))
-    state = {"format": CHECKPOINT_FORMAT, "spec": directory.spec_digest(), "next_step": Malice(trace)}
+    state = {"format": CHECKPOINT_FORMAT, "spec": directory.read_identity().digest, "next_step": Malice(trace)}
     for path in (directory.checkpoint, directory.previous_checkpoint):
-        write_archive(path, state)
+        write_at(path, state)
     home.cli("engine", "start")
 
     def ended() -> Any:
@@ -94,8 +95,8 @@ def test_a_dataset_of_pickled_objects_runs_nothing(home: Any, tmp_path: Path):
 
 def malicious_checkpoint(home: Any, malice: Malice) -> Callable[[], object]:
     path = home.home.root / "checkpoint.pt"
-    write_archive(path, {"format": CHECKPOINT_FORMAT, "next_step": malice})
-    return lambda: read_archive(path)
+    write_at(path, {"format": CHECKPOINT_FORMAT, "next_step": malice})
+    return lambda: read_at(path)
 
 
 def malicious_weights(home: Any, malice: Malice) -> Callable[[], object]:

@@ -8,7 +8,7 @@ import pytest
 
 from engine.analysis.diagnosis import STOPPING_EPOCHS
 from engine.analysis.early_stopping import describe_stop, epochs_to_judge, reason_to_stop
-from engine.runs.journal import AnyEvent, Epoch, JournalWriter
+from engine.runs.journal import AnyEvent, Epoch, JournalWriter, read_events
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec, StopRule
 from models.catalog import model_spec
@@ -66,8 +66,9 @@ def test_judgement_is_the_same_from_the_journal(journal: Path):
     """A resumed worker counts its predecessor's epochs, except those trained again."""
     write(journal, *(epoch(number, FLAT) for number in range(1, 13)), epoch(3, 1.0))
 
-    assert sorted(epochs_to_judge(journal, 9)) == list(range(1, 10))
-    assert epochs_to_judge(journal, 9)[3].train_loss == 1.0, "an epoch that was trained again counts as measured last"
+    judged = epochs_to_judge(read_events(journal), 9)
+    assert sorted(judged) == list(range(1, 10))
+    assert judged[3].train_loss == 1.0, "an epoch that was trained again counts as measured last"
 
 
 def test_resumed_run_starts_with_full_patience(journal: Path):
@@ -77,7 +78,7 @@ def test_resumed_run_starts_with_full_patience(journal: Path):
     assert stopped is not None
     write(journal, *rows.values(), stopped, *(epoch(number, FLAT) for number in range(11, 20)))
 
-    judged = epochs_to_judge(journal, 19)
+    judged = epochs_to_judge(read_events(journal), 19)
 
     assert sorted(judged) == list(range(11, 20))
     assert reason_to_stop(spec(), judged) is None

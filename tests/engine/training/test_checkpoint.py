@@ -1,5 +1,6 @@
 """Checkpoints are intact or detected as damaged."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import torch
 from torch import Tensor
 
 from engine.base.errors import CheckpointDamaged
-from engine.training.checkpoint import MAGIC, load_checkpoint, read_archive, save_checkpoint
+from engine.training.checkpoint import MAGIC
+from tests.checkpoints import IDENTITY, load_in, read_at, save_in
 
 
 @pytest.fixture
@@ -17,11 +19,11 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def save(files: tuple[Path, Path], step: int) -> None:
-    save_checkpoint(*files, {"spec": "s", "next_step": step, "weights": torch.full((1000,), float(step))})
+    save_in(files[0].parent, {"spec": "s", "next_step": step, "weights": torch.full((1000,), float(step))})
 
 
 def step_of(files: tuple[Path, Path]) -> int | None:
-    loaded = load_checkpoint(*files, spec_digest="s")
+    loaded = load_in(files[0].parent)
     return None if loaded is None else loaded.state["next_step"]
 
 
@@ -29,7 +31,7 @@ def test_the_newest_generation_is_loaded_with_equal_tensors(files: tuple[Path, P
     """The last save is the state of the run."""
     save(files, 1)
     save(files, 2)
-    loaded = load_checkpoint(*files, spec_digest="s")
+    loaded = load_in(files[0].parent)
 
     assert loaded is not None
     assert loaded.damage is None
@@ -56,9 +58,13 @@ def test_both_generations_damaged_is_an_error_that_names_both(files: tuple[Path,
 def test_another_runs_checkpoint_is_refused(files: tuple[Path, Path]):
     """In the wrong directory it would continue another run's training."""
     save(files, 1)
+    other = dataclasses.replace(IDENTITY, digest="other")
 
     with pytest.raises(CheckpointDamaged, match="another specification"):
-        load_checkpoint(*files, spec_digest="other")
+        load_in(files[0].parent, other)
+    save_in(files[0].parent, {"spec": "s", "origin": "0123456789", "next_step": 2})
+    with pytest.raises(CheckpointDamaged, match=r"checkpoint\.pt belongs to run 0123456789"):
+        load_in(files[0].parent, other)
 
 
 class Malice:
@@ -74,11 +80,11 @@ class Malice:
 def test_a_pickle_with_a_side_effect_is_refused_without_it(files: tuple[Path, Path], tmp_path: Path):
     """A checkpoint may come from someone else, with a valid checksum."""
     trace = tmp_path / "done"
-    save_checkpoint(*files, {"spec": "s", "next_step": Malice(trace)})
+    save_in(tmp_path, {"spec": "s", "next_step": Malice(trace)})
     assert files[0].read_bytes().startswith(MAGIC)
 
     with pytest.raises(CheckpointDamaged, match="cannot be read"):
-        read_archive(files[0])
+        read_at(files[0])
     assert not trace.exists()
 
 
@@ -120,7 +126,7 @@ def test_saving_leaves_the_old_generation_readable_at_every_instant(
 def test_tensors_come_back_on_the_cpu(files: tuple[Path, Path]):
     """A run saved on a GPU is opened on a machine without one."""
     save(files, 1)
-    loaded = load_checkpoint(*files, spec_digest="s")
+    loaded = load_in(files[0].parent)
     assert loaded is not None
     weights: Tensor = loaded.state["weights"]
 

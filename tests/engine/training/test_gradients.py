@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from engine.runs.directory import ExitReason, Labels, RunDirectory
-from engine.runs.journal import Epoch, Gradients, JournalWriter, LayerGradients, read_journal
+from engine.runs.directory import ExitReason, FileName, Labels, RunDirectory
+from engine.runs.journal import Epoch, Gradients, LayerGradients, read_journal
+from engine.runs.open_run import OpenRun
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
 from engine.training.gradients import layers, measure, norms, weight_norms
@@ -133,14 +134,19 @@ def test_gradients_kept_in_place_are_the_same_gradients():
 
 
 def a_session(path: Path, spec: RunSpec) -> Session:
-    directory = RunDirectory(path)
+    directory = RunDirectory(path / "0123456789")
     directory.create(spec, Labels(name="a", experiment="b", position=0, created_at=0.0))
     state = start_training(spec, torch.device("cpu"))
-    return Session(directory, spec, random_data(), state, JournalWriter.open(directory.journal), data_sha256="d")
+    run = OpenRun.open(directory)
+    return Session(run, random_data(), state, run.open_journal(), data_sha256="d")
+
+
+def journal_of(session: Session) -> Path:
+    return session.run.folder.path / FileName.JOURNAL
 
 
 def gradients(session: Session) -> list[Gradients]:
-    return [e for e in read_journal(session.directory.journal).events if isinstance(e, Gradients)]
+    return [e for e in read_journal(journal_of(session)).events if isinstance(e, Gradients)]
 
 
 def values(rows: list[Gradients]) -> list[tuple[int, int, list[LayerGradients]]]:
@@ -157,7 +163,7 @@ def test_a_run_reports_every_epoch_and_the_network_as_initialised(tmp_path: Path
     weights = weight_norms(session.layers).tolist()
 
     assert train(session, lambda: False) is ExitReason.SUCCEEDED
-    events = [e for e in read_journal(session.directory.journal).events if isinstance(e, Gradients | Epoch)]
+    events = [e for e in read_journal(journal_of(session)).events if isinstance(e, Gradients | Epoch)]
     assert [(type(e), e.epoch, e.step) for e in events] == [
         (Gradients, 0, 1), (Epoch, 1, 3), (Gradients, 1, 3), (Epoch, 2, 6), (Gradients, 2, 6)
     ]  # fmt: skip
@@ -200,14 +206,14 @@ def test_rows_lost_in_a_kill_are_completed_from_the_checkpoint(tmp_path: Path, n
     session = a_session(tmp_path / "run", SPEC)
     with pytest.raises(RuntimeError):
         train(session, fail_in_epoch(session, 2))
-    lines = session.directory.journal.read_bytes().splitlines(keepends=True)
+    lines = journal_of(session).read_bytes().splitlines(keepends=True)
     kinds = [msgspec.json.decode(line)["kind"] for line in lines]
     assert [kind for kind in kinds if kind != "step"] == ["gradients", "epoch", "gradients", "checkpoint"]
-    session.directory.journal.write_bytes(b"".join(lines[: kinds.index("epoch") + num_kept]))
+    journal_of(session).write_bytes(b"".join(lines[: kinds.index("epoch") + num_kept]))
     successor = a_session(tmp_path / "run", SPEC)
 
     assert restore(successor)
-    events = read_journal(session.directory.journal).events
+    events = read_journal(journal_of(session)).events
     assert [e.epoch for e in events if isinstance(e, Gradients)] == [0, 1]
     assert [e.epoch for e in events if isinstance(e, Epoch)] == [1]
     assert [event.seq for event in events] == list(range(len(events)))

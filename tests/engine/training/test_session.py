@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.runs.directory import ExitReason, Labels, RunDirectory
-from engine.runs.journal import Checkpointed, Epoch, JournalWriter, Notice, Step, read_journal
+from engine.runs.directory import ExitReason, FileName, Labels, RunDirectory
+from engine.runs.journal import Checkpointed, Epoch, Notice, Step, read_journal
+from engine.runs.open_run import OpenRun
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
 from engine.training.augmentation import EpochDraws
@@ -24,17 +25,22 @@ SPEC = RunSpec(model=model_spec("he-resnet", 8, width=4), recipe=recipe("quick",
 
 
 def a_session(path: Path, *, saves_beside: bool) -> Session:
-    directory = RunDirectory(path)
+    directory = RunDirectory(path / "0123456789")
     directory.create(SPEC, Labels(name="a", experiment="b", position=0, created_at=0.0))
     state = start_training(SPEC, torch.device("cpu"))
-    session = Session(directory, SPEC, random_data(), state, JournalWriter.open(directory.journal), data_sha256="d")
+    run = OpenRun.open(directory)
+    session = Session(run, random_data(), state, run.open_journal(), data_sha256="d")
     session.saves_beside = saves_beside
     return session
 
 
+def journal_of(session: Session) -> Path:
+    return session.run.folder.path / FileName.JOURNAL
+
+
 def kinds(session: Session) -> list[str]:
     """Return the kinds of lines in order, without progress, which depends on the clock."""
-    events = read_journal(session.directory.journal).events
+    events = read_journal(journal_of(session)).events
     return [type(event).__name__ for event in events if not isinstance(event, Step)]
 
 
@@ -44,11 +50,11 @@ def test_checkpoints_written_beside_training_leave_the_same_run(tmp_path: Path):
     assert train(waiting, lambda: False) is train(beside, lambda: False) is ExitReason.SUCCEEDED
 
     assert kinds(beside) == kinds(waiting) == ["Gradients", *["Epoch", "Gradients", "Checkpointed"] * 3]
-    events = read_journal(beside.directory.journal).events
+    events = read_journal(journal_of(beside)).events
     assert [event.seq for event in events] == list(range(len(events)))
     ours, theirs = (session.state.model.state_dict() for session in (beside, waiting))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    saved, expected = (session.directory.checkpoint.read_bytes() for session in (beside, waiting))
+    saved, expected = (session.run.folder.read(FileName.CHECKPOINT) for session in (beside, waiting))
     assert len(saved) == len(expected)
 
 
@@ -67,7 +73,7 @@ def test_a_checkpoint_is_of_the_step_that_asked_for_it(tmp_path: Path):
     settle_save(session)
     successor = a_session(tmp_path / "run", saves_beside=True)
     # The second save is of step 2, the previous one of step 1.
-    successor.directory.checkpoint.unlink()
+    successor.run.folder.unlink(FileName.CHECKPOINT)
 
     assert restore(successor)
     assert successor.state.next_step == 1
@@ -91,7 +97,7 @@ def test_lines_wait_for_the_checkpoint_that_carries_the_row(tmp_path: Path):
     assert restore(successor)
     assert kinds(successor) == ["Epoch"]
     successor.journal.append(Notice(text="goes on"))
-    assert [event.seq for event in read_journal(session.directory.journal).events] == [0, 1]
+    assert [event.seq for event in read_journal(journal_of(session)).events] == [0, 1]
 
 
 def test_a_checkpoint_that_cannot_be_written_is_reported_and_leaves_no_row(tmp_path: Path):
@@ -99,12 +105,12 @@ def test_a_checkpoint_that_cannot_be_written_is_reported_and_leaves_no_row(tmp_p
     session = a_session(tmp_path / "run", saves_beside=True)
     session.steps.begin_epoch(draws(), [0.1] * 3, done=0)
     session.steps.take(0)
-    session.directory.checkpoint.with_name(".checkpoint.pt.tmp").mkdir()
+    (session.run.folder.path / ".checkpoint.pt.tmp").mkdir()
     save(session, an_epoch(1, step=3))
 
     with pytest.raises(OSError, match=r"checkpoint\.pt\.tmp"):
         save(session)
-    assert not any(isinstance(event, Epoch | Checkpointed) for event in read_journal(session.directory.journal).events)
+    assert not any(isinstance(event, Epoch | Checkpointed) for event in read_journal(journal_of(session)).events)
 
 
 def draws() -> EpochDraws:

@@ -133,13 +133,13 @@ print([name for name in ("torch._dynamo", "sympy") if name in sys.modules])
 def test_a_worker_loads_no_compiler(home: Any):
     """torch._dynamo and sympy would cost every run over a second; in float32 and the device's own precision."""
     directories = []
-    for precision in (Precision.FP32, Precision.AUTO):
+    for number, precision in enumerate((Precision.FP32, Precision.AUTO)):
         spec = RunSpec(
             model=model_spec("he-resnet", 8, width=4, num_classes=4),
             data=DataSpec(name="tiny"),
             recipe=recipe("constant", epochs=1, batch_size=50, precision=precision),
         )
-        directories.append(RunDirectory(home.home.runs / precision))
+        directories.append(RunDirectory(home.home.runs / f"{number:010x}"))
         directories[-1].create(spec, Labels(name="a", experiment="b", position=0, created_at=0.0))
     command = [sys.executable, "-P", "-c", TRAINING, "", *(str(directory.path) for directory in directories)]
     found = subprocess.run(command, env=home.env, check=True, capture_output=True, text=True)

@@ -107,11 +107,11 @@ def arm(directory: Path) -> None:
 
         plan.what = misfortunes.ALL[what[0]]
     plan.reach(STARTING)
-    install(directory)
+    install()
     plan.reach(IMPORTED)
 
 
-def install(directory: Path) -> None:
+def install() -> None:
     """Insert all points into the worker's modules before they import from each other."""
     import engine.data.datasets
     import engine.runs.journal
@@ -137,10 +137,10 @@ def install(directory: Path) -> None:
     import engine.training.loop
 
     around(engine.training.loop, "finish_epoch", after=complete_epoch)
-    inside = os.fspath(directory)
 
     def watch_files(event: str, args: tuple[Any, ...]) -> None:
-        if event in FILE_EVENTS and isinstance(args[0], str | os.PathLike) and str(args[0]).startswith(inside):
+        # A worker names files relative to the descriptor of its directory; everything else it opens is absolute.
+        if event in FILE_EVENTS and isinstance(args[0], str | os.PathLike) and not os.fspath(args[0]).startswith("/"):
             plan.reach(FILE)
 
     sys.addaudithook(watch_files)

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 
@@ -62,11 +61,10 @@ def checkpoint_in_place() -> None:
 
     original = engine.training.checkpoint.write_archive
 
-    def over(current: Path, _previous: Path, state: dict[str, Any]) -> int:
-        whole = current.with_name("whole")
-        size = original(whole, {"format": CHECKPOINT_FORMAT, **state})
-        content = whole.read_bytes()
-        with os.fdopen(os.open(current, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    def over(folder: Any, state: dict[str, Any]) -> int:
+        size = original(folder, "whole", {"format": CHECKPOINT_FORMAT, **state})
+        content = folder.read("whole")
+        with os.fdopen(folder.open("checkpoint.pt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
             file.write(content[: size // 2])
             file.flush()
             plan.reach(HALF_CHECKPOINT)
