@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from engine.base.decoding import Amount, Count, Moment, Real, Whole, decoder
-from engine.base.errors import DepthscopeError
+from engine.base.errors import DepthscopeError, UsageError
 from engine.base.locks import is_held
 from engine.base.paths import Inside, create_private_directory, open_private, sync_directory, write_atomically
 from engine.base.regular_files import read_regular, reading_regular
@@ -122,11 +122,13 @@ class DamagedRunDirectory(DepthscopeError):
     """A run directory is incomplete."""
 
 
-class WrongRun(DepthscopeError):
+class WrongRun(UsageError):
     """A directory contains another run than its name says."""
 
     def __init__(self, path: Path, origin: str) -> None:
-        super().__init__(f"{path} contains run {origin}: rename it to {origin}, or import it as a run of its own")
+        super().__init__(
+            f"{path} contains run {origin}: move it back to runs/{origin}, or import it as a run of its own"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +175,29 @@ class RunDirectory:
         except FileNotFoundError as error:
             raise DamagedRunDirectory(f"{self.path} is not a run directory: spec.json is missing") from error
 
-    def check_own(self, identity: Identity) -> None:
+    def check_own(self, identity: Identity | None = None) -> None:
         """Check that this is the run its name says, rather than a copy or another run under its name.
+
+        Args:
+            identity: What its spec.json says; None reads it.
 
         Raises:
             WrongRun: it was created under another id, and no import gave it this one.
+            DamagedRunDirectory, UsageError: as by `read_identity`.
         """
+        identity = identity or self.read_identity()
         if identity.origin not in (None, self.id) and self.read_labels().imported_as != self.id:
             raise WrongRun(self.path, str(identity.origin))
+
+    def wrong_run(self) -> WrongRun | None:
+        """Return the error if another run is in this directory; None if it is not, or if that cannot be told."""
+        try:
+            self.check_own()
+        except WrongRun as error:
+            return error
+        except (DepthscopeError, OSError):
+            return None
+        return None
 
     def read_spec(self) -> RunSpec:
         """Read what spec.json asks to train; raises as `read_identity` does."""

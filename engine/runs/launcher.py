@@ -124,6 +124,10 @@ class LocalLauncher:
         return is_ours or directory.is_locked()
 
     def stop(self, directory: RunDirectory) -> None:
+        if (child := self._children.get(directory.id)) is not None and child.poll() is None:
+            # Another run's directory may have its name by now.
+            child.send_signal(signal.SIGTERM)
+            return
         signal_holder(directory, signal.SIGTERM)
 
     def kill(self, directory: RunDirectory) -> None:

@@ -145,6 +145,10 @@ class Dispatcher:
         """Start one run and return whether it was started. If no process can be created, suspend starting."""
         began = time.monotonic()
         directory = RunDirectory(self._home.runs / run.id)
+        if (wrong := directory.wrong_run()) is not None:
+            with self._store.transaction():
+                lose(self._store, run.id, str(wrong))
+            return False
         try:
             with self._labelling.transaction():
                 assigned = Assignment(

@@ -80,14 +80,18 @@ class Labelling:
 
         Raises:
             RunDirectoryGone: the run directory was deleted.
+            WrongRun: another run is in its place.
         """
         if (labels := self._changed.get(run) or self._unwritten.get(run)) is not None:
             return labels
         directory = RunDirectory(self._home.runs / run)
         try:
-            return directory.read_labels()
+            labels = directory.read_labels()
         except FileNotFoundError as error:
             raise RunDirectoryGone(directory) from error
+        if (wrong := directory.wrong_run()) is not None:
+            raise wrong
+        return labels
 
     def change(self, run: str, **changes: object) -> None:
         """Change labels in the current transaction.
@@ -128,7 +132,7 @@ class Labelling:
             return
         directory = RunDirectory(self._home.runs / run)
         # A run without its directory is lost, which is noticed when the run is next used.
-        if directory.path.exists():
+        if directory.path.exists() and directory.wrong_run() is None:
             directory.write_labels(labels)
         del self._unwritten[run]
         self._written.add(run)

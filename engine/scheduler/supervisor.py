@@ -20,7 +20,7 @@ from engine.index.database import DatabaseUnusable, IndexNotWritten
 from engine.index.ingest import ingest, read_worker_start
 from engine.index.queries import Reader
 from engine.index.writer import Store
-from engine.runs.directory import Labels, RunDirectory
+from engine.runs.directory import Labels, RunDirectory, WrongRun
 from engine.runs.journal import WorkerStart
 from engine.runs.launcher import Launcher
 from engine.runs.run import TRANSITIONS, Intent, Run, RunOutcome, RunStatus
@@ -128,6 +128,7 @@ class Supervisor:
         """Read the part of a journal that a killed engine had not read yet, for a run without a worker."""
         try:
             if directory.journal.stat().st_size > offset:
+                directory.check_own()
                 ingest(self.store, directory)
         except DatabaseUnusable:
             raise
@@ -219,6 +220,9 @@ class Supervisor:
                 self.home.runs.stat()
             self._give_up(directory, alive=alive)
             return
+        if (wrong := directory.wrong_run()) is not None:
+            self._set_apart(directory, wrong, alive=alive)
+            return
         if not alive and run not in self._ends:
             # Recorded once: a child's status can be collected only once, and the reserve may free space later.
             status = self._launcher.exit_status(directory)
@@ -250,6 +254,25 @@ class Supervisor:
         run = directory.id
         with self.store.transaction():
             lose(self.store, run, f"its run directory is gone: {directory.path}")
+        del self._running[run]
+        self._ends.pop(run, None)
+        self._stop_asked_at.pop(run, None)
+
+    def _set_apart(self, directory: RunDirectory, wrong: WrongRun, *, alive: bool) -> None:
+        """Mark a run as lost, once its worker has ended, because another run is in its directory.
+
+        Nothing is read or written there. The worker writes to its own directory, wherever that is now.
+        """
+        run = directory.id
+        self._note_trouble(run, wrong)
+        if alive:
+            if run in self._stop_asked_at or self.is_leaving:
+                self._launcher.stop(directory)
+            return
+        status = self._launcher.exit_status(directory)
+        with self.store.transaction():
+            self.store.add_event(run, "crashed", f"its worker {status or 'ended without a message'}")
+            lose(self.store, run, str(wrong))
         del self._running[run]
         self._ends.pop(run, None)
         self._stop_asked_at.pop(run, None)
