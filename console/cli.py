@@ -37,7 +37,7 @@ def main() -> None:
 def guarded(command: Callable[[], int]) -> int:
     """Run a command and return its exit status; report what went wrong in a line."""
     from console.text import streams
-    from engine.base.errors import DepthscopeError
+    from engine.base.errors import FULL, PRUNE_ADVICE, DepthscopeError
 
     try:
         return command()
@@ -54,7 +54,9 @@ def guarded(command: Callable[[], int]) -> int:
         streams.report(f"{error.filename}: {error.strerror} (does it belong to another user?)")
         return 1
     except OSError as error:
-        streams.report(": ".join(str(part) for part in (error.filename, error.strerror or error) if part is not None))
+        advice = PRUNE_ADVICE if error.errno in FULL else None
+        parts = (error.filename, error.strerror or error, advice)
+        streams.report(": ".join(str(part) for part in parts if part is not None))
         return 1
     except UnicodeEncodeError as error:
         streams.report(f"{error.object!r} is not valid text: it cannot be encoded as {error.encoding}")

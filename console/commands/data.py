@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from console.commands.run_options import JsonOption
-from engine.base.errors import DatasetError, DepthscopeError
+from engine.base.errors import FULL, PRUNE_ADVICE, DatasetError, DepthscopeError
 
 if TYPE_CHECKING:
     from engine.data.cache import DatasetInfo
@@ -173,7 +173,8 @@ def import_runs(
             with transfer.staged(home, new, token, narrate):
                 client.change(home, Import(token=token, runs=tuple(run.id for run in new), experiment=experiment))
         except OSError as error:
-            raise DepthscopeError(f"cannot copy {error.filename}: {error.strerror}") from error
+            advice = f": {PRUNE_ADVICE}" if error.errno in FULL else ""
+            raise DepthscopeError(f"cannot copy {error.filename}: {error.strerror}{advice}") from error
     with client.read(home) as reader:
         runs = [reader.run(run.id) for run in new]
     if as_json:

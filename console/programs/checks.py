@@ -16,7 +16,7 @@ import msgspec
 import psutil
 
 from console.text.formatting import byte_size, clean
-from engine.base.errors import DepthscopeError
+from engine.base.errors import PRUNE_ADVICE, DepthscopeError
 from engine.base.paths import Home, find_home
 from engine.base.version import VERSION
 from engine.control import launch
@@ -131,7 +131,7 @@ def examine_home(home: Home) -> list[Finding]:
         return [Finding("home", Level.BAD, str(error))]
     free = psutil.disk_usage(str(home.root)).free
     if free < LITTLE_SPACE_BYTES:
-        remedy = "remove old runs, or set DEPTHSCOPE_HOME to a larger disk"
+        remedy = f"{PRUNE_ADVICE}, or set DEPTHSCOPE_HOME to a larger disk"
         return [Finding("home", Level.BAD, f"{home.root}: only {byte_size(free)} free", remedy)]
     return [Finding("home", Level.GOOD, f"{home.root}, {byte_size(free)} free")]
 

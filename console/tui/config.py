@@ -11,7 +11,7 @@ import msgspec
 from console.charts.metrics import METRICS, Axis
 from engine.base.errors import UsageError
 from engine.base.paths import Home
-from engine.spec.settings import AUTO_SLOTS, hook_of, read_file, slots_of
+from engine.spec.settings import AUTO_SLOTS, hook_of, keep_checkpoints_of, read_file, slots_of
 
 THEMES = ("depthscope-dark", "depthscope-light", "high-contrast")
 MAX_SMOOTHING = 0.99
@@ -42,6 +42,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Most workers at a time by device; `auto` adapts the CPU to its networks. Used by the engine only."""
     notify: Ring = Ring.BELL
     """Terminal notification when a run finishes."""
+    keep_checkpoints: bool = False
+    """Whether succeeded runs keep their checkpoints. Used by the engine only."""
     on_finish: dict[str, Any] = {}
     """Command to run for every finished run. Used by the engine only."""
     keys: dict[str, str] = {}
@@ -72,6 +74,7 @@ def read_config(home: Home) -> Config:
             raise UsageError(f"{home.config}: unknown setting {name!r}; valid: {', '.join(names)}{hint}")
     slots_of(home, found)
     hook_of(home, found)
+    keep_checkpoints_of(home, found)
     try:
         return msgspec.convert(found, Config)
     except (msgspec.ValidationError, ValueError) as error:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Numbers of errors that mean a full disk or quota."""
+PRUNE_ADVICE = "`depthscope prune` shows what can be deleted"
+"""Remedy for a full disk or quota."""
+
 
 class DepthscopeError(Exception):
     """An error a user can act on; its text is one line with the value and the remedy."""

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.base.decoding import Count, Real, decode_json
-from engine.base.errors import DatasetError
+from engine.base.errors import FULL, PRUNE_ADVICE, DatasetError
 from engine.base.locks import locked
 from engine.base.paths import Home, open_private, sync_directory
 from engine.base.regular_files import open_regular, read_regular, reading_regular
@@ -177,7 +177,10 @@ def store(home: Home, name: str, sets: ImageSets) -> DatasetInfo:
             sync_directory(staging)
             put_in_place(staging, home.data / name)
     except OSError as error:
-        raise DatasetError(f"{name} cannot be stored in {home.data}: {error.strerror}; nothing was changed") from error
+        advice = f": {PRUNE_ADVICE}" if error.errno in FULL else ""
+        raise DatasetError(
+            f"{name} cannot be stored in {home.data}: {error.strerror}; nothing was changed{advice}"
+        ) from error
     return info
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import apsw
 
-from engine.base.errors import DepthscopeError, UsageError
+from engine.base.errors import PRUNE_ADVICE, DepthscopeError, UsageError
 from engine.base.locks import lock
 from engine.base.paths import open_private, sync_directory
 from engine.runs.run import DISK_FULL
@@ -179,7 +179,7 @@ class Database:
                 raise IndexLocked(f"{self.path} is locked by another program") from error
             raise IndexNotWritten(f"the database could not be written: {error}") from error
         except apsw.FullError as error:
-            raise IndexNotWritten(f"{DISK_FULL}: {self.path} could not be written") from error
+            raise IndexNotWritten(f"{DISK_FULL}: {self.path} could not be written; {PRUNE_ADVICE}") from error
         except (
             apsw.IOError,
             apsw.ReadOnlyError,

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.base.errors import FULL, PRUNE_ADVICE
 from engine.base.paths import Home, open_private
 from engine.base.units import byte_size
 from engine.data.catalog import BUILT_IN
@@ -20,7 +21,6 @@ from engine.runs.directory import RunDirectory
 from engine.runs.run import DISK_FULL, NO_ACCESS, Run
 from models.cost import num_parameters
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 FULL_BELOW_BYTES = 256 << 10
 """With less free space, a worker that left no exit record is assumed to have failed to write one."""
@@ -38,7 +38,7 @@ def trouble_of(error: BaseException) -> str | None:
     for cause in chain_of(error):
         if isinstance(cause, OSError) and cause.errno in FULL:
             where = f" ({cause.filename})" if cause.filename else ""
-            return f"{DISK_FULL}: {os.strerror(cause.errno)}{where}: {BY_ITSELF} once there is space"
+            return f"{DISK_FULL}: {os.strerror(cause.errno)}{where}: {BY_ITSELF} once there is space; {PRUNE_ADVICE}"
         if isinstance(cause, OSError) and cause.errno in REFUSED and cause.filename:
             return no_access(Path(os.fsdecode(cause.filename)).parent, os.strerror(cause.errno))
     return None
@@ -75,7 +75,7 @@ def trouble_now(path: Path, needed_bytes: int) -> str | None:
     if free >= needed_bytes:
         return None
     short = f"{byte_size(free)} free in {path}, {byte_size(needed_bytes)} needed"
-    return f"{DISK_FULL}: {short}: {BY_ITSELF} once there is space"
+    return f"{DISK_FULL}: {short}: {BY_ITSELF} once there is space; {PRUNE_ADVICE}"
 
 
 class Storage:

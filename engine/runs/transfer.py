@@ -34,6 +34,8 @@ COPIED = (
 """Files of a run to copy; others, such as the lock, belong to the machine it ran on."""
 CONTENT = tuple(name for name in COPIED if name not in ("labels.json", "worker.log"))
 """Files that must be equal for two copies to be the same run; the others may change."""
+CHECKPOINTS = ("checkpoint.pt", "checkpoint.prev.pt")
+"""Files that a copy of a succeeded run may lack: they are deleted once it has its weights."""
 COPY_BYTES = 1 << 20
 
 
@@ -45,6 +47,7 @@ class Incoming:
     files: tuple[str, ...]
     is_finished: bool
     """Whether the run has finished, rather than being copied in the middle."""
+    succeeded: bool = False
 
     @property
     def id(self) -> str:
@@ -87,7 +90,12 @@ def look_at(path: Path) -> Incoming:
     if record is not None and record.reason is ExitReason.SUCCEEDED and not num_epochs:
         raise UsageError(f"{path} is damaged: it succeeded, but its journal has no epoch")
     files = tuple(name for name in COPIED if name in found)
-    return Incoming(directory.path, files, record is not None and record.reason.is_final)
+    return Incoming(
+        directory.path,
+        files,
+        is_finished=record is not None and record.reason.is_final,
+        succeeded=record is not None and record.reason is ExitReason.SUCCEEDED,
+    )
 
 
 def decode(path: Path, kind: type[Labels] | type[ExitRecord]) -> None:
@@ -127,6 +135,8 @@ def is_here(incoming: Incoming, home: Home) -> bool:
         return False
     for name in CONTENT:
         ours, theirs = here / name, incoming.source / name
+        if incoming.succeeded and name in CHECKPOINTS and not (ours.exists() and theirs.exists()):
+            continue
         if ours.exists() != theirs.exists() or (ours.exists() and not filecmp.cmp(ours, theirs, shallow=False)):
             raise UsageError(f"{incoming.id} already exists here, but its {name} differs from {incoming.source / name}")
     return True

@@ -24,6 +24,7 @@ from engine.runs.directory import Labels, RunDirectory, WrongRun
 from engine.runs.journal import WorkerStart
 from engine.runs.launcher import Launcher
 from engine.runs.run import TRANSITIONS, Intent, Run, RunOutcome, RunStatus
+from engine.runs.usage import delete_spent_checkpoints
 from engine.scheduler.dispatch import Dispatcher, Worker
 from engine.scheduler.labels import Labelling
 from engine.scheduler.outcomes import disk_trouble, lose, rest, settle
@@ -69,6 +70,7 @@ class Supervisor:
         store.when_replaced = reader.refresh
         self.slots = Slots(home, devices, settings or Settings(), read_memory)
         self.labelling = Labelling(home, store)
+        self._keeps_checkpoints = settings is not None and settings.keep_checkpoints
         self._launcher = launcher
         self._running: dict[str, Worker] = {}
         """By run id."""
@@ -304,6 +306,12 @@ class Supervisor:
         status, trouble = self._ends[run]
         assigned, found = self.labelling.read(run).assigned, self.reader.run(run)
         trouble = trouble if found.intent is Intent.RUN else None
+        if not self._keeps_checkpoints:
+            # Before the commit: killed in between, the next engine settles the run again and gets here, too.
+            try:
+                delete_spent_checkpoints(directory)
+            except OSError as error:
+                self._note_trouble(run, error)
         with self.labelling.transaction():
             outcome = settle(
                 self.store,

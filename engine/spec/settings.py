@@ -48,6 +48,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Maximum number of workers by device, `cpu` or `cuda:N`; for devices not listed see `places`."""
     hook: Hook | None = None
     """Command to start whenever a run ends; None for no command."""
+    keep_checkpoints: bool = False
+    """Whether a run keeps its checkpoints after it has succeeded."""
 
 
 def read_settings(home: Home) -> Settings:
@@ -57,7 +59,21 @@ def read_settings(home: Home) -> Settings:
         UsageError: the file is not TOML or a value is invalid; the text names file, key and value.
     """
     found = read_file(home)
-    return Settings(slots=slots_of(home, found), hook=hook_of(home, found))
+    return Settings(
+        slots=slots_of(home, found), hook=hook_of(home, found), keep_checkpoints=keep_checkpoints_of(home, found)
+    )
+
+
+def keep_checkpoints_of(home: Home, found: dict[str, Any]) -> bool:
+    """Convert keep-checkpoints.
+
+    Raises:
+        UsageError: it is neither true nor false.
+    """
+    value = found.get("keep-checkpoints", False)
+    if not isinstance(value, bool):
+        raise UsageError(f"{home.config}: keep-checkpoints must be true or false, got {value!r}")
+    return value
 
 
 def hook_of(home: Home, found: dict[str, Any]) -> Hook | None:

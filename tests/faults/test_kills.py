@@ -207,10 +207,12 @@ def test_a_run_that_diverges_is_stopped_and_keeps_its_last_good_checkpoint(home:
     assert not home.directory(run).weights.exists()
 
 
-def test_pending_rows_of_a_dead_worker_reach_the_journal(finished: Any):
+def test_pending_rows_of_a_dead_worker_reach_the_journal(home: Any):
     """Killed between the checkpoint and the row: the next worker appends what the checkpoint carries."""
-    home = finished
-    (run,) = (path.name for path in home.home.runs.iterdir())
+    home.home.config.write_text("keep-checkpoints = true\n")
+    run = home.train("--epochs", "1")
+    home.cli("wait", run)
+    home.cli("engine", "stop")
     directory = home.directory(run)
     whole = directory.journal.read_bytes()
     lines = whole.splitlines(keepends=True)

@@ -20,8 +20,11 @@ def test_runs_of_another_machine_are_compared_here(bare_home: Any, tmp_path: Pat
 
     again = bare_home.json("import", *words)
     assert (again["runs"], len(again["already_here"])) == ([], 4)
+    # The other home deletes checkpoints once a run has succeeded.
     (directories[0] / "checkpoint.pt").write_bytes(b"")
+    assert len(bare_home.json("import", *words)["already_here"]) == 4
+    (directories[0] / "weights.pt").write_bytes(b"")
     refused = bare_home.cli("import", *words, status=2)
     assert refused.startswith("depthscope: ")
     assert refused.count("\n") == 1
-    assert "its checkpoint.pt differs" in refused
+    assert "its weights.pt differs" in refused

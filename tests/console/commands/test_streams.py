@@ -128,7 +128,7 @@ def test_argument_that_is_not_text(words: str, tmp_path: Path):
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [
-        (OSError(errno.ENOSPC, "No space left on device", "/x"), 1, "depthscope: /x: No space left on device\n"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), 1, "depthscope: /x: No space left on device: `depthscope prune` shows what can be deleted\n"),  # noqa: E501
         (OSError(errno.EMFILE, "Too many open files"), 1, "depthscope: Too many open files\n"),
         (PermissionError(13, "Permission denied", "/x"), 1, "depthscope: /x: Permission denied (does it belong to another user?)\n"),  # noqa: E501
         (MemoryError(), 1, "depthscope: out of memory\n"),

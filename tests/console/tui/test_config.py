@@ -43,6 +43,7 @@ def test_keys_shows_ids_that_config_takes(bare_home: Any):
         ('charts = ["train-loss", "nothing"]', "got 'nothing'"),
         ("x-axis = 3", "$.x-axis"),
         ("not toml at all", "is not TOML"),
+        ('keep-checkpoints = "no"', "keep-checkpoints must be true or false, got 'no'"),
         ('[keys]\n"home.nothing" = "n"', "unknown key id 'home.nothing'"),
     ],
 )
