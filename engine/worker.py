@@ -29,6 +29,7 @@ from engine.analysis.early_stopping import epochs_to_judge
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.locks import hold
 from engine.base.paths import Home, find_home
+from engine.base.version import VERSION
 from engine.data import datasets
 from engine.runs.directory import ExitReason, RunDirectory
 from engine.runs.disk import trouble_of
@@ -132,6 +133,7 @@ def begin(run: OpenRun, home: Home, journal: JournalWriter) -> Session:
                 num_test=len(data.test_labels),
                 data_sha256=info.digest(),
                 synthetic=info.synthetic,
+                version=VERSION,
             )
         )
     return session

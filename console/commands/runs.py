@@ -29,14 +29,17 @@ def list_runs(
     from console.text.output import narrate, print_json
     from engine import client
     from engine.base.paths import find_home
+    from engine.runs.strays import find_strays
 
     fits, now = parse_filter(where or ""), time.monotonic()
     # A filter has to see every run.
     limit = newest if where is None and not as_json else None
-    with client.read_fresh(find_home()) as reader:
+    home = find_home()
+    with client.read_fresh(home) as reader:
         found = reader.runs(experiment=experiment, with_deleted=everything, newest=limit)
         num_fitting = reader.count_runs(experiment=experiment, with_deleted=everything) if limit else 0
         unknown = None if found or experiment is None else reader.experiment_unknown(experiment)
+        strays = [] if experiment or where or as_json else find_strays(home.runs, reader.ids())
     runs = [run for run in found if fits(run, now)]
     num_fitting = num_fitting or len(runs)
     if as_json:
@@ -54,6 +57,8 @@ def list_runs(
         raise unknown
     else:
         narrate(listing.NO_RUNS)
+    for line in listing.stray_lines(strays):
+        narrate(line)
 
 
 def show(run: RunArgument, as_json: JsonOption = False) -> None:

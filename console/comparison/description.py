@@ -101,6 +101,7 @@ def network_document(group: Group) -> dict[str, Any]:
         "test_error_percent": summary(group.finals("test_error_percent")),
         "train_error_percent": summary(group.finals("train_error_percent")),
         "stopped_early": [stopped_document(run) for run in group.runs if run.stopped_early],
+        "counted_once": [{"run": run.id, "copy": copy.id} for run, copy in group.copies],
         "unfinished": [run.id for run in group.runs if not run.succeeded and not run.stopped_early],
         "published": None
         if one is None

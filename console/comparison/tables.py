@@ -63,8 +63,9 @@ def published_error(group: Group) -> str:
 
 
 def missing_seeds(group: Group) -> str:
-    """List of seeds missing from the mean and why; empty if none is missing."""
-    return ", ".join(missing_seed(run) for run in group.runs if not run.succeeded)
+    """List of seeds and copies missing from the mean and why; empty if none is missing."""
+    copies = (f"counted once: {run.id} and {copy.id} are the same run" for run, copy in group.copies)
+    return ", ".join([*(missing_seed(run) for run in group.runs if not run.succeeded), *copies])
 
 
 def missing_seed(run: Run) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from engine.control.systemd import risk_of_home, systemd_runs
 from engine.data import datasets
 from engine.index.database import sqlite_version
 from engine.index.queries import Reader
+from engine.runs.strays import find_strays
 from engine.spec import devices
 
 TORCH_PATIENCE_SECONDS = 120.0
@@ -59,6 +61,7 @@ def examine() -> list[Finding]:
         examine_terminal(),
         *examine_home(home),
         examine_database(home),
+        *examine_strays(home),
         examine_engine(home),
         *examine_logout(home),
         *examine_datasets(home),
@@ -144,6 +147,24 @@ def examine_database(home: Home) -> Finding:
     except DepthscopeError as error:
         return Finding("index", Level.BAD, clean(str(error)), "rebuild it with `depthscope engine rebuild`")
     return Finding("index", Level.GOOD, f"{num_runs} runs")
+
+
+def examine_strays(home: Home) -> list[Finding]:
+    """Name directories among the runs that are ignored."""
+    try:
+        with Reader(home.database) as reader:
+            known = reader.ids()
+    except DepthscopeError:
+        return []
+    return [
+        Finding(
+            "runs",
+            Level.NOTE,
+            f"{clean(os.fspath(stray.path))} is ignored: {clean(stray.what)}",
+            f"move it elsewhere, or `depthscope import {clean(shlex.quote(os.fspath(stray.path)))}`",
+        )
+        for stray in find_strays(home.runs, known)
+    ]
 
 
 def examine_engine(home: Home) -> Finding:

@@ -76,7 +76,7 @@ class ComparisonScreen(ChartScreen):
     def runs(self) -> list[Run]:
         """Return all runs of the experiment, shallow before deep, residual before plain."""
         found = [run for run in self.session.feed.runs.values() if run.experiment == self._experiment]
-        return [run for group in group_runs(found) for run in group.runs]
+        return [run for group in group_runs(found) for run in (*group.runs, *(copy for _, copy in group.copies))]
 
     def drawn_runs(self) -> list[Run]:
         """Return the runs of the chosen depth, or of all, at most MOST_CURVES."""

@@ -28,9 +28,11 @@ from engine.index.queries import Reader
 from engine.runs.directory import RunDirectory
 from engine.runs.journal import Epoch
 from engine.runs.run import EventRow, Run, RunStatus
+from engine.runs.strays import Stray
 from engine.spec.labels import check_tag
 from models import catalog, cost
 
+MOST_STRAYS = 5
 NO_RUNS = "no runs yet: `depthscope quickstart` trains a first comparison in minutes"
 
 
@@ -57,6 +59,14 @@ def runs_table(runs: Sequence[Run]) -> str:
     if not any(row[-1] for row in rows):
         return table(header, [row[:-1] for row in rows], align="<<<<>>><>")
     return table([*header, "tags and note"], rows, align="<<<<>>><><")
+
+
+def stray_lines(strays: Sequence[Stray]) -> list[str]:
+    """Lines that name a few directories among the runs that are ignored."""
+    lines = [f"ignored: {stray.path} is {stray.what}" for stray in strays[:MOST_STRAYS]]
+    if len(strays) > MOST_STRAYS:
+        lines.append(f"and {len(strays) - MOST_STRAYS} more: `depthscope doctor` lists them")
+    return lines
 
 
 def in_queue_order(unfinished: Sequence[Run]) -> list[tuple[int | None, Run]]:

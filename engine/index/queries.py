@@ -61,6 +61,10 @@ class Reader(IndexReader):
         last = f"SELECT id FROM runs {where} ORDER BY position DESC, id DESC LIMIT ?3"
         return self._runs(f"WHERE id IN ({last})", experiment, with_deleted, newest)
 
+    def ids(self) -> set[str]:
+        """Ids of all runs, including removed ones."""
+        return {row[0] for row in self._rows("SELECT id FROM runs")}
+
     def count_runs(self, *, experiment: str | None = None, with_deleted: bool = False) -> int:
         """Number of runs that `runs` returns without a limit."""
         query = "SELECT count(*) FROM runs WHERE (?1 IS NULL OR experiment = ?1) AND (?2 OR deleted_at IS NULL)"

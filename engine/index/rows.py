@@ -52,6 +52,8 @@ LENGTHEN_LIFE = (
 )
 
 WORKER_COLUMNS = ("device", "precision", "device_name", "torch", "num_threads", "total_steps")
+FIRST_COLUMNS = ("num_train", "num_test", "data_sha256", "synthetic", "version")
+"""Set by the first worker of a run alone."""
 SUMS_OF_EPOCHS = (
     "best_test_error_percent = (SELECT min(test_error_percent) FROM epochs WHERE run = runs.id),"
     " seconds = (SELECT sum(seconds) FROM epochs WHERE run = runs.id)"
@@ -140,7 +142,7 @@ def columns_of(event: AnyEvent) -> dict[str, Any]:
             losses = ("train_loss", "train_error_percent", "test_loss", "test_error_percent")
             return fields_of(event, "step", "epoch", *losses, "images_per_second")
         case Started():
-            return {"step": 0, **fields_of(event, "num_train", "num_test", "synthetic", *WORKER_COLUMNS)}
+            return {"step": 0, **fields_of(event, *FIRST_COLUMNS, *WORKER_COLUMNS)}
         case Resumed():
             # The checkpoint it resumes from counts as progress too; its writer may have died before recording it.
             return {"checkpoint_step": event.step, **fields_of(event, "step", *WORKER_COLUMNS)}

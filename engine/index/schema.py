@@ -2,7 +2,7 @@
 since its last look.
 """
 
-SCHEMA_VERSION = 12
+SCHEMA_VERSION = 13
 """Stored in PRAGMA user_version; a database of another version is set aside and rebuilt from the run directories."""
 REBUILDING_VERSION = -SCHEMA_VERSION
 """Version until every run directory is in the database: readers ignore it, and the next engine completes it."""
@@ -10,6 +10,7 @@ REBUILDING_VERSION = -SCHEMA_VERSION
 CREATE = """
 CREATE TABLE runs (
   id              TEXT PRIMARY KEY,
+  origin          TEXT NOT NULL,
   name            TEXT NOT NULL,
   experiment      TEXT NOT NULL,
   spec            TEXT NOT NULL,
@@ -47,6 +48,8 @@ CREATE TABLE runs (
   num_threads     INTEGER,
   num_train       INTEGER,
   num_test        INTEGER,
+  data_sha256     TEXT,
+  version         TEXT,
   checkpoint_seconds REAL NOT NULL DEFAULT 0,
   estimate        TEXT,
   starred         INTEGER NOT NULL DEFAULT 0,

@@ -165,10 +165,15 @@ class Store:
             )
         )
 
-    def add_run(self, run: str, spec: RunSpec, labels: Labels) -> None:
-        """Add a queued run; a known run stays unchanged."""
+    def add_run(self, run: str, spec: RunSpec, labels: Labels, *, origin: str | None = None) -> None:
+        """Add a queued run; a known run stays unchanged.
+
+        Args:
+            origin: Id under which it was created; None for its own.
+        """
         columns = {
             "id": run,
+            "origin": origin or run,
             "spec": encode_spec(spec).decode(),
             "architecture": label(spec.model),
             "depth": spec.model.depth,

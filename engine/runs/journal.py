@@ -62,6 +62,8 @@ class Started(WorkerStart, frozen=True, kw_only=True, tag="started"):
     num_test: Count
     data_sha256: str
     synthetic: bool
+    version: str | None = None
+    """Version of depthscope; None if it did not record it yet."""
 
 
 class Resumed(WorkerStart, frozen=True, kw_only=True, tag="resumed"):

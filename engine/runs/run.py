@@ -56,6 +56,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A run as stored in the index."""
 
     id: str
+    origin: str
+    """Id under which it was created; copies of a run have the same."""
     name: str
     experiment: str
     spec: RunSpec
@@ -97,6 +99,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Newest value of its current or last worker; None before a worker's first step."""
     seconds: float | None
     """Training time so far, summed over epochs."""
+    data_sha256: str | None
+    """Digest of the images, as its worker found them; None before its first start."""
+    version: str | None
+    """Version of depthscope that began to train it; None before, and for versions that did not record theirs."""
     synthetic: bool
     """Whether the images were procedural, so that results say nothing about CIFAR."""
     precision: Precision | None

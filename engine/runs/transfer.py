@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import filecmp
 import os
-import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -24,9 +23,9 @@ from engine.base.locks import hold, lock
 from engine.base.paths import Home, create_private_directory, open_private, sync_directory
 from engine.base.regular_files import open_regular, read_regular
 from engine.runs.directory import ExitReason, ExitRecord, Labels, RunDirectory
+from engine.runs.identity import RUN_ID
 from engine.runs.journal import Epoch, read_on
 
-RUN_ID = re.compile(r"[0-9a-f]{10}")
 COPIED = (
     "spec.json", "labels.json", "journal.jsonl", "exit.json", "worker.log",
     "weights.pt", "checkpoint.pt", "checkpoint.prev.pt",

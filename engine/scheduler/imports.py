@@ -11,8 +11,8 @@ from engine.base.errors import UsageError
 from engine.base.paths import sync_directory
 from engine.control.protocol import Done, Import, encode
 from engine.runs.directory import Labels, RunDirectory
+from engine.runs.identity import RUN_ID
 from engine.runs.run import Intent
-from engine.runs.transfer import RUN_ID
 from engine.scheduler.supervisor import Supervisor
 from engine.spec.labels import check_label
 

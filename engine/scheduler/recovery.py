@@ -5,20 +5,20 @@ from __future__ import annotations
 from engine.index.ingest import ingest
 from engine.index.writer import Store
 from engine.runs.directory import Labels, RunDirectory
+from engine.runs.identity import Identity
 from engine.runs.journal import WorkerStart
 from engine.scheduler.outcomes import finish, rest
 from engine.spec.devices import CPU
-from engine.spec.run import RunSpec
 
 
 def enter_run(
-    store: Store, directory: RunDirectory, spec: RunSpec, labels: Labels, *, alive: bool, kind: str, text: str
+    store: Store, directory: RunDirectory, identity: Identity, labels: Labels, *, alive: bool, kind: str, text: str
 ) -> WorkerStart | None:
     """Add a run with its journal, and an event that records this.
 
     Args:
         directory: Run directory from an interrupted request, a lost database or another home.
-        spec: Its spec.
+        identity: What its spec.json says.
         labels: Its labels.
         alive: Whether a worker holds it.
         kind: Kind of the event.
@@ -30,7 +30,7 @@ def enter_run(
     record = directory.read_exit()
     # In one transaction: a run that is queued even for an instant would be trained again.
     with store.transaction():
-        store.add_run(directory.id, spec, labels)
+        store.add_run(directory.id, identity.spec, labels, origin=identity.origin)
         if alive:
             store.set_running(directory.id, CPU.name, started_at=labels.created_at)
         elif record is not None and record.reason.is_final:

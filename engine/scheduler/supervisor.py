@@ -21,6 +21,7 @@ from engine.index.ingest import ingest, read_worker_start
 from engine.index.queries import Reader
 from engine.index.writer import Store
 from engine.runs.directory import Labels, RunDirectory, WrongRun
+from engine.runs.identity import RUN_ID
 from engine.runs.journal import WorkerStart
 from engine.runs.launcher import Launcher
 from engine.runs.run import TRANSITIONS, Intent, Run, RunOutcome, RunStatus
@@ -107,7 +108,7 @@ class Supervisor:
                 directory = RunDirectory(path)
                 if path.name in idle:
                     self._complete(directory, idle[path.name])
-                elif path.name not in known and path.is_dir():
+                elif path.name not in known and RUN_ID.fullmatch(path.name) and path.is_dir():
                     self.enter(directory)
                     report_progress()
         for run in self.reader.unfinished_runs():
@@ -157,12 +158,13 @@ class Supervisor:
         It comes from an interrupted request, a lost database or an import.
         """
         try:
-            spec, labels = directory.read_spec(), directory.read_labels()
+            identity, labels = directory.read_identity(), directory.read_labels()
+            directory.check_own(identity)
         except (OSError, DepthscopeError) as error:
             log.warning("skipped a run directory: %s", error)
             return
         alive = self._launcher.is_alive(directory)
-        start = enter_run(self.store, directory, spec, labels, alive=alive, kind=kind, text=text)
+        start = enter_run(self.store, directory, identity, labels, alive=alive, kind=kind, text=text)
         if alive:
             self._take_over(self.reader.run(directory.id), start)
 
