@@ -162,7 +162,9 @@ def import_runs(
     from engine.runs import transfer
 
     home = client.open_home()
-    found = {run.id: run for run in map(transfer.look_at, directories)}
+    with client.read(home) as reader:
+        known = reader.ids() | {path.name for path in home.runs.iterdir()}
+    found = {run.id: run for run in (transfer.look_at(path, known) for path in directories)}
     here = [id for id, run in found.items() if transfer.is_here(run, home)]
     for id in here:
         narrate(f"{id} is already here with the same contents: nothing to do")

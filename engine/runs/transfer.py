@@ -7,24 +7,21 @@ either completely here or not at all.
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import os
 import shutil
-import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
-from engine.base.decoding import decode_json
-from engine.base.errors import DepthscopeError, UsageError
+from engine.base.errors import UsageError
 from engine.base.locks import hold, lock
 from engine.base.paths import Home, create_private_directory, open_private, sync_directory
-from engine.base.regular_files import open_regular, read_regular
-from engine.runs.directory import ExitReason, ExitRecord, Labels, RunDirectory
+from engine.base.regular_files import open_regular, reading_regular
+from engine.runs.directory import RunDirectory
 from engine.runs.identity import RUN_ID
-from engine.runs.journal import Epoch, read_on
+from engine.runs.verification import Verified, size_limit, verify
 
 COPIED = (
     "spec.json", "labels.json", "journal.jsonl", "exit.json", "worker.log",
@@ -43,84 +40,42 @@ class Incoming:
     """A run that was checked and is complete."""
 
     source: Path
+    id: str
+    """Id it gets here: its own, or a new one for a copy under another name."""
     files: tuple[str, ...]
-    is_finished: bool
-    """Whether the run has finished, rather than being copied in the middle."""
-    succeeded: bool = False
-
-    @property
-    def id(self) -> str:
-        return self.source.name
+    sizes: dict[str, int]
+    """Most bytes of each file."""
+    succeeded: bool
 
 
-def look_at(path: Path) -> Incoming:
+def look_at(path: Path, known: Collection[str] = ()) -> Incoming:
     """Check that a directory is one complete run.
+
+    Args:
+        known: Ids of the runs that are here.
 
     Raises:
         UsageError: it is not; the text says what is wrong with which file.
     """
     directory = RunDirectory(path.absolute())
-    try:
-        if not stat.S_ISDIR(directory.path.lstat().st_mode):
-            raise UsageError(f"{path} is not a directory: give a run directory, such as runs/0123456789")
-        found = {entry.name: entry.stat(follow_symlinks=False).st_mode for entry in os.scandir(directory.path)}
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    if not RUN_ID.fullmatch(directory.id):
-        raise UsageError(f"{path} is not named like a run directory, with ten hexadecimal digits: keep its name")
-    for name, mode in found.items():
-        if not stat.S_ISREG(mode):
-            kind = "a link" if stat.S_ISLNK(mode) else "not a regular file"
-            raise UsageError(f"{path / name} is {kind}, which a run directory cannot contain: copy the actual files")
-    try:
-        directory.read_spec()
-        if "labels.json" in found:
-            decode(directory.labels_file, Labels)
-        if "exit.json" in found:
-            decode(directory.exit_file, ExitRecord)
-        num_epochs = check_journal(directory)
-    except OSError as error:
-        raise UsageError(f"{error.filename or path} cannot be read: {error.strerror}") from error
-    except UsageError:
-        raise
-    except DepthscopeError as error:
-        raise UsageError(str(error)) from error
-    record = directory.read_exit()
-    if record is not None and record.reason is ExitReason.SUCCEEDED and not num_epochs:
-        raise UsageError(f"{path} is damaged: it succeeded, but its journal has no epoch")
-    files = tuple(name for name in COPIED if name in found)
-    return Incoming(
-        directory.path,
-        files,
-        is_finished=record is not None and record.reason.is_final,
-        succeeded=record is not None and record.reason is ExitReason.SUCCEEDED,
-    )
+    found = verify(directory)
+    files = tuple(name for name in COPIED if name in found.names)
+    limits = {name: size_limit(name, found.identity.spec) for name in files}
+    return Incoming(directory.path, id_for(directory.id, found, known), files, limits, found.succeeded)
 
 
-def decode(path: Path, kind: type[Labels] | type[ExitRecord]) -> None:
-    """Check that a small file can be decoded.
+def id_for(name: str, found: Verified, known: Collection[str]) -> str:
+    """Return the id of a run here: the name of its directory if that is its own, otherwise its origin if that is free.
 
-    Raises:
-        UsageError: the file is damaged.
+    Otherwise it is a copy and gets another id, the same one whenever it is imported.
     """
-    try:
-        decode_json(read_regular(path), kind)
-    except msgspec.DecodeError as error:
-        raise UsageError(f"{path} is damaged: {error}") from error
-
-
-def check_journal(directory: RunDirectory) -> int:
-    """Check a journal and count its epochs; a torn last line is normal after a kill.
-
-    Raises:
-        UsageError: a complete line is not a valid event.
-    """
-    num_epochs = 0
-    for reading in read_on(directory.journal):
-        for line in reading.garbage:
-            raise UsageError(f"{directory.path} is damaged: {line}")
-        num_epochs += sum(isinstance(event, Epoch) for event in reading.events)
-    return num_epochs
+    origin = found.identity.origin
+    given = None if found.labels is None else found.labels.imported_as
+    if RUN_ID.fullmatch(name) and (origin is None or name in (origin, given)):
+        return name
+    if origin is not None and origin not in known:
+        return origin
+    return hashlib.sha256(f"{origin}/{name}/{found.identity.digest}".encode(errors="surrogateescape")).hexdigest()[:10]
 
 
 def is_here(incoming: Incoming, home: Home) -> bool:
@@ -166,7 +121,7 @@ def staged(home: Home, runs: Sequence[Incoming], token: str, report: Callable[[s
             target = home.incoming / token / run.id
             create_private_directory(target)
             for name in run.files:
-                copy_file(run.source / name, target / name)
+                copy_file(run.source / name, target / name, most_bytes=run.sizes[name])
             sync_directory(target)
         yield
 
@@ -191,10 +146,20 @@ def unchanging(run: Incoming) -> Iterator[None]:
         os.close(descriptor)
 
 
-def copy_file(source: Path, target: Path) -> None:
-    """Copy a regular file durably, without following links."""
-    reading = open_regular(source)
-    with os.fdopen(reading, "rb") as original, os.fdopen(open_private(target, os.O_WRONLY | os.O_CREAT), "wb") as copy:
-        shutil.copyfileobj(original, copy, COPY_BYTES)
+def copy_file(source: Path, target: Path, *, most_bytes: int) -> None:
+    """Copy a regular file durably, without following links.
+
+    Raises:
+        OddFile: it has more bytes than it can have.
+    """
+    with (
+        reading_regular(source, limit=most_bytes) as original,
+        os.fdopen(open_private(target, os.O_WRONLY | os.O_CREAT), "wb") as copy,
+    ):
+        left = most_bytes
+        # It may grow meanwhile.
+        while left and (piece := original.read(min(left, COPY_BYTES))):
+            copy.write(piece)
+            left -= len(piece)
         copy.flush()
         os.fsync(copy.fileno())

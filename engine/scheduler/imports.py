@@ -13,6 +13,7 @@ from engine.control.protocol import Done, Import, encode
 from engine.runs.directory import Labels, RunDirectory
 from engine.runs.identity import RUN_ID
 from engine.runs.run import Intent
+from engine.runs.verification import verify
 from engine.scheduler.supervisor import Supervisor
 from engine.spec.labels import check_label
 
@@ -25,7 +26,7 @@ def import_runs(request: Import, supervisor: Supervisor) -> Done:
     Unfinished runs are paused; the user decides whether to resume them here.
 
     Raises:
-        UsageError: a run is missing, an id is taken, or an experiment of that name exists.
+        UsageError: a run is missing or not as it should be, an id is taken, or an experiment of that name exists.
     """
     if not request.runs or not TOKEN.fullmatch(request.token) or not all(map(RUN_ID.fullmatch, request.runs)):
         raise UsageError("an import needs a token and the ids of its runs")
@@ -37,19 +38,17 @@ def import_runs(request: Import, supervisor: Supervisor) -> Done:
         if id in known or (supervisor.home.runs / id).exists():
             raise UsageError(f"{id} already exists here")
         directory = RunDirectory(staging / id)
-        directory.read_spec()
-        labels = directory.read_labels()
+        # Again, as this copy is what stays here.
+        found = verify(directory)
+        labels = directory.read_labels() if found.labels is None else found.labels
         experiment = request.experiment or labels.experiment
         check_label(experiment, "an experiment's name")
-        check_label(labels.name, "a run's name")
         if request.experiment is None and supervisor.reader.runs(experiment=experiment, with_deleted=True):
             raise UsageError(
                 f"experiment {experiment!r} already exists here: -e NAME imports into another one,"
                 f" `-e {experiment}` adds the runs to it"
             )
-        record = directory.read_exit()
-        has_ended = record is not None and record.reason.is_final
-        intent = labels.intent if has_ended or labels.intent is Intent.STOP else Intent.PAUSE
+        intent = labels.intent if found.is_finished or labels.intent is Intent.STOP else Intent.PAUSE
         changed = msgspec.structs.replace(
             labels,
             experiment=experiment,
@@ -59,6 +58,7 @@ def import_runs(request: Import, supervisor: Supervisor) -> Done:
             assigned=None,
             deleted_at=None,
             intent=intent,
+            imported_as=None if found.identity.origin in (None, id) else id,
         )
         taken.append((directory, changed))
     for directory, labels in taken:
