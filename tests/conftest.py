@@ -51,6 +51,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help=f"workers that a soak kills, `-m soak` (default {NUM_KILLS}); other soaks scale with it",
     )
+    parser.addoption(
+        "--minutes", type=float, default=20, metavar="M", help="minutes of the endurance test, `-m soak` (default 20)"
+    )
 
 
 @pytest.hookimpl(trylast=True)

@@ -17,22 +17,9 @@ from engine.runs.journal import Epoch, Step, read_journal
 from engine.runs.run import Run, RunOutcome, RunStatus
 from tests.conftest import TestHome
 from tests.engine.scripted import spec_of
+from tests.faults.clocks import Clock
 
 DAY_SECONDS = 86_400.0
-
-
-class Clock:
-    """Wall clock of all processes of a home."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.set(0.0)
-
-    def set(self, offset_seconds: float) -> None:
-        """Set the offset from the real clock, replacing the file atomically for concurrent readers."""
-        beside = self._path.with_suffix(".new")
-        beside.write_text(str(offset_seconds))
-        beside.rename(self._path)
 
 
 @pytest.fixture
@@ -45,10 +32,7 @@ def home(tmp_path: Path, clock: Clock) -> Iterator[TestHome]:
     """A home whose processes all use this clock."""
     home = TestHome(tmp_path / "home")
     home.add_tiny()
-    home.env |= {
-        "PYTHONPATH": str(Path(__file__).with_name("set_clock")),
-        "DEPTHSCOPE_TEST_CLOCK": str(tmp_path / "offset"),
-    }
+    home.env |= clock.environment
     yield home
     home.end_everything()
 

@@ -21,6 +21,7 @@ from engine.runs.journal import Epoch, read_journal
 from engine.runs.run import DISK_FULL, RunStatus
 from tests.checkpoints import load_in
 from tests.conftest import TestHome
+from tests.faults.disks import fill, mounted
 from tests.faults.killing import same_weights
 
 SIZE_MIB = 24
@@ -39,16 +40,8 @@ engine.runs.disk.trouble_now = lambda path, needed_bytes: None
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A separate file system with little space."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "tmpfs", str(disk)], capture_output=True, text=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-    yield disk
-    # Lazily, because an exiting process may still have its log open.
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    with mounted(tmp_path / "disk", SIZE_MIB) as disk:
+        yield disk
 
 
 @pytest.fixture
@@ -58,24 +51,6 @@ def small_home(small_disk: Path) -> Iterator[TestHome]:
     home.add_tiny()
     yield home
     home.end_everything()
-
-
-def fill(disk: Path, *, left_bytes: int = 0, name: str = "filler") -> Path:
-    """Fill the disk except for some bytes; return the files to delete to free it again."""
-    filler = disk / name
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(1 << 20))
-        except OSError:
-            pass
-        # The remainder below a megabyte.
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            file.truncate(max(0, file.tell() - left_bytes))
-    return filler
 
 
 def run_of(home: TestHome, run: str) -> Any:
