@@ -46,6 +46,7 @@ from engine.runs.disk import trouble_of
 from engine.runs.launcher import LocalLauncher
 from engine.scheduler.handlers import handle
 from engine.scheduler.hooks import Announcer
+from engine.scheduler.prune import complete_deletion
 from engine.scheduler.submission import Submission
 from engine.scheduler.supervisor import SECONDS_FOR_FILES, Supervisor
 from engine.spec.devices import find_devices
@@ -331,6 +332,7 @@ def main() -> int:
             return EXIT_LOCKED
         home.engine_stopped.unlink(missing_ok=True)
         store = open_store(home)
+        complete_deletion(home, store)
         reader = Reader(home.database, while_rebuilding=True)
         settings = settings_or_defaults(home)
         supervisor = Supervisor(home, store, reader, LocalLauncher(home.root), find_devices(), settings)

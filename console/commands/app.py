@@ -66,6 +66,7 @@ app.command()(manage.resume)
 app.command()(manage.retry)
 app.command("rm")(manage.remove)
 app.command()(manage.restore)
+app.command()(manage.prune)
 app.command()(labels.note)
 # -word removes a tag, so it must not be parsed as options such as -h.
 app.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})(labels.tag)

@@ -1,15 +1,29 @@
-"""Commands that change runs: stop, pause, resume, retry, rm, restore. An unknown name fails the whole command."""
+"""Commands that change runs: stop, pause, resume, retry, rm, restore, prune. A wrong name fails the whole command."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.commands.run_options import RunArguments
+from console.commands.run_options import JsonOption, RunArguments
 
 if TYPE_CHECKING:
+    from engine.base.paths import Home
     from engine.control.protocol import AnyRunRequest
+    from engine.runs.run import Run
+
+MOST_LISTED = 20
+"""Runs shown one by one, the largest first; `--json` has all."""
+
+
+class What(StrEnum):
+    """What `--only` deletes."""
+
+    CHECKPOINTS = "checkpoints"
+    HIDDEN = "hidden"
 
 
 def stop(runs: RunArguments) -> None:
@@ -65,3 +79,82 @@ def change(request: type[AnyRunRequest], names: list[str], done: str) -> None:
         found = [reader.find(name) for name in names]
     client.change(home, request(runs=tuple(run.id for run in found)))
     typer.echo("\n".join(f"{run.id}  {clean(run.name)}  {done}" for run in found))
+
+
+def prune(
+    only: Annotated[What | None, typer.Option("--only", help="Just this; default: both.")] = None,
+    delete: Annotated[bool, typer.Option("--delete", "--yes", help="Delete for good; otherwise only show.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete checkpoints of succeeded runs and hidden runs; or show them."""
+    from console.text.formatting import byte_size
+    from console.text.output import narrate, print_json
+    from engine import client
+    from engine.base.paths import find_home
+    from engine.control.protocol import Prune
+
+    home = find_home()
+    with client.read_fresh(home) as reader:
+        runs = reader.runs(with_deleted=True)
+    found = find_deletable(home, runs, only)
+    if delete and found:
+        chosen = {what: tuple(run.id for kind, run, _ in found if kind is what) for what in What}
+        client.change(home, Prune(hidden=chosen[What.HIDDEN], checkpoints=chosen[What.CHECKPOINTS]))
+    total = sum(size for _, _, size in found)
+    if as_json:
+        rows = [
+            {"what": what, "id": run.id, "name": run.name, "experiment": run.experiment, "num_bytes": size}
+            for what, run, size in found
+        ]
+        print_json({"deleted": delete, "num_bytes": total, "runs": rows})
+        return
+    if found:
+        typer.echo(deletable_table(found))
+    if not found:
+        narrate("nothing to delete: no run is hidden, and no succeeded run has checkpoints")
+    elif delete:
+        narrate(f"deleted {byte_size(total)}")
+    else:
+        narrate(f"nothing was deleted: `depthscope prune --delete` deletes this for good and frees {byte_size(total)}")
+
+
+def find_deletable(home: Home, runs: Sequence[Run], only: What | None) -> list[tuple[What, Run, int]]:
+    """What may be deleted, with its bytes on disk, the largest first."""
+    from engine.runs.directory import RunDirectory
+    from engine.runs.usage import bytes_below, bytes_of, spent_checkpoints
+
+    found = []
+    for run in runs:
+        directory = RunDirectory(home.runs / run.id)
+        if not run.is_finished:
+            continue
+        if run.deleted_at is not None:
+            if only is not What.CHECKPOINTS:
+                found.append((What.HIDDEN, run, bytes_below(directory.path)))
+        elif run.succeeded and only is not What.HIDDEN and (spent := spent_checkpoints(directory)):
+            found.append((What.CHECKPOINTS, run, sum(map(bytes_of, spent))))
+    return sorted(found, key=lambda one: -one[2])
+
+
+def deletable_table(found: Sequence[tuple[What, Run, int]]) -> str:
+    """Table of the largest, and totals."""
+    from console.text.formatting import byte_size, table
+    from console.text.status import counted
+
+    names = {What.CHECKPOINTS: "checkpoints", What.HIDDEN: "hidden run"}
+    rows = [
+        [run.id, f"{run.experiment}/{run.name}", names[what], byte_size(size)]
+        for what, run, size in found[:MOST_LISTED]
+    ]
+    lines = [table(["id", "run", "what", "size"], rows, align="<<<>")]
+    if len(found) > MOST_LISTED:
+        lines.append(f"and {len(found) - MOST_LISTED} more")
+    for what in What:
+        sizes = [size for kind, _, size in found if kind is what]
+        if sizes:
+            text = {
+                What.CHECKPOINTS: f"checkpoints of {counted(len(sizes), 'succeeded run')}, whose weights stay",
+                What.HIDDEN: f"{counted(len(sizes), 'hidden run')} with everything, weights and journals too",
+            }[what]
+            lines.append(f"{byte_size(sum(sizes))}: {text}")
+    return "\n".join(lines)

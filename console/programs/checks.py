@@ -25,12 +25,16 @@ from engine.control.systemd import risk_of_home, systemd_runs
 from engine.data import datasets
 from engine.index.database import sqlite_version
 from engine.index.queries import Reader
+from engine.runs.directory import RunDirectory
 from engine.runs.strays import find_strays
+from engine.runs.usage import Kind, bytes_of, measure, spent_checkpoints
 from engine.spec import devices
 
 TORCH_PATIENCE_SECONDS = 120.0
 LITTLE_SPACE_BYTES = 2 << 30
 """About the size of a deep network's checkpoints and a converted dataset."""
+WORTH_PRUNING_BYTES = 100 << 20
+"""Less than this that could be deleted is not worth a note."""
 SMALL_COLUMNS, SMALL_LINES = 80, 24
 
 
@@ -60,6 +64,7 @@ def examine() -> list[Finding]:
         *examine_torch(),
         examine_terminal(),
         *examine_home(home),
+        *examine_usage(home),
         examine_database(home),
         *examine_strays(home),
         examine_engine(home),
@@ -137,6 +142,30 @@ def examine_home(home: Home) -> list[Finding]:
         remedy = f"{PRUNE_ADVICE}, or set DEPTHSCOPE_HOME to a larger disk"
         return [Finding("home", Level.BAD, f"{home.root}: only {byte_size(free)} free", remedy)]
     return [Finding("home", Level.GOOD, f"{home.root}, {byte_size(free)} free")]
+
+
+def examine_usage(home: Home) -> list[Finding]:
+    """Tell what takes room in the home, the largest first; no finding for a home that cannot be read."""
+    try:
+        with Reader(home.database) as reader:
+            runs = reader.runs(with_deleted=True)
+    except DepthscopeError:
+        runs = []
+    found = measure(home, {run.id for run in runs if run.deleted_at is not None})
+    sizes = sorted(((num, kind.value) for kind, num in found.items() if num), reverse=True)
+    if not sizes:
+        return []
+    text = ", ".join(f"{name} {byte_size(num)}" for num, name in sizes)
+    spent = sum(
+        bytes_of(path)
+        for run in runs
+        if run.succeeded and run.deleted_at is None
+        for path in spent_checkpoints(RunDirectory(home.runs / run.id))
+    )
+    freed = spent + found[Kind.HIDDEN]
+    if freed < WORTH_PRUNING_BYTES:
+        return [Finding("usage", Level.GOOD, text)]
+    return [Finding("usage", Level.NOTE, text, f"`depthscope prune` can delete {byte_size(freed)} of it")]
 
 
 def examine_database(home: Home) -> Finding:

@@ -49,6 +49,8 @@ class Home:
     incoming = Inside("incoming")
     """Staging area for runs imported from another machine."""
     incoming_lock = Inside("incoming.lock")
+    pruned = Inside("pruned")
+    """Runs that `depthscope prune` is deleting."""
     launch_lock = Inside("launch.lock")
     engine_lock = Inside("engine.lock")
     engine_log = Inside("engine.log")

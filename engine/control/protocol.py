@@ -126,6 +126,13 @@ class Import(Request, frozen=True, tag="import"):
     """Experiment to add them to; None keeps their own, unless the name is taken here."""
 
 
+class Prune(Request, frozen=True, tag="prune"):
+    """Delete for good: hidden runs with all their files, and checkpoints of succeeded runs."""
+
+    hidden: tuple[str, ...] = ()
+    checkpoints: tuple[str, ...] = ()
+
+
 class SetQueue(Request, frozen=True, tag="queue"):
     """Hold, drain or open the whole queue."""
 
@@ -149,7 +156,7 @@ class Shutdown(Request, frozen=True, tag="shutdown", omit_defaults=True):
 
 
 AnyRunRequest = Stop | Pause | Resume | Retry | Remove | Restore | Hold | Release
-ChangeRequest = Submit | AnyRunRequest | Move | SetQueue | Relabel | RenameExperiment | Import | Rebuild
+ChangeRequest = Submit | AnyRunRequest | Move | SetQueue | Relabel | RenameExperiment | Import | Prune | Rebuild
 """Requests answered by Done."""
 AnyRequest = Hello | ChangeRequest | Shutdown
 

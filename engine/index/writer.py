@@ -186,6 +186,32 @@ class Store:
         statement = f"INSERT INTO runs ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
         self._database.execute(f"{statement} ON CONFLICT (id) DO NOTHING", tuple(columns.values()))
 
+    def forget_runs(self, runs: Iterable[str]) -> None:
+        """Delete runs with all their rows, in the caller's transaction."""
+        newest = self._value("SELECT coalesce(max(revision), 0) FROM runs")
+        gone = [(run,) for run in runs]
+        for table in ("steps", "epochs", "gradients", "checkpoints", "lives", "events", "unwritten_labels"):
+            self._database.executemany(f"DELETE FROM {table} WHERE run = ?", gone)
+        self.forget_ends(run for (run,) in gone)
+        self._database.executemany("DELETE FROM runs WHERE id = ?", gone)
+        # Revisions never fall, or a console would miss changes.
+        self._database.execute(
+            "UPDATE runs SET revision = ? WHERE id = (SELECT id FROM runs ORDER BY revision DESC LIMIT 1)", (newest,)
+        )
+
+    def compact(self) -> None:
+        """Return the room of deleted rows to the file system, if there is enough for a copy of the rest.
+
+        Consoles then read everything again.
+        """
+        try:
+            replace_by_copy(self._database)
+        except (IndexNotWritten, IndexLocked) as error:
+            log.warning("the database keeps the room of deleted runs: %s", error)
+            return
+        self._open(self._database.path)
+        self.when_replaced()
+
     def set_labels(self, run: str, labels: Labels) -> None:
         columns = label_columns(labels)
         changes = ", ".join(f"{column} = ?" for column in columns)

@@ -20,6 +20,7 @@ from engine.control.protocol import (
     Import,
     Move,
     Pause,
+    Prune,
     Rebuild,
     Relabel,
     Release,
@@ -39,6 +40,7 @@ from engine.control.queue_state import QueueState, new_places
 from engine.index.database import DatabaseUnusable, check_database
 from engine.runs.run import Intent, Run, RunOutcome, RunStatus
 from engine.scheduler.imports import import_runs
+from engine.scheduler.prune import prune
 from engine.scheduler.submission import Submission
 from engine.scheduler.supervisor import Supervisor
 from engine.spec.labels import changed_tags, check_label, check_tag, cleaned_note
@@ -75,6 +77,8 @@ def handle(request: AnyRequest, supervisor: Supervisor, *, started_at: float) ->
             return rename_experiment(request, supervisor)
         case Import():
             return import_runs(request, supervisor)
+        case Prune():
+            return prune(request, supervisor)
         case SetQueue():
             return set_queue(request, supervisor)
         case Rebuild():

@@ -7,7 +7,7 @@ change, and labels.json is written after the commit, if need be by the next engi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -103,6 +103,11 @@ class Labelling:
         self._store.set_labels(run, labels)
         self._store.add_unwritten_labels(run, labels)
         self._changed[run] = labels
+
+    def forget(self, runs: Iterable[str]) -> None:
+        """Drop labels of deleted runs that were not written yet."""
+        for run in runs:
+            self._unwritten.pop(run, None)
 
     @property
     def num_unwritten(self) -> int:

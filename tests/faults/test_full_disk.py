@@ -183,3 +183,24 @@ def test_the_engine_keeps_a_reserve_for_the_index(small_home: TestHome, small_di
     small_home.cli("engine", "start")
 
     assert (Home(small_home.home.root).root / ".reserve").stat().st_blocks * 512 >= 1 << 20
+
+
+@pytest.mark.slow
+def test_prune_makes_room_on_a_full_disk(small_home: TestHome, small_disk: Path):
+    """Even where nothing at all can be written, whether an engine runs or not."""
+    home = small_home
+    runs = [home.train("--epochs", "1", "--seed", str(seed)) for seed in range(2)]
+    home.cli("wait", *runs)
+    for run in runs:
+        home.directory(run).checkpoint.write_bytes(bytes(2 << 20))
+    home.cli("rm", runs[1])
+    fill(small_disk)
+    fill(small_disk, name="again")
+
+    assert "deleted" in home.cli("prune", "--delete", "--only", "checkpoints", status=None)
+    assert not home.directory(runs[0]).checkpoint.exists()
+    fill(small_disk, name="once more")
+    home.cli("engine", "stop")
+    assert home.json("prune", "--delete")["num_bytes"] > 2 << 20
+    assert [path.name for path in home.home.runs.iterdir()] == [runs[0]]
+    assert [run["id"] for run in home.json("ls", "--all")["runs"]] == [runs[0]]

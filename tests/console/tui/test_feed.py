@@ -67,6 +67,27 @@ def test_what_changes_while_older_runs_are_unread_is_seen(home: Home):
         assert list(feed.runs.values()) == reader.runs()
 
 
+def test_run_hidden_and_deleted_between_two_looks_is_gone(home: Home):
+    """Its rows are gone, so that nothing says any more that it was hidden."""
+    feed = Feed(home)
+    while feed.look().runs:
+        pass
+    before = set(feed.runs)
+    store = Store(home.database)
+    with store.transaction():
+        store.forget_runs(["0000000003"])
+    store.compact()
+    while feed.look().runs:
+        pass
+
+    assert before - set(feed.runs) == {"0000000003"}
+    with store.transaction():
+        store.set_status("0000000007", RunStatus.FINISHED, outcome=RunOutcome.CANCELLED, finished_at=1.0)
+    store.close()
+    feed.look()
+    assert feed.runs["0000000007"].outcome is RunOutcome.CANCELLED
+
+
 def test_ls_shows_the_newest_of_many_and_says_how_many_more(bare_home: Any):
     """In the table; JSON lists all."""
     fill_large(bare_home.home, num_runs=12, epochs=1)
