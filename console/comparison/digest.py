@@ -52,7 +52,7 @@ def read_away(home: Home, *, since: float) -> Away:
     with Reader(home.database) as reader:
         runs, events = reader.runs(), reader.notable_events(since=since)
     # The index only knows what the last engine saw, which may be long ago.
-    alive = [run.id for run in runs if run.status is RunStatus.RUNNING and RunDirectory(home.runs / run.id).is_locked()]
+    alive = [run.id for run in runs if run.status is RunStatus.RUNNING and RunDirectory(home.runs / run.id).is_alive()]
     devices = [device.name for device in knowledge.devices]
     found = digest(runs, events, since=since, until=time.time(), devices=devices, alive=alive)
     free_in, waiting, num_unknown = queue_ahead(knowledge, pessimistic=False)

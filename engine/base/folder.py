@@ -60,6 +60,13 @@ class Folder:
             return False
         return True
 
+    def status(self, name: str) -> os.stat_result | None:
+        """Return the status of a file, or of the link in its place; None if there is none."""
+        try:
+            return os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
     def names(self) -> list[str]:
         """Return the names of all files."""
         with os.scandir(self._descriptor) as entries:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -15,7 +16,9 @@ from engine.base.decoding import Amount, Count, Moment, Real, Whole, decoder
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.locks import is_held
 from engine.base.paths import Inside, create_private_directory, open_private, sync_directory, write_atomically
+from engine.base.processes import has_open, start_time
 from engine.base.regular_files import read_regular, reading_regular
+from engine.base.system import is_another_boot
 from engine.runs.identity import Identity, RunId, encode_stored
 from engine.runs.run import Intent
 from engine.spec.estimate import Estimate
@@ -65,10 +68,26 @@ class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
     at: Moment
     error: str | None = None
     """Readable reason for not succeeding; None if it succeeded or was asked to stop."""
+    worker: str | None = None
+    """Id of the worker's start; None if the engine wrote it, or a worker without an id."""
+
+
+class WorkerProcess(msgspec.Struct, frozen=True, kw_only=True):
+    """Identity of a worker's process on its machine."""
+
+    pid: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+    started: Count
+    """Its start, as by `engine.base.processes.start_time`: in clock ticks since boot on Linux."""
+    lock: Annotated[str, msgspec.Meta(max_length=64)]
+    """Device and inode of the run.lock it inherited."""
+
+    def is_alive(self) -> bool:
+        """Whether this very process lives and has that lock open, even if the file was deleted."""
+        return start_time(self.pid) == self.started and has_open(self.pid, self.lock)
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """Device that the engine assigned to a run's newest worker."""
+    """Newest worker that an engine started for a run; only this process may write into the run directory."""
 
     device: str
     """`cuda:N` or `cpu`, as numbered by the engine at that time."""
@@ -80,6 +99,10 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """Length of its journal at that time: devices named after this offset are newer, whatever clocks say."""
     boot: str | None = None
     """Boot id of the machine at that time; None if unknown."""
+    worker: str | None = None
+    """Id of this start, which the worker writes into its records; None if an older version started it."""
+    process: WorkerProcess | None = None
+    """None until it exists, and if an older version started it."""
 
 
 class Labels(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,15 +236,21 @@ class RunDirectory:
     def write_labels(self, labels: Labels) -> None:
         write_atomically(self.labels_file, msgspec.json.encode(labels))
 
-    def read_exit(self) -> ExitRecord | None:
-        """Read the exit record of the last worker; None if it is alive or was killed."""
+    def read_exit(self, assigned: Assignment | None = None) -> ExitRecord | None:
+        """Read the exit record of the last worker; None if it is alive or was killed.
+
+        Args:
+            assigned: Its assignment: a record that names another worker is none of it. None takes any.
+        """
         try:
-            return _decode_exit(read_regular(self.exit_file))
+            record = _decode_exit(read_regular(self.exit_file))
         except (FileNotFoundError, msgspec.DecodeError):
             return None
+        expected = None if assigned is None else assigned.worker
+        return record if None in (expected, record.worker) or record.worker == expected else None
 
-    def write_exit(self, reason: ExitReason, *, step: int, error: str | None = None) -> None:
-        record = ExitRecord(reason=reason, step=step, at=time.time(), error=error)
+    def write_exit(self, reason: ExitReason, *, step: int, error: str | None = None, worker: str | None = None) -> None:
+        record = ExitRecord(reason=reason, step=step, at=time.time(), error=error, worker=worker)
         write_atomically(self.exit_file, msgspec.json.encode(record))
 
     def clear_exit(self) -> None:
@@ -233,8 +262,22 @@ class RunDirectory:
         return open_private(self.lock_file, os.O_RDWR | os.O_CREAT)
 
     def is_locked(self) -> bool:
-        """Whether a worker holds the lock of this run, the only reliable sign that it is alive."""
+        """Whether a worker holds the lock of this run."""
         return is_held(self.lock_file)
+
+    def assigned_process(self) -> WorkerProcess | None:
+        """Process of the assigned worker, if it lives; needed when someone has deleted or replaced run.lock."""
+        try:
+            assigned = self.read_labels().assigned
+        except FileNotFoundError:
+            return None
+        if assigned is None or assigned.process is None or is_another_boot(assigned.boot):
+            return None
+        return assigned.process if assigned.process.is_alive() else None
+
+    def is_alive(self) -> bool:
+        """Whether a worker trains this run: it holds the lock, or is the assigned process."""
+        return self.is_locked() or self.assigned_process() is not None
 
     def log_tail(self, *, num_lines: int = 20, num_bytes: int = 16_384) -> str:
         """Last lines of the worker's log."""

@@ -52,6 +52,8 @@ class WorkerStart(Event, frozen=True, kw_only=True):
     total_steps: Count
     precision: Precision = Precision.FP32
     """Resolved precision it trains in."""
+    worker: str | None = None
+    """Id of this start in its assignment; None if started by hand or by an older version."""
 
 
 class Started(WorkerStart, frozen=True, kw_only=True, tag="started"):

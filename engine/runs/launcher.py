@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -15,12 +16,17 @@ from engine.base.errors import DepthscopeError
 from engine.base.locks import hold, read_pid, write_pid
 from engine.base.logs import cap_log
 from engine.base.paths import open_private
-from engine.runs.directory import RunDirectory
+from engine.base.processes import file_identity, start_time
+from engine.runs.directory import RunDirectory, WorkerProcess
 from engine.spec.devices import Device
 
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(64 << 20)}
 """Settings of glibc's malloc (mallopt(3)) that keep freed memory for the next step. By default it returns large tensors
 to the kernel, and zeroing fresh pages at every step costs wide networks on a CPU a seventh of their speed."""
+
+EXIT_TAKEN = 76
+"""Exit status of a worker that found its run.lock replaced and held by another: it wrote nothing more."""
+TAKEN = "left the run to another worker"
 
 OOM_KILL_SECONDS = 10.0
 """A worker that dies this soon after an out-of-memory kill by the kernel is assumed to be its victim."""
@@ -40,11 +46,17 @@ def training_environment(home: Path, device: Device) -> dict[str, str]:
 class Launcher(Protocol):
     """Starts, checks and stops the worker of a run directory."""
 
-    def start(self, directory: RunDirectory, device: Device, num_threads: int | None) -> None:
+    def start(
+        self, directory: RunDirectory, device: Device, num_threads: int | None, worker: str
+    ) -> WorkerProcess | None:
         """Start a worker, which counts as alive when this returns.
 
         Args:
             num_threads: CPU threads it may use; None leaves the choice to torch.
+            worker: Id of this start.
+
+        Returns:
+            Its process; None if it has none on this machine or has ended already.
 
         Raises:
             OSError: the process could not be created.
@@ -70,7 +82,7 @@ class WorkerHolds(DepthscopeError):
 class LocalLauncher:
     """Workers as local processes, each in its own session, alive as long as they hold run.lock.
 
-    Child processes of this launcher are tracked as well, in case their lock file is deleted.
+    If someone deletes that file, they are known as child processes of this launcher or by their assignment.
 
     Args:
         home: Home in which workers find datasets.
@@ -85,7 +97,9 @@ class LocalLauncher:
         self._oom_kill_at: float | None = None
         """Monotonic time when that number was last seen to grow."""
 
-    def start(self, directory: RunDirectory, device: Device, num_threads: int | None) -> None:
+    def start(
+        self, directory: RunDirectory, device: Device, num_threads: int | None, worker: str
+    ) -> WorkerProcess | None:
         lock = directory.open_lock()
         log = open_private(directory.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
@@ -104,7 +118,12 @@ class LocalLauncher:
                 stdout=log,
                 stderr=log,
                 cwd=directory.path,
-                env={**training_environment(self._home, device), **threads, "DEPTHSCOPE_LOCK_FD": str(lock)},
+                env={
+                    **training_environment(self._home, device),
+                    **threads,
+                    "DEPTHSCOPE_LOCK_FD": str(lock),
+                    "DEPTHSCOPE_WORKER": worker,
+                },
                 pass_fds=(lock,),
                 start_new_session=True,
             )
@@ -113,6 +132,10 @@ class LocalLauncher:
             # full disk does not matter.
             with contextlib.suppress(OSError):
                 write_pid(lock, child.pid)
+            started = start_time(child.pid)
+            if started is None:
+                return None
+            return WorkerProcess(pid=child.pid, started=started, lock=file_identity(os.fstat(lock)))
         finally:
             os.close(lock)
             os.close(log)
@@ -121,7 +144,7 @@ class LocalLauncher:
         child = self._children.get(directory.id)
         is_ours = child is not None and child.poll() is None
         self._look_for_oom_kills()
-        return is_ours or directory.is_locked()
+        return is_ours or directory.is_alive()
 
     def stop(self, directory: RunDirectory) -> None:
         if (child := self._children.get(directory.id)) is not None and child.poll() is None:
@@ -146,6 +169,8 @@ class LocalLauncher:
         del self._children[directory.id]
         if status == -signal.SIGKILL:
             return f"killed by SIGKILL{out_of_memory}"
+        if status == EXIT_TAKEN:
+            return TAKEN
         if status < 0:
             return f"killed by {signal_name(-status)}"
         return f"exited with status {status}"
@@ -184,20 +209,27 @@ def signal_name(number: int) -> str:
 
 
 def signal_holder(directory: RunDirectory, number: signal.Signals) -> None:
-    """Signal the process that holds run.lock, and never another one.
+    """Signal the worker that holds run.lock, or is assigned to the run, and never another process.
 
     The holder wrote its pid to the file while holding the lock. A handle for that pid is opened first; if the lock is
-    still held and the file unchanged after that, the handle belongs to the holder even if the pid is reused later.
+    still held and the file unchanged after that, the handle belongs to the holder even if the pid is reused later. The
+    assigned process, of use when the file was deleted or replaced, is checked in the same way.
     """
-    pid = read_pid(directory.lock_file)
-    if pid is None:
-        return
+    pid = read_pid(directory.lock_file) if directory.is_locked() else None
+    if pid is not None:
+        signal_process(pid, number, lambda: directory.is_locked() and read_pid(directory.lock_file) == pid)
+    elif (process := directory.assigned_process()) is not None:
+        signal_process(process.pid, number, process.is_alive)
+
+
+def signal_process(pid: int, number: signal.Signals, is_meant: Callable[[], bool]) -> None:
+    """Signal a process if, with a handle on it open, it is still the one that is meant."""
     try:
         handle = os.pidfd_open(pid) if sys.platform == "linux" else None
     except ProcessLookupError:
         return
     try:
-        if not directory.is_locked() or read_pid(directory.lock_file) != pid:
+        if not is_meant():
             return
         if handle is not None and sys.platform == "linux":
             signal.pidfd_send_signal(handle, number)

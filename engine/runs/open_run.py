@@ -60,18 +60,24 @@ class OpenRun:
         """Open run.lock, creating it if needed, and return its descriptor."""
         return self.folder.open(FileName.LOCK, os.O_RDWR | os.O_CREAT)
 
-    def write_exit(self, reason: ExitReason, *, step: int, error: str | None = None) -> None:
+    def write_exit(self, reason: ExitReason, *, step: int, error: str | None, worker: str | None) -> None:
         """Write exit.json; leftovers of unfinished writes make room for it."""
         for name in self.folder.names():
             if name.startswith(".") and name.endswith(".tmp"):
                 self.folder.unlink(name)
-        record = ExitRecord(reason=reason, step=step, at=time.time(), error=error)
+        record = ExitRecord(reason=reason, step=step, at=time.time(), error=error, worker=worker)
         self.folder.write_atomically(FileName.EXIT, msgspec.json.encode(record))
 
 
 def imported_as(folder: Folder) -> str | None:
     """Return the id that an import gave the run in a folder; None without one."""
+    labels = read_labels(folder)
+    return None if labels is None else labels.imported_as
+
+
+def read_labels(folder: Folder) -> Labels | None:
+    """Read labels.json; None if it is missing or damaged."""
     try:
-        return decode_json(folder.read(FileName.LABELS), Labels).imported_as
+        return decode_json(folder.read(FileName.LABELS), Labels)
     except (FileNotFoundError, OddFile, msgspec.DecodeError):
         return None

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from dataclasses import dataclass
+
+import msgspec
 
 from engine.base.paths import Home
 from engine.base.system import boot_id
 from engine.control.queue_state import Queue, QueueState, read_queue, write_queue
+from engine.index.database import IndexNotWritten
 from engine.index.queries import Reader
 from engine.index.writer import Store
-from engine.runs.directory import Assignment, RunDirectory
+from engine.runs.directory import Assignment, RunDirectory, WorkerProcess
 from engine.runs.disk import Storage
 from engine.runs.launcher import Launcher, WorkerHolds
 from engine.runs.run import Intent, Run, RunStatus
@@ -149,7 +153,10 @@ class Dispatcher:
             with self._store.transaction():
                 lose(self._store, run.id, str(wrong))
             return False
+        worker = secrets.token_hex(5)
         try:
+            if self._launcher.is_alive(directory):
+                raise WorkerHolds(f"a worker trains {directory.path}")
             with self._labelling.transaction():
                 assigned = Assignment(
                     device=device.name,
@@ -157,18 +164,23 @@ class Dispatcher:
                     at=time.time(),
                     journal_bytes=self._store.journal_offset(run.id),
                     boot=boot_id(),
+                    worker=worker,
                 )
                 self._labelling.change(run.id, assigned=assigned)
                 self._store.set_running(run.id, device.name, started_at=time.time())
             # Also in the run directory: the worker reports its device only after seconds, by which time the engine
             # and its index may be gone.
             self._labelling.write_one(run.id)
-            self._launcher.start(directory, device, self._slots.num_threads(device, run.spec.model))
+            num_threads = self._slots.num_threads(device, run.spec.model)
+            process = self._launcher.start(directory, device, num_threads, worker)
+            self._note_process(run.id, assigned, process)
         except WorkerHolds:
             # Someone started a worker by hand; its journal is read like any other.
             log.warning("%s: adopted a worker that this engine did not start", run.id)
             with self._labelling.transaction():
-                self._labelling.change(run.id, assigned=None)
+                if directory.assigned_process() is None:
+                    self._labelling.change(run.id, assigned=None)
+                self._store.set_running(run.id, device.name, started_at=time.time())
         except FileNotFoundError as error:
             with self._store.transaction():
                 lose(self._store, run.id, f"its run directory is gone: {error.filename or directory.path}")
@@ -185,6 +197,17 @@ class Dispatcher:
             return False
         self._workers[run.id] = Worker(device.name, run.spec.model, run.step, began=began)
         return True
+
+    def _note_process(self, run: str, assigned: Assignment, process: WorkerProcess | None) -> None:
+        """Add a worker's process to its assignment; without it, the worker is known by its lock alone."""
+        if process is None:
+            return
+        try:
+            with self._labelling.transaction():
+                self._labelling.change(run, assigned=msgspec.structs.replace(assigned, process=process))
+            self._labelling.write_one(run)
+        except (OSError, IndexNotWritten) as error:
+            log.warning("%s: its worker's process is not recorded: %s", run, error)
 
     def set_queue(self, state: QueueState) -> None:
         """Hold, drain or open the queue, also for later engines."""

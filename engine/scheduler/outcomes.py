@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from typing import assert_never
 
+from engine.base.system import is_another_boot
 from engine.base.units import duration
 from engine.index.writer import Store
-from engine.runs.directory import ExitReason, ExitRecord, RunDirectory
+from engine.runs.directory import Assignment, ExitReason, ExitRecord, RunDirectory
 from engine.runs.disk import FULL_BELOW_BYTES, trouble_now
+from engine.runs.launcher import TAKEN
 from engine.runs.run import DISK_FULL, Intent, Run, RunOutcome, RunStatus
 
 MAX_CRASHES = 3
@@ -77,7 +79,7 @@ def settle(
     trouble: str | None,
     stopping: bool,
     leaving: bool,
-    restarted: bool,
+    assigned: Assignment | None,
 ) -> RunOutcome | None:
     """Set the status of a run whose worker is gone, in the caller's transaction.
 
@@ -86,7 +88,7 @@ def settle(
         trouble: Disk trouble that the run must wait for; None if there is none.
         stopping: Whether the worker was asked to exit.
         leaving: Whether it was asked because the engine is stopping.
-        restarted: Whether the machine has restarted since the worker started.
+        assigned: Its worker, if an engine started it.
 
     Returns:
         Outcome of the run; None if it has not finished.
@@ -94,7 +96,7 @@ def settle(
     if trouble is not None:
         wait_for_disk(store, run.id, trouble)
         return None
-    record = directory.read_exit()
+    record = directory.read_exit(assigned)
     if record is not None and record.reason.is_final:
         outcome = finish(store, run.id, record)
         why = (record.error or "").strip().splitlines()
@@ -102,7 +104,9 @@ def settle(
         return outcome
     if run.intent is not Intent.RUN or stopping or (record is not None and record.reason is ExitReason.STOPPED):
         rest(store, run.id, run.intent, why=f"its worker was stopped{' with the engine' * leaving}")
-    elif record is None and restarted:
+    elif record is None and status == TAKEN:
+        rest(store, run.id, Intent.RUN, why=f"its worker {status}")
+    elif record is None and assigned is not None and is_another_boot(assigned.boot):
         # Never counted as a crash of the run.
         store.add_event(run.id, "notice", "its worker ended when the machine restarted")
         rest(store, run.id, Intent.RUN)

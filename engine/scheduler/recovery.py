@@ -27,7 +27,7 @@ def enter_run(
     Returns:
         Newest line of its journal that names a worker's device.
     """
-    record = directory.read_exit()
+    record = directory.read_exit(labels.assigned)
     # In one transaction: a run that is queued even for an instant would be trained again.
     with store.transaction():
         store.add_run(directory.id, identity.spec, labels, origin=identity.origin)

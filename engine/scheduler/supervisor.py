@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from engine.base.errors import DepthscopeError
 from engine.base.logs import cap_log
 from engine.base.paths import Home
-from engine.base.system import is_another_boot
 from engine.index.database import DatabaseUnusable, IndexNotWritten
 from engine.index.ingest import ingest, read_worker_start
 from engine.index.queries import Reader
@@ -230,7 +229,8 @@ class Supervisor:
         if not alive and run not in self._ends:
             # Recorded once: a child's status can be collected only once, and the reserve may free space later.
             status = self._launcher.exit_status(directory)
-            self._ends[run] = status, disk_trouble(directory, directory.read_exit(), status)
+            record = directory.read_exit(self.labelling.read(run).assigned)
+            self._ends[run] = status, disk_trouble(directory, record, status)
         start = ingest(self.store, directory)
         if start is not None:
             self._locate(run, start)
@@ -323,7 +323,7 @@ class Supervisor:
                 trouble=trouble,
                 stopping=run in self._stop_asked_at,
                 leaving=self.is_leaving,
-                restarted=assigned is not None and is_another_boot(assigned.boot),
+                assigned=assigned,
             )
             if outcome is RunOutcome.SUCCEEDED:
                 self.labelling.change(run, taken_seconds=self.reader.run(run).taken_seconds)

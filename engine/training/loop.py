@@ -33,6 +33,7 @@ def train(session: Session, should_stop: Callable[[], bool]) -> ExitReason:
         elif session.state.next_step < session.total_steps:
             ended = end_early(session) or train_epoch(session, should_stop)
         else:
+            session.check_lock()
             save_weights(session.run.folder, session.state.model)
             ended = ExitReason.SUCCEEDED
         if ended is not None:

@@ -8,6 +8,7 @@ worker that resumes from an earlier checkpoint.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +50,8 @@ class Session:
     journal: JournalWriter
     data_sha256: str
     """Digest of the dataset; a run never resumes with other images."""
+    check_lock: Callable[[], None] = lambda: None
+    """Raises an error if another worker may train the run."""
     steps: Steps = field(init=False)
     """Eager by default; the worker may replace them by captured ones."""
     meter: ProgressMeter = field(init=False)
@@ -144,6 +147,7 @@ def write_checkpoint(session: Session, state: dict[str, Any]) -> int:
     """Sync the journal the state relies on, then write the state; returns its size in bytes."""
     session.host_copy.wait()
     session.journal.sync()
+    session.check_lock()
     return save_checkpoint(session.run.folder, state)
 
 

@@ -32,7 +32,7 @@ class ScriptedLauncher:
         self.asked_to_stop: list[str] = []
         self.num_threads: dict[str, int | None] = {}
 
-    def start(self, directory: RunDirectory, device: Device, num_threads: int | None) -> None:
+    def start(self, directory: RunDirectory, device: Device, num_threads: int | None, worker: str) -> None:
         directory.clear_exit()
         self.started.append((directory.id, device.name))
         self.alive.add(directory.id)

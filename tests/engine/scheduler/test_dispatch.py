@@ -19,11 +19,11 @@ class NoMoreProcesses(ScriptedLauncher):
 
     refusals = 3
 
-    def start(self, directory: RunDirectory, device: Device, num_threads: int | None) -> None:
+    def start(self, directory: RunDirectory, device: Device, num_threads: int | None, worker: str) -> None:
         if self.refusals:
             self.refusals -= 1
             raise BlockingIOError("Resource temporarily unavailable")
-        super().start(directory, device, num_threads)
+        super().start(directory, device, num_threads, worker)
 
 
 def test_a_start_that_keeps_failing_is_noted_once_and_succeeds_in_the_end(

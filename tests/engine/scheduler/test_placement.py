@@ -260,7 +260,7 @@ def test_a_worker_started_by_someone_else_is_on_the_device_it_reports(
     """Also for the next engine, even though this one had assigned another device."""
     here = scene(home, (*GPUS, CPU))
 
-    def held(directory: RunDirectory, device: Device, num_threads: int | None) -> None:
+    def held(directory: RunDirectory, device: Device, num_threads: int | None, worker: str) -> None:
         here.launcher.alive.add(directory.id)
         raise WorkerHolds("by hand")
 
