@@ -25,6 +25,7 @@ from engine.base.logs import CappedLog
 from engine.base.paths import Home, open_private
 from engine.base.system import max_clients, peer_uid, raise_descriptor_limit
 from engine.base.version import PROTOCOL, VERSION
+from engine.control.engine_lock import Holder, write_holder
 from engine.control.launch import EXIT_LOCKED
 from engine.control.protocol import (
     MAX_LINE_BYTES,
@@ -39,6 +40,7 @@ from engine.control.protocol import (
     decode_request,
     encode,
 )
+from engine.control.socket_place import address_in, is_short, open_parent, place_to_listen
 from engine.index.database import DatabaseUnusable, IndexNotWritten, put_aside
 from engine.index.queries import Reader
 from engine.index.writer import Store
@@ -99,7 +101,8 @@ class Engine:
         for number in (signal.SIGTERM, signal.SIGINT):
             # A clean kill: workers continue, and the next engine adopts them.
             loop.add_signal_handler(number, self._ended.set)
-        listening = listen(self._home.engine_socket)
+        place = place_to_listen(self._home)
+        listening = listen(place)
         server = await asyncio.start_unix_server(
             self._serve_client, sock=listening, limit=MAX_LINE_BYTES, backlog=ACCEPTED_AT_ONCE
         )
@@ -113,7 +116,7 @@ class Engine:
             await asyncio.wait({watching, ending}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             server.close()
-            self._home.engine_socket.unlink(missing_ok=True)
+            place.unlink(missing_ok=True)
             for task in (watching, ending):
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -271,9 +274,11 @@ def listen(path: Path) -> socket.socket:
     """Open a listening unix socket, mode 0600 from the start, replacing an old one, which engine.lock allows."""
     path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # That descriptor stays open: asyncio looks at the address again.
+    address = str(path) if is_short(path) else address_in(open_parent(path), path)
     previous = os.umask(0o177)
     try:
-        listening.bind(str(path))
+        listening.bind(address)
     finally:
         os.umask(previous)
     listening.listen(BACKLOG)
@@ -330,6 +335,8 @@ def main() -> int:
         lock = open_private(home.engine_lock, os.O_RDWR | os.O_CREAT)
         if not hold(lock, patience_seconds=1.0 if ready is None else LOCK_PATIENCE_SECONDS):
             return EXIT_LOCKED
+        place = place_to_listen(home)
+        write_holder(lock, Holder.here(None if place == home.engine_socket else str(place)))
         home.engine_stopped.unlink(missing_ok=True)
         store = open_store(home)
         complete_deletion(home, store)

@@ -89,14 +89,15 @@ def status(as_json: JsonOption = False) -> None:
     from console.text.status import queue_sentence
     from engine.base.paths import find_home
     from engine.control import launch
+    from engine.control.engine_lock import absent_listener
 
     home = find_home()
     greeting = launch.greet(home)
     if as_json:
         found = None if greeting is None else msgspec.to_builtins(greeting)
         print_json({"home": str(home.root), "serves": greeting is not None, "engine": found})
-    elif greeting is None and launch.is_serving(home):
-        typer.echo(f"an engine holds {home.engine_lock} but does not listen: it is starting or stopping")
+    elif greeting is None and (who := absent_listener(home)) is not None:
+        typer.echo(who)
     elif greeting is None:
         typer.echo(f"no engine is running for {home.root}; {launch.absence(home)}")
     else:

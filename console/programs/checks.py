@@ -21,6 +21,7 @@ from engine.base.errors import PRUNE_ADVICE, DepthscopeError
 from engine.base.paths import Home, find_home
 from engine.base.version import VERSION
 from engine.control import launch
+from engine.control.engine_lock import absent_listener
 from engine.control.systemd import risk_of_home, systemd_runs
 from engine.data import datasets
 from engine.index.database import sqlite_version
@@ -200,6 +201,8 @@ def examine_engine(home: Home) -> Finding:
     """Check whether an engine of this version is running."""
     try:
         greeting = launch.greet(home)
+        if greeting is None and (who := absent_listener(home)) is not None:
+            return Finding("engine", Level.BAD, clean(who))
         if greeting is None:
             return Finding("engine", Level.GOOD, f"not running; {launch.absence(home)}")
         launch.check_version(greeting)

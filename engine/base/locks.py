@@ -77,16 +77,16 @@ def locked(path: Path, *, on_wait: Callable[[], object] = lambda: None) -> Itera
         os.close(descriptor)
 
 
-def write_pid(descriptor: int, pid: int) -> None:
-    """Record the holder's pid in a lock file; only the holder may call this."""
+def write_pid(descriptor: int, pid: int, more: bytes = b"") -> None:
+    """Record the holder's pid in a lock file, and more on a second line; only the holder may call this."""
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{pid}\n".encode(), 0)
+    os.pwrite(descriptor, b"%d\n%s" % (pid, more and more + b"\n"), 0)
 
 
 def read_pid(path: Path) -> int | None:
     """Return the pid of a lock's current or last holder; None if the file has none."""
     try:
-        content = read_regular(path).decode("ascii", "replace").strip()
+        content = read_regular(path).partition(b"\n")[0].decode("ascii", "replace").strip()
     except FileNotFoundError:
         return None
     return int(content) if content.isascii() and content.isdigit() else None

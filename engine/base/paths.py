@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import tempfile
@@ -13,9 +12,6 @@ import platformdirs
 
 from engine.base.errors import UsageError
 from engine.base.regular_files import open_regular
-
-# sun_path holds 108 bytes on Linux and 104 on macOS, including the terminating zero.
-MAX_SOCKET_PATH_BYTES = 100
 
 
 class Inside:
@@ -52,19 +48,11 @@ class Home:
     pruned = Inside("pruned")
     """Runs that `depthscope prune` is deleting."""
     launch_lock = Inside("launch.lock")
+    engine_socket = Inside("engine.sock")
     engine_lock = Inside("engine.lock")
     engine_log = Inside("engine.log")
     engine_stopped = Inside("engine.stopped")
     """Marker that the engine was stopped on purpose; only a command starts it again."""
-
-    @property
-    def engine_socket(self) -> Path:
-        """Path of the socket; a short one in the runtime directory if the home's path is too long to bind."""
-        path = self.root / "engine.sock"
-        if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
-            return path
-        key = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
-        return short_runtime_directory() / f"{key}.sock"
 
     def __fspath__(self) -> str:
         return str(self.root)

@@ -13,6 +13,7 @@ from typing import Self
 from engine.base.errors import EngineUnreachable, UsageError
 from engine.base.system import peer_uid
 from engine.control.protocol import MAX_LINE_BYTES, AnyReply, AnyRequest, decode_reply, encode
+from engine.control.socket_place import address_to_connect
 
 PATIENCE_SECONDS = 3.0
 """Time after which the engine counts as not responding."""
@@ -51,7 +52,8 @@ class Connection:
         deadline = time.monotonic() + self._patience_seconds
         while True:
             try:
-                return self._socket.connect(str(path))
+                with address_to_connect(path) as address:
+                    return self._socket.connect(address)
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     raise

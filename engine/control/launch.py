@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 
 from engine.base.errors import EngineUnreachable, UsageError
-from engine.base.locks import is_held, locked, read_pid
+from engine.base.locks import is_held, locked
 from engine.base.paths import Home, open_private
 from engine.base.regular_files import read_end
 from engine.base.version import PROTOCOL, VERSION
 from engine.control.connection import PATIENCE_SECONDS, Connection, NoEngine
+from engine.control.engine_lock import absent_listener, read_holder
 from engine.control.protocol import Greeting, Hello, Shutdown
 from engine.spec.settings import read_settings
 
@@ -53,6 +54,8 @@ def ensure_engine(home: Home) -> Greeting:
         home.create()
         # Report errors in config.toml here, to the user; an engine only logs them and carries on.
         read_settings(home)
+        if is_serving(home) and read_holder(home).is_elsewhere:
+            raise EngineUnreachable(absent_listener(home) or "")
         # Others that want to start one wait, and then find it running.
         with locked(home.launch_lock):
             greeting = greet(home) or start(home)
@@ -119,6 +122,8 @@ def start(home: Home) -> Greeting:
     greeting = None if failure is None else greet(home)
     if greeting is None:
         status = child.poll()
+        if status in (None, EXIT_LOCKED) and (who := absent_listener(home)) is not None:
+            raise EngineUnreachable(who)
         how = "exited at once" if status is None else f"exited with status {status}"
         how = "did not respond in time" if failure is None else how
         raise EngineUnreachable(f"the engine {how}: {log_tail(home.engine_log) or 'its log is empty'}")
@@ -193,11 +198,8 @@ def stop(
     """
     greeting = greet(home)
     if greeting is None:
-        if is_serving(home):
-            pid = read_pid(home.engine_lock)
-            raise EngineUnreachable(
-                f"the engine (pid {pid}) holds {home.engine_lock} but is not listening: is it starting?"
-            )
+        if (who := absent_listener(home)) is not None:
+            raise EngineUnreachable(who)
         return None
     if for_good:
         # Written before it exits, because a command that follows runs may check at any time.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -45,9 +44,6 @@ def unit_text(home: Home) -> str:
         UsageError: the home's path has a line break, which a unit cannot contain.
     """
     environment = {"DEPTHSCOPE_HOME": str(home.root)}
-    if home.engine_socket.parent != home.root:
-        # The socket lies in TMPDIR; consoles must find it there.
-        environment["TMPDIR"] = tempfile.gettempdir()
     paths = [sys.executable, str(home.root), *environment.values()]
     if any(character in path for path in paths for character in "\n\r"):
         raise UsageError(f"{home.root!s} has a line break in its name: a systemd unit cannot contain that")
