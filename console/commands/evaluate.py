@@ -109,13 +109,16 @@ def final_weights(run: Run) -> Path:
     """Path of a run's final weights.
 
     Raises:
-        UsageError: the run has none (yet).
+        UsageError: the run has none (yet), or another run is in its directory.
     """
     from console.text.formatting import clean
     from engine.base.paths import find_home
     from engine.runs.directory import RunDirectory
 
-    path = RunDirectory(find_home().runs / run.id).weights
+    directory = RunDirectory(find_home().runs / run.id)
+    if (wrong := directory.wrong_run()) is not None:
+        raise wrong
+    path = directory.weights
     if not run.is_finished or not path.is_file():
         state = run.outcome or f"{run.status} at epoch {run.epoch} of {run.spec.recipe.epochs}"
         raise UsageError(f"{run.id} ({clean(run.name)}) has no final weights: {state}")

@@ -111,6 +111,8 @@ def run_page(run: Run, epochs: Sequence[Epoch], events: Sequence[EventRow], find
     facts += [("diagnosis", f"{one.symptom}: {one.evidence}") for one in findings]
     if run.starred or run.tags:
         facts.append(("tags", f"{star(run)}{' '.join(f'+{clean(tag)}' for tag in run.tags)}".rstrip()))
+    if run.origin != run.id:
+        facts.append(("copy of", run.origin))
     if run.notes:
         facts.append(("note", clean(run.notes)))
     if run.error:

@@ -38,12 +38,14 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_provenance(runs: Path, run: Run) -> Provenance:
-    """Read the provenance of a run from its journal; empty if its directory is missing."""
-    journal = RunDirectory(runs / run.id).journal
+    """Read the provenance of a run from its journal; empty if its directory is missing or contains another run."""
+    directory = RunDirectory(runs / run.id)
+    if directory.wrong_run() is not None:
+        return Provenance()
     worked: dict[Worked, None] = {}
     started: Started | None = None
     num_resumed = 0
-    for event in read_events(journal):
+    for event in read_events(directory.journal):
         if isinstance(event, WorkerStart):
             worked[msgspec.convert(event, Worked, from_attributes=True)] = None
         if isinstance(event, Started):

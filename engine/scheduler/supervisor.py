@@ -171,6 +171,8 @@ class Supervisor:
         """Adopt another engine's worker and count it on its device before starting others there."""
         self._running[run.id] = Worker(run.device or CPU.name, run.spec.model, run.step)
         try:
+            if (wrong := self.directory(run.id).wrong_run()) is not None:
+                raise wrong
             # Lines the worker wrote since the last engine come before new events of this one.
             self._locate(run.id, ingest(self.store, self.directory(run.id)) or start)
         except DatabaseUnusable:

@@ -90,6 +90,8 @@ def test_nothing_is_read_or_started_in_the_directory_of_another_run(tmp_path: Pa
     here.journal(one, an_epoch(1))
     here.supervisor.tick()
     assert here.supervisor.reader.epochs(one) == []
+    here = here.successor()
+    assert here.supervisor.reader.epochs(one) == []
     assert here.supervisor.reader.run(one).status is RunStatus.RUNNING, "its worker lives"
 
     ended = here.end(one, None)
