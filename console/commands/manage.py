@@ -126,7 +126,7 @@ def find_deletable(home: Home, runs: Sequence[Run], only: What | None) -> list[t
     found = []
     for run in runs:
         directory = RunDirectory(home.runs / run.id)
-        if not run.is_finished:
+        if not run.is_finished or directory.wrong_run() is not None:
             continue
         if run.deleted_at is not None:
             if only is not What.CHECKPOINTS:
