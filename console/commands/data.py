@@ -97,6 +97,9 @@ def import_command(
         str | None,
         typer.Option("--sha256", metavar="HEX", help="Expected checksum; SHA256SUMS beside it is always checked."),
     ] = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave out links that lead nowhere; otherwise refused.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Convert your own images to a dataset."""
@@ -104,7 +107,16 @@ def import_command(
     from engine.base.paths import find_home
     from engine.data.datasets import import_images
 
-    info = import_images(find_home(), path, name, replace=replace, resize=resize, sha256=sha256, report=narrate)
+    info = import_images(
+        find_home(),
+        path,
+        name,
+        replace=replace,
+        resize=resize,
+        sha256=sha256,
+        skip_broken=skip_broken,
+        report=narrate,
+    )
     print_info(info, as_json=as_json)
 
 

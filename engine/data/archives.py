@@ -105,7 +105,7 @@ def read_members(path: Path, file: BinaryIO, wanted: Callable[[tuple[str, ...]],
     """
     magic = file.read(6)
     file.seek(0)
-    if magic.startswith(b"PK\x03\x04"):
+    if magic.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return read_zip(path, file, wanted)
     if magic.startswith(b"\x28\xb5\x2f\xfd"):
         raise DatasetError(f"{shown(path)} is compressed with zstd, which is not supported: use .tar.xz or .tar.gz")

@@ -202,6 +202,7 @@ def import_images(
     replace: bool = False,
     resize: bool = False,
     sha256: str | None = None,
+    skip_broken: bool = False,
     report: Report = ignore,
 ) -> DatasetInfo:
     """Convert a folder or archive of images into a dataset; writes nothing unless every image is valid.
@@ -211,7 +212,8 @@ def import_images(
         replace: Allow replacing an existing dataset; a damaged one is always replaced.
         resize: Stretch images of other sizes to 32×32; otherwise they are refused.
         sha256: Expected SHA-256 of the archive; None looks for a SHA256SUMS file beside it.
-        report: Called with a line of text for each stage.
+        skip_broken: Leave out links that lead nowhere; otherwise they are refused.
+        report: Called with a line of text for each stage and each kind of file that is left out.
 
     Raises:
         DatasetError: the name is invalid or taken, or the images are unusable.
@@ -221,7 +223,8 @@ def import_images(
     with conversion_lock(home, report):
         if not replace and intact_info(home, name, check_content) is not None:
             raise DatasetError(f"dataset {name} exists already: choose another --name, or give --replace")
-        return store(home, name, read_images(path, resize=resize, sha256=sha256, report=report))
+        images = read_images(path, resize=resize, sha256=sha256, report=report, skip_broken=skip_broken)
+        return store(home, name, images)
 
 
 def verify(home: Home, name: str) -> DatasetInfo:

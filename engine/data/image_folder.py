@@ -1,14 +1,13 @@
 """Image folders named after their classes, like torchvision's ImageFolder, from a directory or an archive.
 
 Layout: train/<class>/<image> and test/<class>/<image>, optionally under one top folder. Classes and their images are
-sorted by name, so the order in an archive does not matter.
+sorted by name, so the order in an archive does not matter. As in torchvision, EXIF orientation is left alone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,10 +21,8 @@ from PIL import Image
 from engine.base.errors import DatasetError
 from engine.data.archives import check_size, read_members, shown
 from engine.data.cache import Images, ImageSets, Labels, Report
+from engine.data.image_files import SPLITS, FolderWalk, Found, LeftOut, Place, decoders, format_name, place_of
 
-FORMATS = {".bmp": "BMP", ".jpeg": "JPEG", ".jpg": "JPEG", ".png": "PNG", ".ppm": "PPM", ".webp": "WebP"}
-DECODERS = ("BMP", "JPEG", "PNG", "PPM", "WEBP")
-SPLITS = ("train", "test")
 SIDE = 32
 MAX_PIXELS = 2**25
 MAX_IMAGES = 1_000_000
@@ -40,15 +37,22 @@ REPORT_EVERY_IMAGES = 20_000
 
 KNOWN_ARCHIVES = {"e82212b8f8580e3e79f41a32c7db0e6a5b8fb10188d1723b706e150379c98be9": "CIFAR-10 (JPEG)"}
 """Names of well-known archives by SHA-256."""
+POINTERS = {
+    b"version https://git-lfs.github.com/spec/": "get it with `git lfs pull`",
+    b"/annex/objects/": "get it with `git annex get`",
+}
+"""How files begin that stand for an image stored elsewhere, and how to get it."""
 
 
-class Place(NamedTuple):
-    """Position of an image in the layout; `file` is empty for a class folder."""
+class Content(io.BytesIO):
+    """Content of a file that shows as its name in Pillow's messages."""
 
-    top: str
-    split: str
-    class_name: str
-    file: str
+    def __init__(self, content: bytes, name: str) -> None:
+        super().__init__(content)
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
 
 
 class Entry(NamedTuple):
@@ -59,40 +63,30 @@ class Entry(NamedTuple):
     content: bytes | None
 
 
-def place_of(parts: tuple[str, ...], *, is_folder: bool) -> Place | None:
-    """Parse a path; None if it is neither an image nor a class folder."""
-    first = 0 if parts and parts[0] in SPLITS else 1
-    if len(parts) < first + 2 or parts[first] not in SPLITS:
-        return None
-    if any(part.startswith(".") for part in parts) or parts[0] == "__MACOSX":
-        return None
-    top, rest = "/".join(parts[:first]), parts[first + 2 :]
-    if is_folder:
-        return Place(top, parts[first], parts[first + 1], "")
-    if not rest or Path(rest[-1]).suffix.lower() not in FORMATS:
-        return None
-    return Place(top, parts[first], parts[first + 1], "/".join(rest))
-
-
-def read_images(path: Path, *, resize: bool, sha256: str | None, report: Report) -> ImageSets:
+def read_images(
+    path: Path, *, resize: bool, sha256: str | None, report: Report, skip_broken: bool = False
+) -> ImageSets:
     """Read all images of a directory or an archive.
 
     Args:
         path: A folder, or a tar or zip archive of one.
         resize: Stretch images of other sizes to 32×32; otherwise they are refused.
         sha256: Expected SHA-256 of the archive, in hexadecimal; None looks for a SHA256SUMS file beside it.
-        report: Called with a line of text on progress.
+        report: Called with a line of text on progress, and for each kind of file that is left out.
+        skip_broken: Leave out links that lead nowhere; otherwise they are refused.
 
     Raises:
         DatasetError: the path does not exist, a checksum is wrong, the archive is damaged, an image is unreadable or of
             another size, or train/ and test/ do not have the same classes.
     """
+    left_out = LeftOut()
     if path.is_dir():
         if sha256 is not None:
             raise DatasetError(f"{shown(path)} is a folder: --sha256 is for an archive")
         origin = path.resolve().name
         named = None
-        sets = collect(path, folder_entries(path), resize=resize, report=report)
+        found = FolderWalk(path, left_out, skip_broken=skip_broken).find()
+        sets = collect(path, folder_entries(path, found), left_out, resize=resize, report=report)
     elif path.is_file():
         with open_archive(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -100,7 +94,8 @@ def read_images(path: Path, *, resize: bool, sha256: str | None, report: Report)
             file.seek(0)
             origin = path.name
             named = KNOWN_ARCHIVES.get(digest)
-            sets = collect(path, archive_entries(path, file), resize=resize, report=report)
+            entries = archive_entries(path, file, left_out)
+            sets = collect(path, entries, left_out, resize=resize, report=report)
     elif path.exists():
         raise DatasetError(f"{shown(path)} is neither a folder nor an archive")
     else:
@@ -135,42 +130,36 @@ def check_digest(path: Path, found: str, given: str | None) -> None:
             )
 
 
-def archive_entries(path: Path, file: io.BufferedReader) -> Iterator[Entry]:
+def archive_entries(path: Path, file: io.BufferedReader, left_out: LeftOut) -> Iterator[Entry]:
     for member in read_members(path, file, lambda parts: place_of(parts, is_folder=False) is not None):
         place = place_of(member.parts, is_folder=member.is_folder)
         if place is not None:
             yield Entry(place, "/".join(member.parts), member.content)
+        elif not member.is_folder and member.parts:
+            left_out.add_file(member.parts)
 
 
-def folder_entries(root: Path) -> Iterator[Entry]:
-    """Iterate over a directory's images, following links to classes and images but not to folders below classes."""
+def folder_entries(root: Path, found: Iterable[Found]) -> Iterator[Entry]:
     try:
-        for top in [root, *sorted(child for child in root.iterdir() if child.is_dir() and child.name not in SPLITS)]:
-            for folder in sorted(top.glob("t*/*")):
-                parts = folder.relative_to(root).parts
-                place = place_of(parts, is_folder=True)
-                if place is None or not folder.is_dir():
-                    continue
+        for parts, is_folder in found:
+            place = place_of(parts, is_folder=is_folder)
+            assert place is not None, f"{parts} was taken"
+            if is_folder:
                 yield Entry(place, "/".join(parts), None)
-                yield from class_entries(root, folder)
+                continue
+            image = Path(root, *parts)
+            check_size(root, "/".join(parts), image.stat().st_size)
+            yield Entry(place, "/".join(parts), image.read_bytes())
     except OSError as error:
         raise DatasetError(f"{shown(error.filename or root)} cannot be read: {error.strerror}") from error
 
 
-def class_entries(root: Path, folder: Path) -> Iterator[Entry]:
-    for directory, subfolders, names in os.walk(folder):
-        subfolders.sort()
-        for name in sorted(names):
-            image = Path(directory, name)
-            parts = image.relative_to(root).parts
-            place = place_of(parts, is_folder=False)
-            if place is not None and image.is_file():
-                check_size(root, "/".join(parts), image.stat().st_size)
-                yield Entry(place, "/".join(parts), image.read_bytes())
+def collect(path: Path, entries: Iterable[Entry], left_out: LeftOut, *, resize: bool, report: Report) -> ImageSets:
+    """Decode entries in threads and sort them; the result's `source` is their format.
 
-
-def collect(path: Path, entries: Iterable[Entry], *, resize: bool, report: Report) -> ImageSets:
-    """Decode entries in threads and sort them; the result's `source` is their format."""
+    Args:
+        left_out: What is left out, complete after the last entry.
+    """
     decoded: dict[Place, Images] = {}
     folders: set[Place] = set()
     under_way: deque[Future[dict[Place, Images]]] = deque()
@@ -201,11 +190,14 @@ def collect(path: Path, entries: Iterable[Entry], *, resize: bool, report: Repor
         for future in under_way:
             decoded |= future.result()
 
+    # Before the layout is checked: what is left out may be why a class is empty.
+    for line in left_out.lines():
+        report(line)
     classes = check_layout(path, folders, decoded)
     train_images, train_labels = in_order(decoded, "train", classes)
     test_images, test_labels = in_order(decoded, "test", classes)
-    formats = sorted({FORMATS[Path(place.file).suffix.lower()] for place in decoded})
-    return ImageSets(" and ".join(formats), classes, train_images, train_labels, test_images, test_labels)
+    names = sorted({format_name(Path(place.file).suffix) for place in decoded})
+    return ImageSets(" and ".join(names), classes, train_images, train_labels, test_images, test_labels)
 
 
 def decode_batch(path: Path, batch: list[Entry], resize: bool) -> dict[Place, Images]:
@@ -220,7 +212,8 @@ def decode(path: Path, entry: Entry, *, resize: bool) -> Images:
     """
     where = f"{shown(path)}: {shown(entry.path)}"
     try:
-        with Image.open(io.BytesIO(entry.content or b""), formats=DECODERS) as image:
+        suffix = Path(entry.place.file).suffix
+        with Image.open(Content(entry.content or b"", entry.path), formats=decoders(suffix)) as image:
             width, height = image.size
             if not resize and (width, height) != (SIDE, SIDE):
                 raise DatasetError(f"{where} must be {SIDE}×{SIDE} pixels, is {width}×{height}: --resize stretches it")
@@ -234,7 +227,13 @@ def decode(path: Path, entry: Entry, *, resize: bool) -> Images:
             if colours.size != (SIDE, SIDE):
                 colours = colours.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
             return np.asarray(colours)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except DatasetError:
+        raise
+    except Exception as error:
+        # On arbitrary bytes a decoder may raise anything, including struct.error and KeyError.
+        for begin, remedy in POINTERS.items():
+            if (entry.content or b"").startswith(begin):
+                raise DatasetError(f"{where} is a pointer to an image that is not here: {remedy}") from error
         raise DatasetError(f"{where} is not a readable image ({shown(error)}): replace or remove it") from error
 
 
@@ -265,7 +264,7 @@ def check_layout(path: Path, folders: set[Place], images: Iterable[Place]) -> tu
                 )
             if (split, name) not in filled:
                 raise DatasetError(
-                    f"{here}: {split}/{shown(name)} holds no images ({', '.join(sorted(FORMATS))}): fill or remove it"
+                    f"{here}: {split}/{shown(name)} holds no images that Pillow reads: fill or remove it"
                 )
     if len(classes["train"]) < 2:
         raise DatasetError(f"{here} must have at least 2 classes, has {len(classes['train'])}")
