@@ -82,12 +82,13 @@ from engine.runs.held_lock import HeldLock, RunTaken
 from engine.runs.journal import JournalWriter, Notice, Resumed, Started
 from engine.runs.launcher import EXIT_TAKEN
 from engine.runs.open_run import OpenRun
+from engine.spec.precision import Precision
 from engine.spec.run import RunSpec, check_fits_data
 from engine.training import failures, numerics
 from engine.training.device import assigned_device, device_name, divide_threads, limit_memory, torch_device
 from engine.training.loop import train
-from engine.training.session import Session, restore
-from engine.training.step import load_to_device, start_training
+from engine.training.session import Session, newest_checkpoint, restore, state_for
+from engine.training.step import load_to_device
 from engine.training.steps import steps_for
 
 # What is loaded stays: no later search need look at it.
@@ -113,9 +114,11 @@ def begin(run: OpenRun, home: Home, journal: JournalWriter, lock: HeldLock) -> S
     except ValueError as error:
         raise UsageError(f"{spec.data.name} has changed since the run was queued: {error}") from error
     data = load_to_device(dataset, spec, device)
-    session = Session(run, data, start_training(spec, device), journal, data_sha256=info.digest())
+    loaded, fallback = newest_checkpoint(run), run.fallback()
+    state = state_for(spec, device, loaded, fallback)
+    session = Session(run, data, state, journal, data_sha256=info.digest())
     session.check_lock = lock.check
-    restored = restore(session)
+    restored = restore(session, loaded)
     session.judged = epochs_to_judge(journal.events(), session.state.next_step // session.steps_per_epoch)
     num_threads = torch.get_num_threads()
     used = session.state.precision
@@ -131,6 +134,7 @@ def begin(run: OpenRun, home: Home, journal: JournalWriter, lock: HeldLock) -> S
         "total_steps": session.total_steps,
         "precision": used,
         "worker": lock.worker,
+        "layout": session.state.layout,
     }
     if restored:
         journal.append(Resumed(**common, step=session.state.next_step))
@@ -146,6 +150,12 @@ def begin(run: OpenRun, home: Home, journal: JournalWriter, lock: HeldLock) -> S
                 version=VERSION,
             )
         )
+    if fallback is not None:
+        # In the journal, so that an index made anew shows it, too.
+        asked = spec.recipe.precision
+        overrides = "" if asked is Precision.AUTO else f" (overrides --precision {asked})"
+        text = f"trains in {fallback}: earlier workers crashed in its first steps{overrides}"
+        journal.append(Notice(text=text))
     return session
 
 

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from engine.spec.precision import Precision
 from engine.training import numerics
 from engine.training.activation_checkpointing import checkpoint_blocks
+from engine.training.layout import choose, lay_out
 from engine.training.step import DeviceData
 from models.build import build_model
 from models.catalog import ModelSpec
@@ -43,7 +44,8 @@ def without_drawing() -> Iterator[None]:
 def saved_by_autograd(spec: ModelSpec, batch_size: int, precision: Precision, *, checkpointed: bool) -> int:
     """Count the bytes of all distinct storages a forward pass with loss saves, without parameters."""
     with without_drawing():
-        model = build_model(spec).to(memory_format=numerics.memory_format(precision))
+        model = build_model(spec)
+    lay_out(model, choose(model, precision, torch.device("cpu")))
     if checkpointed:
         checkpoint_blocks(model)
     own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}

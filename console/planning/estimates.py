@@ -21,7 +21,7 @@ from engine.runs.run import Run
 from engine.spec.devices import CPU, Device, busy_percent, can_compute, candidates, device_name, find_devices
 from engine.spec.estimate import Estimate
 from engine.spec.places import num_cores, num_threads
-from engine.spec.precision import Precision, native_for, resolve
+from engine.spec.precision import Precision, resolve
 from engine.spec.run import RunSpec
 from engine.spec.settings import Settings, read_settings
 from models.catalog import label
@@ -109,7 +109,7 @@ class Knowledge:
 
 def precision_on(device: Device, spec: RunSpec) -> Precision:
     """Precision that a run would use on a device."""
-    return resolve(spec.recipe.precision, native_for(spec.model, device.native), device.name)
+    return resolve(spec.recipe.precision, device.native, device.name)
 
 
 def gather(home: Home, *, with_kept_probes: bool = True) -> Knowledge:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from engine.spec.precision import BYTES_OF_ACTIVATION, Precision, native_for
+from engine.spec.precision import BYTES_OF_ACTIVATION, Precision
 from engine.spec.run import RunSpec
 from models import activations, cost
 from models.catalog import ModelSpec
@@ -91,7 +91,7 @@ def training_memory(
 def used_precision(spec: RunSpec, native: Sequence[Precision]) -> Precision:
     """Return the precision a run will use."""
     if spec.recipe.precision is Precision.AUTO:
-        return native_for(spec.model, native)[0]
+        return native[0]
     return spec.recipe.precision
 
 

@@ -19,6 +19,7 @@ from engine.programs.foreign_weights import centre_shortcuts, fit, read_weights
 from engine.spec.run import check_fits_data
 from engine.training import numerics
 from engine.training.device import assigned_device, device_name, divide_threads, torch_device
+from engine.training.layout import choose, lay_out
 from engine.training.step import evaluate, load_to_device
 from models.build import build_model
 from models.catalog import label
@@ -44,7 +45,8 @@ def measure(task: EvaluationTask) -> Evaluated:
     numerics.configure(device, used, deterministic=spec.recipe.deterministic)
     data = load_to_device(dataset, spec, device)
     data = replace(data, mean=task.mean or data.mean, std=task.std or data.std)
-    model = model.to(device, memory_format=numerics.memory_format(used))  # type: ignore[call-overload]
+    model = model.to(device)
+    lay_out(model, choose(model, used, device))
     began = time.perf_counter()
     with torch.no_grad():
         measured = evaluate(model, data, precision=used)

@@ -22,6 +22,7 @@ from engine.base.system import is_another_boot
 from engine.runs.identity import Identity, RunId, encode_stored
 from engine.runs.run import Intent
 from engine.spec.estimate import Estimate
+from engine.spec.precision import Precision
 from engine.spec.run import RunSpec
 
 
@@ -130,6 +131,8 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
     """Time the run took, including checkpoints; None until it has succeeded."""
     imported_as: RunId | None = None
     """Id that an import gave a run created under another; None if it kept its own."""
+    fallback: Precision | None = None
+    """Precision of its workers in place of the recipe's since the first ones crashed; None if they did not."""
 
     @property
     def queue_place(self) -> float:

@@ -18,7 +18,7 @@ import msgspec
 from engine.base.decoding import Amount, Count, Moment, Percent, Real, decoder
 from engine.base.paths import open_private
 from engine.base.regular_files import reading_regular
-from engine.spec.precision import Precision
+from engine.spec.precision import Layout, Precision
 
 READ_LIMIT_BYTES = 2 << 20
 """Most bytes of one reading, so that a long journal is ingested in several transactions."""
@@ -54,6 +54,8 @@ class WorkerStart(Event, frozen=True, kw_only=True):
     """Resolved precision it trains in."""
     worker: str | None = None
     """Id of this start in its assignment; None if started by hand or by an older version."""
+    layout: Layout | None = None
+    """Memory layout of images and weights; None if written by an earlier version."""
 
 
 class Started(WorkerStart, frozen=True, kw_only=True, tag="started"):

@@ -16,6 +16,7 @@ from engine.base.regular_files import OddFile
 from engine.runs.directory import ExitReason, ExitRecord, FileName, Labels, RunDirectory, WrongRun
 from engine.runs.identity import Identity
 from engine.runs.journal import OPEN_FLAGS, JournalWriter
+from engine.spec.precision import Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,11 @@ class OpenRun:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.folder.close()
+
+    def fallback(self) -> Precision | None:
+        """Precision that replaces the recipe's, see `Labels`; None if labels.json names none."""
+        labels = read_labels(self.folder)
+        return None if labels is None else labels.fallback
 
     def open_journal(self) -> JournalWriter:
         return JournalWriter.on(self.folder.open(FileName.JOURNAL, OPEN_FLAGS))

@@ -1,4 +1,4 @@
-"""Numeric precisions, and which of them a device supports natively. Does not import torch."""
+"""Numeric precisions, memory layouts, and which precisions a device supports natively. Does not import torch."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import subprocess
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-
-from models.catalog import THREE_STAGE, ModelSpec
 
 
 class Precision(StrEnum):
@@ -25,6 +23,17 @@ class Precision(StrEnum):
     """bfloat16 convolutions and matrix products through torch's autocast."""
     FP16 = "fp16"
     """float16 through torch's autocast, with loss scaling so that small gradients do not vanish; NVIDIA only."""
+
+
+class Layout(StrEnum):
+    """Memory layout of images and weights; `engine.training.layout` chooses it."""
+
+    CONTIGUOUS = "contiguous"
+    """Rows of one channel behind each other, as in a textbook loop."""
+    CHANNELS_LAST = "channels-last"
+    """All channels of a pixel behind each other."""
+    CHANNELS_LAST_SLICED = "channels-last-sliced"
+    """The same, but narrow projections slice their input instead of striding over it."""
 
 
 BYTES_OF_ACTIVATION = {Precision.FP32: 4, Precision.TF32: 4, Precision.BF16: 2, Precision.FP16: 2}
@@ -48,23 +57,6 @@ def of_gpu(capability: tuple[int, int]) -> tuple[Precision, ...]:
 def of_cpu() -> tuple[Precision, ...]:
     """Return the native precisions of this machine's CPU, preferred first."""
     return CPU_WITH_BF16 if cpu_flags() & NATIVE_BF16_FLAGS else (Precision.FP32,)
-
-
-SAFE_CHANNELS = 16
-"""Fewest input channels for which oneDNN's channels-last backward of a strided 1×1 convolution is safe (torch 2.15)."""
-
-
-def native_for(model: ModelSpec, native: Sequence[Precision]) -> tuple[Precision, ...]:
-    """Return a device's native precisions in the order preferred for a network.
-
-    On a CPU, the channels-last backward of a narrow strided 1×1 convolution corrupts the heap if the number of threads
-    does not divide the batch size. Narrow four-stage networks therefore prefer float32, whose layout is contiguous;
-    three-stage networks have no such convolution.
-    """
-    on_cpu = tuple(native) == CPU_WITH_BF16
-    if on_cpu and model.architecture not in THREE_STAGE and model.width < SAFE_CHANNELS:
-        return tuple(reversed(CPU_WITH_BF16))
-    return tuple(native)
 
 
 NATIVE_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16", "FEAT_BF16"})

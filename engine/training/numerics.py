@@ -1,4 +1,4 @@
-"""Torch settings for a device: precision, memory format, determinism."""
+"""Torch settings for a device: precision and determinism."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ def resolve(spec: RunSpec, device: torch.device) -> Precision:
     if device.type == "cuda":
         native = precision.of_gpu(torch.cuda.get_device_capability(device))
         return precision.resolve(spec.recipe.precision, native, torch.cuda.get_device_name(device))
-    native = precision.native_for(spec.model, precision.of_cpu())
-    return precision.resolve(spec.recipe.precision, native, "this processor")
+    return precision.resolve(spec.recipe.precision, precision.of_cpu(), "this processor")
 
 
 def configure(device: torch.device, used: Precision, *, deterministic: bool) -> None:
@@ -57,12 +56,3 @@ def computing(used: Precision, device: torch.device) -> AbstractContextManager[o
         return nullcontext()
     # No cache of cast weights: it must not outlive a CUDA graph capture, and each weight is used only once.
     return torch.autocast(device.type, AUTOCAST_TYPES[used], cache_enabled=False)
-
-
-def memory_format(used: Precision) -> torch.memory_format:
-    """Return the memory format of images and weights: channels last, for fast convolutions, except for FP32.
-
-    FP32 keeps the contiguous format of a textbook loop, because another format sums in another order and a CPU would no
-    longer match that loop bit for bit.
-    """
-    return torch.contiguous_format if used is Precision.FP32 else torch.channels_last

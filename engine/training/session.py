@@ -21,11 +21,13 @@ from engine.runs.journal import Checkpointed, Epoch, Gradients, JournalWriter, N
 from engine.runs.open_run import OpenRun
 from engine.spec.precision import Precision
 from engine.spec.run import RunSpec
-from engine.training.checkpoint import HostCopy, load_checkpoint, save_checkpoint
+from engine.training.checkpoint import HostCopy, LoadedCheckpoint, load_checkpoint, save_checkpoint
 from engine.training.gradients import Layer, Measurement, layer_rows, layers
+from engine.training.layout import to_keep
 from engine.training.loss_scaling import LossScale
+from engine.training.numerics import resolve
 from engine.training.progress import ProgressMeter
-from engine.training.step import DeviceData, TrainingState
+from engine.training.step import DeviceData, TrainingState, start_training
 from engine.training.steps import EagerSteps, Steps
 
 
@@ -185,6 +187,7 @@ def checkpoint_state(session: Session, pending: list[bytes]) -> dict[str, Any]:
         "wrong_sum": state.sums.wrong,
         "num_images": state.sums.num_images,
         "precision": state.precision.value,
+        "layout": state.layout.value,
         "loss_scale": None if state.loss_scale is None else [state.loss_scale.factor, state.loss_scale.good_steps],
         "gradients": session.gradients,
         "train_seconds": session.train_seconds,
@@ -195,15 +198,40 @@ def checkpoint_state(session: Session, pending: list[bytes]) -> dict[str, Any]:
     }
 
 
-def restore(session: Session) -> bool:
-    """Restore a session from its newest readable checkpoint; False if there is none.
+def newest_checkpoint(run: OpenRun) -> LoadedCheckpoint | None:
+    """Load a run's newest readable checkpoint; None before the first.
 
     Raises:
         CheckpointDamaged: no existing checkpoint is readable.
+    """
+    return load_checkpoint(run.folder, run.identity)
+
+
+def state_for(
+    spec: RunSpec, device: torch.device, loaded: LoadedCheckpoint | None, fallback: Precision | None
+) -> TrainingState:
+    """Create a run's state before its first step, which computes as its checkpoint did.
+
+    Args:
+        loaded: Checkpoint to restore next. A run keeps its precision and memory layout, even on another device.
+        fallback: Precision since its first workers crashed; None if they did not.
+
+    Raises:
+        ValueError: the device does not support the recipe's precision natively.
+    """
+    used, keep = resolve(spec, device), None
+    if loaded is not None:
+        used, keep = Precision(loaded.state["precision"]), to_keep(loaded.state)
+    return start_training(spec, device, precision=fallback or used, keep_layout=keep)
+
+
+def restore(session: Session, loaded: LoadedCheckpoint | None) -> bool:
+    """Restore a session, whose state comes from `state_for`, from a checkpoint; False if there is none.
+
+    Raises:
         DatasetError: the dataset has changed since the run began.
     """
     state = session.state
-    loaded = load_checkpoint(session.run.folder, session.run.identity)
     if loaded is None:
         return False
     saved = loaded.state
@@ -216,9 +244,7 @@ def restore(session: Session) -> bool:
     state.optimizer.load_state_dict(saved["optimizer"])
     state.next_step = saved["next_step"]
     state.sums.set(saved["loss_sum"], saved["wrong_sum"], saved["num_images"])
-    # A run keeps its precision, even on another device.
-    state.precision = Precision(saved["precision"])
-    if saved["loss_scale"] is not None:
+    if saved["loss_scale"] is not None and state.loss_scale is not None:
         state.loss_scale = LossScale(*(tensor.to(state.device) for tensor in saved["loss_scale"]))
     # Absent from checkpoints of versions that did not measure gradients.
     session.gradients = saved.get("gradients")

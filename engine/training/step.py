@@ -15,13 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.data.datasets import Dataset, balanced_subset
-from engine.spec.precision import Precision
+from engine.spec.precision import Layout, Precision
 from engine.spec.recipes import Recipe
 from engine.spec.run import RunSpec
 from engine.training.activation_checkpointing import checkpoint_blocks
 from engine.training.augmentation import EpochDraws, crop_and_flip, normalise
+from engine.training.layout import choose, lay_out
 from engine.training.loss_scaling import LossScale
-from engine.training.numerics import computing, memory_format, resolve
+from engine.training.numerics import computing, resolve
 from engine.training.sgd import SGD
 from models.build import build_model
 
@@ -123,6 +124,8 @@ class TrainingState:
     next_step: int = 0
     precision: Precision = Precision.FP32
     """Resolved precision, never AUTO."""
+    layout: Layout = Layout.CONTIGUOUS
+    """Memory layout of images and weights."""
     loss_scale: LossScale | None = None
     """Loss scale for float16; None for other precisions."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -136,7 +139,12 @@ class TrainingState:
 
 
 def start_training(
-    spec: RunSpec, device: torch.device, *, dtype: torch.dtype = torch.float32, precision: Precision | None = None
+    spec: RunSpec,
+    device: torch.device,
+    *,
+    dtype: torch.dtype = torch.float32,
+    precision: Precision | None = None,
+    keep_layout: Layout | None = None,
 ) -> TrainingState:
     """Create the state before the first step; equal seeds give equal weights on every device.
 
@@ -145,6 +153,7 @@ def start_training(
         device: Training device.
         dtype: Type of parameters, and of activations without a lower precision.
         precision: Precision to compute in; None resolves the recipe's.
+        keep_layout: Memory layout of a resumed run; None chooses it.
 
     Raises:
         ValueError: the device does not support the precision natively.
@@ -152,7 +161,9 @@ def start_training(
     used = resolve(spec, device) if precision is None else precision
     torch.manual_seed(spec.seed)
     # Initialised on the CPU, whose random numbers are the same on every machine.
-    model = build_model(spec.model).to(device=device, dtype=dtype).to(memory_format=memory_format(used))
+    model = build_model(spec.model).to(device=device, dtype=dtype)
+    layout = choose(model, used, device, keep=keep_layout)
+    lay_out(model, layout)
     if spec.recipe.checkpoint_activations:
         checkpoint_blocks(model)
     return TrainingState(
@@ -168,6 +179,7 @@ def start_training(
         frozen=torch.zeros((), device=device),
         frozen_steps=torch.zeros((), device=device),
         precision=used,
+        layout=layout,
         loss_scale=LossScale.start(device) if used is Precision.FP16 else None,
         device=device,
     )

@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
+from torch import nn
 
 from console.programs.bench import bench_document, bench_network, bench_table, conditions
 from engine.spec.devices import CPU, find_devices
@@ -23,6 +23,7 @@ from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
 from engine.training import numerics
 from engine.training.device import torch_device
+from engine.training.layout import choose, lay_out, memory_format
 from models import cost
 from models.catalog import label, model_spec
 from models.cost import Layer, LayerKind
@@ -33,24 +34,29 @@ SECONDS_A_SHAPE = 1.0
 def seconds_of(layer: Layer, spec: RunSpec, device: torch.device) -> float:
     """Measure one convolution of a batch, forward and backward: best of as many as fit into a second."""
     used = numerics.resolve(spec, device)
-    kind, layout = numerics.AUTOCAST_TYPES.get(used, torch.float32), numerics.memory_format(used)
+    kind = numerics.AUTOCAST_TYPES.get(used, torch.float32)
     (channels, size, _), (planes, size_after, _) = layer.input_shape, layer.output_shape
     kernel = round((layer.num_parameters / (channels * planes)) ** 0.5)
     batch = spec.recipe.batch_size
 
-    def drawn(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, device=device).to(kind).contiguous(memory_format=layout)
+    convolution = nn.Conv2d(
+        channels, planes, kernel, stride=size // size_after, padding=kernel // 2, bias=False, device=device, dtype=kind
+    )
+    layout = choose(convolution, used, device)
+    lay_out(convolution, layout)
 
-    images, weights = drawn(batch, channels, size, size), drawn(planes, channels, kernel, kernel)
-    slope = drawn(batch, planes, size_after, size_after)
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, device=device).to(kind).contiguous(memory_format=memory_format(layout))
+
+    images, slope = drawn(batch, channels, size, size), drawn(batch, planes, size_after, size_after)
     # The first layer's input is the image, which needs no gradient.
-    inputs = [weights.requires_grad_()] + ([] if layer.name == "stem" else [images.requires_grad_()])
+    inputs = [convolution.weight] + ([] if layer.name == "stem" else [images.requires_grad_()])
     best, until = float("inf"), time.perf_counter() + SECONDS_A_SHAPE
     while time.perf_counter() < until:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         began = time.perf_counter()
-        output = F.conv2d(images, weights, stride=size // size_after, padding=kernel // 2)
+        output = convolution(images)
         torch.autograd.grad(output, inputs, slope)
         if device.type == "cuda":
             torch.cuda.synchronize(device)

@@ -7,13 +7,11 @@ import pytest
 import torch
 
 from engine.base.errors import UsageError
-from engine.estimates.memory import used_precision
 from engine.spec import devices, precision
 from engine.spec.devices import CPU, Device, check_device
 from engine.spec.precision import Precision
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
-from engine.training import numerics
 from engine.training.loss_scaling import BACKOFF, FIRST_SCALE, STEPS_BEFORE_GROWTH, LossScale
 from models.catalog import model_spec
 
@@ -105,30 +103,3 @@ def test_the_loss_scale_doubles_after_a_long_time_without_overflow():
 
     assert factors == [1.0, 2.0, 2.0]
     assert scale.good_steps.item() == 1
-
-
-@pytest.mark.parametrize(
-    ("architecture", "depth", "width", "expected"),
-    [
-        ("resnet", 18, 8, "fp32"),
-        ("plain", 18, 15, "fp32"),
-        ("preact", 18, 8, "fp32"),
-        ("resnet", 18, 16, "bf16"),
-        ("he-resnet", 8, 8, "bf16"),
-        ("he-plain", 8, 4, "bf16"),
-    ],
-)
-def test_auto_keeps_narrow_four_stage_networks_from_the_kernel_that_corrupts_memory(
-    monkeypatch: pytest.MonkeyPatch, architecture: str, depth: int, width: int, expected: str
-):
-    """Only on processors with bfloat16; worker, memory estimate and time estimate agree."""
-    spec = RunSpec(model=model_spec(architecture, depth, width=width), recipe=recipe("quick"))
-    monkeypatch.setattr(precision, "of_cpu", lambda: precision.CPU_WITH_BF16)
-
-    chosen = numerics.resolve(spec, torch.device("cpu"))
-
-    assert chosen == expected
-    assert used_precision(spec, precision.CPU_WITH_BF16) == expected
-    assert used_precision(spec, H100.native) == "bf16"
-    layout = torch.contiguous_format if expected == "fp32" else torch.channels_last
-    assert numerics.memory_format(chosen) == layout

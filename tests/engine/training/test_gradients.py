@@ -18,7 +18,7 @@ from engine.spec.run import RunSpec
 from engine.training.gradients import layers, measure, norms, weight_norms
 from engine.training.loop import train
 from engine.training.loss_scaling import LossScale
-from engine.training.session import Session, restore
+from engine.training.session import Session, newest_checkpoint, restore
 from engine.training.step import Batch, TrainingState, start_training, train_step, update
 from models.build import build_model
 from models.catalog import ModelSpec, model_spec
@@ -194,7 +194,7 @@ def test_a_run_stopped_anywhere_reports_the_same_gradients_once(tmp_path: Path, 
     assert train(stopped, StopAt(place)) is ExitReason.STOPPED
     stopped.journal.close()
     successor = a_session(tmp_path / "run", SPEC)
-    assert restore(successor)
+    assert restore(successor, newest_checkpoint(successor.run))
 
     assert train(successor, lambda: False) is ExitReason.SUCCEEDED
     assert values(gradients(successor)) == values(gradients(undisturbed))
@@ -212,7 +212,7 @@ def test_rows_lost_in_a_kill_are_completed_from_the_checkpoint(tmp_path: Path, n
     journal_of(session).write_bytes(b"".join(lines[: kinds.index("epoch") + num_kept]))
     successor = a_session(tmp_path / "run", SPEC)
 
-    assert restore(successor)
+    assert restore(successor, newest_checkpoint(successor.run))
     events = read_journal(journal_of(session)).events
     assert [e.epoch for e in events if isinstance(e, Gradients)] == [0, 1]
     assert [e.epoch for e in events if isinstance(e, Epoch)] == [1]
@@ -243,7 +243,7 @@ def test_a_first_step_taken_again_is_not_reported_again(tmp_path: Path):
         train(first, should_stop)
     assert [row.epoch for row in gradients(first)] == [0]
     successor = a_session(tmp_path / "run", SPEC)
-    assert not restore(successor)
+    assert not restore(successor, newest_checkpoint(successor.run))
 
     train(successor, lambda: False)
     assert [row.epoch for row in gradients(successor)] == [0, 1, 2]

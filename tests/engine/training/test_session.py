@@ -15,7 +15,7 @@ from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
 from engine.training.augmentation import EpochDraws
 from engine.training.loop import train
-from engine.training.session import Session, restore, save, settle_save
+from engine.training.session import Session, newest_checkpoint, restore, save, settle_save
 from engine.training.step import start_training
 from models.catalog import model_spec
 from tests.engine.training.test_step import random_data
@@ -75,7 +75,7 @@ def test_a_checkpoint_is_of_the_step_that_asked_for_it(tmp_path: Path):
     # The second save is of step 2, the previous one of step 1.
     successor.run.folder.unlink(FileName.CHECKPOINT)
 
-    assert restore(successor)
+    assert restore(successor, newest_checkpoint(successor.run))
     assert successor.state.next_step == 1
     found = successor.state.model.state_dict()
     assert all(torch.equal(found[name], kept[name]) for name in kept)
@@ -94,7 +94,7 @@ def test_lines_wait_for_the_checkpoint_that_carries_the_row(tmp_path: Path):
     assert kinds(session) == []
     successor = a_session(tmp_path / "run", saves_beside=True)
 
-    assert restore(successor)
+    assert restore(successor, newest_checkpoint(successor.run))
     assert kinds(successor) == ["Epoch"]
     successor.journal.append(Notice(text="goes on"))
     assert [event.seq for event in read_journal(journal_of(session)).events] == [0, 1]
