@@ -311,7 +311,7 @@ def _pace(
 def _run(row: tuple[Any, ...]) -> Run:
     """Run from a row with RUN_COLUMNS, in the order of Run's fields."""
     fields = dict(zip(Run.__struct_fields__, row, strict=True))
-    outcome = fields["outcome"]
+    outcome, precision = fields["outcome"], fields["precision"]
     return Run(
         **{
             **fields,
@@ -320,6 +320,7 @@ def _run(row: tuple[Any, ...]) -> Run:
             "outcome": None if outcome is None else RunOutcome(outcome),
             "intent": Intent(fields["intent"]),
             "held": bool(fields["held"]),
+            "precision": None if precision is None else Precision(precision),
             "synthetic": bool(fields["synthetic"]),
             "starred": bool(fields["starred"]),
             "tags": _decode_tags(fields["tags"]),

@@ -32,6 +32,7 @@ from engine.index.schema import CREATE, REBUILDING_VERSION, SCHEMA_VERSION
 from engine.runs.directory import Labels
 from engine.runs.journal import AnyEvent, Garbage
 from engine.runs.run import RunOutcome, RunStatus
+from engine.spec.precision import Precision
 from engine.spec.run import RunSpec, encode_spec
 from models.catalog import label
 
@@ -271,6 +272,15 @@ class Store:
         rows = self._database.execute("SELECT crashes, crash_step, checkpoint_step FROM runs WHERE id = ?", (run,))
         count, crash_step, checkpoint_step = next(iter(rows))
         return count, crash_step, checkpoint_step
+
+    def newest_events(self, run: str, kind: str, limit: int) -> list[str]:
+        """Texts of a run's newest events of a kind, newest first."""
+        query = "SELECT text FROM events WHERE run = ? AND kind = ? ORDER BY id DESC LIMIT ?"
+        return [text for (text,) in self._database.execute(query, (run, kind, limit))]
+
+    def set_precision(self, run: str, precision: Precision) -> None:
+        """Store the precision of a run's next worker."""
+        self._database.execute("UPDATE runs SET precision = ? WHERE id = ?", (precision.value, run))
 
     # Journals
 

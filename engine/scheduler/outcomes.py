@@ -12,9 +12,15 @@ from engine.runs.directory import Assignment, ExitReason, ExitRecord, RunDirecto
 from engine.runs.disk import FULL_BELOW_BYTES, trouble_now
 from engine.runs.launcher import TAKEN
 from engine.runs.run import DISK_FULL, Intent, Run, RunOutcome, RunStatus
+from engine.scheduler.labels import Labelling
+from engine.spec.precision import Precision
 
 MAX_CRASHES = 3
 """After this many crashes without a new checkpoint in between, a run has failed."""
+FAULTS = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
+"""Signals by which a process dies of its own code, such as a broken kernel of a library."""
+FAULTS_BEFORE_FALLBACK = 2
+"""After this many such deaths in a row in its first steps, a run is tried once more in the safest way: fp32."""
 LATE_SECONDS = 10.0
 """A crash noticed this long after the worker's last line mentions the delay."""
 
@@ -72,6 +78,7 @@ def disk_trouble(directory: RunDirectory, record: ExitRecord | None, status: str
 
 def settle(
     store: Store,
+    labelling: Labelling,
     directory: RunDirectory,
     run: Run,
     *,
@@ -114,33 +121,56 @@ def settle(
         how = status or "ended without a message"
         if record is not None:
             how = f"could not continue: {record.error}"
-        settle_crash(store, directory, how, step=run.step, heard_at=run.last_event_at)
+        settle_crash(store, labelling, directory, run, how)
     return None
 
 
-def settle_crash(store: Store, directory: RunDirectory, status: str, *, step: int, heard_at: float | None) -> None:
+def settle_crash(store: Store, labelling: Labelling, directory: RunDirectory, run: Run, status: str) -> None:
     """Queue a crashed run again, unless it keeps crashing without progress, in the caller's transaction.
 
     Args:
+        run: The run as it is in the index.
         status: Text about how its worker ended.
-        step: Step the run has reached.
-        heard_at: When its journal last grew, by the worker's clock; None without a journal.
     """
-    run = directory.id
-    crashes, crash_step, checkpoint_step = store.crashes(run)
+    crashes, crash_step, checkpoint_step = store.crashes(run.id)
     crashes = crashes + 1 if crash_step == checkpoint_step else 1
-    store.set_crashes(run, crashes, checkpoint_step)
-    store.add_event(run, "crashed", f"its worker {status}{late_note(heard_at)}")
+    faults_before = store.newest_events(run.id, "crashed", FAULTS_BEFORE_FALLBACK - 1)
+    store.set_crashes(run.id, crashes, checkpoint_step)
+    store.add_event(run.id, "crashed", f"its worker {status}{late_note(run.last_event_at)}")
     if crashes < MAX_CRASHES:
-        rest(store, run, Intent.RUN)
+        is_fault = [any(name in text for name in FAULTS) for text in (status, *faults_before)]
+        if crashes == FAULTS_BEFORE_FALLBACK and all(is_fault) and not checkpoint_step:
+            fall_back(store, labelling, run)
+        rest(store, run.id, Intent.RUN)
         return
+    fallback = labelling.read(run.id).fallback
     error = f"its worker {status}, {crashes} times without a new checkpoint in between"
+    if fallback is not None:
+        error += f", at last in {fallback}"
     # The reason comes last, as in a traceback, because the last line of a long error is the one shown.
     error_and_log = f"{directory.log_tail()}\n{error}".strip()
     # The worker left no record; without one, the run would restart if the index were lost.
-    directory.write_exit(ExitReason.FAILED, step=step, error=error_and_log)
-    store.set_status(run, RunStatus.FINISHED, outcome=RunOutcome.FAILED, error=error_and_log, finished_at=time.time())
-    store.add_event(run, "finished", f"failed: {error}")
+    directory.write_exit(ExitReason.FAILED, step=run.step, error=error_and_log)
+    store.set_status(
+        run.id, RunStatus.FINISHED, outcome=RunOutcome.FAILED, error=error_and_log, finished_at=time.time()
+    )
+    store.add_event(run.id, "finished", f"failed: {error}")
+
+
+def fall_back(store: Store, labelling: Labelling, run: Run) -> None:
+    """Let the next workers of a run compute in fp32, with contiguous tensors; an explicit precision is no exception.
+
+    Nothing is safer than fp32, so a run that computed in it stays as it is.
+    """
+    asked = run.spec.recipe.precision
+    used = run.precision or asked
+    if used is Precision.FP32 or labelling.read(run.id).fallback is not None:
+        return
+    labelling.change(run.id, fallback=Precision.FP32)
+    store.set_precision(run.id, Precision.FP32)
+    overrides = "" if asked is Precision.AUTO else f" (overrides --precision {asked})"
+    text = f"{FAULTS_BEFORE_FALLBACK} crashes in its first steps: training once more in {Precision.FP32}{overrides}"
+    store.add_event(run.id, "notice", text)
 
 
 def late_note(heard_at: float | None) -> str:

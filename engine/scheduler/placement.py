@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from engine.base.errors import DatasetError, UsageError
 from engine.base.paths import Home
 from engine.estimates.memory import training_memory
@@ -18,6 +20,7 @@ from engine.runs.directory import Assignment
 from engine.runs.run import Run
 from engine.spec.devices import CPU, Device, MemoryReading, can_compute, candidates, read_memory
 from engine.spec.places import num_places, num_threads, places_taken
+from engine.spec.precision import Precision
 from engine.spec.settings import Settings
 from models.catalog import ModelSpec
 
@@ -79,7 +82,7 @@ class Slots:
         self._settings = settings
         self._read_memory = read_memory
         self._readings: dict[str, tuple[float, MemoryReading]] = {}
-        self._estimates: dict[tuple[str, str], int] = {}
+        self._estimates: dict[tuple[str, str, Precision], int] = {}
 
     def num(self, device: Device) -> int:
         """Most workers at a time on a device."""
@@ -180,7 +183,10 @@ class Slots:
 
     def estimate(self, run: Run, device: Device) -> int:
         """Estimated peak memory of a run on a device, in bytes, without the dataset if it is not known yet."""
-        if (run.id, device.name) not in self._estimates:
+        # A run that has begun keeps its precision.
+        precision = run.precision or run.spec.recipe.precision
+        key = run.id, device.name, precision
+        if key not in self._estimates:
             # Imported here, so that an engine with one worker per device does not load numpy.
             from engine.data import datasets
 
@@ -188,11 +194,13 @@ class Slots:
                 num_train, num_test, _ = datasets.describe(self._home, run.spec.data.name)
             except DatasetError:
                 num_train = num_test = 0
+            recipe = msgspec.structs.replace(run.spec.recipe, precision=precision)
+            spec = msgspec.structs.replace(run.spec, recipe=recipe)
             estimate = training_memory(
-                run.spec, device.native, on_gpu=device != CPU, num_train=num_train, num_test=num_test
+                spec, device.native, on_gpu=device != CPU, num_train=num_train, num_test=num_test
             )
-            self._estimates[run.id, device.name] = estimate.total_bytes
-        return self._estimates[run.id, device.name]
+            self._estimates[key] = estimate.total_bytes
+        return self._estimates[key]
 
     def name_now(self, assigned: Assignment) -> str:
         """Name of an assignment's device in this engine, which may number GPUs differently."""

@@ -319,6 +319,7 @@ class Supervisor:
         with self.labelling.transaction():
             outcome = settle(
                 self.store,
+                self.labelling,
                 directory,
                 found,
                 status=status,

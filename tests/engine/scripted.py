@@ -31,6 +31,8 @@ class ScriptedLauncher:
         self.alive: set[str] = set()
         self.asked_to_stop: list[str] = []
         self.num_threads: dict[str, int | None] = {}
+        self.status = "vanished"
+        """How workers without an exit record ended."""
 
     def start(self, directory: RunDirectory, device: Device, num_threads: int | None, worker: str) -> None:
         directory.clear_exit()
@@ -48,7 +50,7 @@ class ScriptedLauncher:
         self.alive.discard(directory.id)
 
     def exit_status(self, directory: RunDirectory) -> str | None:
-        return "vanished"
+        return self.status
 
     def end(self, directory: RunDirectory, reason: ExitReason | None) -> None:
         """End a worker; reason None leaves no record, like a kill."""

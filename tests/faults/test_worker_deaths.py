@@ -13,6 +13,7 @@ import torch
 
 from engine.runs.run import RunOutcome
 from engine.scheduler.outcomes import MAX_CRASHES
+from engine.spec.precision import Precision, of_cpu
 from tests.checkpoints import read_at
 from tests.faults.killing import (
     check_nothing_lost,
@@ -113,7 +114,7 @@ def fail_three_times(home: Any, *misfortunes: tuple[str, str, str]) -> None:
         shown = home.json("show", run)["run"]
         assert shown["outcome"] == "failed"
         said = f"{CAUSES[three[-1]]}, 3 times without a new checkpoint in between"
-        assert shown["error"].splitlines()[-1] == said
+        assert shown["error"].splitlines()[-1].startswith(said)
         assert points_fallen(home, run).total() == 3
         assert said in home.cli("show", run)
         logged = home.cli("logs", run)
@@ -130,6 +131,28 @@ def test_a_run_fails_after_three_crashes_and_the_queue_continues(home: Any):
 def test_a_worker_that_dies_three_times_of_the_same_has_failed(home: Any):
     """Full version: each cause by itself."""
     fail_three_times(home, ("segmentation fault",) * 3, ("illegal memory access",) * 3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(Precision.BF16 not in of_cpu(), reason="the fallback from bf16 needs a CPU with bf16")
+def test_a_kernel_that_faults_in_bf16_is_avoided_at_the_third_start(home: Any):
+    """An explicit bf16 is overridden, and `show`, the events and the journal say so; resuming stays in fp32."""
+    sabotaged(home)
+    words = ("--epochs", "1", "--precision", "bf16")
+    undisturbed = home.train("--epochs", "1", "--precision", "fp32")
+    (run,) = train_planned(home, (words, [f"{STEP}|0|2|segmentation fault unless safe"] * 3))
+    home.cli("wait", undisturbed, run, patience_seconds=280)
+
+    shown = home.json("show", run)["run"]
+    assert (shown["outcome"], shown["precision"]) == ("succeeded", "fp32")
+    assert events(home, run, "crashed") == [CAUSES["segmentation fault"]] * 2
+    assert events(home, run, "notice") == [
+        "2 crashes in its first steps: training once more in fp32 (overrides --precision bf16)",
+        "trains in fp32: earlier workers crashed in its first steps (overrides --precision bf16)",
+    ]
+    assert "overrides --precision bf16" in home.cli("show", run)
+    ours, plain = (torch.load(home.directory(name).weights) for name in (run, undisturbed))
+    assert all(torch.equal(ours[name], plain[name]) for name in plain)
 
 
 @pytest.mark.slow

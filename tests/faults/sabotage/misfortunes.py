@@ -16,6 +16,12 @@ def segmentation_fault(*_things: Any) -> None:
     ctypes.string_at(0)
 
 
+def segmentation_fault_unless_safe(state: Any, *_things: Any) -> None:
+    """Read address 0, as a kernel might that only lower precisions use."""
+    if state.precision != "fp32":
+        ctypes.string_at(0)
+
+
 def kernel_out_of_memory(*_things: Any) -> None:
     """Fill the cgroup named by HOME/kills/cgroup until the kernel kills this process."""
     cgroup = Path(os.environ["DEPTHSCOPE_HOME"], "kills", "cgroup").read_text()
@@ -95,6 +101,7 @@ def image(value: str) -> Any:
 
 ALL = {
     "segmentation fault": segmentation_fault,
+    "segmentation fault unless safe": segmentation_fault_unless_safe,
     "kernel out of memory": kernel_out_of_memory,
     "kernel out of patience": kernel_out_of_patience,
     "illegal memory access": illegal_memory_access,
