@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from engine.runs.journal import Resumed, read_events
 from engine.runs.run import RunStatus
 from tests.conftest import TestHome
 from tests.faults.killing import check_rows, weights
@@ -47,6 +48,9 @@ def test_an_earlier_home_opens_and_trains_to_the_same_weights(earlier: TestHome)
     assert runs[1].tags == ("baseline",)
     assert runs[1].notes == "the second seed"
     assert runs[6].deleted_at is not None
+    assert runs[2].status is RunStatus.PAUSED
+    assert list(earlier.home.root.glob("depthscope.db.*.old")), "its index was set aside and built anew"
+    assert {run.origin == run.id for run in runs.values()} == {True}
     earlier.cli("resume", runs[2].id)
     earlier.cli("wait", runs[2].id, runs[3].id, runs[4].id)
     undisturbed = {}
@@ -63,6 +67,8 @@ def test_an_earlier_home_opens_and_trains_to_the_same_weights(earlier: TestHome)
     for seed, other in undisturbed.items():
         run = found[seed].id
         check_rows(earlier, run, EPOCHS)
+        (resumed,) = (one for one in read_events(earlier.directory(run).journal) if isinstance(one, Resumed))
+        assert 0 < resumed.step < found[seed].step, "from the checkpoint of the earlier version"
         ours, theirs = weights(earlier, run), weights(earlier, other)
         assert ours.keys() == theirs.keys()
         for name, tensor in ours.items():
