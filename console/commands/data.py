@@ -176,7 +176,7 @@ def import_runs(
     home = client.open_home()
     with client.read(home) as reader:
         known = reader.ids() | {path.name for path in home.runs.iterdir()}
-    found = {run.id: run for run in (transfer.look_at(path, known) for path in directories)}
+    found = transfer.look_at_all(directories, known)
     here = [id for id, run in found.items() if transfer.is_here(run, home)]
     for id in here:
         narrate(f"{id} is already here with the same contents: nothing to do")

@@ -10,7 +10,7 @@ import filecmp
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +62,21 @@ def look_at(path: Path, known: Collection[str] = ()) -> Incoming:
     files = tuple(name for name in COPIED if name in found.names)
     limits = {name: size_limit(name, found.identity.spec) for name in files}
     return Incoming(directory.path, id_for(directory.id, found, known), files, limits, found.succeeded)
+
+
+def look_at_all(paths: Iterable[Path], known: Collection[str]) -> dict[str, Incoming]:
+    """Check several directories; return them by the ids they get here.
+
+    Raises:
+        UsageError: one is not a complete run, or two would get the same id.
+    """
+    found: dict[str, Incoming] = {}
+    for path in dict.fromkeys(path.absolute() for path in paths):
+        run = look_at(path, {*known, *found})
+        if run.id in found:
+            raise UsageError(f"{found[run.id].source} and {path} are the same run: import one of them")
+        found[run.id] = run
+    return found
 
 
 def id_for(name: str, found: Verified, known: Collection[str]) -> str:

@@ -18,7 +18,7 @@ from engine.control.protocol import Import
 from engine.runs.directory import RunDirectory
 from engine.runs.identity import encode_stored
 from engine.runs.run import RunStatus
-from engine.runs.transfer import is_here, look_at, staged
+from engine.runs.transfer import is_here, look_at, look_at_all, staged
 from engine.spec.devices import CPU
 from tests import recorded_runs
 from tests.engine.scripted import Scene, scene
@@ -246,6 +246,10 @@ def test_a_copy_is_taken_under_another_id_with_its_origin(copied: Path, tmp_path
     again = Path(shutil.copytree(engine.home.runs / copy.id, tmp_path / copy.id))
     assert look_at(again).id == copy.id, "an import gave it this id"
     assert look_at(backup).id == RUN, "nothing else has it here"
+    other = Path(shutil.copytree(backup, tmp_path / "other"))
+    assert set(look_at_all([backup, other, other], ())) == {RUN, look_at(other, [RUN]).id}
+    with pytest.raises(UsageError, match="are the same run: import one of them"):
+        look_at_all([copied, tmp_path / "usb" / ".." / "usb" / RUN], ())
 
 
 def test_the_engine_checks_what_was_staged(copied: Path, tmp_path: Path):
