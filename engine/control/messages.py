@@ -85,7 +85,7 @@ class Evaluated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Result of an evaluation and its conditions."""
 
     test_loss: float | None
-    """Mean cross entropy; None if not finite."""
+    """Mean cross entropy."""
     test_error_percent: float
     num_images: int
     num_tensors: int

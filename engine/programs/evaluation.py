@@ -15,7 +15,8 @@ from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import Home
 from engine.control.messages import Evaluated, EvaluationAnswer, EvaluationTask, NotEvaluated
 from engine.data import datasets
-from engine.programs.foreign_weights import centre_shortcuts, fit, read_weights
+from engine.programs.foreign_weights import centre_shortcuts, check_finite, fit, read_weights
+from engine.spec.precision import Precision
 from engine.spec.run import check_fits_data
 from engine.training import numerics
 from engine.training.device import assigned_device, device_name, divide_threads, torch_device
@@ -38,6 +39,7 @@ def measure(task: EvaluationTask) -> Evaluated:
     if task.centred:
         centre_shortcuts(model)
     by_name = fit(model, found := read_weights(path), network=label(spec.model), source=path.name)
+    check_finite(model, source=path.name)
     dataset = datasets.load(Home(Path(task.home)), spec.data.name)
     info = dataset.info
     check_fits_data(spec, num_train=info.num_train, num_test=info.num_test, num_classes=info.num_classes)
@@ -52,8 +54,11 @@ def measure(task: EvaluationTask) -> Evaluated:
         measured = evaluate(model, data, precision=used)
     assert measured is not None, "evaluation without should_stop cannot be stopped"
     loss, error = measured
+    if not math.isfinite(loss):
+        remedy = "" if used is Precision.FP32 else "; try --precision fp32"
+        raise DepthscopeError(f"{path.name} gives outputs that are not finite in {used}{remedy}")
     return Evaluated(
-        test_loss=loss if math.isfinite(loss) else None,
+        test_loss=loss,
         test_error_percent=error,
         num_images=len(data.test_labels),
         num_tensors=len(found),

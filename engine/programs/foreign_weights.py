@@ -6,6 +6,7 @@ as those of kuangliu/pytorch-cifar, list their tensors in the same order too.
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import zipfile
@@ -16,7 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.base.errors import UsageError
+from engine.base.errors import DepthscopeError, UsageError
+from engine.runs.identity import RUN_ID
+from engine.training.checkpoint import MAGIC, MAX_HEADER_BYTES
 from models.blocks import PaddingShortcut
 
 WRAPPERS = ("state_dict", "model_state_dict", "net", "model", "weights")
@@ -27,6 +30,66 @@ COUNTER = "num_batches_tracked"
 """Absent in files from before torch 0.4.1, and irrelevant to evaluation."""
 
 
+SAVE = "torch.save(%s, 'weights.pt')"
+"""Python that writes a file we read."""
+
+
+def other_kind(path: Path) -> str | None:
+    """What a file is and how to get a state_dict from it, for kinds of files other than those of torch.save.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        begin = file.read(MAX_HEADER_BYTES)
+        num_bytes = os.fstat(file.fileno()).st_size
+    if begin.startswith(MAGIC):
+        directory = path.absolute().parent.name
+        run = directory if RUN_ID.fullmatch(directory) else "RUN"
+        return (
+            f"is a training checkpoint of depthscope: `depthscope eval {run}` evaluates the final weights, weights.pt,"
+            " once the run has succeeded"
+        )
+    # Eight bytes with the length of the JSON behind them.
+    if begin[8:9] == b"{" and 0 < int.from_bytes(begin[:8], "little") <= num_bytes - 8:
+        loaded = SAVE % f"safetensors.torch.load_file({path.name!r})"
+        return f"is a safetensors file: convert it in Python, `{loaded}`"
+    names = names_in_archive(path)
+    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
+        loaded = SAVE % f"torch.jit.load({path.name!r}).state_dict()"
+        return f"is a TorchScript archive, which holds a program: take its weights in Python, `{loaded}`"
+    if any(name.endswith("archive_format") for name in names):
+        loaded = SAVE % f"torch.export.load({path.name!r}).state_dict"
+        return f"is an archive of torch.export, which holds a program: take its weights in Python, `{loaded}`"
+    if names and all(name.endswith(".npy") for name in names):
+        return "is a NumPy archive: save a state_dict with torch.save"
+    return None
+
+
+def names_in_archive(path: Path) -> list[str]:
+    """Names in a zip archive; empty if it is damaged or none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return []
+
+
+def check_finite(model: nn.Module, *, source: str) -> None:
+    """Check that every weight is a finite number.
+
+    Raises:
+        DepthscopeError: one is not, so that any error measured would be that of guessing.
+    """
+    state = model.state_dict()
+    wrong = [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]
+    if wrong:
+        raise DepthscopeError(
+            f"{source} has weights that are not finite (NaN or infinity) in {len(wrong)} of {len(state)} tensors, the"
+            f" first of them {wrong[0]}: the network computes nothing; use weights from before its training diverged"
+        )
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a PyTorch checkpoint in order; the state_dict may be nested in a dictionary.
 
@@ -34,6 +97,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         UsageError: the file does not exist, contains anything but plain tensors and values, or has no tensors.
     """
     try:
+        if (other := other_kind(path)) is not None:
+            raise UsageError(f"{path} {other}")
         with path.open("rb") as file:
             is_archive = zipfile.is_zipfile(file)
             file.seek(0)

@@ -33,4 +33,11 @@ def test_a_run_and_the_same_weights_by_position_give_the_recorded_error(finished
     said = home.cli("eval", "--weights", str(foreign), *network[:4], "--width", "8", "--data", "tiny", status=2)
     assert "the weights do not fit he-resnet8-w8-c4: the first that differs is" in said
     assert said.count("\n") == 1
+    next(iter(state.values())).fill_(float("nan"))
+    torch.save(state, foreign)
+    said = home.cli("eval", "--weights", str(foreign), *network, status=1)
+    assert said.startswith("depthscope: foreign.pth has weights that are not finite")
+    torch.save({name: 1e30 * tensor for name, tensor in torch.load(path, weights_only=True).items()}, foreign)
+    said = home.cli("eval", "--weights", str(foreign), *network, status=1)
+    assert "foreign.pth gives outputs that are not finite in fp32" in said
     assert "--mean must be three numbers" in home.cli("eval", run, "--mean", "1,2", status=2)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import json
 import pickle
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.base.errors import UsageError
-from engine.programs.foreign_weights import centre_shortcuts, fit, read_weights
+from engine.base.errors import DepthscopeError, UsageError
+from engine.programs.foreign_weights import centre_shortcuts, check_finite, fit, read_weights
+from engine.training.checkpoint import MAGIC
 from models.build import build_model
 from models.catalog import ModelSpec, model_spec
 from tests.models.test_pytorch_cifar import Textbook
@@ -180,3 +186,77 @@ def test_a_file_without_weights_is_refused(content: object, text: str, tmp_path:
     with pytest.raises(UsageError, match=text) as refused:
         read_weights(path)
     assert str(path) in str(refused.value)
+
+
+def script(path: Path) -> None:
+    model = build_model(model_spec("he-plain", 8, width=4)).eval()
+    torch.jit.save(torch.jit.trace(model, torch.zeros(1, 3, 32, 32)), path)  # type: ignore[no-untyped-call]
+
+
+def exported(path: Path) -> None:
+    # What torch.export.save puts beside the weights; exporting takes seconds.
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("it/archive_format", "pt2")
+        archive.writestr("it/models/model.json", "{}")
+
+
+def safetensors(path: Path) -> None:
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+
+
+def numpy_archive(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, w=np.zeros(3))
+
+
+def checkpoint(path: Path) -> None:
+    content = io.BytesIO()
+    torch.save({"model": {"w": torch.zeros(1)}}, content)
+    path.write_bytes(b"%s %s %d\n" % (MAGIC, b"0" * 64, len(content.getvalue())) + content.getvalue())
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (
+            script,
+            r"is a TorchScript archive.*save\(torch.jit.load\('file.pt'\).state_dict\(\), 'weights.pt'\)`",
+        ),
+        (exported, r"is an archive of torch.export, .*`torch.save\(torch.export.load\('file.pt'\).state_dict, "),
+        (
+            safetensors,
+            r"is a safetensors file.*save\(safetensors.torch.load_file\('file.pt'\), 'weights.pt'\)`",
+        ),
+        (numpy_archive, "is a NumPy archive: save a state_dict with torch.save"),
+        (
+            checkpoint,
+            "is a training checkpoint of depthscope: `depthscope eval 0123456789` evaluates the final weights",
+        ),
+    ],
+)
+def test_other_kinds_of_files_are_named_with_a_remedy(make: Callable[[Path], None], text: str, tmp_path: Path):
+    """None of them is damaged, and each needs something else."""
+    path = tmp_path / "0123456789" / "file.pt"
+    path.parent.mkdir()
+    make(path)
+
+    with pytest.raises(UsageError, match=text) as refused:
+        read_weights(path)
+    assert str(refused.value).startswith(f"{path} is a")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(value: float):
+    """Anywhere, running statistics too; the error they give is that of guessing."""
+    model = build_model(model_spec("he-plain", 8, width=4))
+    check_finite(model, source="f.pt")
+    name = next(name for name in model.state_dict() if name.endswith("running_var"))
+    model.state_dict()[name][0] = value
+
+    with pytest.raises(
+        DepthscopeError, match=rf"f.pt has weights that are not finite .* in 1 of \d+ .* {name}"
+    ) as found:
+        check_finite(model, source="f.pt")
+    assert found.value.exit_code == 1
