@@ -193,7 +193,7 @@ def examine_strays(home: Home) -> list[Finding]:
             f"{clean(os.fspath(stray.path))} is ignored: {clean(stray.what)}",
             f"move it elsewhere, or `depthscope import {clean(shlex.quote(os.fspath(stray.path)))}`",
         )
-        for stray in find_strays(home.runs, known)
+        for stray in find_strays(home.runs, known, every=True)
     ]
 
 

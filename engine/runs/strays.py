@@ -21,16 +21,17 @@ class Stray:
     """What it is: a copy of 0123456789."""
 
 
-def find_strays(runs: Path, known: Collection[str]) -> list[Stray]:
+def find_strays(runs: Path, known: Collection[str], *, every: bool = False) -> list[Stray]:
     """Find directories that are ignored, by name.
 
     Args:
         runs: Directory with the runs of a home.
         known: Ids of the runs in the index.
+        every: Whether to look into their directories, too: another run may have taken their place.
     """
     try:
         with os.scandir(runs) as entries:
-            names = sorted(entry.name for entry in entries if entry.name not in known and entry.is_dir())
+            names = sorted(entry.name for entry in entries if (every or entry.name not in known) and entry.is_dir())
     except FileNotFoundError:
         return []
     found = (describe_stray(RunDirectory(runs / name), known) for name in names)
