@@ -21,6 +21,7 @@ from console.tui.feed import CurvesChanged, RunsChanged
 from console.tui.session import RunsEnded, Session
 from console.tui.terminal_guard import TerminalGuard
 from console.tui.themes import OWN_THEMES
+from console.widgets.question import Question
 from engine.base.paths import Home
 from engine.runs.run import RunStatus
 
@@ -84,13 +85,26 @@ class ConsoleApp(App[None]):
         """Start the engine if needed, show the digest and warnings, and keep reading the engine's status."""
         session = self.session
         if self._starts_engine:
-            await session.engine.start()
+            await session.engine.start(trains=False)
             # Read what the new engine found finished.
             session.look()
+            self.ask_to_continue()
         if session.away_since is not None and any_finished_since(session.feed.runs.values(), session.away_since):
             self.run_worker(show_digest(session, asked=False))
         await session.engine.find_logout_risk()
         await session.engine.watch()
+
+    def ask_to_continue(self) -> None:
+        """Ask whether interrupted training continues."""
+        home = self.screen_stack[0]
+        if (what := self.session.engine.interruption) is None or not isinstance(home, HomeScreen):
+            return
+
+        def continue_if_yes(answer: str) -> None:
+            if answer.strip().lower() in ("y", "yes"):
+                self.action_start_engine()
+
+        home.query_one(Question).ask(f"Continue training? y/n  ({what})", continue_if_yes, hint="n")
 
     @on(RunsEnded)
     def notify_runs_finished(self, message: RunsEnded) -> None:
@@ -119,7 +133,7 @@ class ConsoleApp(App[None]):
 
     def action_start_engine(self) -> None:
         """Start the engine, or replace one of another version; workers keep running."""
-        self.run_worker(self.session.engine.start())
+        self.run_worker(self.session.engine.start(trains=True))
 
     def action_leave(self) -> None:
         """Quit the console; training continues."""

@@ -35,10 +35,10 @@ def read_fresh(home: Home) -> Reader:
     try:
         if not reader.is_open and has_runs(home):
             # The database was deleted; starting an engine rebuilds it from the run directories.
-            launch.ensure_engine(home)
+            launch.ensure_engine(home, trains=False)
             reader.refresh()
         elif reader.has_running() and not launch.is_serving(home):
-            launch.ensure_engine(home)
+            launch.ensure_engine(home, trains=False)
     except BaseException:
         reader.close()
         raise
@@ -79,12 +79,13 @@ def change(home: Home, request: ChangeRequest) -> Done:
         UsageError: the engine refused the request.
         EngineUnreachable: the engine cannot be started or does not answer.
     """
-    launch.ensure_engine(home)
+    # An engine that is started here trains only once it has carried out a request that asks for it.
+    launch.ensure_engine(home, trains=False)
     try:
         reply = ask(home, request)
     except EngineUnreachable:
         # The engine died before answering. The next one knows by the request's id whether it was carried out.
-        launch.ensure_engine(home)
+        launch.ensure_engine(home, trains=False)
         reply = ask(home, request)
     assert isinstance(reply, Done), f"expected Done in reply to a change, got {reply}"
     return reply

@@ -1,7 +1,8 @@
-"""The engine: one process per home, `python -P -m engine.daemon HOME [READY_FD]`.
+"""The engine: one process per home, `python -P -m engine.daemon HOME [READY_FD [serve]]`.
 
 It holds engine.lock until it exits, is the only writer of the database, answers requests on a unix socket, and checks
-its workers four times a second while there are any. With nothing to train it sleeps until a request arrives.
+its workers four times a second while there are any. With nothing to train it sleeps until a request arrives. With
+`serve` it starts no workers until a request asks for training, and the mark `engine.stopped` stays until then.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import logging
 import math
 import os
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -25,12 +25,13 @@ from engine.base.logs import CappedLog
 from engine.base.paths import Home, open_private
 from engine.base.system import max_clients, peer_uid, raise_descriptor_limit
 from engine.base.version import PROTOCOL, VERSION
-from engine.control.engine_lock import Holder, write_holder
-from engine.control.launch import EXIT_LOCKED
+from engine.control.engine_lock import Holder, read_holder, write_holder
+from engine.control.launch import EXIT_LOCKED, SERVE
 from engine.control.protocol import (
     MAX_LINE_BYTES,
     AnyReply,
     AnyRequest,
+    AsksForTraining,
     Greeting,
     Refused,
     Shutdown,
@@ -40,7 +41,8 @@ from engine.control.protocol import (
     decode_request,
     encode,
 )
-from engine.control.socket_place import address_in, is_short, open_parent, place_to_listen
+from engine.control.socket_place import BACKLOG, listen, place_to_listen
+from engine.control.stopped import Cause, end_of, leave_mark, read_stopped, write_mark
 from engine.index.database import DatabaseUnusable, IndexNotWritten, put_aside
 from engine.index.queries import Reader
 from engine.index.writer import Store
@@ -58,8 +60,8 @@ log = logging.getLogger(__name__)
 
 LOCK_PATIENCE_SECONDS = 10.0
 SECONDS_BETWEEN_TICKS = 0.25
-BACKLOG = 1024
-"""Length of the queue of clients waiting to be accepted."""
+SIGNALS_TO_END = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+"""Batch systems announce the end of a job with any of these."""
 ACCEPTED_AT_ONCE = 8
 """Most clients that asyncio accepts before it does anything else, such as closing other connections."""
 LEAST_SECONDS_BETWEEN_REBUILDS = 10.0
@@ -98,9 +100,8 @@ class Engine:
         """
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, self._woken.set)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            # A clean kill: workers continue, and the next engine adopts them.
-            loop.add_signal_handler(number, self._ended.set)
+        for number in SIGNALS_TO_END:
+            loop.add_signal_handler(number, self._end_by, number)
         place = place_to_listen(self._home)
         listening = listen(place)
         server = await asyncio.start_unix_server(
@@ -124,6 +125,11 @@ class Engine:
                 await watching
             await self._announcer.end()
         log.info("stopped")
+
+    def _end_by(self, number: signal.Signals) -> None:
+        """End after a signal: workers continue unless they received it, too, and the next engine adopts them."""
+        leave_signal_mark(self._home, number)
+        self._ended.set()
 
     async def _watch(self) -> None:
         """Tick regularly while runs are active, immediately when woken, and otherwise not at all."""
@@ -203,11 +209,14 @@ class Engine:
         except DatabaseUnusable as error:
             self._rebuild(error)
             answered = None
-        if answered is not None:
-            return answered
         try:
             request = decode_request(line)
+            if answered is not None:
+                self._begin_if_asked(request)
+                return answered
         except msgspec.DecodeError as error:
+            if answered is not None:
+                return answered
             if envelope.protocol != PROTOCOL:
                 # A client of another version: the greeting suffices for its error message.
                 return encode(Greeting(id=envelope.id, pid=os.getpid()))
@@ -218,6 +227,7 @@ class Engine:
             return encode(Refused(id=envelope.id, text=str(error)))
         except (DepthscopeError, OSError) as error:
             return encode(Refused(id=envelope.id, text=trouble_of(error) or str(error), usage=False))
+        self._begin_if_asked(request)
         while self._supervisor.write_labels(at_most_seconds=SECONDS_FOR_FILES):
             await asyncio.sleep(0)
         if isinstance(request, Shutdown):
@@ -225,6 +235,11 @@ class Engine:
         else:
             self._woken.set()
         return encode(reply)
+
+    def _begin_if_asked(self, request: AnyRequest) -> None:
+        """Start workers from now on if a request that was carried out asks for training."""
+        if isinstance(request, AsksForTraining):
+            self._supervisor.dispatcher.begin_training()
 
     def _handle(self, request: AnyRequest) -> AnyReply:
         try:
@@ -262,27 +277,20 @@ class Engine:
         asyncio.get_running_loop().call_later(0.05, self._ended.set)
 
 
+def leave_signal_mark(home: Home, number: int) -> None:
+    """Leave the mark that a signal ended training."""
+    try:
+        leave_mark(home, Cause.SIGNAL, signal=signal.Signals(number).name)
+    except OSError as error:
+        log.error("%s could not be written: %s", home.engine_stopped, error)
+
+
 def report_progress(ready: int | None) -> None:
     """Tell the process that started this engine that recovery is making progress."""
     if ready is not None:
         # That process may have exited or stopped reading: no reason to exit or wait.
         with contextlib.suppress(BrokenPipeError, BlockingIOError):
             os.write(ready, b".")
-
-
-def listen(path: Path) -> socket.socket:
-    """Open a listening unix socket, mode 0600 from the start, replacing an old one, which engine.lock allows."""
-    path.unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # That descriptor stays open: asyncio looks at the address again.
-    address = str(path) if is_short(path) else address_in(open_parent(path), path)
-    previous = os.umask(0o177)
-    try:
-        listening.bind(address)
-    finally:
-        os.umask(previous)
-    listening.listen(BACKLOG)
-    return listening
 
 
 def open_store(home: Home) -> Store:
@@ -316,6 +324,24 @@ def refuse(error: Exception, ready: int | None) -> int:
     return 1
 
 
+def end_early(home: Home, number: int) -> None:
+    """End after a signal before requests are answered; the index loses nothing."""
+    leave_signal_mark(home, number)
+    os._exit(128 + number)
+
+
+def serve_only(supervisor: Supervisor, last: Holder) -> None:
+    """Start no runs; say why, unless the mark does so already.
+
+    Args:
+        last: The engine before this one.
+    """
+    supervisor.dispatcher.starts_runs = False
+    if read_stopped(supervisor.home) is None:
+        heard = [run.last_event_at for run in supervisor.reader.unfinished_runs() if run.last_event_at is not None]
+        write_mark(supervisor.home, end_of(last, max(heard, default=None)))
+
+
 def main() -> int:
     """Entry point."""
     os.umask(0o077)
@@ -323,6 +349,7 @@ def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     home = Home(Path(sys.argv[1]))
     ready = int(sys.argv[2]) if len(sys.argv) > 2 else None
+    starts_runs = SERVE not in sys.argv[3:]
     if ready is not None:
         os.set_inheritable(ready, False)
         os.set_blocking(ready, False)
@@ -333,16 +360,22 @@ def main() -> int:
         home.create()
         # Nothing answered the process that starts us, so an engine that still holds the lock is about to exit.
         lock = open_private(home.engine_lock, os.O_RDWR | os.O_CREAT)
+        last = read_holder(home)
         if not hold(lock, patience_seconds=1.0 if ready is None else LOCK_PATIENCE_SECONDS):
             return EXIT_LOCKED
+        for number in SIGNALS_TO_END:
+            signal.signal(number, lambda number, _frame: end_early(home, number))
         place = place_to_listen(home)
         write_holder(lock, Holder.here(None if place == home.engine_socket else str(place)))
-        home.engine_stopped.unlink(missing_ok=True)
         store = open_store(home)
         complete_deletion(home, store)
         reader = Reader(home.database, while_rebuilding=True)
         settings = settings_or_defaults(home)
         supervisor = Supervisor(home, store, reader, LocalLauncher(home.root), find_devices(), settings)
+        if starts_runs:
+            supervisor.dispatcher.begin_training()
+        else:
+            serve_only(supervisor, last)
         supervisor.recover(lambda: report_progress(ready))
     except (OSError, DepthscopeError) as error:
         return refuse(error, ready)

@@ -10,7 +10,7 @@ from typing import Self
 
 from engine.base.paths import Home
 from engine.control.protocol import AnyReply, Done, Greeting, Hello, Request, decode_request, encode
-from engine.daemon import listen
+from engine.control.socket_place import listen
 
 
 class QuietEngine:

@@ -114,6 +114,8 @@ def status(as_json: JsonOption = False) -> None:
             narrate(notice)
         if greeting.trouble is not None:
             narrate(greeting.trouble)
+        if not greeting.starts_runs:
+            narrate(f"it starts no runs: {launch.absence(home)}")
 
 
 @engine_app.command()

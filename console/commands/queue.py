@@ -114,9 +114,13 @@ def drain() -> None:
 
 def set_queue(state: QueueState) -> None:
     """Set the queue's state and explain it."""
+    from console.text.interruption import interruption
     from console.text.status import queue_sentence
     from engine import client
     from engine.control.protocol import SetQueue
 
-    client.change(client.open_home(), SetQueue(state=state))
-    typer.echo(queue_sentence(state) or "Queue open: runs start in order")
+    home = client.open_home()
+    client.change(home, SetQueue(state=state))
+    with client.read(home) as reader:
+        stopped = interruption(home, reader.unfinished_runs())
+    typer.echo(queue_sentence(state) or f"Queue open: runs start in order{f'; {stopped}' if stopped else ''}")

@@ -26,6 +26,7 @@ def list_runs(
 
     from console.text import listing
     from console.text.filter import parse_filter, why_none
+    from console.text.interruption import interruption
     from console.text.output import narrate, print_json
     from engine import client
     from engine.base.paths import find_home
@@ -37,9 +38,12 @@ def list_runs(
     home = find_home()
     with client.read_fresh(home) as reader:
         found = reader.runs(experiment=experiment, with_deleted=everything, newest=limit)
+        stopped = interruption(home, reader.unfinished_runs())
         num_fitting = reader.count_runs(experiment=experiment, with_deleted=everything) if limit else 0
         unknown = None if found or experiment is None else reader.experiment_unknown(experiment)
         strays = [] if experiment or where or as_json else find_strays(home.runs, reader.ids())
+    if stopped is not None:
+        narrate(stopped)
     runs = [run for run in found if fits(run, now)]
     num_fitting = num_fitting or len(runs)
     if as_json:

@@ -10,6 +10,7 @@ import msgspec
 
 from console.text.documents import run_document
 from console.text.formatting import clean, duration, percent
+from console.text.interruption import interruption
 from console.text.listing import subset_label
 from console.text.status import last_line
 from engine.analysis.digest import Digest, Idle, digest
@@ -39,6 +40,8 @@ class Away:
     runs: dict[str, Run]
     num_running: int
     num_queued: int
+    interruption: str | None
+    """What was interrupted and how it continues; None if all goes on."""
     left_seconds: float | None
     """Estimated time until the queue is empty; None if unknown or if it is empty."""
 
@@ -64,6 +67,7 @@ def read_away(home: Home, *, since: float) -> Away:
         runs={run.id: run for run in runs},
         num_running=sum(run.status is RunStatus.RUNNING for run in runs),
         num_queued=sum(run.status is RunStatus.QUEUED for run in runs),
+        interruption=interruption(home, runs),
         left_seconds=left or None,
     )
 
@@ -76,8 +80,10 @@ def away_lines(away: Away) -> list[str]:
         return [
             f"the clock says {moment(found.until)}, earlier than your last visit at {moment(found.since)}: check it"
         ]
+    if away.interruption is not None:
+        lines.insert(0, away.interruption)
     if found.is_empty:
-        lines[0] = f"nothing happened {lines[0]}"
+        lines[-1] = f"nothing happened {lines[-1]}"
     # Facts first, since the lists of runs may exceed a small terminal.
     facts = [crash_line(away, run, number) for run, number in found.crashed.items()]
     facts += [best_line(best.run, best.before) for best in found.bests]
@@ -163,4 +169,5 @@ def away_document(away: Away) -> dict[str, Any]:
         "num_running": away.num_running,
         "num_queued": away.num_queued,
         "left_seconds": away.left_seconds,
+        "interruption": away.interruption,
     }

@@ -208,6 +208,8 @@ def examine_engine(home: Home) -> Finding:
         launch.check_version(greeting)
     except DepthscopeError as error:
         return Finding("engine", Level.BAD, str(error))
+    if not greeting.starts_runs:
+        return Finding("engine", Level.NOTE, f"pid {greeting.pid} starts no runs; {launch.absence(home)}")
     return Finding("engine", Level.GOOD, f"running, pid {greeting.pid}, on {', '.join(greeting.devices)}")
 
 

@@ -14,6 +14,7 @@ from engine.client import change, read
 from engine.control import launch
 from engine.control.protocol import Greeting, SetQueue
 from engine.control.queue_state import QueueState, read_queue
+from engine.control.stopped import read_stopped
 from engine.runs.run import RunStatus
 
 
@@ -47,8 +48,9 @@ def wait_until_drained(home: Home) -> None:
     with read(home) as reader:
         while True:
             if not launch.is_serving(home):
-                launch.ensure_engine(home)
-            to_finish = read_queue(home).to_finish
+                launch.ensure_engine(home, trains=read_stopped(home) is None)
+            # An engine that starts nothing does not finish a run whose worker crashed.
+            to_finish = read_queue(home).to_finish if read_stopped(home) is None else ()
             unfinished = reader.unfinished_runs()
             # A run whose worker crashed is briefly queued again.
             going = [run for run in unfinished if run.status is RunStatus.RUNNING or run.id in to_finish]

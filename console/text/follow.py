@@ -18,6 +18,7 @@ from engine.base.paths import Home
 from engine.client import read
 from engine.control import launch
 from engine.control.queue_state import read_queue
+from engine.control.stopped import read_stopped
 from engine.index.database import IndexLocked
 from engine.index.queries import Reader, RunUnknown
 from engine.index.reader import Version
@@ -89,6 +90,9 @@ class Watch:
         self._ids = list(runs)
         self._version: Version | None = None
         self._checked_at = 0.0
+        if not launch.is_serving(home) and read_stopped(home) is None:
+            # Only an engine that dies while it is watched is started again as it was.
+            launch.ensure_engine(home, trains=False)
         self._whole_file: tuple[int, int] | None = None
         """A complete index file that lacks one of the runs; None while all are found."""
 
@@ -97,6 +101,7 @@ class Watch:
 
         Raises:
             RunUnknown: the index was rebuilt without one of them.
+            EngineUnreachable: training was ended, so that the unfinished runs make no progress.
         """
         self.keep_engine()
         try:
@@ -111,6 +116,9 @@ class Watch:
             # Locked by another program; the next look may succeed.
             return None
         self._version, self._whole_file = version, None
+        unfinished = [run for run in found if not is_done(run)]
+        if unfinished and all(run.status is not RunStatus.RUNNING for run in unfinished):
+            launch.check_trains(self._home)
         return found
 
     def _wait_for_index(self, version: Version, unknown: RunUnknown) -> None:

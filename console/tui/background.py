@@ -49,12 +49,21 @@ async def in_background(function: Callable[P, T], *args: P.args, **kwargs: P.kwa
     return await answer
 
 
-def ensure_engine(home: Home) -> None:
-    """Start the engine unless it is running."""
+def ensure_engine(home: Home, *, trains: bool) -> None:
+    """Start the engine unless it is running; with `trains`, let it start workers."""
     # Imported here, so that the first frame does not wait for it.
     from engine.control import launch
 
-    launch.ensure_engine(home)
+    launch.ensure_engine(home, trains=trains)
+
+
+def find_interruption(home: Home) -> str | None:
+    """Describe training that waits for a command; None if there is none."""
+    from console.text.interruption import interruption
+    from engine.index.queries import Reader
+
+    with Reader(home.database) as reader:
+        return interruption(home, reader.unfinished_runs())
 
 
 def replace_engine(home: Home) -> None:

@@ -11,7 +11,15 @@ from textual.app import App
 from textual.message import Message
 
 from console.text.formatting import clean
-from console.tui.background import ask_for, ensure_engine, find_logout_risk, in_background, repair_index, replace_engine
+from console.tui.background import (
+    ask_for,
+    ensure_engine,
+    find_interruption,
+    find_logout_risk,
+    in_background,
+    repair_index,
+    replace_engine,
+)
 from console.tui.status import SECONDS_BETWEEN_PULSES, EngineState, Pulse, take_pulse
 from engine.base.errors import DepthscopeError, EngineUnreachable
 from engine.base.paths import Home
@@ -50,11 +58,14 @@ class EngineLink:
         self.num_asked = 0
         """Number of requests without a reply yet."""
         self.logout_risk: LogoutRisk | None = None
+        self.interruption: str | None = None
+        """Training that waits for the user, in one line; None if there is none."""
 
     @property
     def trouble(self) -> str | None:
         """Problem with the engine and its remedy, in one line."""
-        return self.pulse.trouble or self._start_trouble
+        waits = None if self.interruption is None else f"{self.interruption} (key E)"
+        return self.pulse.trouble or self._start_trouble or waits
 
     @property
     def queue_state(self) -> QueueState:
@@ -67,6 +78,11 @@ class EngineLink:
         self.pulse = await in_background(take_pulse, self._home)
         if self.pulse.engine is EngineState.UP:
             self._start_trouble = None
+        serves_only = self.pulse.greeting is not None and not self.pulse.greeting.starts_runs
+        try:
+            self.interruption = await in_background(find_interruption, self._home) if serves_only else None
+        except DepthscopeError as error:
+            self._start_trouble = str(error)
         # No screen is left if the console is exiting.
         for screen in self._app.screen_stack[-1:]:
             screen.post_message(PulseChanged())
@@ -77,11 +93,18 @@ class EngineLink:
             await self.take_pulse()
             await asyncio.sleep(SECONDS_BETWEEN_PULSES)
 
-    async def start(self) -> None:
-        """Start the engine if it is not running, or replace one of another version; workers continue."""
+    async def start(self, *, trains: bool) -> None:
+        """Start the engine if it is not running, or replace one of another version; workers continue.
+
+        Args:
+            trains: Let it start workers; otherwise one that is started here serves and starts none.
+        """
         replaces = self.pulse.engine is EngineState.FOREIGN
         try:
-            await in_background(replace_engine if replaces else ensure_engine, self._home)
+            if replaces:
+                await in_background(replace_engine, self._home)
+            else:
+                await in_background(ensure_engine, self._home, trains=trains)
             self._start_trouble = None
         except DepthscopeError as error:
             self._start_trouble = str(error)

@@ -52,7 +52,7 @@ class Home:
     engine_lock = Inside("engine.lock")
     engine_log = Inside("engine.log")
     engine_stopped = Inside("engine.stopped")
-    """Marker that the engine was stopped on purpose; only a command starts it again."""
+    """Mark that training was ended, and why; only a command that asks for training removes it."""
 
     def __fspath__(self) -> str:
         return str(self.root)

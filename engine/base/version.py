@@ -2,5 +2,5 @@
 
 VERSION = "0.1.0"
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Increased when a request or reply changes its meaning."""

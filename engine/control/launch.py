@@ -16,9 +16,12 @@ from engine.base.regular_files import read_end
 from engine.base.version import PROTOCOL, VERSION
 from engine.control.connection import PATIENCE_SECONDS, Connection, NoEngine
 from engine.control.engine_lock import absent_listener, read_holder
-from engine.control.protocol import Greeting, Hello, Shutdown
+from engine.control.protocol import Greeting, Hello, Shutdown, StartTraining
+from engine.control.stopped import Cause, leave_mark, read_stopped
 from engine.spec.settings import read_settings
 
+SERVE = "serve"
+"""Argument of an engine that starts no workers until a request asks for training."""
 EXIT_LOCKED = 75
 """Exit status of an engine whose home another engine serves (EX_TEMPFAIL in sysexits.h)."""
 START_PATIENCE_SECONDS = 30.0
@@ -42,8 +45,11 @@ def greet(home: Home, *, patience_seconds: float = PATIENCE_SECONDS) -> Greeting
     return reply
 
 
-def ensure_engine(home: Home) -> Greeting:
+def ensure_engine(home: Home, *, trains: bool = True) -> Greeting:
     """Greet the engine of a home, starting it if necessary; concurrent callers share one engine.
+
+    Args:
+        trains: Let it start workers; otherwise one that is started here serves and starts none.
 
     Raises:
         EngineUnreachable: the engine could not be started or does not respond.
@@ -58,8 +64,11 @@ def ensure_engine(home: Home) -> Greeting:
             raise EngineUnreachable(absent_listener(home) or "")
         # Others that want to start one wait, and then find it running.
         with locked(home.launch_lock):
-            greeting = greet(home) or start(home)
+            greeting = greet(home) or start(home, trains=trains)
     check_version(greeting)
+    if trains and not greeting.starts_runs:
+        with Connection(home.engine_socket) as connection:
+            connection.ask(StartTraining())
     return greeting
 
 
@@ -86,15 +95,15 @@ def is_serving(home: Home) -> bool:
 
 def absence(home: Home) -> str:
     """Say how to get an engine running again."""
-    if home.engine_stopped.exists():
-        return (
-            "it was stopped: `depthscope engine start` continues the runs; the console and commands that change runs"
-            " start it too, `follow` and `wait` do not"
-        )
+    stopped = read_stopped(home)
+    if stopped is not None and stopped.cause is Cause.COMMAND:
+        return "it was stopped: `depthscope engine start` continues the runs; `train`, `resume` and `retry` do, too"
+    if stopped is not None:
+        return f"training was {stopped}: `depthscope engine start` continues it"
     return "the next command that needs one starts it"
 
 
-def start(home: Home) -> Greeting:
+def start(home: Home, *, trains: bool) -> Greeting:
     """Start an engine in a new session and wait until it responds; the caller holds the launch lock.
 
     Raises:
@@ -104,7 +113,7 @@ def start(home: Home) -> Greeting:
     log = open_private(home.engine_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "engine.daemon", str(home.root), str(writing)],
+            [sys.executable, "-P", "-m", "engine.daemon", str(home.root), str(writing), *([] if trains else [SERVE])],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -154,11 +163,20 @@ def keep_engine(home: Home) -> None:
     """
     if is_serving(home):
         return
-    if home.engine_stopped.exists():
-        raise EngineUnreachable(
-            "the engine was stopped: `depthscope engine start` continues the runs; then follow them again"
-        )
+    check_trains(home)
     ensure_engine(home)
+
+
+def check_trains(home: Home) -> None:
+    """Check that training was not ended, on behalf of a command that follows runs.
+
+    Raises:
+        EngineUnreachable: it was, or is not asked for yet.
+    """
+    stopped = read_stopped(home)
+    if stopped is not None:
+        what = "the engine was stopped" if stopped.cause is Cause.COMMAND else f"training was {stopped}"
+        raise EngineUnreachable(f"{what}: `depthscope engine start` continues the runs; then follow them again")
 
 
 def log_tail(path: Path, num_lines: int = 3) -> str:
@@ -203,7 +221,7 @@ def stop(
         return None
     if for_good:
         # Written before it exits, because a command that follows runs may check at any time.
-        os.close(open_private(home.engine_stopped, os.O_WRONLY | os.O_CREAT))
+        leave_mark(home, Cause.COMMAND)
     with Connection(home.engine_socket, patience_seconds=STOP_PATIENCE_SECONDS) as connection:
         connection.ask(Shutdown(keep_training=keep_training, opens_queue=opens_queue))
     deadline = time.monotonic() + START_PATIENCE_SECONDS

@@ -139,6 +139,10 @@ class SetQueue(Request, frozen=True, tag="queue"):
     state: QueueState
 
 
+class StartTraining(Request, frozen=True, tag="start-training"):
+    """Start workers from now on, if this engine starts none yet."""
+
+
 class Rebuild(Request, frozen=True, tag="rebuild"):
     """Set the database aside and rebuild it from the run directories."""
 
@@ -156,7 +160,9 @@ class Shutdown(Request, frozen=True, tag="shutdown", omit_defaults=True):
 
 
 AnyRunRequest = Stop | Pause | Resume | Retry | Remove | Restore | Hold | Release
-ChangeRequest = Submit | AnyRunRequest | Move | SetQueue | Relabel | RenameExperiment | Import | Prune | Rebuild
+ChangeRequest = (
+    StartTraining | Submit | AnyRunRequest | Move | SetQueue | Relabel | RenameExperiment | Import | Prune | Rebuild
+)
 """Requests answered by Done."""
 AnyRequest = Hello | ChangeRequest | Shutdown
 
@@ -180,6 +186,8 @@ class Greeting(Reply, frozen=True, tag="greeting"):
     devices: tuple[str, ...] = ()
     slots: tuple[Whole, ...] = ()
     """Maximum number of workers on each device."""
+    starts_runs: bool = True
+    """Whether it starts workers; otherwise it only serves."""
     queue: QueueState = QueueState.OPEN
     trouble: str | None = None
     """Problem that keeps runs from starting or continuing; None if there is none."""
@@ -202,6 +210,9 @@ class Refused(Reply, frozen=True, tag="refused"):
 
 
 AnyReply = Greeting | Done | Refused
+
+AsksForTraining = StartTraining | Submit | Resume | Retry
+"""Requests after which an engine starts workers."""
 
 decode_request = decoder(AnyRequest)
 decode_reply = decoder(AnyReply)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from engine.control.engine_lock import read_holder
 MAX_ADDRESS_BYTES = 100
 """sun_path holds 108 bytes on Linux and 104 on macOS, including the terminating zero."""
 DESCRIPTORS = Path("/proc/self/fd")
+BACKLOG = 1024
+"""Length of the queue of clients waiting to be accepted."""
 
 
 def is_short(path: Path) -> bool:
@@ -61,3 +64,18 @@ def address_to_connect(path: Path) -> Iterator[str]:
         if elsewhere is None:
             raise FileNotFoundError(path)
         yield elsewhere
+
+
+def listen(path: Path) -> socket.socket:
+    """Open a listening unix socket, mode 0600 from the start, replacing an old one, which engine.lock allows."""
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # That descriptor stays open: asyncio looks at the address again.
+    address = str(path) if is_short(path) else address_in(open_parent(path), path)
+    previous = os.umask(0o177)
+    try:
+        listening.bind(address)
+    finally:
+        os.umask(previous)
+    listening.listen(BACKLOG)
+    return listening

@@ -61,6 +61,8 @@ class Dispatcher:
     ) -> None:
         self.queue = read_queue(home)
         self.storage = Storage(home)
+        self.starts_runs = True
+        """Whether anyone asked this engine for training; otherwise it only serves."""
         self._home = home
         self._store = store
         self._reader = reader
@@ -100,9 +102,14 @@ class Dispatcher:
             self.storage.trouble = None
             self.storage.keep_reserve()
 
+    def begin_training(self) -> None:
+        """Start runs from now on."""
+        self.starts_runs = True
+        self._home.engine_stopped.unlink(missing_ok=True)
+
     def start_waiting(self) -> None:
         """Start queued runs in order, each on a device with a free slot and enough memory."""
-        if self.waits_to_retry() or not self._any_free():
+        if not self.starts_runs or self.waits_to_retry() or not self._any_free():
             return
         unfinished = self._reader.unfinished_runs()
         occupied: dict[str, list[Occupant]] = {}

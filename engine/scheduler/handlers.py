@@ -32,6 +32,7 @@ from engine.control.protocol import (
     RunRequest,
     SetQueue,
     Shutdown,
+    StartTraining,
     Stop,
     Submit,
     encode,
@@ -64,6 +65,8 @@ def handle(request: AnyRequest, supervisor: Supervisor, *, started_at: float) ->
             supervisor.leave(stop_workers=not request.keep_training)
             if request.opens_queue:
                 supervisor.dispatcher.set_queue(QueueState.OPEN)
+            return Done(id=request.id)
+        case StartTraining():
             return Done(id=request.id)
         case Submit():
             return submit(request, supervisor)
@@ -98,6 +101,7 @@ def greet(request: Hello, supervisor: Supervisor, *, started_at: float) -> Greet
         num_queued=len(supervisor.reader.unfinished_runs()) - supervisor.num_running,
         devices=tuple(device.name for device in supervisor.devices),
         slots=tuple(map(supervisor.slots.num, supervisor.devices)),
+        starts_runs=supervisor.dispatcher.starts_runs,
         queue=supervisor.dispatcher.queue.state,
         trouble=supervisor.dispatcher.storage.trouble,
     )
