@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Sequence
 
 from engine.base.errors import DepthscopeError, EngineUnreachable, UsageError
 from engine.base.paths import Home, find_home
 from engine.control import launch
-from engine.control.connection import Connection
+from engine.control.connection import Connection, EngineLost
 from engine.control.protocol import AnyReply, AnyRequest, ChangeRequest, Done, NewRun, Rebuild, Refused, Submit
 from engine.index.queries import Reader
 
@@ -69,7 +71,10 @@ def submit(home: Home, runs: Sequence[NewRun], *, experiment: str | None) -> Don
         UsageError: the engine refused them.
         EngineUnreachable: the engine cannot be started or does not answer.
     """
-    return change(home, Submit(runs=tuple(runs), experiment=experiment))
+    try:
+        return change(home, Submit(runs=tuple(runs), experiment=experiment))
+    except EngineUnreachable as error:
+        raise EngineUnreachable(f"{error}; `depthscope ls` shows whether all runs were queued, or none") from error
 
 
 def change(home: Home, request: ChangeRequest) -> Done:
@@ -80,13 +85,21 @@ def change(home: Home, request: ChangeRequest) -> Done:
         EngineUnreachable: the engine cannot be started or does not answer.
     """
     # An engine that is started here trains only once it has carried out a request that asks for it.
-    launch.ensure_engine(home, trains=False)
-    try:
-        reply = ask(home, request)
-    except EngineUnreachable:
-        # The engine died before answering. The next one knows by the request's id whether it was carried out.
-        launch.ensure_engine(home, trains=False)
-        reply = ask(home, request)
+    deadline = time.monotonic() + CHANGE_PATIENCE_SECONDS
+    for num_tries in itertools.count(1):
+        try:
+            launch.ensure_engine(home, trains=False)
+        except EngineLost:
+            if time.monotonic() > deadline:
+                raise
+            continue
+        try:
+            reply = ask(home, request)
+            break
+        except EngineUnreachable:
+            # The engine died before answering. The next one knows by the request's id whether it was carried out.
+            if num_tries > 1 and time.monotonic() > deadline:
+                raise
     assert isinstance(reply, Done), f"expected Done in reply to a change, got {reply}"
     return reply
 

@@ -51,7 +51,7 @@ from engine.runs.launcher import LocalLauncher
 from engine.scheduler.handlers import handle
 from engine.scheduler.hooks import Announcer
 from engine.scheduler.prune import complete_deletion
-from engine.scheduler.submission import Submission
+from engine.scheduler.submission import Submission, complete_at_start, complete_pending
 from engine.scheduler.supervisor import SECONDS_FOR_FILES, Supervisor
 from engine.spec.devices import find_devices
 from engine.spec.settings import Settings, read_settings
@@ -252,6 +252,7 @@ class Engine:
     async def _submit(self, request: Submit) -> AnyReply:
         """Queue runs, answering other clients between directories: syncing many files takes time."""
         async with self._submitting:
+            complete_pending(self._supervisor)
             if (answered := self._supervisor.store.answered(request.id)) is not None:
                 # The request was repeated while the first one was in progress.
                 reply: AnyReply = decode_reply(answered)
@@ -376,6 +377,7 @@ def main() -> int:
             supervisor.dispatcher.begin_training()
         else:
             serve_only(supervisor, last)
+        complete_at_start(supervisor)
         supervisor.recover(lambda: report_progress(ready))
     except (OSError, DepthscopeError) as error:
         return refuse(error, ready)

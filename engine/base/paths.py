@@ -47,6 +47,8 @@ class Home:
     incoming_lock = Inside("incoming.lock")
     pruned = Inside("pruned")
     """Runs that `depthscope prune` is deleting."""
+    submission = Inside("submission.json")
+    """Submission in progress, which the next engine completes if this one dies."""
     launch_lock = Inside("launch.lock")
     engine_socket = Inside("engine.sock")
     engine_lock = Inside("engine.lock")

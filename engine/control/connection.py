@@ -20,6 +20,10 @@ PATIENCE_SECONDS = 3.0
 SECONDS_BETWEEN_TRIES = 0.02
 
 
+class EngineLost(EngineUnreachable):
+    """The engine died meanwhile; the next one may be asked again."""
+
+
 class NoEngine(EngineUnreachable):
     """No process is listening on the socket."""
 
@@ -87,8 +91,8 @@ class Connection:
                 f"the engine does not respond (waited {self._patience_seconds:g} s): check `depthscope engine status`"
             ) from error
         except OSError as error:
-            raise EngineUnreachable(f"lost the connection to the engine: {error.strerror}") from error
+            raise EngineLost(f"lost the connection to the engine: {error.strerror}") from error
         if not line:
-            raise EngineUnreachable("the engine closed the connection before replying: run the command again")
+            raise EngineLost("the engine closed the connection before replying: run the command again")
         reply: AnyReply = decode_reply(line)
         return reply

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
@@ -14,7 +15,7 @@ from engine.base.locks import is_held, locked
 from engine.base.paths import Home, open_private
 from engine.base.regular_files import read_end
 from engine.base.version import PROTOCOL, VERSION
-from engine.control.connection import PATIENCE_SECONDS, Connection, NoEngine
+from engine.control.connection import PATIENCE_SECONDS, Connection, EngineLost, NoEngine
 from engine.control.engine_lock import absent_listener, read_holder
 from engine.control.protocol import Greeting, Hello, Shutdown, StartTraining
 from engine.control.stopped import Cause, leave_mark, read_stopped
@@ -26,6 +27,7 @@ EXIT_LOCKED = 75
 """Exit status of an engine whose home another engine serves (EX_TEMPFAIL in sysexits.h)."""
 START_PATIENCE_SECONDS = 30.0
 """Time to wait without a sign of progress; rebuilding an index of ten thousand runs takes longer in all."""
+EXIT_PATIENCE_SECONDS = 2.0
 STOP_PATIENCE_SECONDS = 180.0
 """Time for every worker to finish its step and write a checkpoint."""
 
@@ -130,7 +132,13 @@ def start(home: Home, *, trains: bool) -> Greeting:
         raise EngineUnreachable(f"the engine could not start: {failure}")
     greeting = None if failure is None else greet(home)
     if greeting is None:
+        if failure is not None:
+            # It closed the pipe, so it has exited or is about to.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(EXIT_PATIENCE_SECONDS)
         status = child.poll()
+        if status is not None and status < 0:
+            raise EngineLost(f"the engine was killed by signal {-status} while it started")
         if status in (None, EXIT_LOCKED) and (who := absent_listener(home)) is not None:
             raise EngineUnreachable(who)
         how = "exited at once" if status is None else f"exited with status {status}"

@@ -15,7 +15,7 @@ import msgspec
 from engine.base.decoding import Amount, Count, Moment, Real, Whole, decoder
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.locks import is_held
-from engine.base.paths import Inside, create_private_directory, open_private, sync_directory, write_atomically
+from engine.base.paths import Inside, create_private_directory, open_private, write_atomically
 from engine.base.processes import has_open, start_time
 from engine.base.regular_files import read_regular, reading_regular
 from engine.base.system import is_another_boot
@@ -181,13 +181,15 @@ class RunDirectory:
         return self.path.name
 
     def create(self, spec: RunSpec, labels: Labels) -> None:
-        """Create the directory; an existing one stays as it is, so repeating this is safe."""
+        """Create the directory; an existing one stays as it is, so repeating this is safe.
+
+        Its name is not durable until the parent directory is synced.
+        """
         create_private_directory(self.path)
         if not self.spec_file.exists():
             write_atomically(self.labels_file, msgspec.json.encode(labels))
             # Written last: a directory without a spec is not a run yet.
             write_atomically(self.spec_file, encode_stored(spec, origin=self.id))
-        sync_directory(self.path.parent)
 
     def read_identity(self) -> Identity:
         """Read spec.json.

@@ -66,7 +66,7 @@ class OpenRun:
         """Open run.lock, creating it if needed, and return its descriptor."""
         return self.folder.open(FileName.LOCK, os.O_RDWR | os.O_CREAT)
 
-    def write_exit(self, reason: ExitReason, *, step: int, error: str | None, worker: str | None) -> None:
+    def write_exit(self, reason: ExitReason, *, step: int, error: str | None = None, worker: str | None = None) -> None:
         """Write exit.json; leftovers of unfinished writes make room for it."""
         for name in self.folder.names():
             if name.startswith(".") and name.endswith(".tmp"):

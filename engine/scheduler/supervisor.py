@@ -19,7 +19,7 @@ from engine.index.database import DatabaseUnusable, IndexNotWritten
 from engine.index.ingest import ingest, read_worker_start
 from engine.index.queries import Reader
 from engine.index.writer import Store
-from engine.runs.directory import Labels, RunDirectory, WrongRun
+from engine.runs.directory import RunDirectory, WrongRun
 from engine.runs.identity import RUN_ID
 from engine.runs.journal import WorkerStart
 from engine.runs.launcher import Launcher
@@ -78,6 +78,8 @@ class Supervisor:
         self._stop_asked_at: dict[str, float] = {}
         self._ends: dict[str, tuple[str | None, str | None]] = {}
         """Exit status and disk trouble of workers that are gone but whose runs have no outcome yet."""
+        self.pending: frozenset[str] = frozenset()
+        """Runs of a submission in progress, whose directories are not runs yet."""
         self.is_leaving = False
         """Whether this engine is stopping and starts nothing more."""
         self._trouble: dict[str, str] = {}
@@ -101,7 +103,7 @@ class Supervisor:
             report_progress: Called after each run directory that was missing from the index, perhaps thousands.
         """
         self.write_labels()
-        known, idle = self.store.known_ids(), self.store.idle_journal_offsets()
+        known, idle = self.store.known_ids() | self.pending, self.store.idle_journal_offsets()
         with self.store.rebuilding():
             for path in sorted(self.home.runs.iterdir()):
                 directory = RunDirectory(path)
@@ -342,10 +344,6 @@ class Supervisor:
         """Whether anything needs regular ticks."""
         is_active = bool(self._running or self.labelling.num_unwritten or self.dispatcher.storage.trouble)
         return is_active or self.dispatcher.waits_to_retry()
-
-    def submit(self, run: str, labels: Labels) -> None:
-        """Record that a run was queued, in the caller's transaction."""
-        self.store.add_event(run, "queued", f"as {labels.experiment}/{labels.name}")
 
     def want(self, run: Run, intent: Intent) -> None:
         """Set the intent of a run, in the caller's transaction, asking its worker to exit if needed.
