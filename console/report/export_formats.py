@@ -155,6 +155,9 @@ def write_file(path: Path, wanted: Format, rows: Iterable[Row], *, force: bool) 
     shown = clean(str(path))
     if path.is_dir():
         raise UsageError(f"{shown} is a directory: choose a file")
+    if path.exists() and not path.is_file():
+        write_special_file(path, wanted, rows)
+        return
     if path.exists() and not force:
         raise UsageError(f"{shown} exists: choose another file, or replace it with --force")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -171,6 +174,18 @@ def write_file(path: Path, wanted: Format, rows: Iterable[Row], *, force: bool) 
         raise DepthscopeError(f"{shown} could not be written: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_special_file(path: Path, wanted: Format, rows: Iterable[Row]) -> None:
+    """Write an export to a device or a FIFO, such as /dev/stdout; replacing it as a file would destroy it."""
+    shown = clean(str(path))
+    if wanted.write_text is None:
+        raise UsageError(f"{shown} is not a regular file, which --format {wanted.name} needs")
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            wanted.write_text(file, rows)
+    except OSError as error:
+        raise DepthscopeError(f"{shown} could not be written: {error.strerror}") from error
 
 
 def selection(runs: Sequence[Run]) -> str:

@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import math
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,20 @@ def test_force_replaces_a_file(exported: Any, tmp_path: Path):
     exported.cli("export", "-o", str(target), "--force")
 
     assert target.read_text().startswith("experiment,run,name,")
+
+
+def test_fifo_is_written_to_and_stays(exported: Any, tmp_path: Path):
+    """So do devices such as /dev/stdout and `>(gzip)`; replacing /dev/null by a file would harm everybody."""
+    target = tmp_path / "fifo"
+    os.mkfifo(target)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(target.read_text)
+        exported.cli("export", "depths", "-o", str(target), "--force")
+        assert reading.result(timeout=60).startswith("experiment,run,name,")
+    assert target.is_fifo()
+    refused = exported.cli("export", "-o", str(target), "--format", "parquet", status=2)
+    assert "fifo is not a regular file, which --format parquet needs" in refused
+    assert [path.name for path in tmp_path.iterdir() if "fifo" in path.name] == ["fifo"]
 
 
 @pytest.mark.parametrize("wanted", ["parquet", "tensorboard"])
