@@ -53,6 +53,11 @@ def guarded(command: Callable[[], int]) -> int:
         # The home, or something in it, belongs to another user.
         streams.report(f"{error.filename}: {error.strerror} (does it belong to another user?)")
         return 1
+    except FileNotFoundError as error:
+        streams.report(
+            f"{error.filename}: {error.strerror}" if error.filename else "the current directory is gone: cd to another"
+        )
+        return 1
     except OSError as error:
         advice = PRUNE_ADVICE if error.errno in FULL else None
         parts = (error.filename, error.strerror or error, advice)
@@ -81,6 +86,9 @@ def open_console() -> int:
     from console.tui.view_state import save_view
     from engine.base.paths import find_home
 
+    if sys.__stderr__ is None or not sys.__stderr__.isatty():
+        # Textual draws on stderr, which shows nothing after `2>log` or `2>&-`.
+        sys.__stderr__ = sys.__stdout__  # type: ignore[misc]
     home = find_home().create()
     config = read_config(home)
     if config.keys:

@@ -74,10 +74,20 @@ class Home:
 
 
 def find_home() -> Home:
-    """Return DEPTHSCOPE_HOME or the platform's user data directory, without creating it."""
+    """Return DEPTHSCOPE_HOME or the platform's user data directory, without creating it.
+
+    Raises:
+        UsageError: DEPTHSCOPE_HOME is not UTF-8, which the index needs, or names the home of an unknown user.
+    """
     chosen = os.environ.get("DEPTHSCOPE_HOME")
     if chosen:
-        return Home(Path(chosen).expanduser().absolute())
+        try:
+            chosen.encode()
+            return Home(Path(chosen).expanduser().absolute())
+        except UnicodeEncodeError:
+            raise UsageError(f"DEPTHSCOPE_HOME must be UTF-8, got {chosen!r}") from None
+        except RuntimeError as error:
+            raise UsageError(f"DEPTHSCOPE_HOME={chosen}: {error}") from error
     return Home(Path(platformdirs.user_data_dir("depthscope", appauthor=False)))
 
 

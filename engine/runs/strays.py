@@ -32,7 +32,7 @@ def find_strays(runs: Path, known: Collection[str], *, every: bool = False) -> l
     try:
         with os.scandir(runs) as entries:
             names = sorted(entry.name for entry in entries if (every or entry.name not in known) and entry.is_dir())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     found = (describe_stray(RunDirectory(runs / name), known) for name in names)
     return [stray for stray in found if stray is not None]

@@ -15,6 +15,7 @@ import pytest
 from console import cli
 from console.text import streams
 from tests.console.commands.test_help import ALL
+from tests.terminal import Terminal, terminal_env
 
 NOTE = "四つの層"
 FULL = Path("/dev/full")
@@ -26,6 +27,7 @@ def shell(script: str, home: Path, **env: str) -> subprocess.CompletedProcess[st
     command = f"{sys.executable} -P -m console.cli"
     return subprocess.run(
         ["bash", "-c", script],
+        cwd=home,
         env={**os.environ, "D": command, "DEPTHSCOPE_HOME": str(home), **env},
         capture_output=True,
         text=True,
@@ -144,6 +146,40 @@ def test_errors_of_the_environment(error: BaseException, status: int, said: str,
 
     assert cli.guarded(command) == status
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("~nobody-of-this-name/x", "DEPTHSCOPE_HOME=~nobody-of-this-name/x: "),
+        ("/tmp/\udcff", "DEPTHSCOPE_HOME must be UTF-8, got '/tmp/\\udcff'"),
+    ],
+)
+def test_homes_that_cannot_be(value: str, said: str, tmp_path: Path):
+    """One line, before anything is created."""
+    done = shell("$D ls", tmp_path, DEPTHSCOPE_HOME=value)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"depthscope: {said}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_current_directory_that_is_gone(tmp_path: Path):
+    """A relative path leads nowhere."""
+    words = "eval --weights x.pt -a he-resnet -d 8 --data synthetic"
+    done = shell(f"mkdir gone; cd gone; rmdir ../gone; $D {words}", tmp_path)
+
+    assert (done.returncode, done.stderr) == (1, "depthscope: the current directory is gone: cd to another\n")
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/null"])
+def test_console_is_drawn_without_stderr(redirection: str, bare_home: Any):
+    """Textual draws on stderr; the console draws on the terminal that it has."""
+    script = f'exec "{sys.executable}" -P -m console.cli {redirection}'
+    with Terminal(["bash", "-c", script], terminal_env(bare_home)) as terminal:
+        terminal.read_until(lambda seen: b"depthscope" in seen and b"\x1b[?1049h" in seen)
+        terminal.type(b"q")
+        assert terminal.wait() == 0
 
 
 def test_nonblocking_pipe(tmp_path: Path):
