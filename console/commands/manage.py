@@ -19,6 +19,10 @@ MOST_LISTED = 20
 """Runs shown one by one, the largest first; `--json` has all."""
 
 
+RUNS_AT_ONCE = 500
+"""Runs of one request, between which the engine turns to other work."""
+
+
 class What(StrEnum):
     """What `--only` deletes."""
 
@@ -97,8 +101,9 @@ def prune(
     with client.read_fresh(home) as reader:
         runs = reader.runs(with_deleted=True)
     found = find_deletable(home, runs, only)
-    if delete and found:
-        chosen = {what: tuple(run.id for kind, run, _ in found if kind is what) for what in What}
+    for begin in range(0, len(found) * delete, RUNS_AT_ONCE):
+        part = found[begin : begin + RUNS_AT_ONCE]
+        chosen = {what: tuple(run.id for kind, run, _ in part if kind is what) for what in What}
         client.change(home, Prune(hidden=chosen[What.HIDDEN], checkpoints=chosen[What.CHECKPOINTS]))
     total = sum(size for _, _, size in found)
     if as_json:

@@ -47,9 +47,15 @@ def prune(request: Prune, supervisor: Supervisor) -> Done:
     for run in spent:
         with held(supervisor.directory(run)):
             delete_spent_checkpoints(supervisor.directory(run))
+    if hidden:
+        create_private_directory(home.pruned)
     for run in hidden:
         with held(supervisor.directory(run)):
             set_aside(home, run)
+    if hidden:
+        # What is deleted must have left `runs/` for good, or a power cut could bring back a part of it.
+        sync_directory(home.pruned)
+        sync_directory(home.runs)
     delete_contents(home)
     reply = Done(id=request.id, runs=(*hidden, *spent))
     with supervisor.store.transaction():
@@ -104,7 +110,6 @@ def held(directory: RunDirectory) -> Iterator[None]:
 
 def set_aside(home: Home, run: str) -> None:
     """Move a run directory out of `runs/`; what is no directory of ours, such as a link, is only unlinked."""
-    create_private_directory(home.pruned)
     path, target = home.runs / run, home.pruned / run
     with contextlib.suppress(FileNotFoundError):
         if path.is_symlink() or not path.is_dir():
@@ -112,8 +117,6 @@ def set_aside(home: Home, run: str) -> None:
             target.mkdir(mode=0o700, exist_ok=True)
         else:
             path.rename(target)
-        sync_directory(home.pruned)
-        sync_directory(home.runs)
 
 
 def set_aside_directories(home: Home) -> list[Path]:

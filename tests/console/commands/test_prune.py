@@ -42,11 +42,14 @@ def test_prune(finished: Any, monkeypatch: Any):
     assert home.directory(run).weights.exists()
     home.cli("weights", run)
 
-    home.cli("rm", run)
+    other = home.train("--epochs", "1")
+    home.cli("wait", other)
+    home.cli("rm", run, other)
+    monkeypatch.setattr("console.commands.manage.RUNS_AT_ONCE", 1)
     assert "hidden run" in home.cli("prune")
     assert home.directory(run).path.exists()
-    (row,) = home.json("prune", "--yes", "--only", "hidden")["runs"]
-    assert (row["what"], row["id"]) == ("hidden", run)
-    assert not home.directory(run).path.exists()
+    rows = home.json("prune", "--yes", "--only", "hidden")["runs"]
+    assert {(row["what"], row["id"]) for row in rows} == {("hidden", run), ("hidden", other)}
+    assert list(home.home.runs.iterdir()) == []
     assert home.json("ls", "--all")["runs"] == []
     home.cli("restore", run, status=2)
