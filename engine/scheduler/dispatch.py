@@ -20,7 +20,7 @@ from engine.runs.disk import Storage
 from engine.runs.launcher import Launcher, WorkerHolds
 from engine.runs.run import Intent, Run, RunStatus
 from engine.scheduler.labels import Labelling
-from engine.scheduler.outcomes import lose, rest
+from engine.scheduler.outcomes import displaced, lose, rest
 from engine.scheduler.placement import MemoryShort, Occupant, PlacesShort, Slots
 from engine.spec.devices import Device
 from models.catalog import ModelSpec
@@ -158,7 +158,7 @@ class Dispatcher:
         directory = RunDirectory(self._home.runs / run.id)
         if (wrong := directory.wrong_run()) is not None:
             with self._store.transaction():
-                lose(self._store, run.id, str(wrong))
+                lose(self._store, run.id, displaced(run.id, wrong))
             return False
         worker = secrets.token_hex(5)
         try:

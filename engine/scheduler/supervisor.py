@@ -27,7 +27,7 @@ from engine.runs.run import TRANSITIONS, Intent, Run, RunOutcome, RunStatus
 from engine.runs.usage import delete_spent_checkpoints
 from engine.scheduler.dispatch import Dispatcher, Worker
 from engine.scheduler.labels import Labelling
-from engine.scheduler.outcomes import disk_trouble, lose, rest, settle
+from engine.scheduler.outcomes import disk_trouble, displaced, lose, rest, settle
 from engine.scheduler.placement import Slots
 from engine.scheduler.recovery import enter_run
 from engine.spec.devices import CPU, Device, MemoryReading, read_memory
@@ -280,7 +280,7 @@ class Supervisor:
         status = self._launcher.exit_status(directory)
         with self.store.transaction():
             self.store.add_event(run, "crashed", f"its worker {status or 'ended without a message'}")
-            lose(self.store, run, str(wrong))
+            lose(self.store, run, displaced(run, wrong))
         del self._running[run]
         self._ends.pop(run, None)
         self._stop_asked_at.pop(run, None)

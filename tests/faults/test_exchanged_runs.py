@@ -100,5 +100,6 @@ def test_nothing_is_read_or_started_in_the_directory_of_another_run(tmp_path: Pa
     waiting = here.supervisor.reader.run(other)
     assert ended.outcome is waiting.outcome is RunOutcome.LOST
     assert f"contains run {other}" in str(ended.error)
+    assert f"`depthscope retry {one}` continues once {one} is back" in str(ended.error)
     assert f"contains run {one}" in str(waiting.error)
     assert [run for run, _ in here.started] == [one]
