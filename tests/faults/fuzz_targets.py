@@ -19,6 +19,7 @@ from engine.control.queue_state import QueueState
 from engine.daemon import Engine
 from engine.estimates.memory import training_memory
 from engine.runs.directory import Labels
+from engine.runs.identity import RUN_ID, Identity, encode_stored
 from engine.runs.journal import Checkpointed, JournalWriter, Notice, Resumed, Started, Step, read_journal
 from engine.scheduler.hooks import Announcer
 from engine.spec.devices import CPU
@@ -67,6 +68,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "journal": tuple(b"".join(msgspec.json.encode(event) + b"\n" for event in EVENTS[first:]) for first in range(3)),
     "protocol": tuple(map(encode, REQUESTS)),
     "spec": (encode_spec(SPEC), encode_spec(RunSpec(model=model_spec("preact", 110)))),
+    "spec.json": (encode_stored(SPEC, origin="0123456789"),),
     "checkpoint header": (checkpoint_of(archive_of({"format": CHECKPOINT_FORMAT, "spec": "s"})),),
     "checkpoint content": (archive_of({"format": CHECKPOINT_FORMAT, "spec": "s", "model": torch.zeros(3)}),),
 }
@@ -90,6 +92,7 @@ class Targets:
             "journal": self.journal,
             "protocol": self.protocol,
             "spec": self.spec,
+            "spec.json": self.identity,
             "checkpoint header": self.checkpoint,
             "checkpoint content": lambda content: self.checkpoint(checkpoint_of(content)),
         }
@@ -133,6 +136,15 @@ class Targets:
         labels = Labels(name="r", experiment="e", position=1, created_at=0.0)
         with self._store.transaction():
             self._store.add_run("fuzzed", spec, labels)
+
+    def identity(self, content: bytes) -> None:
+        """Refuse a spec.json, or know the run it belongs to."""
+        try:
+            identity = Identity.decode(content)
+        except UsageError:
+            return
+        assert identity.origin is None or RUN_ID.fullmatch(identity.origin)
+        self.spec(encode_spec(identity.spec))
 
     def checkpoint(self, content: bytes) -> None:
         """Load a checkpoint with a state, or report it as damaged."""
