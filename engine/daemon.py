@@ -26,6 +26,7 @@ from engine.base.paths import Home, open_private
 from engine.base.system import max_clients, peer_uid, raise_descriptor_limit
 from engine.base.version import PROTOCOL, VERSION
 from engine.control.engine_lock import Holder, read_holder, write_holder
+from engine.control.failure import forget_failure, refuse
 from engine.control.launch import EXIT_LOCKED, SERVE
 from engine.control.protocol import (
     MAX_LINE_BYTES,
@@ -91,6 +92,8 @@ class Engine:
         """In order of their last request."""
         self._max_clients = max_clients()
         self._rebuilt_at = -math.inf
+        self.has_served = False
+        """Whether it has answered requests, so that whoever started it does not wait any more."""
 
     async def serve(self, ready: int | None) -> None:
         """Answer requests and watch workers until asked to stop.
@@ -108,6 +111,8 @@ class Engine:
             self._serve_client, sock=listening, limit=MAX_LINE_BYTES, backlog=ACCEPTED_AT_ONCE
         )
         listening.listen(BACKLOG)
+        self.has_served = True
+        forget_failure(self._home)
         if ready is not None:
             os.close(ready)
         log.info("serving %s, version %s, pid %d", self._home.root, VERSION, os.getpid())
@@ -227,6 +232,10 @@ class Engine:
             return encode(Refused(id=envelope.id, text=str(error)))
         except (DepthscopeError, OSError) as error:
             return encode(Refused(id=envelope.id, text=trouble_of(error) or str(error), usage=False))
+        except Exception as error:
+            log.exception("a request failed")
+            text = f"the request failed ({type(error).__name__}: {error}): `depthscope engine logs` says where"
+            return encode(Refused(id=envelope.id, text=text, usage=False))
         self._begin_if_asked(request)
         while self._supervisor.write_labels(at_most_seconds=SECONDS_FOR_FILES):
             await asyncio.sleep(0)
@@ -316,15 +325,6 @@ def settings_or_defaults(home: Home) -> Settings:
         return Settings()
 
 
-def refuse(error: Exception, ready: int | None) -> int:
-    """Log why the engine cannot start and tell the process that started it, since the log may be unwritable."""
-    log.error("cannot start: %s", error)
-    if ready is not None:
-        with contextlib.suppress(OSError):
-            os.write(ready, f"{trouble_of(error) or error}\n".encode(errors="replace"))
-    return 1
-
-
 def end_early(home: Home, number: int) -> None:
     """End after a signal before requests are answered; the index loses nothing."""
     leave_signal_mark(home, number)
@@ -379,10 +379,13 @@ def main() -> int:
             serve_only(supervisor, last)
         complete_at_start(supervisor)
         supervisor.recover(lambda: report_progress(ready))
-    except (OSError, DepthscopeError) as error:
-        return refuse(error, ready)
+    except Exception as error:
+        return refuse(home, error, ready)
+    engine = Engine(home, supervisor, Announcer(settings.hook, store, reader))
     try:
-        asyncio.run(Engine(home, supervisor, Announcer(settings.hook, store, reader)).serve(ready))
+        asyncio.run(engine.serve(ready))
+    except Exception as error:
+        return refuse(home, error, None if engine.has_served else ready)
     finally:
         reader.close()
         store.close()

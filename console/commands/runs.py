@@ -30,6 +30,7 @@ def list_runs(
     from console.text.output import narrate, print_json
     from engine import client
     from engine.base.paths import find_home
+    from engine.control import launch
     from engine.runs.strays import find_strays
 
     fits, now = parse_filter(where or ""), time.monotonic()
@@ -41,15 +42,19 @@ def list_runs(
         stopped = interruption(home, reader.unfinished_runs())
         num_fitting = reader.count_runs(experiment=experiment, with_deleted=everything) if limit else 0
         unknown = None if found or experiment is None else reader.experiment_unknown(experiment)
+        directories = reader.unreadable_directories()
+        unreadable = listing.unreadable_lines(reader.unreadable_runs(), directories)
         strays = [] if experiment or where or as_json else find_strays(home.runs, reader.ids())
     if stopped is not None:
         narrate(stopped)
+    failure = launch.failure(home)
     runs = [run for run in found if fits(run, now)]
     num_fitting = num_fitting or len(runs)
     if as_json:
         from console.text import documents
 
-        print_json({"runs": [documents.run_document(run) for run in runs]})
+        listed = [documents.run_document(run) for run in runs]
+        print_json({"runs": listed, "unreadable": [{"name": name, "why": why} for name, why in directories]})
     elif runs:
         typer.echo(listing.runs_table(runs[-newest:]))
         if num_fitting > newest:
@@ -59,9 +64,9 @@ def list_runs(
         narrate(f"none of {len(found)} runs matches {where!r}{f': {why}' if why else ''}")
     elif unknown is not None:
         raise unknown
-    else:
+    elif not unreadable and failure is None:
         narrate(listing.NO_RUNS)
-    for line in listing.stray_lines(strays):
+    for line in (*unreadable, *listing.stray_lines(strays), *([] if failure is None else [failure])):
         narrate(line)
 
 

@@ -67,6 +67,7 @@ def examine() -> list[Finding]:
         *examine_home(home),
         *examine_usage(home),
         examine_database(home),
+        *examine_unreadable(home),
         *examine_strays(home),
         examine_engine(home),
         *examine_logout(home),
@@ -179,6 +180,17 @@ def examine_database(home: Home) -> Finding:
     return Finding("index", Level.GOOD, f"{num_runs} runs")
 
 
+def examine_unreadable(home: Home) -> list[Finding]:
+    """Name runs and directories among the runs that cannot be read."""
+    try:
+        with Reader(home.database) as reader:
+            named = [(run.id, run.unreadable or "") for run in reader.unreadable_runs()]
+            named += reader.unreadable_directories()
+    except DepthscopeError:
+        return []
+    return [Finding("runs", Level.BAD, f"{clean(name)} is unreadable: {clean(why)}") for name, why in named]
+
+
 def examine_strays(home: Home) -> list[Finding]:
     """Name directories among the runs that are ignored."""
     try:
@@ -203,6 +215,8 @@ def examine_engine(home: Home) -> Finding:
         greeting = launch.greet(home)
         if greeting is None and (who := absent_listener(home)) is not None:
             return Finding("engine", Level.BAD, clean(who))
+        if greeting is None and (failure := launch.failure(home)) is not None:
+            return Finding("engine", Level.BAD, clean(failure), "then `depthscope engine start`")
         if greeting is None:
             return Finding("engine", Level.GOOD, f"not running; {launch.absence(home)}")
         launch.check_version(greeting)

@@ -157,7 +157,7 @@ class Watch:
 
 def is_done(run: Run) -> bool:
     """Whether a run will make no further progress by itself."""
-    return run.is_finished or (run.status is RunStatus.PAUSED and not run.waits_for_disk)
+    return run.is_finished or run.unreadable is not None or (run.status is RunStatus.PAUSED and not run.waits_for_disk)
 
 
 def followed_state(run: Run) -> str:

@@ -69,6 +69,15 @@ def stray_lines(strays: Sequence[Stray]) -> list[str]:
     return lines
 
 
+def unreadable_lines(runs: Sequence[Run], directories: Sequence[tuple[str, str]]) -> list[str]:
+    """Lines that say why a few runs and directories among the runs cannot be read, and what to do."""
+    named = [(f"{run.id} ({run.name})", run.unreadable) for run in runs] + list(directories)
+    lines = [f"unreadable: {clean(name)}: {clean(why or '')}" for name, why in named[:MOST_STRAYS]]
+    if len(named) > MOST_STRAYS:
+        lines.append(f"and {len(named) - MOST_STRAYS} more: `depthscope doctor` lists them")
+    return lines
+
+
 def in_queue_order(unfinished: Sequence[Run]) -> list[tuple[int | None, Run]]:
     """Running runs first, unnumbered; then queued runs, numbered from 1 in queue order."""
     running: list[tuple[int | None, Run]] = [(None, run) for run in unfinished if run.status is RunStatus.RUNNING]
@@ -115,6 +124,8 @@ def run_page(run: Run, epochs: Sequence[Epoch], events: Sequence[EventRow], find
         facts.append(("copy of", run.origin))
     if run.notes:
         facts.append(("note", clean(run.notes)))
+    if run.unreadable is not None:
+        facts.append(("unreadable", clean(run.unreadable)))
     if run.error:
         facts.append(("ended" if run.stopped_early else "error", last_line(run.error)))
     page = "\n".join(f"{name:<12}{value}" for name, value in facts)

@@ -16,11 +16,13 @@ MIN_STALL_SECONDS = 60.0
 
 SIGNS = {
     "queued": "·", "held": "⊘", "starting": "▷", "running": "▶", "stalled": "!",
+    "unreadable": "¿",
     "paused": "‖", DISK_FULL: "‖", NO_ACCESS: "‖",
     "succeeded": "✓", "diverged": "∞", "stopped-early": "⊣", "failed": "✗", "cancelled": "–", "lost": "?",
 }  # fmt: skip
 SIGNS_IN_ASCII = SIGNS | {
     "queued": ".", "held": "%", "starting": ")", "running": ">",
+    "unreadable": "u",
     "paused": "=", DISK_FULL: "=", NO_ACCESS: "=",
     "succeeded": "+", "diverged": "~", "stopped-early": "|", "failed": "x", "cancelled": "-",
 }  # fmt: skip
@@ -28,6 +30,8 @@ SIGNS_IN_ASCII = SIGNS | {
 
 def state(run: Run, now: float) -> str:
     """Status of a run as one word; `now` is on the monotonic clock, as `Run.seen_at`."""
+    if run.unreadable is not None:
+        return "unreadable"
     if run.outcome is not None:
         return run.outcome.value
     if run.status is RunStatus.RUNNING and run.seen_at is not None and now - run.seen_at > MIN_STALL_SECONDS:
@@ -85,6 +89,8 @@ def remark(run: Run, epochs: Sequence[Epoch], now: float, gradients: Sequence[Gr
         gradients: Its layer norms, if recorded.
     """
     name = clean(run.name)
+    if run.unreadable is not None:
+        return f"{name}: unreadable: {clean(run.unreadable)}"
     if run.outcome in (RunOutcome.FAILED, RunOutcome.LOST):
         return f"{name}: {run.outcome} at epoch {run.epoch}: {last_line(run.error or '') or 'no reason recorded'}"
     wrong = sentence(diagnose(run, epochs, gradients))

@@ -53,6 +53,8 @@ class Home:
     engine_socket = Inside("engine.sock")
     engine_lock = Inside("engine.lock")
     engine_log = Inside("engine.log")
+    engine_failed = Inside("engine.failed")
+    """Why the newest engine could not start, or which error ended it; deleted once one serves."""
     engine_stopped = Inside("engine.stopped")
     """Mark that training was ended, and why; only a command that asks for training removes it."""
 

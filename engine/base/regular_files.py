@@ -57,27 +57,29 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, dir_fd: int | None = N
         descriptor = os.open(path, flags, 0o600, dir_fd=dir_fd)
     except OSError as error:
         try:
-            mode = os.stat(path, dir_fd=dir_fd, follow_symlinks=follow).st_mode
+            found = os.stat(path, dir_fd=dir_fd, follow_symlinks=follow)
         except OSError:
             raise error from None
-        check_regular(path, mode)
+        check_regular(path, found)
         raise
     try:
-        check_regular(path, os.fstat(descriptor).st_mode)
+        check_regular(path, os.fstat(descriptor))
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def check_regular(path: Path, mode: int) -> None:
-    """Check the mode of a file that was opened or could not be opened.
+def check_regular(path: Path, found: os.stat_result, *, limit: int | None = None) -> None:
+    """Check the kind of a file, and its size if there is a limit.
 
     Raises:
-        OddFile: it is not a regular file.
+        OddFile: it is not a regular file, or is larger.
     """
-    if not stat.S_ISREG(mode):
-        raise OddFile(path, f"is {KINDS.get(stat.S_IFMT(mode), 'not a regular file')}, not a file")
+    if not stat.S_ISREG(found.st_mode):
+        raise OddFile(path, f"is {KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}, not a file")
+    if limit is not None and found.st_size > limit:
+        raise OddFile(path, f"has {byte_size(found.st_size)}, at most {byte_size(limit)} are expected")
 
 
 def reading_regular(path: Path, *, limit: int | None = None, dir_fd: int | None = None) -> BufferedReader:
@@ -91,10 +93,11 @@ def reading_regular(path: Path, *, limit: int | None = None, dir_fd: int | None 
         OSError: the file does not exist or cannot be opened.
     """
     file = os.fdopen(open_regular(path, dir_fd=dir_fd), "rb")
-    size = os.fstat(file.fileno()).st_size
-    if limit is not None and size > limit:
+    try:
+        check_regular(path, os.fstat(file.fileno()), limit=limit)
+    except BaseException:
         file.close()
-        raise OddFile(path, f"has {byte_size(size)}, at most {byte_size(limit)} are expected")
+        raise
     return file
 
 
@@ -108,11 +111,11 @@ def read_regular(
         OSError: the file does not exist or cannot be read.
     """
     with os.fdopen(open_regular(path, dir_fd=dir_fd, follow=follow), "rb") as file:
-        size = os.fstat(file.fileno()).st_size
+        check_regular(path, os.fstat(file.fileno()), limit=limit)
+        content = file.read(limit + 1)
         # A file may grow while it is read.
-        content = b"" if size > limit else file.read(limit + 1)
-        if max(size, len(content)) > limit:
-            raise OddFile(path, f"has {byte_size(max(size, len(content)))}, at most {byte_size(limit)} are expected")
+        if len(content) > limit:
+            raise OddFile(path, f"grows beyond {byte_size(limit)}, the most that are expected")
     return content
 
 

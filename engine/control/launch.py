@@ -17,6 +17,7 @@ from engine.base.regular_files import read_end
 from engine.base.version import PROTOCOL, VERSION
 from engine.control.connection import PATIENCE_SECONDS, Connection, EngineLost, NoEngine
 from engine.control.engine_lock import absent_listener, read_holder
+from engine.control.failure import read_failure
 from engine.control.protocol import Greeting, Hello, Shutdown, StartTraining
 from engine.control.stopped import Cause, leave_mark, read_stopped
 from engine.spec.settings import read_settings
@@ -95,6 +96,15 @@ def is_serving(home: Home) -> bool:
     return is_held(home.engine_lock)
 
 
+def failure(home: Home) -> str | None:
+    """Say why the newest engine could not start or which error ended it; None if one serves or nothing went wrong.
+
+    Raises:
+        OddFile: engine.lock is not a regular file.
+    """
+    return None if is_serving(home) else read_failure(home)
+
+
 def absence(home: Home) -> str:
     """Say how to get an engine running again."""
     stopped = read_stopped(home)
@@ -124,7 +134,7 @@ def start(home: Home, *, trains: bool) -> Greeting:
             start_new_session=True,
         )
         os.close(writing)
-        failure = read_failure(reading)
+        failure = read_ready(reading)
     finally:
         os.close(log)
         os.close(reading)
@@ -147,7 +157,7 @@ def start(home: Home, *, trains: bool) -> Greeting:
     return greeting
 
 
-def read_failure(descriptor: int) -> str | None:
+def read_ready(descriptor: int) -> str | None:
     """Wait until a starting engine closes its pipe, as long as it keeps reporting progress.
 
     Returns:

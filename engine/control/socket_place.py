@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.base.paths import Home, short_runtime_directory
+from engine.base.regular_files import OddFile
 from engine.control.engine_lock import read_holder
 
 MAX_ADDRESS_BYTES = 100
@@ -68,7 +69,12 @@ def address_to_connect(path: Path) -> Iterator[str]:
 
 def listen(path: Path) -> socket.socket:
     """Open a listening unix socket, mode 0600 from the start, replacing an old one, which engine.lock allows."""
-    path.unlink(missing_ok=True)
+    try:
+        path.unlink(missing_ok=True)
+    except (IsADirectoryError, PermissionError) as error:
+        if not path.is_dir():
+            raise
+        raise OddFile(path, "is a directory, not a socket") from error
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # That descriptor stays open: asyncio looks at the address again.
     address = str(path) if is_short(path) else address_in(open_parent(path), path)

@@ -125,6 +125,14 @@ class Reader(IndexReader):
             raise RunUnknown(run)
         return found[0]
 
+    def unreadable_directories(self) -> list[tuple[str, str]]:
+        """Directories in runs/ that are in no other list because they cannot be read: name, and why with the remedy."""
+        return [(name, why) for name, why in self._rows("SELECT name, why FROM unreadable ORDER BY name")]
+
+    def unreadable_runs(self) -> list[Run]:
+        """Runs whose directories cannot be read, in order of submission."""
+        return self._runs("WHERE unreadable IS NOT NULL")
+
     def latest_experiment(self) -> str | None:
         """Experiment of the run submitted last."""
         rows = self._rows("SELECT experiment FROM runs WHERE deleted_at IS NULL ORDER BY position DESC LIMIT 1")

@@ -2,7 +2,7 @@
 since its last look.
 """
 
-SCHEMA_VERSION = 13
+SCHEMA_VERSION = 14
 """Stored in PRAGMA user_version; a database of another version is set aside and rebuilt from the run directories."""
 REBUILDING_VERSION = -SCHEMA_VERSION
 """Version until every run directory is in the database: readers ignore it, and the next engine completes it."""
@@ -60,6 +60,7 @@ CREATE TABLE runs (
   checkpoint_step INTEGER,
   crashes         INTEGER NOT NULL DEFAULT 0,
   crash_step      INTEGER,
+  unreadable      TEXT,
   revision        INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX runs_by_experiment ON runs (experiment);
@@ -99,6 +100,7 @@ CREATE TABLE events (
 CREATE TABLE lives (
   run TEXT NOT NULL, journal_seq INTEGER NOT NULL, heard_at REAL NOT NULL, PRIMARY KEY (run, journal_seq)
 ) WITHOUT ROWID;
+CREATE TABLE unreadable (name TEXT PRIMARY KEY, why TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE unwritten_labels (run TEXT PRIMARY KEY, labels BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE ends_to_announce (run TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE requests (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, reply BLOB NOT NULL);

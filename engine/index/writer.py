@@ -39,6 +39,8 @@ from models.catalog import label
 log = logging.getLogger(__name__)
 
 WRITE_PATIENCE_SECONDS = 5.0
+MAX_POSITION = 2**52
+"""Positions from here on come from damaged labels; new runs do not follow them, or they would run out of numbers."""
 NUM_REQUESTS_KEPT = 100_000
 """Number of replies kept for repeated requests; limited by number, not age, because clocks may be set."""
 MOST_GARBAGE_TOLD = 10
@@ -151,11 +153,13 @@ class Store:
         return dict(rows)
 
     def next_position(self) -> int:
-        return int(self._value("SELECT coalesce(max(position), 0) + 1 FROM runs"))
+        return int(self._value("SELECT coalesce(max(position), 0) + 1 FROM runs WHERE position < ?", MAX_POSITION))
 
     def next_place(self) -> float:
         """Queue place after all existing runs."""
-        return float(self._value("SELECT CAST(coalesce(max(place), 0) AS INTEGER) + 1 FROM runs"))
+        return float(
+            self._value("SELECT CAST(coalesce(max(place), 0) AS INTEGER) + 1 FROM runs WHERE place < ?", MAX_POSITION)
+        )
 
     def next_experiment_number(self) -> int:
         """One more than the highest N among experiments named expN."""
@@ -281,6 +285,35 @@ class Store:
     def set_precision(self, run: str, precision: Precision) -> None:
         """Store the precision of a run's next worker."""
         self._database.execute("UPDATE runs SET precision = ? WHERE id = ?", (precision.value, run))
+
+    def set_unreadable(self, name: str, why: str) -> None:
+        """Store why a run directory cannot be read, in the caller's transaction; `name` need not be a known run."""
+        if self._value("SELECT count(*) FROM runs WHERE id = ?", name) == 0:
+            self._database.execute("INSERT OR REPLACE INTO unreadable VALUES (?,?)", (name, why))
+            return
+        self._database.execute("DELETE FROM unreadable WHERE name = ?", (name,))
+        if self._value("SELECT count(*) FROM runs WHERE id = ? AND unreadable = ?", name, why) == 0:
+            self._database.execute("UPDATE runs SET unreadable = ? WHERE id = ?", (why, name))
+            self.add_event(name, "unreadable", why)
+
+    def set_readable(self, name: str) -> None:
+        """Remove what `set_unreadable` stored, in the caller's transaction."""
+        self._database.execute("DELETE FROM unreadable WHERE name = ?", (name,))
+        if self._value("SELECT count(*) FROM runs WHERE id = ? AND unreadable IS NOT NULL", name):
+            self._database.execute("UPDATE runs SET unreadable = NULL WHERE id = ?", (name,))
+            self.add_event(name, "readable", "again")
+
+    def unreadable_ids(self) -> set[str]:
+        """Ids of runs whose directories could not be read."""
+        return {row[0] for row in self._database.execute("SELECT id FROM runs WHERE unreadable IS NOT NULL")}
+
+    def has_unreadable(self) -> bool:
+        """Whether there are unreadable directories that are not runs of the index."""
+        return bool(self._value("SELECT count(*) FROM unreadable"))
+
+    def forget_unreadable(self) -> None:
+        """Remove all of them, in the caller's transaction."""
+        self._database.execute("DELETE FROM unreadable")
 
     # Journals
 

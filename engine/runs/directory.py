@@ -12,14 +12,15 @@ from typing import Annotated
 
 import msgspec
 
-from engine.base.decoding import Amount, Count, Moment, Real, Whole, decoder
+from engine.base.decoding import Amount, Count, Moment, Real, decoder
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.locks import is_held
 from engine.base.paths import Inside, create_private_directory, open_private, write_atomically
 from engine.base.processes import has_open, start_time
-from engine.base.regular_files import read_regular, reading_regular
+from engine.base.regular_files import SMALL_FILE_BYTES, OddFile, check_regular, read_regular, reading_regular
 from engine.base.system import is_another_boot
 from engine.runs.identity import Identity, RunId, encode_stored
+from engine.runs.journal import MAX_JOURNAL_BYTES
 from engine.runs.run import Intent
 from engine.spec.estimate import Estimate
 from engine.spec.precision import Precision
@@ -111,7 +112,7 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     experiment: str
-    position: Whole
+    position: Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
     """Order of submission."""
     place: Real | None = None
     """Order in the queue; None for the order of submission."""
@@ -155,6 +156,17 @@ class WrongRun(UsageError):
         super().__init__(
             f"{path} contains run {origin}: move it back to runs/{origin}, or import it as a run of its own"
         )
+
+
+LIMITS: dict[str, int | None] = {
+    FileName.SPEC: SMALL_FILE_BYTES,
+    FileName.LABELS: SMALL_FILE_BYTES,
+    FileName.EXIT: SMALL_FILE_BYTES,
+    FileName.JOURNAL: MAX_JOURNAL_BYTES,
+    FileName.LOCK: SMALL_FILE_BYTES,
+    FileName.LOG: None,
+}
+"""Files the engine reads, with their size limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +214,47 @@ class RunDirectory:
             return Identity.decode(read_regular(self.spec_file))
         except FileNotFoundError as error:
             raise DamagedRunDirectory(f"{self.path} is not a run directory: spec.json is missing") from error
+        except OddFile:
+            raise
+        except UsageError as error:
+            raise UsageError(f"{self.spec_file}: {error}") from error
+
+    def check_files(self) -> None:
+        """Check that each of the files the engine reads is missing or a regular file of plausible size.
+
+        Raises:
+            OddFile: a file, or the directory itself, is something else.
+            OSError: the directory cannot be read.
+        """
+        for name, found in self._files():
+            if name in LIMITS:
+                check_regular(self.path / name, found, limit=LIMITS[name])
+
+    def looks(self) -> tuple[object, ...]:
+        """Value that changes when any file of the directory does, even if it cannot be read."""
+        try:
+            own = self.path.lstat()
+            files = [
+                (name, one.st_ino, one.st_mode, one.st_size, one.st_mtime_ns, one.st_ctime_ns)
+                for name, one in self._files()
+            ]
+        except OSError as error:
+            return type(error).__name__, error.errno
+        return own.st_ino, own.st_mode, own.st_ctime_ns, *sorted(files)
+
+    def _files(self) -> list[tuple[str, os.stat_result]]:
+        """Names and states of all files; empty if the directory does not exist."""
+        try:
+            with os.scandir(self.path) as entries:
+                return [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError as error:
+            raise OddFile(self.path, "is not a directory") from error
+
+    def is_unfinished(self) -> bool:
+        """Whether there is neither a spec nor any result: the engine died while it made the directory."""
+        return not any(os.path.lexists(path) for path in (self.spec_file, self.journal, self.checkpoint, self.weights))
 
     def check_own(self, identity: Identity | None = None) -> None:
         """Check that this is the run its name says, rather than a copy or another run under its name.
@@ -236,7 +289,11 @@ class RunDirectory:
         try:
             return _decode_labels(read_regular(self.labels_file))
         except (FileNotFoundError, msgspec.DecodeError):
-            return Labels(name=self.id, experiment="recovered", position=0, created_at=self.path.stat().st_mtime)
+            return self.default_labels()
+
+    def default_labels(self) -> Labels:
+        """Labels of a run that has none, with the id as name."""
+        return Labels(name=self.id, experiment="recovered", position=0, created_at=max(0.0, self.path.stat().st_mtime))
 
     def write_labels(self, labels: Labels) -> None:
         write_atomically(self.labels_file, msgspec.json.encode(labels))
@@ -246,11 +303,16 @@ class RunDirectory:
 
         Args:
             assigned: Its assignment: a record that names another worker is none of it. None takes any.
+
+        Raises:
+            OddFile: the record is damaged, so that nothing says whether the run has ended.
         """
         try:
             record = _decode_exit(read_regular(self.exit_file))
-        except (FileNotFoundError, msgspec.DecodeError):
+        except FileNotFoundError:
             return None
+        except msgspec.DecodeError as error:
+            raise OddFile(self.exit_file, f"is damaged ({error})") from error
         expected = None if assigned is None else assigned.worker
         return record if None in (expected, record.worker) or record.worker == expected else None
 

@@ -118,6 +118,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Sorted."""
     notes: str
     """Note of the user, in one line; empty if there is none."""
+    unreadable: str | None = None
+    """Why its run directory cannot be read, and what to do; None if it can. It is not started or changed until then."""
 
     @property
     def taken_seconds(self) -> float:

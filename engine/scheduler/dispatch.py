@@ -6,19 +6,22 @@ import logging
 import secrets
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
 from engine.base.paths import Home
+from engine.base.regular_files import OddFile
 from engine.base.system import boot_id
 from engine.control.queue_state import Queue, QueueState, read_queue, write_queue
-from engine.index.database import IndexNotWritten
+from engine.index.database import DatabaseUnusable, IndexNotWritten
 from engine.index.queries import Reader
 from engine.index.writer import Store
 from engine.runs.directory import Assignment, RunDirectory, WorkerProcess
 from engine.runs.disk import Storage
 from engine.runs.launcher import Launcher, WorkerHolds
 from engine.runs.run import Intent, Run, RunStatus
+from engine.scheduler.isolation import Isolation
 from engine.scheduler.labels import Labelling
 from engine.scheduler.outcomes import displaced, lose, rest
 from engine.scheduler.placement import MemoryShort, Occupant, PlacesShort, Slots
@@ -28,6 +31,8 @@ from models.catalog import ModelSpec
 log = logging.getLogger(__name__)
 
 START_RETRY_SECONDS = 5.0
+ODD = (OddFile, IsADirectoryError, NotADirectoryError)
+"""Errors of one run directory, which other runs do not meet."""
 
 
 @dataclass(slots=True)
@@ -57,6 +62,7 @@ class Dispatcher:
         launcher: Launcher,
         slots: Slots,
         labelling: Labelling,
+        isolation: Isolation,
         workers: dict[str, Worker],
     ) -> None:
         self.queue = read_queue(home)
@@ -70,6 +76,7 @@ class Dispatcher:
         self._slots = slots
         self._labelling = labelling
         self._workers = workers
+        self._isolation = isolation
         self._start_again_at = 0.0
         self._waits: dict[str, str] = {}
         """What each run waits for, so that it is recorded once and not at every tick."""
@@ -92,7 +99,7 @@ class Dispatcher:
             return
         waiting = self._reader.waiting_for_disk()
         for run in waiting:
-            if self.storage.may_retry(run):
+            if run.unreadable is None and self.storage.may_retry(run):
                 with self._labelling.transaction():
                     rest(self._store, run.id, Intent.RUN)
         if waiting:
@@ -121,6 +128,8 @@ class Dispatcher:
         for run in unfinished:
             if run.status is not RunStatus.QUEUED or run.held or not self.queue.starts(run.id):
                 continue
+            if run.unreadable is not None or not self._isolation.attempt(run.id, partial(self._check, run)):
+                continue
             choice = self._slots.choose(run, occupied, closed)
             if isinstance(choice, MemoryShort | PlacesShort):
                 # Otherwise smaller runs behind it would keep taking the slots it waits for.
@@ -132,7 +141,10 @@ class Dispatcher:
                 self.retry_later()
                 self.storage.trouble = trouble
                 self._note_wait(run.id, trouble)
-            elif choice is not None and self._start(run, choice):
+            elif choice is not None and not self._isolation.attempt(run.id, partial(self._start, run, choice)):
+                if run.id not in self._isolation:
+                    self.retry_later()
+            elif choice is not None and run.id in self._workers:
                 occupied.setdefault(choice.name, []).append(Occupant(run, is_growing=True))
             if self.waits_to_retry():
                 return
@@ -152,14 +164,27 @@ class Dispatcher:
         before, self._waits[run] = self._waits.get(run, ""), text
         return before.partition(":")[0] != text.partition(":")[0]
 
-    def _start(self, run: Run, device: Device) -> bool:
-        """Start one run and return whether it was started. If no process can be created, suspend starting."""
+    def _check(self, run: Run) -> None:
+        """Check that a run's files can be read before a worker tries.
+
+        Raises:
+            OSError: a file cannot be read.
+            DepthscopeError: spec.json is missing or invalid.
+        """
+        directory = RunDirectory(self._home.runs / run.id)
+        if directory.path.exists():
+            directory.check_files()
+            directory.read_spec()
+            directory.read_exit()
+
+    def _start(self, run: Run, device: Device) -> None:
+        """Start one run, unless its directory is gone. If no process can be created, suspend starting."""
         began = time.monotonic()
         directory = RunDirectory(self._home.runs / run.id)
         if (wrong := directory.wrong_run()) is not None:
             with self._store.transaction():
                 lose(self._store, run.id, displaced(run.id, wrong))
-            return False
+            return
         worker = secrets.token_hex(5)
         try:
             if self._launcher.is_alive(directory):
@@ -191,8 +216,14 @@ class Dispatcher:
         except FileNotFoundError as error:
             with self._store.transaction():
                 lose(self._store, run.id, f"its run directory is gone: {error.filename or directory.path}")
-            return False
-        except OSError as error:
+            return
+        except (DatabaseUnusable, IndexNotWritten):
+            raise
+        except Exception as error:
+            if not isinstance(error, OSError) or isinstance(error, ODD):
+                with self._store.transaction():
+                    self._store.set_status(run.id, RunStatus.QUEUED)
+                raise
             self.retry_later()
             is_news = self._is_news(run.id, str(error))
             with self._store.transaction():
@@ -201,9 +232,8 @@ class Dispatcher:
                     self._store.add_event(run.id, "notice", f"could not be started, tried again soon: {error}")
             if is_news:
                 log.error("%s: %s: %s", run.id, type(error).__name__, error)
-            return False
+            return
         self._workers[run.id] = Worker(device.name, run.spec.model, run.step, began=began)
-        return True
 
     def _note_process(self, run: str, assigned: Assignment, process: WorkerProcess | None) -> None:
         """Add a worker's process to its assignment; without it, the worker is known by its lock alone."""

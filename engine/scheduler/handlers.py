@@ -103,7 +103,7 @@ def greet(request: Hello, supervisor: Supervisor, *, started_at: float) -> Greet
         slots=tuple(map(supervisor.slots.num, supervisor.devices)),
         starts_runs=supervisor.dispatcher.starts_runs,
         queue=supervisor.dispatcher.queue.state,
-        trouble=supervisor.dispatcher.storage.trouble,
+        trouble=supervisor.dispatcher.storage.trouble or supervisor.isolation.sentence,
     )
 
 
@@ -141,6 +141,9 @@ def named_runs(names: Iterable[str], supervisor: Supervisor, *, removed_too: boo
 def change(request: RunRequest, supervisor: Supervisor, decide: Callable[[Run], Change]) -> Done:
     """Change all given runs, or none if the change is not allowed for one of them."""
     runs = named_runs(request.runs, supervisor, removed_too=decide in (restore, remove))
+    for run in runs:
+        if run.unreadable is not None and decide not in (stop, pause):
+            raise UsageError(f"{run.id} ({run.name}) is unreadable: {run.unreadable}")
     decided = [(run, decide(run)) for run in runs]
     reply = Done(id=request.id, runs=tuple(run.id for run in runs))
     with supervisor.labelling.transaction():

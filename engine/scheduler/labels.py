@@ -16,6 +16,7 @@ from engine.base.errors import UsageError
 from engine.base.paths import Home
 from engine.index.writer import Store
 from engine.runs.directory import Labels, RunDirectory
+from engine.scheduler.isolation import Isolation
 
 
 class RunDirectoryGone(UsageError, FileNotFoundError):
@@ -34,10 +35,12 @@ class Labelling:
 
     Args:
         store: Index, which also keeps labels that a killed engine has not written to files.
+        isolation: Unreadable runs, whose files are not written until they can be read.
     """
 
-    def __init__(self, home: Home, store: Store) -> None:
+    def __init__(self, home: Home, store: Store, isolation: Isolation) -> None:
         self._home = home
+        self._isolation = isolation
         self._store = store
         self._changed: dict[str, Labels] = {}
         """Changes in the current transaction, by run id."""
@@ -114,17 +117,24 @@ class Labelling:
         """Number of runs whose labels.json is out of date."""
         return len(self._unwritten)
 
-    def write(self, *, at_most_seconds: float) -> None:
-        """Write at least one outdated file, and more while there is time.
+    def write(self, *, at_most_seconds: float) -> bool:
+        """Write at least one outdated file, and more while there is time; return whether time ran out.
 
-        Raises:
-            OSError: a file cannot be written; the index keeps its contents.
+        If a file cannot be written, the index keeps its contents for the next time.
         """
         deadline = time.monotonic() + at_most_seconds
-        while self._unwritten:
-            self.write_one(next(iter(self._unwritten)))
+        for run in [run for run in self._unwritten if run not in self._isolation]:
+            if not self._isolation.attempt(run, RunDirectory(self._home.runs / run).check_files):
+                continue
+            try:
+                self.write_one(run)
+            except OSError as error:
+                self._isolation.note_trouble("labels", error)
+                return False
             if time.monotonic() >= deadline:
-                return
+                return bool(self._unwritten)
+        self._isolation.forget_trouble("labels")
+        return False
 
     def write_one(self, run: str) -> None:
         """Write one run's file if it is out of date.

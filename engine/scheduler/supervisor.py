@@ -11,11 +11,12 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from engine.base.errors import DepthscopeError
 from engine.base.logs import cap_log
 from engine.base.paths import Home
-from engine.index.database import DatabaseUnusable, IndexNotWritten
+from engine.index.database import DatabaseUnusable
 from engine.index.ingest import ingest, read_worker_start
 from engine.index.queries import Reader
 from engine.index.writer import Store
@@ -26,10 +27,11 @@ from engine.runs.launcher import Launcher
 from engine.runs.run import TRANSITIONS, Intent, Run, RunOutcome, RunStatus
 from engine.runs.usage import delete_spent_checkpoints
 from engine.scheduler.dispatch import Dispatcher, Worker
+from engine.scheduler.isolation import Isolation
 from engine.scheduler.labels import Labelling
 from engine.scheduler.outcomes import disk_trouble, displaced, lose, rest, settle
 from engine.scheduler.placement import Slots
-from engine.scheduler.recovery import enter_run
+from engine.scheduler.recovery import complete, enter_run, establish_again, is_assigned_alive
 from engine.spec.devices import CPU, Device, MemoryReading, read_memory
 from engine.spec.settings import Settings
 
@@ -69,12 +71,15 @@ class Supervisor:
         self.reader = reader
         store.when_replaced = reader.refresh
         self.slots = Slots(home, devices, settings or Settings(), read_memory)
-        self.labelling = Labelling(home, store)
+        self.isolation = Isolation(home, store, self._not_written)
+        self.labelling = Labelling(home, store, self.isolation)
         self._keeps_checkpoints = settings is not None and settings.keep_checkpoints
         self._launcher = launcher
         self._running: dict[str, Worker] = {}
         """By run id."""
-        self.dispatcher = Dispatcher(home, store, reader, launcher, self.slots, self.labelling, self._running)
+        self.dispatcher = Dispatcher(
+            home, store, reader, launcher, self.slots, self.labelling, self.isolation, self._running
+        )
         self._stop_asked_at: dict[str, float] = {}
         self._ends: dict[str, tuple[str | None, str | None]] = {}
         """Exit status and disk trouble of workers that are gone but whose runs have no outcome yet."""
@@ -82,8 +87,6 @@ class Supervisor:
         """Runs of a submission in progress, whose directories are not runs yet."""
         self.is_leaving = False
         """Whether this engine is stopping and starts nothing more."""
-        self._trouble: dict[str, str] = {}
-        """Last error of each run, so that it is logged only once."""
 
     def directory(self, run: str) -> RunDirectory:
         return RunDirectory(self.home.runs / run)
@@ -102,42 +105,35 @@ class Supervisor:
         Args:
             report_progress: Called after each run directory that was missing from the index, perhaps thousands.
         """
+        self.isolation.begin()
         self.write_labels()
         known, idle = self.store.known_ids() | self.pending, self.store.idle_journal_offsets()
+        unreadable = self.store.unreadable_ids()
         with self.store.rebuilding():
             for path in sorted(self.home.runs.iterdir()):
                 directory = RunDirectory(path)
-                if path.name in idle:
-                    self._complete(directory, idle[path.name])
+                if path.name in unreadable:
+                    self.read_again(path.name)
+                elif path.name in idle:
+                    self.isolation.attempt(path.name, partial(complete, self.store, directory, idle[path.name]))
                 elif path.name not in known and RUN_ID.fullmatch(path.name) and path.is_dir():
                     self.enter(directory)
                     report_progress()
         for run in self.reader.unfinished_runs():
-            if run.status is not RunStatus.RUNNING:
-                continue
-            if run.id not in self._running:
-                self._take_over(run, None)
-            if run.intent is not Intent.RUN:
-                # A previous engine acknowledged the request but died before asking the worker.
-                self._stop_asked_at[run.id] = time.monotonic()
-            if self._launcher.is_alive(self.directory(run.id)):
-                try:
-                    with self.store.transaction():
-                        self.store.add_event(run.id, "adopted", "by a newly started engine")
-                except IndexNotWritten as error:
-                    self._note_trouble(run.id, error)
+            if run.status is RunStatus.RUNNING:
+                self.isolation.attempt(run.id, partial(self._adopt, run))
         self.tick()
 
-    def _complete(self, directory: RunDirectory, offset: int) -> None:
-        """Read the part of a journal that a killed engine had not read yet, for a run without a worker."""
-        try:
-            if directory.journal.stat().st_size > offset:
-                directory.check_own()
-                ingest(self.store, directory)
-        except DatabaseUnusable:
-            raise
-        except (OSError, DepthscopeError) as error:
-            self._note_trouble(directory.id, error)
+    def _adopt(self, run: Run) -> None:
+        """Watch a run that was training under an earlier engine."""
+        if run.id not in self._running:
+            self._take_over(run, None)
+        if run.intent is not Intent.RUN:
+            # A previous engine acknowledged the request but died before asking the worker.
+            self._stop_asked_at[run.id] = time.monotonic()
+        if self._launcher.is_alive(self.directory(run.id)):
+            with self.store.transaction():
+                self.store.add_event(run.id, "adopted", "by a newly started engine")
 
     def rebuild(self) -> str:
         """Set the index aside, rebuild it from the run directories, and return the old one's new name."""
@@ -149,38 +145,41 @@ class Supervisor:
         # Live workers are found again by their locks.
         self._running.clear()
         self._ends.clear()
-        self._trouble.clear()
         self.recover()
         return kept.name
 
     def enter(self, directory: RunDirectory, kind: str = "recovered", text: str = "from its run directory") -> None:
-        """Add a run directory missing from the index, with an event that records this.
+        """Add a run directory that is missing from the index: from a request, a lost database or an import."""
+        self.isolation.attempt(directory.id, partial(self._enter, directory, kind, text))
 
-        It comes from an interrupted request, a lost database or an import.
-        """
-        try:
-            identity, labels = directory.read_identity(), directory.read_labels()
-            directory.check_own(identity)
-        except (OSError, DepthscopeError) as error:
-            log.warning("skipped a run directory: %s", error)
-            return
-        alive = self._launcher.is_alive(directory)
-        start = enter_run(self.store, directory, identity, labels, alive=alive, kind=kind, text=text)
+    def _enter(self, directory: RunDirectory, kind: str, text: str) -> None:
+        alive, start = enter_run(self.store, self._launcher, directory, kind=kind, text=text)
         if alive:
             self._take_over(self.reader.run(directory.id), start)
 
     def _take_over(self, run: Run, start: WorkerStart | None) -> None:
         """Adopt another engine's worker and count it on its device before starting others there."""
         self._running[run.id] = Worker(run.device or CPU.name, run.spec.model, run.step)
-        try:
-            if (wrong := self.directory(run.id).wrong_run()) is not None:
-                raise wrong
-            # Lines the worker wrote since the last engine come before new events of this one.
-            self._locate(run.id, ingest(self.store, self.directory(run.id)) or start)
-        except DatabaseUnusable:
-            raise
-        except (OSError, DepthscopeError) as error:
-            self._note_trouble(run.id, error)
+        if (wrong := self.directory(run.id).wrong_run()) is not None:
+            self.isolation.note_trouble(run.id, wrong)
+            return
+        # Lines the worker wrote since the last engine come before new events of this one.
+        self._locate(run.id, ingest(self.store, self.directory(run.id)) or start)
+
+    def read_again(self, name: str) -> None:
+        """Try to read a directory that was unreadable; if that succeeds, its run goes on from what its files say."""
+        if self.isolation.attempt(name, partial(self._read_again, self.directory(name))):
+            self.isolation.clear(name)
+
+    def _read_again(self, directory: RunDirectory) -> None:
+        if directory.id not in self.store.known_ids():
+            if directory.path.exists():
+                self._enter(directory, "recovered", "from its run directory")
+            return
+        establish_again(self.store, self._launcher, directory, self.reader.run(directory.id), self.labelling)
+        run = self.reader.run(directory.id)
+        if run.status is RunStatus.RUNNING and run.id not in self._running:
+            self._take_over(run, None)
 
     def tick(self) -> None:
         """Check every worker once, and start queued runs.
@@ -190,32 +189,41 @@ class Supervisor:
         """
         self.write_labels(at_most_seconds=SECONDS_FOR_FILES)
         for run in list(self._running):
-            try:
-                self._watch(run)
-            except DatabaseUnusable:
-                raise
-            except (OSError, DepthscopeError) as error:
-                # One run's trouble must not affect others or the engine; the next tick tries again.
-                self._note_trouble(run, error)
+            # One run's trouble must not affect others or the engine; the next tick tries again.
+            if not self.isolation.attempt(run, partial(self._watch, run)) and run in self.isolation:
+                self._watch_unreadable(run)
+            elif run in self.isolation:
+                self.isolation.clear(run)
+        for name in self.isolation.due():
+            if name not in self._running:
+                self.read_again(name)
         try:
             self.dispatcher.requeue_waiting_for_disk()
             if not self.is_leaving:
                 self.dispatcher.start_waiting()
         except DatabaseUnusable:
             raise
-        except DepthscopeError as error:
+        except Exception as error:
             self.dispatcher.retry_later()
-            self._note_trouble("queue", error)
+            if not isinstance(error, DepthscopeError):
+                log.exception("nothing could be started")
+            self.isolation.note_trouble("queue", error)
 
-    def _note_trouble(self, run: str, error: Exception) -> None:
-        """Log a problem with a run, once for each new problem."""
-        if isinstance(error, IndexNotWritten) and run in self._ends:
-            # Only after its worker has exited, or it would fill that space, too.
+    def _not_written(self, run: str) -> None:
+        """Make room for the outcome of a run whose worker has exited; earlier, the worker would fill it, too."""
+        if run in self._ends:
             self.dispatcher.storage.give_up_reserve()
-        text = f"{type(error).__name__}: {error}"
-        if self._trouble.get(run) != text:
-            self._trouble[run] = text
-            log.error("%s: %s", run, text)
+
+    def _watch_unreadable(self, run: str) -> None:
+        """Ask the worker of an unreadable run to stop if the user wants that; without one, its slot is free."""
+        try:
+            directory = self.directory(run)
+            if (alive := self._launcher.is_alive(directory)) and run in self._stop_asked_at:
+                self._launcher.stop(directory)
+        except (OSError, DepthscopeError):
+            alive = is_assigned_alive(directory)
+        if not alive:
+            del self._running[run]
 
     def _watch(self, run: str) -> None:
         directory = self.directory(run)
@@ -230,6 +238,7 @@ class Supervisor:
         if (wrong := directory.wrong_run()) is not None:
             self._set_apart(directory, wrong, alive=alive)
             return
+        directory.check_files()
         if not alive and run not in self._ends:
             # Recorded once: a child's status can be collected only once, and the reserve may free space later.
             status = self._launcher.exit_status(directory)
@@ -250,40 +259,34 @@ class Supervisor:
                 self._launcher.stop(directory)
 
     def _give_up(self, directory: RunDirectory, *, alive: bool) -> None:
-        """Kill the worker of a run whose directory was deleted, then mark the run as lost.
-
-        Its slot stays taken until the worker is gone, so that no other worker trains beside it.
-        """
+        """Kill the worker of a run whose directory was deleted, then mark the run as lost, which frees its slot."""
         if alive:
             self._launcher.kill(directory)
             return
         # Reaps the child process.
         self._launcher.exit_status(directory)
-        run = directory.id
+        self._lose(directory.id, f"its run directory is gone: {directory.path}")
+
+    def _lose(self, run: str, error: str, event: str | None = None) -> None:
+        """Mark a run as lost whose worker is gone."""
         with self.store.transaction():
-            lose(self.store, run, f"its run directory is gone: {directory.path}")
+            if event is not None:
+                self.store.add_event(run, "crashed", event)
+            lose(self.store, run, error)
         del self._running[run]
         self._ends.pop(run, None)
         self._stop_asked_at.pop(run, None)
 
     def _set_apart(self, directory: RunDirectory, wrong: WrongRun, *, alive: bool) -> None:
-        """Mark a run as lost, once its worker has ended, because another run is in its directory.
-
-        Nothing is read or written there. The worker writes to its own directory, wherever that is now.
-        """
+        """Mark a run as lost, once its worker has ended, because another run is in its directory; leave that alone."""
         run = directory.id
-        self._note_trouble(run, wrong)
+        self.isolation.note_trouble(run, wrong)
         if alive:
             if run in self._stop_asked_at or self.is_leaving:
                 self._launcher.stop(directory)
             return
         status = self._launcher.exit_status(directory)
-        with self.store.transaction():
-            self.store.add_event(run, "crashed", f"its worker {status or 'ended without a message'}")
-            lose(self.store, run, displaced(run, wrong))
-        del self._running[run]
-        self._ends.pop(run, None)
-        self._stop_asked_at.pop(run, None)
+        self._lose(run, displaced(run, wrong), f"its worker {status or 'ended without a message'}")
 
     def _locate(self, run: str, start: WorkerStart | None) -> None:
         """Record a worker's device: the assigned one, unless a newer line of its journal names another.
@@ -317,7 +320,7 @@ class Supervisor:
             try:
                 delete_spent_checkpoints(directory)
             except OSError as error:
-                self._note_trouble(run, error)
+                self.isolation.note_trouble(run, error)
         with self.labelling.transaction():
             outcome = settle(
                 self.store,
@@ -343,7 +346,7 @@ class Supervisor:
     def needs_ticks(self) -> bool:
         """Whether anything needs regular ticks."""
         is_active = bool(self._running or self.labelling.num_unwritten or self.dispatcher.storage.trouble)
-        return is_active or self.dispatcher.waits_to_retry()
+        return is_active or bool(self.isolation) or self.dispatcher.waits_to_retry()
 
     def want(self, run: Run, intent: Intent) -> None:
         """Set the intent of a run, in the caller's transaction, asking its worker to exit if needed.
@@ -374,14 +377,7 @@ class Supervisor:
 
     def write_labels(self, *, at_most_seconds: float = math.inf) -> bool:
         """Write labels.json of changed runs; returns whether more files could be written now."""
-        try:
-            self.labelling.write(at_most_seconds=at_most_seconds)
-        except OSError as error:
-            # The change is in the index, and the next tick tries again.
-            self._note_trouble("labels", error)
-            return False
-        self._trouble.pop("labels", None)
-        return self.labelling.num_unwritten > 0
+        return self.labelling.write(at_most_seconds=at_most_seconds)
 
     def forgive(self, run: str) -> None:
         """Reset a run's crash count for a retry, in the caller's transaction."""

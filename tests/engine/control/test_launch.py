@@ -30,7 +30,7 @@ def test_waits_while_the_engine_reports_progress(num_signs: int, monkeypatch: py
     speaker = threading.Thread(target=speak)
     speaker.start()
     try:
-        assert (launch.read_failure(reading) is not None) is (num_signs > 0)
+        assert (launch.read_ready(reading) is not None) is (num_signs > 0)
     finally:
         ended.set()
         speaker.join()
