@@ -12,8 +12,9 @@ convolutions of both strides with any number of channels. `tests/benchmarks/conv
 with another torch.
 
 Such convolutions, which are the projections of narrow networks, therefore take every second row and column first and
-then compute at stride 1: the same terms, half the time of the strided kernel, and nothing more to save for the backward
-pass, since autograd keeps a view of the image.
+then compute at stride 1: the same terms in less time, and nothing more to save for the backward pass, since autograd
+keeps a view of the image. (Forward and backward of 8 to 16 channels, 128 images of 32×32 in bf16, one thread of an AMD
+EPYC: 2.2 ms, strided 3.8 ms, strided in contiguous layout 12.3 ms.)
 """
 
 from __future__ import annotations

@@ -182,7 +182,7 @@ def table(found: Sequence[tuple[Case, Verdict]]) -> str:
         if is_what is not Verdict.RIGHT:
             faults.append(case)
     lines = [
-        f"{'kernel':7}{'stride':7}{'layout':14}{'precision':10}{'side':>4}  failing cases of all, by input channels"
+        f"{'kernel':7}{'stride':7}{'layout':22}{'precision':10}{'side':>4}  failing cases of all, by input channels"
     ]
     for shape, group in itertools.groupby(sorted(by_shape), key=lambda key: key[:5]):
         kernel, stride, layout, precision, side = shape
@@ -191,7 +191,7 @@ def table(found: Sequence[tuple[Case, Verdict]]) -> str:
             counts = by_shape[key]
             failing = sum(counts.values()) - counts[Verdict.RIGHT]
             parts.append(f"{key[5]}: {failing}/{sum(counts.values())}" if failing else f"{key[5]}: -")
-        lines.append(f"{kernel!s:7}{stride!s:7}{layout!s:14}{precision!s:10}{side!s:>4}  {'  '.join(parts)}")
+        lines.append(f"{kernel!s:7}{stride!s:7}{layout!s:22}{precision!s:10}{side!s:>4}  {'  '.join(parts)}")
     kinds = Counter(verdict_ for counts in by_shape.values() for verdict_ in counts.elements())
     lines.append("verdicts: " + ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())))
     if faults:
