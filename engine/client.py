@@ -73,8 +73,8 @@ def submit(home: Home, runs: Sequence[NewRun], *, experiment: str | None) -> Don
     """
     try:
         return change(home, Submit(runs=tuple(runs), experiment=experiment))
-    except EngineUnreachable as error:
-        raise EngineUnreachable(f"{error}; `depthscope ls` shows whether all runs were queued, or none") from error
+    except EngineLost as error:
+        raise EngineLost(f"{error}; `depthscope ls` shows whether all runs were queued, or none") from error
 
 
 def change(home: Home, request: ChangeRequest) -> Done:
