@@ -23,7 +23,7 @@ from engine.runs.launcher import Launcher, WorkerHolds
 from engine.runs.run import Intent, Run, RunStatus
 from engine.scheduler.isolation import Isolation
 from engine.scheduler.labels import Labelling
-from engine.scheduler.outcomes import displaced, lose, rest
+from engine.scheduler.outcomes import lose, rest
 from engine.scheduler.placement import MemoryShort, Occupant, PlacesShort, Slots
 from engine.spec.devices import Device
 from models.catalog import ModelSpec
@@ -169,22 +169,18 @@ class Dispatcher:
 
         Raises:
             OSError: a file cannot be read.
-            DepthscopeError: spec.json is missing or invalid.
+            DepthscopeError: spec.json is missing or invalid, or another run is in its place.
         """
         directory = RunDirectory(self._home.runs / run.id)
         if directory.path.exists():
             directory.check_files()
-            directory.read_spec()
+            directory.check_own()
             directory.read_exit()
 
     def _start(self, run: Run, device: Device) -> None:
         """Start one run, unless its directory is gone. If no process can be created, suspend starting."""
         began = time.monotonic()
         directory = RunDirectory(self._home.runs / run.id)
-        if (wrong := directory.wrong_run()) is not None:
-            with self._store.transaction():
-                lose(self._store, run.id, displaced(run.id, wrong))
-            return
         worker = secrets.token_hex(5)
         try:
             if self._launcher.is_alive(directory):

@@ -14,7 +14,7 @@ from engine.base.regular_files import OddFile
 from engine.index.database import DatabaseUnusable, IndexNotWritten
 from engine.index.queries import RunUnknown
 from engine.index.writer import Store
-from engine.runs.directory import RunDirectory
+from engine.runs.directory import RunDirectory, WrongRun
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ class Isolation:
 
 def reason(directory: RunDirectory, error: Exception) -> str:
     """Why a run directory is unreadable and what to do, in one line of valid text."""
-    if isinstance(error, OddFile):
+    if isinstance(error, OddFile | WrongRun):
         text = str(error)
     else:
         what = str(error) if isinstance(error, DepthscopeError | OSError) else f"{type(error).__name__}: {error}"

@@ -8,7 +8,7 @@ from typing import assert_never
 from engine.base.system import is_another_boot
 from engine.base.units import duration
 from engine.index.writer import Store
-from engine.runs.directory import Assignment, ExitReason, ExitRecord, RunDirectory, WrongRun
+from engine.runs.directory import Assignment, ExitReason, ExitRecord, RunDirectory
 from engine.runs.disk import FULL_BELOW_BYTES, trouble_now
 from engine.runs.launcher import TAKEN
 from engine.runs.run import DISK_FULL, Intent, Run, RunOutcome, RunStatus
@@ -184,8 +184,3 @@ def lose(store: Store, run: str, error: str) -> None:
     """Mark a run as lost because its directory is gone, in the caller's transaction."""
     store.set_status(run, RunStatus.FINISHED, outcome=RunOutcome.LOST, error=error, finished_at=time.time())
     store.add_event(run, "finished", f"lost: {error}")
-
-
-def displaced(run: str, wrong: WrongRun) -> str:
-    """Why a run is lost whose directory contains another one, and how it goes on."""
-    return f"{wrong}; `depthscope retry {run}` continues once {run} is back"

@@ -20,7 +20,7 @@ from engine.index.database import DatabaseUnusable
 from engine.index.ingest import ingest, read_worker_start
 from engine.index.queries import Reader
 from engine.index.writer import Store
-from engine.runs.directory import RunDirectory, WrongRun
+from engine.runs.directory import RunDirectory
 from engine.runs.identity import RUN_ID
 from engine.runs.journal import WorkerStart
 from engine.runs.launcher import Launcher
@@ -29,7 +29,7 @@ from engine.runs.usage import delete_spent_checkpoints
 from engine.scheduler.dispatch import Dispatcher, Worker
 from engine.scheduler.isolation import Isolation
 from engine.scheduler.labels import Labelling
-from engine.scheduler.outcomes import disk_trouble, displaced, lose, rest, settle
+from engine.scheduler.outcomes import disk_trouble, lose, rest, settle
 from engine.scheduler.placement import Slots
 from engine.scheduler.recovery import complete, enter_run, establish_again, is_assigned_alive
 from engine.spec.devices import CPU, Device, MemoryReading, read_memory
@@ -161,8 +161,7 @@ class Supervisor:
         """Adopt another engine's worker and count it on its device before starting others there."""
         self._running[run.id] = Worker(run.device or CPU.name, run.spec.model, run.step)
         if (wrong := self.directory(run.id).wrong_run()) is not None:
-            self.isolation.note_trouble(run.id, wrong)
-            return
+            raise wrong
         # Lines the worker wrote since the last engine come before new events of this one.
         self._locate(run.id, ingest(self.store, self.directory(run.id)) or start)
 
@@ -236,8 +235,7 @@ class Supervisor:
             self._give_up(directory, alive=alive)
             return
         if (wrong := directory.wrong_run()) is not None:
-            self._set_apart(directory, wrong, alive=alive)
-            return
+            raise wrong
         directory.check_files()
         if not alive and run not in self._ends:
             # Recorded once: a child's status can be collected only once, and the reserve may free space later.
@@ -265,28 +263,12 @@ class Supervisor:
             return
         # Reaps the child process.
         self._launcher.exit_status(directory)
-        self._lose(directory.id, f"its run directory is gone: {directory.path}")
-
-    def _lose(self, run: str, error: str, event: str | None = None) -> None:
-        """Mark a run as lost whose worker is gone."""
+        run = directory.id
         with self.store.transaction():
-            if event is not None:
-                self.store.add_event(run, "crashed", event)
-            lose(self.store, run, error)
+            lose(self.store, run, f"its run directory is gone: {directory.path}")
         del self._running[run]
         self._ends.pop(run, None)
         self._stop_asked_at.pop(run, None)
-
-    def _set_apart(self, directory: RunDirectory, wrong: WrongRun, *, alive: bool) -> None:
-        """Mark a run as lost, once its worker has ended, because another run is in its directory; leave that alone."""
-        run = directory.id
-        self.isolation.note_trouble(run, wrong)
-        if alive:
-            if run in self._stop_asked_at or self.is_leaving:
-                self._launcher.stop(directory)
-            return
-        status = self._launcher.exit_status(directory)
-        self._lose(run, displaced(run, wrong), f"its worker {status or 'ended without a message'}")
 
     def _locate(self, run: str, start: WorkerStart | None) -> None:
         """Record a worker's device: the assigned one, unless a newer line of its journal names another.

@@ -10,7 +10,7 @@ import pytest
 
 from engine.runs.directory import FileName, RunDirectory
 from engine.runs.journal import Checkpointed, read_journal
-from engine.runs.run import RunOutcome, RunStatus
+from engine.runs.run import RunStatus
 from engine.spec.devices import CPU
 from tests.conftest import TestHome
 from tests.engine.runs.test_open_run import exchange
@@ -42,22 +42,26 @@ def test_exchanged_runs_end_with_their_own_weights(home: TestHome, wait_until: C
     for worker in workers:
         home.kill(worker)
 
-    def have_ended() -> bool:
+    def are_refused() -> bool:
         with home.reader() as reader:
-            return all(reader.run(run).is_finished for run in runs.values())
+            return all(reader.run(run).unreadable for run in runs.values())
 
-    wait_until(have_ended)
+    def are_back() -> bool:
+        with home.reader() as reader:
+            return not any(reader.run(run).unreadable for run in runs.values())
+
+    wait_until(are_refused)
     with home.reader() as reader:
         for run, wrong in zip(runs.values(), reversed(runs.values()), strict=True):
             found = reader.run(run)
-            assert found.outcome is RunOutcome.LOST
-            assert f"runs/{run} contains run {wrong}: move it back" in str(found.error)
+            assert f"runs/{run} contains run {wrong}: move it back" in str(found.unreadable)
             assert found.epoch < EPOCHS
     assert not one.weights.exists()
+    assert f"contains run {runs[2]}" in home.cli("ls", status=None)
     refused = home.cli("tag", runs[1], "+mine", status=2)
     assert f"contains run {runs[2]}" in refused
     exchange(one, other)
-    home.cli("retry", *runs.values())
+    wait_until(are_back)
     home.cli("wait", *runs.values())
     for seed, run in runs.items():
         check_rows(home, run, EPOCHS)
@@ -94,12 +98,16 @@ def test_nothing_is_read_or_started_in_the_directory_of_another_run(tmp_path: Pa
     assert here.supervisor.reader.epochs(one) == []
     assert here.supervisor.reader.run(one).status is RunStatus.RUNNING, "its worker lives"
 
-    ended = here.end(one, None)
+    here.end(one, None)
     here.supervisor.tick()
 
-    waiting = here.supervisor.reader.run(other)
-    assert ended.outcome is waiting.outcome is RunOutcome.LOST
-    assert f"contains run {other}" in str(ended.error)
-    assert f"`depthscope retry {one}` continues once {one} is back" in str(ended.error)
-    assert f"contains run {one}" in str(waiting.error)
+    ended, waiting = map(here.supervisor.reader.run, (one, other))
+    assert f"contains run {other}" in str(ended.unreadable)
+    assert f"contains run {one}" in str(waiting.unreadable)
     assert [run for run, _ in here.started] == [one]
+
+    exchange(here.supervisor.directory(one), here.supervisor.directory(other))
+    for _ in range(3):
+        here.supervisor.tick()
+    assert here.supervisor.reader.run(one).unreadable is None
+    assert [run for run, _ in here.started] == [one, one], "it goes on by itself"
