@@ -45,7 +45,7 @@ def list_runs(
         directories = reader.unreadable_directories()
         unreadable = listing.unreadable_lines(reader.unreadable_runs(), directories)
         strays = [] if experiment or where or as_json else find_strays(home.runs, reader.ids())
-    if stopped is not None:
+    if stopped is not None and unknown is None:
         narrate(stopped)
     failure = launch.failure(home)
     runs = [run for run in found if fits(run, now)]
