@@ -1,7 +1,8 @@
 """Fuzz one decoder by coverage: `uv run --group fuzz python -m tests.faults.fuzz journal -max_total_time=60`.
 
-The first argument is a target of `tests/faults/fuzz_targets.py` (journal, protocol, spec, "checkpoint header",
-"checkpoint content"), the rest are libFuzzer options. If a target raises, it exits with status 77 and saves the input.
+The first argument is a target of `tests/faults/fuzz_targets.py` (journal, protocol, spec, labels, "exit record",
+config, "dataset header", archive, weights, ...), the rest are libFuzzer options. If a target raises, it exits with
+status 77 and saves the input.
 """
 
 from __future__ import annotations
