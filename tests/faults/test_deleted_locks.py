@@ -53,7 +53,7 @@ def kinds(home: Any, run: str) -> list[str]:
         return [event.kind for event in reader.events(run)]
 
 
-@pytest.mark.parametrize("spoil", [delete, replace])
+@pytest.mark.parametrize("spoil", [delete, pytest.param(replace, marks=pytest.mark.slow)])
 def test_a_worker_whose_lock_is_gone_stays_the_only_one(
     home: Any, wait_until: Callable[..., Any], spoil: Callable[[Path], None]
 ):

@@ -35,6 +35,7 @@ def check_all_once(home: Any, num: int = NUM_RUNS) -> None:
     assert not home.home.submission.exists()
 
 
+@pytest.mark.slow
 def test_an_engine_killed_during_a_submission_leaves_no_part_of_it(home: Any, wait_until: Callable[..., Any]):
     """At several instants of one and the same command, which ends well all the same."""
     home.cli("queue", "hold")
@@ -49,7 +50,7 @@ def test_an_engine_killed_during_a_submission_leaves_no_part_of_it(home: Any, wa
     assert out.count("\n") >= NUM_RUNS
 
 
-@pytest.mark.parametrize("num", [0, NUM_RUNS // 2])
+@pytest.mark.parametrize("num", [pytest.param(0, marks=pytest.mark.slow), NUM_RUNS // 2])
 def test_a_client_and_an_engine_killed_leave_all_runs_or_none(home: Any, wait_until: Callable[..., Any], num: int):
     """Nobody repeats the request; the next engine carries out what was decided."""
     home.cli("queue", "hold")
