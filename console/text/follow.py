@@ -72,7 +72,9 @@ def follow_until_done(
 def exit_for(runs: Sequence[Run]) -> None:
     """Exit with status 4 and the reasons unless every run succeeded."""
     for run in runs:
-        if run.is_finished and not run.succeeded:
+        if run.unreadable is not None:
+            narrate(f"{run.id} {clean(run.name)} is unreadable: {clean(run.unreadable)}")
+        elif run.is_finished and not run.succeeded:
             reason = f": {last_line(run.error)}" if run.error else ""
             narrate(f"{run.id} {clean(run.name)} {run.outcome}{reason}")
         elif not run.is_finished:

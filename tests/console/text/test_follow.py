@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 import pytest
+import typer
 
-from console.text.follow import Watch, bar_line, fraction_of_work
+from console.text.follow import Watch, bar_line, exit_for, fraction_of_work
 from console.text.formatting import duration
 from engine import client
 from engine.control.protocol import Rebuild
@@ -30,6 +31,16 @@ def missing(home: Any, run: str) -> str:
     """Error about a run that a rebuilt index lacks."""
     why = f"it was rebuilt, and {home.home.runs} has no run directory of that name"
     return f"depthscope: {run} is not in the index: {why}\n"
+
+
+def test_waiting_ends_with_the_reason_of_an_unreadable_run(finished: Any, capsys: pytest.CaptureFixture[str]):
+    """Not only that it was running."""
+    with finished.reader() as reader:
+        (run,) = reader.runs()
+    with pytest.raises(typer.Exit):
+        exit_for([msgspec.structs.replace(run, status=RunStatus.RUNNING, outcome=None, unreadable="it is a FIFO")])
+
+    assert capsys.readouterr().err == f"{run.id} {run.name} is unreadable: it is a FIFO\n"
 
 
 def test_following_ends_with_an_error_if_a_rebuilt_index_lacks_the_run(home: Any):
