@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 MOST_LISTED = 20
 """Runs shown one by one, the largest first; `--json` has all."""
-
-
 RUNS_AT_ONCE = 500
 """Runs of one request, between which the engine turns to other work."""
 
