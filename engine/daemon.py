@@ -340,7 +340,10 @@ def serve_only(supervisor: Supervisor, last: Holder) -> None:
     supervisor.dispatcher.starts_runs = False
     if read_stopped(supervisor.home) is None:
         heard = [run.last_event_at for run in supervisor.reader.unfinished_runs() if run.last_event_at is not None]
-        write_mark(supervisor.home, end_of(last, max(heard, default=None)))
+        try:
+            write_mark(supervisor.home, end_of(last, max(heard, default=None)))
+        except OSError as error:
+            log.error("%s could not be written: %s", supervisor.home.engine_stopped, error)
 
 
 def main() -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import time
 from enum import StrEnum
@@ -10,7 +12,7 @@ from typing import Annotated
 import msgspec
 
 from engine.base.decoding import Moment, decode_json
-from engine.base.paths import Home, write_atomically
+from engine.base.paths import Home, open_private, write_atomically
 from engine.base.regular_files import OddFile, read_regular
 from engine.base.system import is_another_boot
 from engine.control.engine_lock import Holder
@@ -73,7 +75,17 @@ def leave_mark(home: Home, cause: Cause, *, signal: str | None = None) -> None:
 
 
 def write_mark(home: Home, stopped: Stopped) -> None:
-    write_atomically(home.engine_stopped, msgspec.json.encode(stopped))
+    """Write the mark; on a full disk an empty one, which needs no space, rather than none.
+
+    Raises:
+        OSError: not even that is possible.
+    """
+    try:
+        write_atomically(home.engine_stopped, msgspec.json.encode(stopped))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        os.close(open_private(home.engine_stopped, os.O_WRONLY | os.O_CREAT))
 
 
 def end_of(holder: Holder, heard_at: float | None) -> Stopped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,9 +13,10 @@ import pytest
 
 from console.comparison.digest import away_lines, read_away
 from console.text.interruption import interruption
+from engine.control import stopped
 from engine.control.engine_lock import Holder
 from engine.control.launch import ensure_engine, greet
-from engine.control.stopped import Cause, Stopped, end_of, read_stopped, write_mark
+from engine.control.stopped import Cause, Stopped, end_of, leave_mark, read_stopped, write_mark
 from engine.daemon import SIGNALS_TO_END
 from tests.conftest import TestHome
 from tests.console.test_terminal import SCRIPT, terminal_env
@@ -208,3 +210,14 @@ def test_marks_of_every_version_are_read(bare_home: TestHome):
     assert str(wanted).endswith("on node7")
     assert end_of(Holder(pid=None), None).cause is Cause.NONE
     assert end_of(Holder.here(None), 5.0) == Stopped(cause=Cause.LOST, at=5.0, host=Holder.here(None).host)
+
+
+def test_on_a_full_disk_the_mark_is_at_least_there(bare_home: TestHome, monkeypatch: pytest.MonkeyPatch):
+    """Empty, like that of an older version."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(stopped, "write_atomically", fail)
+    leave_mark(bare_home.home, Cause.SIGNAL, signal="SIGTERM")
+    assert read_stopped(bare_home.home) == Stopped()
