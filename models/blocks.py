@@ -37,11 +37,11 @@ def normalisation(norm: Norm, channels: int) -> nn.Module:
 
 
 class Projection(nn.Module):
-    """Shortcut of a block that changes shape: a strided 1×1 convolution without bias, and a normalisation."""
+    """Shortcut of a block that changes shape: a strided 1×1 convolution and a normalisation."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: Norm) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: Norm, *, bias: bool) -> None:
         super().__init__()
-        self.conv = convolution(in_channels, out_channels, 1, stride=stride)
+        self.conv = convolution(in_channels, out_channels, 1, stride=stride, bias=bias)
         self.norm = normalisation(norm, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,7 +70,9 @@ class PaddingShortcut(nn.Module):
         return F.pad(kept, (0, 0, 0, 0, self.num_before, self.new_channels - self.num_before))
 
 
-def shortcut(kind: ShortcutKind, in_channels: int, out_channels: int, stride: int, norm: Norm) -> nn.Module | None:
+def shortcut(
+    kind: ShortcutKind, in_channels: int, out_channels: int, stride: int, norm: Norm, *, projection_bias: bool
+) -> nn.Module | None:
     """Module of a block's shortcut; None for a plain block."""
     if kind == ShortcutKind.NONE:
         return None
@@ -78,7 +80,7 @@ def shortcut(kind: ShortcutKind, in_channels: int, out_channels: int, stride: in
         return nn.Identity()
     if kind == ShortcutKind.PADDING:
         return PaddingShortcut(in_channels, out_channels, stride)
-    return Projection(in_channels, out_channels, stride, norm)
+    return Projection(in_channels, out_channels, stride, norm, bias=projection_bias)
 
 
 class BasicBlock(nn.Module):
@@ -91,19 +93,28 @@ class BasicBlock(nn.Module):
         shortcut_kind: How the input is added to the output; ShortcutKind.NONE gives a plain block.
         norm: What follows each convolution.
         conv_bias: Give both convolutions a bias.
+        projection_bias: Give a projection's convolution a bias.
 
     Source: He et al. 2015, figure 5 left.
     """
 
     def __init__(
-        self, in_channels: int, planes: int, stride: int, *, shortcut_kind: ShortcutKind, norm: Norm, conv_bias: bool
+        self,
+        in_channels: int,
+        planes: int,
+        stride: int,
+        *,
+        shortcut_kind: ShortcutKind,
+        norm: Norm,
+        conv_bias: bool,
+        projection_bias: bool,
     ) -> None:
         super().__init__()
         self.conv1 = convolution(in_channels, planes, 3, stride=stride, bias=conv_bias)
         self.norm1 = normalisation(norm, planes)
         self.conv2 = convolution(planes, planes, 3, bias=conv_bias)
         self.norm2 = normalisation(norm, planes)
-        self.shortcut = shortcut(shortcut_kind, in_channels, planes, stride, norm)
+        self.shortcut = shortcut(shortcut_kind, in_channels, planes, stride, norm, projection_bias=projection_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, in_channels, H, W] to [B, planes, H/stride, W/stride]."""
@@ -124,13 +135,22 @@ class Bottleneck(nn.Module):
         shortcut_kind: How the input is added to the output; ShortcutKind.NONE gives a plain block.
         norm: What follows each convolution.
         conv_bias: Give the three convolutions a bias.
+        projection_bias: Give a projection's convolution a bias.
 
     Source: He et al. 2015, figure 5 right. The paper strides the first convolution; like pytorch-cifar, this
     strides the 3×3, which looks at every pixel.
     """
 
     def __init__(
-        self, in_channels: int, planes: int, stride: int, *, shortcut_kind: ShortcutKind, norm: Norm, conv_bias: bool
+        self,
+        in_channels: int,
+        planes: int,
+        stride: int,
+        *,
+        shortcut_kind: ShortcutKind,
+        norm: Norm,
+        conv_bias: bool,
+        projection_bias: bool,
     ) -> None:
         super().__init__()
         out_channels = planes * EXPANSION[Block.BOTTLENECK]
@@ -140,7 +160,9 @@ class Bottleneck(nn.Module):
         self.norm2 = normalisation(norm, planes)
         self.conv3 = convolution(planes, out_channels, 1, bias=conv_bias)
         self.norm3 = normalisation(norm, out_channels)
-        self.shortcut = shortcut(shortcut_kind, in_channels, out_channels, stride, norm)
+        self.shortcut = shortcut(
+            shortcut_kind, in_channels, out_channels, stride, norm, projection_bias=projection_bias
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, in_channels, H, W] to [B, 4·planes, H/stride, W/stride]."""
@@ -163,13 +185,23 @@ class PreActivationBlock(nn.Module):
         is_first: Whether it is the first of the network, where the shortcut takes the activated input too.
         norm: What precedes each convolution; never the projection, whose input is normalised already.
         conv_bias: Give the convolutions, but not the projection, a bias.
+        projection_bias: Give a projection's convolution a bias.
 
     Source: He et al. 2016 (arXiv:1603.05027), figure 4e and appendix: the first block of the network, and those
     that change shape, activate their input before it splits into the two paths.
     """
 
     def __init__(
-        self, in_channels: int, planes: int, stride: int, *, block: Block, is_first: bool, norm: Norm, conv_bias: bool
+        self,
+        in_channels: int,
+        planes: int,
+        stride: int,
+        *,
+        block: Block,
+        is_first: bool,
+        norm: Norm,
+        conv_bias: bool,
+        projection_bias: bool,
     ) -> None:
         super().__init__()
         out_channels = planes * EXPANSION[block]
@@ -184,7 +216,11 @@ class PreActivationBlock(nn.Module):
         self.conv3 = None if is_basic else convolution(planes, out_channels, 1, bias=conv_bias)
         changes_shape = stride != 1 or in_channels != out_channels
         self.activates_shortcut = is_first or changes_shape
-        self.shortcut = Projection(in_channels, out_channels, stride, Norm.NONE) if changes_shape else nn.Identity()
+        self.shortcut = (
+            Projection(in_channels, out_channels, stride, Norm.NONE, bias=projection_bias)
+            if changes_shape
+            else nn.Identity()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, in_channels, H, W] to [B, planes, H/stride, W/stride], with 4·planes for a bottleneck."""

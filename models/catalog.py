@@ -141,7 +141,9 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     width: Whole
     """Planes of the first stage; each later stage has twice those of the one before."""
     conv_bias: bool = False
-    """Whether the blocks' convolutions have a bias, as in the report; stem and projections never do."""
+    """Whether the convolutions on the blocks' main path have a bias, as in the report; the stem never does."""
+    projection_bias: bool = False
+    """Whether the projections' convolutions have a bias, as in the report; only in networks with projections."""
     norm: Norm = Norm.BATCH
     num_classes: Whole = 10
 
@@ -181,6 +183,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             raise FieldError("width", f"must be in 1..{MAX_WIDTH} (planes of the first stage), got {self.width}")
         if not 2 <= self.num_classes <= MAX_CLASSES:
             raise FieldError("num_classes", f"must be in 2..{MAX_CLASSES}, got {self.num_classes}")
+        if self.projection_bias and not self.design.has_projections:
+            raise FieldError("projection_bias", text=f"{self.architecture} has no projections to give a bias")
 
 
 def depth_of(block: Block, blocks: Sequence[int]) -> int:
@@ -196,6 +200,7 @@ def model_spec(
     blocks: Sequence[int] | None = None,
     width: int | None = None,
     conv_bias: bool = False,
+    projection_bias: bool = False,
     norm: str = "batch",
     num_classes: int = 10,
 ) -> ModelSpec:
@@ -208,7 +213,8 @@ def model_spec(
             gives the depth, and basic where no depth is named.
         blocks: Blocks per stage, for networks outside the catalogue.
         width: Planes of the first stage; None takes 64, and 16 for he-*.
-        conv_bias: Give the blocks' convolutions a bias.
+        conv_bias: Give the convolutions on the blocks' main path a bias.
+        projection_bias: Give the projections a bias; without effect on plain, so that a comparison can ask for it.
         norm: Name of a Norm.
         num_classes: Outputs of the classifier.
 
@@ -240,6 +246,7 @@ def model_spec(
         blocks=counts,
         width=design.width if width is None else width,
         conv_bias=conv_bias,
+        projection_bias=projection_bias and kind is not Architecture.PLAIN,
         norm=_parse(Norm, norm),
         num_classes=num_classes,
     )
@@ -265,6 +272,8 @@ def label(spec: ModelSpec) -> str:
         parts.append("nonorm")
     if spec.conv_bias:
         parts.append("bias")
+    if spec.projection_bias:
+        parts.append("projbias")
     if spec.num_classes != 10:
         parts.append(f"c{spec.num_classes}")
     return "-".join(parts)

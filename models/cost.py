@@ -102,7 +102,14 @@ def _block(spec: ModelSpec, name: str, in_channels: int, planes: int, stride: in
 
     if spec.design.has_projections and (stride != 1 or in_channels != out_channels):
         yield _convolution(
-            f"{name}.shortcut.conv", in_channels, out_channels, 1, size, stride, bias=False, on_shortcut=True
+            f"{name}.shortcut.conv",
+            in_channels,
+            out_channels,
+            1,
+            size,
+            stride,
+            bias=spec.projection_bias,
+            on_shortcut=True,
         )
         if not spec.design.is_preact:
             size_after = _strided(size, stride)

@@ -83,6 +83,7 @@ class PreActivationResNet(nn.Module):
                 is_first=place.is_first,
                 norm=spec.norm,
                 conv_bias=spec.conv_bias,
+                projection_bias=spec.projection_bias,
             )
 
         self.stem = convolution(3, spec.width, 3)
@@ -147,6 +148,7 @@ def _post_activation(spec: ModelSpec, residual_kind: ShortcutKind) -> MakeBlock:
             shortcut_kind=shortcut_kind,
             norm=spec.norm,
             conv_bias=spec.conv_bias,
+            projection_bias=spec.projection_bias,
         )
 
     return make_block

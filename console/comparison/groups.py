@@ -120,6 +120,7 @@ def counterpart(groups: Sequence[Group], group: Group) -> Group | None:
     for other in groups:
         alike = all(
             getattr(other.model, name) == getattr(group.model, name)
+            # Not the projections' biases: a plain network has no projections.
             for name in ("blocks", "block", "width", "norm", "conv_bias", "num_classes")
         )
         if other.model.architecture is wanted and alike and training(other.spec) == training(group.spec):
@@ -132,8 +133,9 @@ def families(groups: Sequence[Group]) -> list[list[Group]]:
     found: dict[tuple[object, ...], list[Group]] = {}
     for group in groups:
         model = group.model
-        kind = (model.architecture, model.block, model.width, model.norm, model.conv_bias, model.num_classes)
-        found.setdefault((*kind, training(group.spec)), []).append(group)
+        kind = (model.architecture, model.block, model.width, model.norm, model.num_classes)
+        biases = (model.conv_bias, model.projection_bias)
+        found.setdefault((*kind, *biases, training(group.spec)), []).append(group)
     return list(found.values())
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from console.charts.layer_grid import epoch_name
 from console.charts.metrics import number
-from console.comparison.groups import Group, families
+from console.comparison.groups import Group, families, pair_groups, training
 from console.comparison.published import published_of
 from console.report.facts import Facts
 from console.report.matplotlib_figures import Drawn, HeatMap, Line, Panel, draw_heat_maps, draw_panels
@@ -208,11 +208,15 @@ def profile(rows: Sequence[Gradients], *, is_end: bool) -> list[LayerGradients]:
 
 def looks(facts: Facts) -> list[tuple[int, Group]]:
     """Networks with the index of their colour and marker, shared by the two of a pair."""
+    residuals = {pair.plain.label + training(pair.plain.spec): pair.residual for pair in pair_groups(facts.groups)}
     numbers: dict[str, int] = {}
     found = []
     for group in facts.groups:
         model, spec = group.model, group.spec
-        key = f"{model.blocks}{model.block}{model.width}{model.norm}{model.conv_bias}{spec.data}{spec.recipe}"
+        # A plain network has no projections of its own.
+        projection_bias = residuals.get(group.label + training(spec), group).model.projection_bias
+        key = f"{model.blocks}{model.block}{model.width}{model.norm}{model.conv_bias}{projection_bias}"
+        key += training(spec)
         found.append((numbers.setdefault(key, len(numbers)), group))
     return found
 

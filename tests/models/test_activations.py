@@ -9,6 +9,7 @@ import pytest
 from engine.spec.precision import BYTES_OF_ACTIVATION, Precision
 from models.activations import parts, peak_bytes, saved_bytes
 from models.catalog import (
+    ARCHITECTURES,
     FOUR_STAGE_BLOCKS,
     PAPER_DEPTHS,
     THREE_STAGE,
@@ -39,6 +40,7 @@ VARIANTS = [
         block=block,
         width=width,
         conv_bias=conv_bias,
+        projection_bias=conv_bias and ARCHITECTURES[architecture].has_projections,
         norm=norm,
         num_classes=7,
     )

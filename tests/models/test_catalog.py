@@ -40,6 +40,7 @@ def specs(draw: st.DrawFn) -> ModelSpec:
         blocks=blocks,
         width=draw(st.sampled_from([1, 8, 16, 64])),
         conv_bias=draw(st.booleans()),
+        projection_bias=ARCHITECTURES[architecture].has_projections and draw(st.booleans()),
         norm=draw(st.sampled_from(Norm)),
         num_classes=draw(st.sampled_from([2, 10, 100])),
     )
@@ -225,6 +226,7 @@ def test_a_spoilt_file_is_refused(change, message):
         (model_spec("he-plain", 56, width=8), "he-plain56-w8"),
         (model_spec("he-resnet", 56, width=16), "he-resnet56"),
         (model_spec("preact", 18, norm="none", conv_bias=True), "preact18-nonorm-bias"),
+        (model_spec("resnet", 20, conv_bias=True, projection_bias=True), "resnet20-bias-projbias"),
         (model_spec("resnet", None, blocks=[2, 2, 3, 2]), "resnet20"),
         (model_spec("resnet", 20, blocks=[3, 2, 2, 2]), "resnet20-b3.2.2.2"),
         (model_spec("resnet", None, blocks=[1, 1, 1, 1]), "resnet10-b1.1.1.1"),
@@ -244,6 +246,24 @@ def test_a_label_names_what_differs_from_the_catalogue(spec, name):
 def test_different_networks_have_different_labels(one, other):
     """Two curves with one label would look like one network."""
     assert (label(one) == label(other)) == (one == other)
+
+
+def test_a_spec_from_before_projection_biases_is_the_same_network():
+    """Stored specs lack the field."""
+    spec = model_spec("resnet", 20, conv_bias=True)
+    document = msgspec.to_builtins(spec)
+    del document["projection_bias"]
+
+    assert msgspec.convert(document, ModelSpec) == spec
+
+
+def test_projection_biases_need_projections():
+    """A comparison may ask for them on plain too, where nothing changes; the paper's networks refuse them."""
+    assert model_spec("plain", 20, projection_bias=True) == model_spec("plain", 20)
+    with pytest.raises(ValueError, match="he-resnet has no projections to give a bias"):
+        model_spec("he-resnet", 20, projection_bias=True)
+    with pytest.raises(ValueError, match="plain has no projections"):
+        msgspec.structs.replace(model_spec("plain", 20), projection_bias=True)
 
 
 def test_catalogue_labels_are_unique():

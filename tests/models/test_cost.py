@@ -27,6 +27,7 @@ VARIANTS = [
         block=block,
         width=width,
         conv_bias=conv_bias,
+        projection_bias=conv_bias and ARCHITECTURES[architecture].has_projections,
         norm=norm,
         num_classes=7,
     )
@@ -138,9 +139,22 @@ def test_preact18_is_pytorch_cifars_with_a_final_normalisation():
 
 
 def test_a_bias_costs_a_parameter_a_channel_and_no_macs():
-    """As in the report: every convolution inside the blocks has one, stem and projections have none."""
+    """On the blocks' main path; stem and projections have none."""
     without, with_bias = model_spec("resnet", 20), model_spec("resnet", 20, conv_bias=True)
     channels = sum(2 * num * planes for num, planes in zip(without.blocks, (64, 128, 256, 512), strict=True))
 
     assert num_parameters(with_bias) - num_parameters(without) == channels
     assert forward_macs(with_bias) == forward_macs(without)
+
+
+@pytest.mark.parametrize(("depth", "parameters"), [(20, 12_359_882), (56, 39_812_810), (110, 70_149_962)])
+def test_the_reports_networks_have_biases_in_projections_too(depth, parameters):
+    """896 parameters more than with the blocks' biases alone: 128, 256 and 512 channels."""
+    blocks_alone = model_spec("resnet", depth, conv_bias=True)
+    reports = model_spec("resnet", depth, conv_bias=True, projection_bias=True)
+    with torch.device("meta"):
+        built = sum(parameter.numel() for parameter in build_model(reports).parameters())
+
+    assert num_parameters(reports) == built == parameters
+    assert parameters - num_parameters(blocks_alone) == 128 + 256 + 512
+    assert forward_macs(reports) == forward_macs(blocks_alone)

@@ -132,13 +132,23 @@ def test_without_normalisation_there_are_no_such_layers(architecture):
 
 
 @pytest.mark.parametrize("architecture", Architecture)
-def test_conv_bias_is_the_blocks_alone(architecture):
-    """The report's block convolutions have one; stem and projections have none in any variant."""
+def test_conv_bias_is_the_main_path_alone(architecture):
+    """Projections have a field of their own; the stem has none in any variant."""
     model = build_model(tiny(architecture, conv_bias=True))
     convolutions = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
 
     with_bias = {name for name, module in convolutions.items() if module.bias is not None}
     assert with_bias == {name for name in convolutions if name != "stem" and "shortcut" not in name}
+
+
+@pytest.mark.parametrize("architecture", ["resnet", "preact"])
+def test_projection_bias_is_the_projections_alone(architecture):
+    """In the report, the 1×1 convolution of a shortcut has one too."""
+    model = build_model(tiny(architecture, projection_bias=True))
+
+    with_bias = {name for name, module in model.named_modules() if getattr(module, "bias", None) is not None}
+    convolutions = {name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
+    assert with_bias & convolutions == {f"stages.{stage}.0.shortcut.conv" for stage in (1, 2, 3)}
 
 
 def test_three_stage_weights_are_kaiming_normal():

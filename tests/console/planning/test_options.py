@@ -32,6 +32,7 @@ VALUES: dict[str, Any] = {
     "blocks": (1, 2, 1),
     "norm": "none",
     "conv_bias": True,
+    "projection_bias": True,
     "dataset": "tiny",
     "train_images": 100,
     "test_images": 40,
