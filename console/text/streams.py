@@ -27,41 +27,17 @@ class ReaderGone(OutputFailed):
     """Nobody reads stdout or stderr any more, as after `| head`; the command ends without a message."""
 
 
-class Descriptor(io.FileIO):
-    """A descriptor that fails once with an error of ours and discards everything afterwards.
-
-    So the interpreter's flush at exit never fails. What does not fit on stderr is discarded at once: it goes with a
-    command's work, and there is nowhere left to report it.
-    """
-
-    def __init__(self, descriptor: int, name: str) -> None:
-        super().__init__(descriptor, "w", closefd=False)
-        self._stream = name
-        self._failed = False
+class NonBlocking(io.FileIO):
+    """A descriptor that someone else made non-blocking: waits until it takes more."""
 
     def write(self, content: Any) -> int:
-        """Write all of the content.
+        """Write all of the content."""
+        import select
 
-        Raises:
-            ReaderGone: nobody reads any more.
-            OutputFailed: stdout cannot be written.
-        """
         rest = memoryview(content).cast("B")
         length = len(rest)
-        while rest and not self._failed:
-            try:
-                written = super().write(rest)
-            except OSError as error:
-                self._failed = True
-                if error.errno in GONE:
-                    raise ReaderGone(f"nobody reads {self._stream}") from None
-                if self._stream == "stdout":
-                    raise OutputFailed(f"cannot write to stdout: {error.strerror}") from None
-                break
-            if written is None:
-                # Someone else made the pipe non-blocking.
-                import select
-
+        while rest:
+            if (written := super().write(rest)) is None:
                 select.select([], [self.fileno()], [])
             else:
                 rest = rest[written:]
@@ -69,12 +45,54 @@ class Descriptor(io.FileIO):
 
 
 class Output(io.TextIOWrapper):
-    """A text stream in the terminal's encoding; a character that this lacks becomes an escape such as \\u65e5."""
+    """A text stream in the terminal's encoding; a character that this lacks becomes an escape such as \\u65e5.
+
+    It fails once with an error of ours and discards everything afterwards, so that the interpreter's flush at exit does
+    not fail. What does not fit on stderr is discarded at once: it goes with a command's work, and there is nowhere left
+    to report it. Errors are caught here and not below: were the raw stream written in Python, Ctrl-C between its write
+    and its return would make the buffer write the same again.
+    """
+
+    def __init__(self, descriptor: int, name: str, **options: Any) -> None:
+        raw = io.FileIO if os.get_blocking(descriptor) else NonBlocking
+        super().__init__(io.BufferedWriter(raw(descriptor, "w", closefd=False)), errors="backslashreplace", **options)
+        self._stream = name
 
     @property
     def buffer(self) -> Any:
         """Hidden: click would write UTF-8 into it wherever the encoding is ASCII."""
         raise AttributeError("the bytes below are in the stream's encoding")
+
+    def write(self, text: str) -> int:
+        """Write text; raises as `flush` does."""
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._fail(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered.
+
+        Raises:
+            ReaderGone: nobody reads any more.
+            OutputFailed: stdout cannot be written.
+        """
+        try:
+            super().flush()
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        """Discard what is buffered and what will be written, and raise an error of ours."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
+        super().flush()
+        if error.errno in GONE:
+            raise ReaderGone(f"nobody reads {self._stream}") from None
+        if self._stream == "stdout":
+            raise OutputFailed(f"cannot write to stdout: {error.strerror}") from None
 
 
 def open_streams() -> None:
@@ -103,9 +121,9 @@ def wrapped(stream: TextIO, name: str) -> TextIO:
     except (OSError, ValueError):
         return stream
     return Output(
-        io.BufferedWriter(Descriptor(descriptor, name)),
+        descriptor,
+        name,
         encoding=stream.encoding,
-        errors="backslashreplace",
         line_buffering=name == "stderr" or stream.isatty(),
         write_through=getattr(stream, "write_through", False),
     )
