@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from unittest import mock
 
@@ -192,3 +193,25 @@ def test_nonblocking_pipe(tmp_path: Path):
         assert process.stdout is not None
         assert len(process.stdout.read()) == 300_001
     assert process.returncode == 0
+
+
+def test_ctrl_c_while_writing_repeats_nothing():
+    """Interrupted when a write has just returned: the same bytes are not written again."""
+    reading, writing = os.pipe()
+    with open(writing, "w") as pipe:  # noqa: PTH123
+        output = streams.wrapped(pipe, "stderr")
+
+        def interrupt(frame: FrameType, event: str, _arg: object) -> Any:
+            if event == "return" and frame.f_code.co_filename == streams.__file__:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return interrupt
+
+        before = sys.gettrace()
+        sys.settrace(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            output.write("once\n")
+        sys.settrace(before)
+        output.flush()
+        assert os.read(reading, 100) == b"once\n"
+    os.close(reading)
