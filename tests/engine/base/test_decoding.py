@@ -49,7 +49,8 @@ def unbounded(kind: Any, place: str) -> Iterator[str]:
                 yield from unbounded(field, f"{kind.__name__}.{name}")
     elif typing.get_origin(kind) is typing.Annotated:
         meta = kind.__metadata__[0]
-        if meta.ge is None or (meta.le is None and meta.lt is None):
+        is_number = kind.__origin__ in (int, float)
+        if is_number and (meta.ge is None or (meta.le is None and meta.lt is None)):
             yield place
     else:
         assert kind is not Any
