@@ -26,7 +26,7 @@ def train(
 
     Ctrl-C stops following, never training.
     """
-    from console.planning import planning, spec_file
+    from console.planning import planning, report_recipe, spec_file
     from console.planning.estimates import gather
     from console.text import documents, follow
     from console.text.formatting import clean
@@ -47,6 +47,8 @@ def train(
             print_json(documents.plan_document(planned, verdicts))
         else:
             typer.echo(planning.plan_table(planned, verdicts))
+            if options is not None and options["recipe"] == report_recipe.RECIPE:
+                typer.echo(f"\n{report_recipe.report_page(options, planned)}")
     planning.check_all_fit(home, planned)
     for dataset in dict.fromkeys(run.spec.data.name for run in planned):
         if (missing := planning.missing_dataset_notice(home, dataset)) is not None:

@@ -11,7 +11,7 @@ import msgspec
 from console.text.documents import run_document
 from console.text.formatting import clean, duration, percent
 from console.text.interruption import interruption
-from console.text.listing import subset_label
+from console.text.listing import data_label
 from console.text.status import last_line
 from engine.analysis.digest import Digest, Idle, digest
 from engine.base.paths import Home
@@ -121,7 +121,7 @@ def crash_line(away: Away, run: str, number: int) -> str:
 
 def best_line(run: Run, before: Run | None) -> str:
     """A new lowest test error."""
-    data = clean(run.spec.data.name) + subset_label(run)
+    data = clean(run.spec.data.name) + data_label(run.spec.data, brief=True)
     old = "the first result" if before is None else f"{percent(before.test_error_percent)} before, {clean(before.name)}"
     return f"lowest final test error on {data}: {percent(run.test_error_percent)}, {clean(run.name)} ({old})"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from console.planning.options import OPTIONS, RunOptions
 from engine.control.protocol import NewRun
@@ -32,12 +32,17 @@ def train_commands(options: RunOptions, kept: Sequence[NewRun], experiment: str 
 
 
 def train_arguments(
-    options: RunOptions, depths: Sequence[int], seeds: Sequence[int], experiment: str | None
+    options: RunOptions,
+    depths: Sequence[int],
+    seeds: Sequence[int],
+    experiment: str | None,
+    *,
+    also: Container[str] = (),
 ) -> list[str]:
-    """Arguments of one command line, without options at their defaults."""
+    """Arguments of one command line, without options at their defaults other than those named in `also`."""
     values = options.values | {"depths": tuple(depths), "seeds": tuple(seeds), "num_seeds": None}
     arguments = ["depthscope", "train"]
     for option in OPTIONS:
-        if (value := values[option.name]) is not None and value != option.default:
+        if (value := values[option.name]) is not None and (value != option.default or option.name in also):
             arguments += option.arguments(value)
     return arguments if experiment is None else [*arguments, "-e", experiment]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from console.planning import planning
+from console.planning.option import Option
 from console.planning.options import BY_NAME, OPTIONS, RunOptions, in_form
 from console.text.formatting import byte_size, count, duration
 from engine.base.paths import Home
 from engine.control.protocol import NewRun
 from engine.spec.errors import InvalidField
-from engine.spec.recipes import RECIPES
+from engine.spec.recipes import RECIPES, implied
 from engine.spec.run import RunSpec
 from models import cost
 from models.catalog import ARCHITECTURES, THREE_STAGE, Architecture
@@ -57,7 +59,7 @@ def filled_from(spec: RunSpec) -> Filled:
     texts = {}
     for option in in_form():
         value = getattr(parts[option.part], option.field)
-        default = getattr(RECIPES[name], option.field) if option.part == "recipe" else option.default
+        default = default_of(option, name, spec)
         value = (value,) if option.crossed else value
         texts[option.name] = "" if value == default else option.text(value)
     texts["recipe"] = name
@@ -71,6 +73,15 @@ def filled_from(spec: RunSpec) -> Filled:
     if not (is_known and model.depth == 110):
         texts["block"] = ""
     return Filled(architectures=[texts.pop("architectures")], texts=texts)
+
+
+def default_of(option: Option, name: str, spec: RunSpec) -> Any:
+    """Value that a run gets where the form leaves an option out, with a recipe and the network's architecture."""
+    if option.part == "recipe":
+        return getattr(RECIPES[name], option.field)
+    if option.part == "model" and option.kind == "yes/no":
+        return implied(name, spec.model.architecture).get(option.name, False)
+    return implied(name, spec.model.architecture).get(option.name, option.default)
 
 
 def plan_rows(home: Home, planned: Sequence[NewRun]) -> list[list[str]]:

@@ -74,24 +74,30 @@ OPTIONS: tuple[Option, ...] = (
     Option("norm", "batch, or none to see vanishing gradients.",
            default="batch", fills="model.norm", group="network", choices=norms),
     Option("conv_bias", "Give the blocks' convolutions biases.",
-           kind="yes/no", default=False, fills="model.conv_bias", group="network",
-           choices=lambda _home: ("no", "yes")),
+           flags=("--conv-bias/--no-conv-bias",), kind="yes/no", fills="model.conv_bias", group="network",
+           choices=lambda _home: ("no", "yes"), unset="by recipe"),
     Option("projection_bias", "Give the projections biases, as the report does.",
-           kind="yes/no", default=False, fills="model.projection_bias", group="network",
-           choices=lambda _home: ("no", "yes")),
+           flags=("--projection-bias/--no-projection-bias",), kind="yes/no", fills="model.projection_bias",
+           group="network", choices=lambda _home: ("no", "yes"), unset="by recipe"),
     Option("dataset", "A dataset of `depthscope data ls`.",
            flags=("--data",), default="cifar10", fills="data.name", group="training", choices=dataset_names),
     Option("train_images", "Size of a class-balanced training subset.",
            kind="whole", fills="data.train_images", group="limits", placeholder="all"),
     Option("test_images", "Size of a class-balanced test subset.",
            kind="whole", fills="data.test_images", group="limits", placeholder="all"),
-    Option("recipe", "reference, constant or quick.",
+    Option("mean", "R,G,B mean for normalisation, of values in 0..1.",
+           kind="number", many=True, fills="data.mean", group="training", placeholder="the dataset's",
+           wanted="three numbers such as 0.49,0.48,0.45"),
+    Option("std", "R,G,B standard deviation for normalisation.",
+           kind="number", many=True, fills="data.std", group="training", placeholder="the dataset's",
+           wanted="three numbers such as 0.25,0.24,0.26"),
+    Option("recipe", "reference, constant, quick or report.",
            default="reference", fills="recipe.name", group="training", choices=recipes),
     Option("epochs", "Passes over the training set.", kind="whole", fills="recipe.epochs", group="training"),
     Option("batch_size", "Images per update.", kind="whole", fills="recipe.batch_size", group="training"),
     Option("learning_rate", "Base learning rate.",
            flags=("--lr", "--learning-rate"), kind="number", fills="recipe.learning_rate", group="training"),
-    Option("schedule", "step, constant or one-cycle.", fills="recipe.schedule", group="training"),
+    Option("schedule", "step, constant, one-cycle or cosine.", fills="recipe.schedule", group="training"),
     Option("drops", "Where a step schedule drops, such as 0.5,0.75.",
            kind="number", many=True, fills="recipe.drops", group="training", wanted="fractions such as 0.5,0.75"),
     Option("drop_factor", "Factor of the learning rate at each drop (0.1).",
@@ -150,11 +156,16 @@ class RunOptions:
         return self.values[name]
 
     def part(self, part: str) -> dict[str, Any]:
-        """Fields of one part of a run's spec, without options left out; crossed options must hold one value."""
+        """Fields of one part of a run's spec, without options left out; crossed options must hold one value.
+
+        Where an option is left out, the recipe may imply a value.
+        """
+        from engine.spec.recipes import implied
+
+        values = implied(self["recipe"], self["architectures"])
+        values |= {name: value for name, value in self.values.items() if value is not None}
         return {
-            option.field: self[option.name]
-            for option in OPTIONS
-            if option.part == part and self[option.name] is not None
+            option.field: values[option.name] for option in OPTIONS if option.part == part and option.name in values
         }
 
     def combinations(self) -> Iterator[RunOptions]:

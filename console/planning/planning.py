@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from console.planning.options import RunOptions
-from console.text.formatting import count, table
+from console.text.formatting import clean, count, table
+from console.text.listing import data_label
 from engine.base.errors import DatasetError, UsageError
 from engine.base.paths import Home
 from engine.base.units import byte_size
@@ -14,7 +15,7 @@ from engine.data import datasets
 from engine.estimates.fitting import Verdict, check_memory, judge, made_to_fit
 from engine.spec.devices import check_device, find_devices
 from engine.spec.errors import InvalidField
-from engine.spec.recipes import recipe
+from engine.spec.recipes import recipe, recipe_label
 from engine.spec.run import DataSpec, RunSpec, check_fits_data
 from models import catalog, cost
 
@@ -123,8 +124,8 @@ def plan_table(planned: Sequence[NewRun], verdicts: Sequence[Verdict]) -> str:
             run.name,
             count(cost.num_parameters(run.spec.model)),
             count(cost.forward_macs(run.spec.model)),
-            run.spec.data.name,
-            run.spec.recipe.name,
+            clean(run.spec.data.name) + data_label(run.spec.data, brief=True),
+            clean(recipe_label(run.spec.recipe)),
             str(run.spec.recipe.epochs),
             f"~{byte_size(verdict.estimate.total_bytes)}",
             byte_size(verdict.limit_bytes),

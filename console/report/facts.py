@@ -13,6 +13,7 @@ from engine.index.provenance import Provenance, read_provenance
 from engine.index.queries import Reader
 from engine.runs.journal import Epoch, Gradients
 from engine.runs.run import Run, RunStatus
+from engine.spec.recipes import recipe_label
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def differences(run: Run, others: Iterable[Run]) -> list[str]:
             values = {str(getattr(getattr(other.spec, part), name)) for other in others}
             if len(values) > 1 and name != ("name" if part == "recipe" else ""):
                 found.append(f"{name.replace('_', ' ')} {getattr(mine, name)}")
-    return found or [run.spec.recipe.name]
+    return found or [recipe_label(run.spec.recipe)]
 
 
 def gather_facts(reader: Reader, runs_directory: Path, experiment: str) -> Facts:

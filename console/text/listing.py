@@ -30,6 +30,8 @@ from engine.runs.journal import Epoch
 from engine.runs.run import EventRow, Run, RunStatus
 from engine.runs.strays import Stray
 from engine.spec.labels import check_tag
+from engine.spec.recipes import recipe_label
+from engine.spec.run import DataSpec
 from models import catalog, cost
 
 MOST_STRAYS = 5
@@ -106,12 +108,13 @@ def run_page(run: Run, epochs: Sequence[Epoch], events: Sequence[EventRow], find
     model, recipe, data = run.spec.model, run.spec.recipe, run.spec.data
     size = f"{count(cost.num_parameters(model))} parameters, {count(cost.forward_macs(model))} MACs"
     settings = f"batch size {recipe.batch_size}, lr {recipe.learning_rate:g}, {recipe.schedule} schedule"
+    named = clean(recipe_label(recipe))
     facts = [
         ("run", f"{run.id}  {clean(run.experiment)}/{clean(run.name)}"),
         ("status", state(run, time.monotonic()) + (f" on {run.device}" if run.device else "")),
         ("network", f"{catalog.label(model)}: {size}"),
-        ("data", clean(data.name) + subset_label(run) + (" (synthetic: says nothing about CIFAR)" * run.synthetic)),
-        ("recipe", f"{clean(recipe.name)}: {recipe.epochs} epochs, {settings}, seed {run.spec.seed}"),
+        ("data", clean(data.name) + data_label(data) + (" (synthetic: says nothing about CIFAR)" * run.synthetic)),
+        ("recipe", f"{named}: {recipe.epochs} epochs, {settings}, seed {run.spec.seed}"),
         ("progress", f"epoch {run.epoch}/{recipe.epochs}, step {run.step}/{run.total_steps or '?'}"),
         ("test error", percent(run.test_error_percent)),
         ("best", f"{percent(run.best_test_error_percent)} (selected on the test set: not a result)"),
@@ -139,12 +142,21 @@ def run_page(run: Run, epochs: Sequence[Epoch], events: Sequence[EventRow], find
     return page
 
 
-def subset_label(run: Run) -> str:
-    """Size of the subset in parentheses; empty if all data is used."""
+def data_label(data: DataSpec, *, brief: bool = False) -> str:
+    """Size of the subset and normalisation in parentheses; empty if both are the dataset's.
+
+    Args:
+        brief: Name the normalisation without its numbers, for tables.
+    """
     parts = [
         f"{num} {kind} images"
-        for num, kind in ((run.spec.data.train_images, "training"), (run.spec.data.test_images, "test"))
+        for num, kind in ((data.train_images, "training"), (data.test_images, "test"))
         if num is not None
+    ]
+    parts += [
+        f"own {name}" if brief else f"{name} {','.join(f'{one:.10g}' for one in values)}"
+        for name, values in (("mean", data.mean), ("std", data.std))
+        if values is not None
     ]
     return f" ({', '.join(parts)})" if parts else ""
 

@@ -12,6 +12,7 @@ import msgspec
 from engine.base.decoding import Real, Whole
 from engine.spec.errors import InvalidField
 from engine.spec.precision import Precision
+from models.catalog import THREE_STAGE
 
 MAX_COUNT = 10**9
 """Limit on epochs and on batch size; their product still fits SQLite's integers."""
@@ -23,6 +24,7 @@ class Schedule(StrEnum):
     STEP = "step"
     CONSTANT = "constant"
     ONE_CYCLE = "one-cycle"
+    COSINE = "cosine"
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -35,7 +37,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     batch_size: Whole = 128
     """Images per update; the last batch of an epoch may be smaller."""
     learning_rate: Real = 0.1
-    """Base rate; the peak of a one-cycle schedule."""
+    """Base rate; the peak of a one-cycle schedule, the first rate of a cosine."""
     schedule: Schedule = Schedule.STEP
     """Shape of the learning rate over the run."""
     drops: tuple[Real, ...] = (0.5, 0.75)
@@ -85,8 +87,55 @@ RECIPES: dict[str, Recipe] = {
     "reference": Recipe(),
     "constant": Recipe(name="constant", schedule=Schedule.CONSTANT),
     "quick": Recipe(name="quick", epochs=30, schedule=Schedule.ONE_CYCLE),
+    "report": Recipe(name="report", schedule=Schedule.CONSTANT, precision=Precision.FP32),
 }
-"""`reference` follows the paper, `constant` the report (one learning rate), `quick` gives a first impression."""
+"""`reference` follows the paper, `constant` is the same with one learning rate, `quick` gives a first impression,
+`report` follows the report; the epochs, batch size and rate it does not state are the paper's."""
+
+IMPLIED: dict[str, dict[str, Any]] = {
+    "report": {
+        "conv_bias": True,
+        "projection_bias": True,
+        "mean": (0.4914, 0.4824, 0.4467),
+        "std": (0.2471, 0.2435, 0.2616),
+    }
+}
+"""Fields of network and data that a recipe sets unless an option does: those that its source states."""
+
+
+def implied(recipe: str, architecture: str) -> dict[str, Any]:
+    """Fields of network and data that a recipe sets for an architecture unless an option does."""
+    fields = dict(IMPLIED.get(recipe, {}))
+    if architecture in THREE_STAGE:
+        # Their shortcuts have no parameters.
+        fields.pop("projection_bias", None)
+    return fields
+
+
+SHORT_NAMES = {"learning_rate": "lr", "batch_size": "batch"}
+"""Names of fields in tables."""
+
+
+def recipe_label(recipe: Recipe) -> str:
+    """Name of a recipe with every field that differs from it: "reference, lr 0.01, batch 64"."""
+    named = RECIPES.get(recipe.name, Recipe(name=recipe.name))
+    changed = (name for name in recipe.__struct_fields__ if getattr(recipe, name) != getattr(named, name))
+    return ", ".join([recipe.name, *(field_text(name, getattr(recipe, name)) for name in changed)])
+
+
+def field_text(name: str, value: Any) -> str:
+    """Name and value of a recipe's field, as tables show it."""
+    shown = SHORT_NAMES.get(name, name.replace("_", " "))
+    match value:
+        case bool():
+            return shown if value else f"no {shown}"
+        case None:
+            return f"no {shown}"
+        case tuple():
+            return f"{shown} {','.join(f'{one:g}' for one in value) or 'none'}"
+        case float():
+            return f"{shown} {value:.10g}"
+    return f"{shown} {value}"
 
 
 def recipe(name: str, **overrides: Any) -> Recipe:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from enum import StrEnum
 
 import msgspec
 
-from engine.base.decoding import Whole, decoder
+from engine.base.decoding import Real, Whole, decoder
 from engine.base.errors import UsageError
 from engine.spec.errors import InvalidField
 from engine.spec.recipes import Recipe
@@ -26,8 +27,17 @@ class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Size of a class-balanced training subset; None takes all."""
     test_images: Whole | None = None
     """Size of a class-balanced test subset; None takes all."""
+    mean: tuple[Real, Real, Real] | None = None
+    """Mean of each channel for normalisation, of values in 0..1; None takes the dataset's."""
+    std: tuple[Real, Real, Real] | None = None
+    """Standard deviation of each channel; None takes the dataset's."""
 
     def __post_init__(self) -> None:
+        for name, smallest in (("mean", 0.0), ("std", math.ulp(0.0))):
+            values = getattr(self, name)
+            if values is not None and not (len(values) == 3 and all(smallest <= one <= 1 for one in values)):
+                above = "above 0 and up to 1" if smallest else "in 0..1"
+                raise InvalidField(name, f"must be three numbers {above}, got {','.join(f'{one:g}' for one in values)}")
         for name in ("train_images", "test_images"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import assert_never
 
 from engine.spec.recipes import Recipe, Schedule
@@ -25,7 +26,10 @@ def learning_rate_at(step: int, recipe: Recipe, *, total_steps: int) -> float:
 
     Source: He et al. 2015, section 4.2 (drops to a tenth at 32k and 48k of 64k updates; with 110 layers, a warm-up of
     about 400 updates at 0.01). One-cycle: Smith and Topin 2018 (arXiv:1708.07120), piecewise linear: up to the peak
-    over the first three tenths of the run, then down to zero, without the paper's momentum cycle.
+    over the first three tenths of the run, then down to zero, without the paper's momentum cycle. Cosine: Loshchilov
+    and Hutter 2016 (arXiv:1608.03983) without restarts, as in kuangliu/pytorch-cifar's main.py, which sets T_max to its
+    number of epochs and steps the schedule once an epoch: all updates of an epoch have the same rate, and it reaches
+    zero only after the last one.
     """
     if not 0 <= step < total_steps:
         raise ValueError(f"step must be in 0..{total_steps - 1}, got {step}")
@@ -42,5 +46,8 @@ def learning_rate_at(step: int, recipe: Recipe, *, total_steps: int) -> float:
             if step < rise:
                 return recipe.learning_rate * (ONE_CYCLE_START + (1 - ONE_CYCLE_START) * step / rise)
             return recipe.learning_rate * (total_steps - step) / (total_steps - rise)
+        case Schedule.COSINE:
+            epoch = step * recipe.epochs // total_steps
+            return recipe.learning_rate * (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2
         case _:
             assert_never(recipe.schedule)

@@ -61,7 +61,12 @@ def load_to_device(dataset: Dataset, spec: RunSpec, device: torch.device) -> Dev
     )
     test_images, test_labels = copy(dataset.test_images, dataset.test_labels, spec.data.test_images, "test_images")
     return DeviceData(
-        train_images, train_labels, test_images, test_labels, mean=dataset.info.mean, std=dataset.info.std
+        train_images,
+        train_labels,
+        test_images,
+        test_labels,
+        mean=spec.data.mean or dataset.info.mean,
+        std=spec.data.std or dataset.info.std,
     )
 
 

@@ -39,7 +39,8 @@ def refused(home: Any, *words: str) -> str:
         ((*TRAIN, "--batch-size", "201"), "--batch-size must be at most 200 (the training set), got 201"),
         ((*TRAIN, "--train-images", "201"), "--train-images must be in 4..200 for tiny, got 201"),
         ((*TRAIN, "--recipe", "quik"), "recipe 'quik' is not known: there are reference, constant, quick; did you mean quick?"),  # noqa: E501
-        ((*TRAIN, "--schedule", "cosine"), "schedule must be one of step, constant, one-cycle, got 'cosine'"),
+        ((*TRAIN, "--schedule", "sine"), "schedule must be one of step, constant, one-cycle, cosine, got 'sine'"),
+        ((*TRAIN, "--mean", "0.5,0.5"), "--mean must be three numbers in 0..1, got 0.5,0.5"),
         ((*TRAIN, "--epochs", "0"), "--epochs must be at least 1, got 0"),
         ((*TRAIN, "--drops", "a"), "drops must be fractions such as 0.5,0.75, got 'a'"),
         ((*TRAIN, "--seeds", "0"), "seeds must be at least 1, got 0"),

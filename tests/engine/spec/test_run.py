@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from engine.base.errors import UsageError
-from engine.spec.recipes import RECIPES, recipe
+from engine.spec.recipes import RECIPES, recipe, recipe_label
 from engine.spec.run import DataSpec, RunSpec, check_fits_data, decode_spec, encode_spec
 from models.catalog import model_spec
 
@@ -18,6 +18,45 @@ def test_a_spec_goes_through_json_unchanged():
     spec = a_spec(seed=7, data=DataSpec(name="tiny", train_images=40), recipe=recipe("quick", drops=(0.25,)))
 
     assert decode_spec(encode_spec(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"mean": (0.5, 0.5)}, "mean must be three numbers in 0..1, got 0.5,0.5"),
+        ({"mean": (125.3, 123.0, 113.9)}, "mean must be three numbers in 0..1, got 125.3,123,113.9"),
+        ({"std": (0.2, 0.0, 0.2)}, "std must be three numbers above 0 and up to 1, got 0.2,0,0.2"),
+        ({"std": (0.2, float("nan"), 0.2)}, "std must be three numbers above 0"),
+    ],
+)
+def test_a_normalisation_that_makes_no_sense_names_its_numbers(changes: dict[str, object], words: str):
+    """Numbers of the 0..255 scale are the common mistake."""
+    with pytest.raises(ValueError, match=words):
+        DataSpec(**changes)
+
+
+def test_a_spec_without_normalisation_keeps_its_meaning():
+    """Specs of earlier versions have no such fields."""
+    old = encode_spec(a_spec()).replace(b'"mean":null,', b"").replace(b'"std":null,', b"")
+
+    assert b"mean" not in old
+    assert decode_spec(old) == a_spec()
+
+
+@pytest.mark.parametrize(
+    ("named", "changes", "label"),
+    [
+        ("reference", {}, "reference"),
+        ("reference", {"learning_rate": 0.01, "batch_size": 64}, "reference, batch 64, lr 0.01"),
+        ("quick", {"epochs": 2, "augment": False}, "quick, epochs 2, no augment"),
+        ("reference", {"drops": (0.25, 0.5), "schedule": "step"}, "reference, drops 0.25,0.5"),
+        ("report", {"warmup_rate": 0.01, "schedule": "cosine"}, "report, schedule cosine, warmup rate 0.01"),
+        ("constant", {"deterministic": True, "precision": "bf16"}, "constant, precision bf16, deterministic"),
+    ],
+)
+def test_a_recipe_is_shown_with_what_overrides_it(named: str, changes: dict[str, object], label: str):
+    """A bare name would claim the recipe's own values."""
+    assert recipe_label(recipe(named, **changes)) == label
 
 
 def test_unknown_fields_are_refused():
@@ -40,7 +79,7 @@ def test_unknown_fields_are_refused():
         ({"drop_factor": 1.0}, "drop_factor must be between 0 and 1"),
         ({"drops": (0.75, 0.5)}, "drops must be rising fractions"),
         ({"warmup_rate": -0.1}, "warmup_rate must be a positive number"),
-        ({"schedule": "cosine"}, "schedule must be one of step, constant, one-cycle, got 'cosine'"),
+        ({"schedule": "sine"}, "schedule must be one of step, constant, one-cycle, cosine, got 'sine'"),
     ],
 )
 def test_a_recipe_that_makes_no_sense_names_the_value(changes: dict[str, object], words: str):
@@ -51,7 +90,7 @@ def test_a_recipe_that_makes_no_sense_names_the_value(changes: dict[str, object]
 
 def test_an_unknown_recipe_lists_the_known_ones():
     """It also suggests the closest one."""
-    with pytest.raises(ValueError, match="reference, constant, quick; did you mean reference"):
+    with pytest.raises(ValueError, match="reference, constant, quick, report; did you mean reference"):
         recipe("refrence")
 
 

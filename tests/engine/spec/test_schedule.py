@@ -1,6 +1,7 @@
 """The learning rate is a pure function of the step."""
 
 import pytest
+import torch
 
 from engine.spec.recipes import RECIPES, recipe
 from engine.spec.schedule import learning_rate_at
@@ -49,6 +50,25 @@ def test_warm_up_keeps_its_rate_then_the_schedule_continues():
     warm = recipe("reference", warmup_rate=0.01, warmup_steps=3)
 
     assert [learning_rate_at(step, warm, total_steps=100) for step in range(5)] == [0.01, 0.01, 0.01, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("epochs", [1, 7, 200])
+def test_cosine_is_pytorch_cifars(epochs: int):
+    """CosineAnnealingLR with T_max = epochs, stepped after each epoch: one rate for all updates of an epoch."""
+    steps_per_epoch = 3
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
+    theirs = []
+    for _ in range(epochs):
+        theirs += [optimizer.param_groups[0]["lr"]] * steps_per_epoch
+        optimizer.step()
+        scheduler.step()
+
+    cosine = recipe("reference", schedule="cosine", epochs=epochs)
+    total = epochs * steps_per_epoch
+    ours = [learning_rate_at(step, cosine, total_steps=total) for step in range(total)]
+
+    assert ours == pytest.approx(theirs, rel=1e-9)
 
 
 @pytest.mark.parametrize("step", [-1, 100])
