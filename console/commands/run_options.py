@@ -104,6 +104,9 @@ def errors_naming_options() -> Iterator[None]:
 
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+LastOption = Annotated[
+    int | None, typer.Option("--last", min=2, metavar="N", help="Also show means of the last N epochs, such as 5.")
+]
 RunArguments = Annotated[
     list[str], typer.Argument(metavar="RUN...", help="Ids, beginnings of ids, names, or experiment/name.")
 ]

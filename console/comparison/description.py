@@ -10,8 +10,16 @@ import msgspec
 
 from console.comparison.claim_text import conclusion_line, finding_lines, pair_sentence, verdict_line
 from console.comparison.groups import Group, Pair, group_runs, pair_groups
+from console.comparison.last_epochs import last_document, last_sentence
 from console.comparison.published import differences, published, published_notes, published_of
-from console.comparison.tables import STOPPED_NOTE, data_line, diagnosis_lines, missing_seeds
+from console.comparison.tables import (
+    STOPPED_NOTE,
+    data_line,
+    diagnosis_lines,
+    missing_seeds,
+    recipe_labels,
+    recipe_line,
+)
 from console.comparison.verdict import (
     Difference,
     Epochs,
@@ -29,13 +37,17 @@ from engine.runs.run import Run
 from models import cost
 
 
-def description(experiment: str, runs: Sequence[Run], epochs: Epochs, gradients: RunGradients) -> list[str]:
+def description(
+    experiment: str, runs: Sequence[Run], epochs: Epochs, gradients: RunGradients, *, last: int | None = None
+) -> list[str]:
     """Describe an experiment in sentences: networks, results, diagnoses and the effect of depth."""
     groups = group_runs(runs)
     done = sum(run.is_finished for run in runs)
     progress = "all finished" if done == len(runs) else f"{done} finished"
     lines = [f"{clean(experiment)}: {counted(len(groups), 'network')}, {counted(len(runs), 'run')}, {progress}."]
     lines += [network_sentence(group) for group in groups]
+    if last is not None:
+        lines += filter(None, (last_sentence(group, epochs, last) for group in groups))
     if any(run.stopped_early for run in runs):
         lines.append(f"{STOPPED_NOTE}.")
     for run in runs:
@@ -48,7 +60,7 @@ def description(experiment: str, runs: Sequence[Run], epochs: Epochs, gradients:
         lines.append(pair_sentence(pair, training, test))
     if (line := conclusion_line(conclusion)) is not None:
         lines.append(f"{line}.")
-    return [*lines, *(f"{line}." for line in [data_line(runs), *published_notes(runs)])]
+    return [*lines, *(f"{line}." for line in [data_line(runs), recipe_line(runs), *published_notes(runs)])]
 
 
 def network_sentence(group: Group) -> str:
@@ -67,14 +79,17 @@ def network_sentence(group: Group) -> str:
 
 
 def comparison_document(
-    experiment: str, runs: Sequence[Run], epochs: Epochs, gradients: RunGradients
+    experiment: str, runs: Sequence[Run], epochs: Epochs, gradients: RunGradients, *, last: int | None = None
 ) -> dict[str, Any]:
     """JSON document of a comparison."""
     groups = group_runs(runs)
     conclusion = conclude(groups, epochs)
     return {
         "experiment": experiment,
-        "networks": [network_document(group) for group in groups],
+        "networks": [
+            {**network_document(group), "last_epochs": None if last is None else last_document(group, epochs, last)}
+            for group in groups
+        ],
         "pairs": [pair_document(pair, epochs) for pair in pair_groups(groups)],
         "findings": {
             run.id: msgspec.to_builtins(diagnose(run, epochs.get(run.id, ()), gradients.get(run.id, ())))
@@ -84,6 +99,7 @@ def comparison_document(
         "verdict": conclusion_line(conclusion),
         "verdicts": [verdict_document(one, gradients) for one in conclusion.verdicts],
         "data": data_line(runs),
+        "recipes": recipe_labels(runs),
         "synthetic": any(run.synthetic for run in runs),
     }
 

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 
 from console.comparison.claim_text import NO_VERDICT, conclusion_line, signed, so_far
 from console.comparison.groups import Group, Pair, group_runs, pair_groups
+from console.comparison.last_epochs import last_table
 from console.comparison.published import published_notes, published_of
 from console.comparison.verdict import Epochs, RunGradients, conclude, gap, gap_by_epoch
 from console.text.formatting import UNKNOWN, clean, count, duration, mean_std, percent, table
 from console.text.status import counted
 from engine.analysis.diagnosis import Symptom, diagnose
 from engine.runs.run import Run
+from engine.spec.recipes import recipe_label
 from models import cost
 from models.catalog import ARCHITECTURES
 
@@ -132,6 +134,17 @@ def data_line(runs: Sequence[Run]) -> str:
     return line
 
 
+def recipe_labels(runs: Sequence[Run]) -> list[str]:
+    """Recipes with what overrides them, each once."""
+    return list(dict.fromkeys(clean(recipe_label(run.spec.recipe)) for run in runs))
+
+
+def recipe_line(runs: Sequence[Run]) -> str:
+    """Line that names the recipes with what overrides them."""
+    labels = recipe_labels(runs)
+    return f"{'recipe' if len(labels) == 1 else 'recipes'}: {'; '.join(labels)}"
+
+
 def unpaired_note(groups: Sequence[Group]) -> str:
     """Note that no network has a counterpart to compare with."""
     kinds = dict.fromkeys(group.model.architecture for group in groups)
@@ -154,10 +167,12 @@ def diagnosis_lines(groups: Sequence[Group], epochs: Epochs, gradients: RunGradi
     return lines
 
 
-def comparison_text(runs: Sequence[Run], epochs: Epochs, gradients: RunGradients) -> str:
-    """All tables of a comparison, with the verdict and notes."""
+def comparison_text(runs: Sequence[Run], epochs: Epochs, gradients: RunGradients, *, last: int | None = None) -> str:
+    """All tables of a comparison, with the verdict and notes; with `last`, also means over that many last epochs."""
     groups = group_runs(runs)
     parts = [final_table(groups)]
+    if last is not None:
+        parts.append(last_table(groups, epochs, last))
     if lines := diagnosis_lines(groups, epochs, gradients):
         parts.append("\n".join(lines))
     if any(run.stopped_early for run in runs):
@@ -169,5 +184,5 @@ def comparison_text(runs: Sequence[Run], epochs: Epochs, gradients: RunGradients
     else:
         parts.append(unpaired_note(groups))
     parts.append(conclusion_line(conclude(groups, epochs)) or NO_VERDICT)
-    parts.append("\n".join([data_line(runs), *published_notes(runs)]))
+    parts.append("\n".join([data_line(runs), recipe_line(runs), *published_notes(runs)]))
     return "\n\n".join(parts)

@@ -10,8 +10,16 @@ from importlib.metadata import version
 
 from console.comparison.claim_text import NO_VERDICT_SENTENCE, conclusion_line, finding_lines, signed, so_far
 from console.comparison.groups import Group
+from console.comparison.last_epochs import last_header, last_rows, name_of
 from console.comparison.published import published_notes
-from console.comparison.tables import STOPPED_NOTE, TIME_A_RUN, mean_time, missing_seeds, published_error
+from console.comparison.tables import (
+    STOPPED_NOTE,
+    TIME_A_RUN,
+    mean_time,
+    missing_seeds,
+    published_error,
+    recipe_line,
+)
 from console.comparison.verdict import conclude, gap
 from console.report.blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
 from console.report.facts import Facts, data_name, states
@@ -22,7 +30,9 @@ from engine.runs.run import Run
 from models import cost
 
 
-def contents(facts: Facts, figures: Sequence[Figured], *, findings: dict[str, str]) -> list[Block]:
+def contents(
+    facts: Facts, figures: Sequence[Figured], *, findings: dict[str, str], last: int | None = None
+) -> list[Block]:
     """Assemble all blocks of a report; `findings` has a sentence for each run id, empty if there is nothing to say."""
     conclusion = conclude(facts.groups, facts.epochs)
     return [
@@ -36,8 +46,9 @@ def contents(facts: Facts, figures: Sequence[Figured], *, findings: dict[str, st
             "Errors are those of the last epoch, in percent of the test set (training error: of the augmented training"
             " images, as they were trained on), mean ± sample standard deviation over n seeds; time a run is"
             " training, evaluation and checkpoints of one run, the mean over seeds, images per second of training alone"
-            f" (median of the epochs). Images: {facts.data_names}."
+            f" (median of the epochs). Images: {facts.data_names}. {sentence_of(recipe_line(facts.runs))}."
         ),
+        *([] if last is None else _last_epochs(facts, last)),
         *_published(facts),
         *_pairs(facts),
         Heading(2, "Figures"),
@@ -115,6 +126,21 @@ def _final_table(facts: Facts) -> Table:
     return Table(header, rows, "<" + ">" * (len(header) - 2) + "<")
 
 
+def _last_epochs(facts: Facts, last: int) -> list[Block]:
+    """Errors of the last epoch beside means of the last epochs."""
+    rows = last_rows(facts.groups, facts.epochs, last)
+    named = [[facts.label(group), *cells] for group, (_, *cells) in zip(facts.groups, rows, strict=True)]
+    return [
+        Paragraph(f"Beside the errors of the last epoch, each run's {name_of(last)}, then mean ± std over n seeds:"),
+        Table(last_header(last), named, "<>>>>"),
+    ]
+
+
+def sentence_of(line: str) -> str:
+    """Line with a capital at its beginning."""
+    return line[:1].upper() + line[1:]
+
+
 def spread(values: Sequence[float]) -> str:
     """Mean and standard deviation without n, which has its own column."""
     return mean_std(values).partition(" (n=")[0] if values else UNKNOWN
@@ -131,7 +157,7 @@ def rates_of(facts: Facts, group: Group) -> list[float]:
 
 def _published(facts: Facts) -> list[Block]:
     notes = published_notes(facts.runs)
-    return [Items([note[:1].upper() + note[1:] for note in notes])] if notes else []
+    return [Items([*map(sentence_of, notes)])] if notes else []
 
 
 def _pairs(facts: Facts) -> list[Block]:

@@ -16,12 +16,13 @@ from engine.analysis.diagnosis import diagnose, sentence
 FIGURES = "figures"
 
 
-def write_report(facts: Facts, path: Path) -> list[str]:
+def write_report(facts: Facts, path: Path, *, last: int | None = None) -> list[str]:
     """Write the report of an experiment, or replace an earlier one of the same experiment.
 
     Args:
         facts: Experiment to report.
         path: Directory for `report.md`, `report.html`, `spec.json` and `figures/`.
+        last: Also show means over that many last epochs; None for none.
 
     Returns:
         Files written, relative to the directory.
@@ -36,7 +37,7 @@ def write_report(facts: Facts, path: Path) -> list[str]:
         findings = {
             run.id: sentence(diagnose(run, facts.epochs[run.id], facts.gradients[run.id])) for run in facts.runs
         }
-        blocks = contents(facts, figures, findings=findings)
+        blocks = contents(facts, figures, findings=findings, last=last)
         (staging / FIGURES).mkdir()
         for figure in figures:
             (staging / FIGURES / f"{figure.name}.svg").write_bytes(figure.drawn.svg)
