@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec.structs import replace
+
 from console.planning.command_lines import train_arguments
 from console.planning.options import BY_NAME, RunOptions
 from console.text.formatting import table
 from engine.control.protocol import NewRun
 from engine.spec.recipes import RECIPES, implied
 from engine.spec.run import RunSpec
+from models.catalog import label, model_spec
 
 RECIPE = "report"
 OURS = "ours"
@@ -70,8 +73,17 @@ def report_page(options: RunOptions, planned: Sequence[NewRun]) -> str:
             f"  {full_command(options, planned)}",
             "",
             table(["the report", "option", ""], rows, align="<<<"),
+            *([f"networks that the report does not have: {', '.join(others)}"] if (others := foreign(planned)) else []),
         ]
     )
+
+
+def foreign(planned: Sequence[NewRun]) -> list[str]:
+    """Labels of planned networks other than the report's six, biases aside."""
+    six = [model_spec(kind, depth) for kind in ("resnet", "plain") for depth in (20, 56, 110)]
+    models = dict.fromkeys(run.spec.model for run in planned)
+    bare = {model: replace(model, conv_bias=False, projection_bias=False) for model in models}
+    return [label(model) for model in models if bare[model] not in six]
 
 
 def full_command(options: RunOptions, planned: Sequence[NewRun]) -> str:

@@ -113,3 +113,6 @@ def test_he_networks_take_the_recipe_without_biases_of_projections(tmp_path: Pat
     (run,) = plan_runs(Home(tmp_path), RunOptions(architectures=("he-resnet",), depths=(20,), recipe="report"))
 
     assert run.spec.model.conv_bias
+    options = RunOptions(architectures=("he-resnet", "resnet"), depths=(20,), recipe="report")
+    page = report_page(options, plan_runs(Home(tmp_path), options))
+    assert page.endswith("\nnetworks that the report does not have: he-resnet20-bias")
