@@ -38,7 +38,7 @@ def refused(home: Any, *words: str) -> str:
         ((*TRAIN, "--width", "0"), "width must be in 1..2048"),
         ((*TRAIN, "--batch-size", "201"), "--batch-size must be at most 200 (the training set), got 201"),
         ((*TRAIN, "--train-images", "201"), "--train-images must be in 4..200 for tiny, got 201"),
-        ((*TRAIN, "--recipe", "quik"), "recipe 'quik' is not known: there are reference, constant, quick; did you mean quick?"),  # noqa: E501
+        ((*TRAIN, "--recipe", "quik"), "recipe 'quik' is not known: there are reference, constant, quick, report; did you mean quick?"),  # noqa: E501
         ((*TRAIN, "--schedule", "sine"), "schedule must be one of step, constant, one-cycle, cosine, got 'sine'"),
         ((*TRAIN, "--mean", "0.5,0.5"), "--mean must be three numbers in 0..1, got 0.5,0.5"),
         ((*TRAIN, "--epochs", "0"), "--epochs must be at least 1, got 0"),
