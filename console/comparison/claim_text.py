@@ -5,50 +5,117 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from console.comparison.claims import METRICS, TRAINING_ERROR, Difference, Doubt
 from console.comparison.groups import Pair
-from console.comparison.verdict import Claim, Conclusion, Difference, Doubt, RunGradients, Verdict, stem_ratios
+from console.comparison.verdict import Claim, Conclusion, RunGradients, Verdict, stem_ratios
 from console.text.formatting import mean_std
+from console.text.status import counted
 from engine.analysis.diagnosis import power
 from engine.analysis.paired_test import Sign
+from engine.analysis.sequential_test import MOST_SEEDS_TO_ADD
 
 NO_VERDICT = "no verdict: there are no two depths of a plain network to compare yet"
 NO_VERDICT_SENTENCE = "There are no two depths of a plain network to compare yet, so nothing is claimed."
 """The same in a report."""
 DOUBTS = {Doubt.TOO_FEW_SEEDS: "too few seeds to tell", Doubt.WITHIN_SPREAD: "within the spread of the seeds"}
-CAVEATS = {Sign.ONE_SEED: f"{Claim.ONE_SEED}: ", Sign.UNDECIDED: f"{Claim.UNDECIDED}: "}
-"""Before a difference that decides nothing."""
+ONE_SEED = "1 seed: not enough to claim anything; add --seeds 3"
+METRIC_NAMES = {field: name.replace("-", " ") for name, field in METRICS.items()}
 
 
 def conclusion_line(conclusion: Conclusion) -> str | None:
-    """All verdicts in a line, or the shortcut's effect if there is only one depth; None without any comparison."""
-    if conclusion.verdicts:
-        return "; ".join(map(verdict_line, conclusion.verdicts))
-    return None if conclusion.shortcut is None else shortcut_line(conclusion.shortcut)
+    """All verdicts and claims in a line, or the shortcut's effect if there is only one depth; None without any."""
+    lines = [*map(verdict_line, conclusion.verdicts), *map(claim_line, conclusion.others)]
+    if lines:
+        return "; ".join(lines)
+    return None if conclusion.shortcut is None else shortcut_line(conclusion)
 
 
 def verdict_line(verdict: Verdict) -> str:
     """A claim with its evidence, in one line."""
     training, shortcuts = verdict.training, verdict.shortcuts
-    line = f"{verdict.claim}: {versus(training)}"
-    if training.doubt is not None:
-        line += f" ({DOUBTS[training.doubt]})"
+    line = ("" if verdict.claim is Claim.ONE_SEED else f"{verdict.claim}: ") + versus(training)
+    if verdict.claim is Claim.ONE_SEED:
+        line += " (1 seed: not enough to claim degradation; add --seeds 3)"
+    else:
+        line += evidence(training)
     if shortcuts is not None:
         line += f"; with shortcuts {shortcuts.network.label} against {shortcuts.baseline.label}: {points(shortcuts)}"
         if shortcuts.contrast.num_seeds != training.contrast.num_seeds:
             line += f", n={shortcuts.contrast.num_seeds}"
         if shortcuts.contrast.epoch != training.contrast.epoch:
             line += f" at epoch {shortcuts.contrast.epoch}"
+        if shortcuts.sign is Sign.UNDECIDED and not shortcuts.num_pending:
+            line += ", undecided"
+        elif shortcuts.sign in (Sign.HIGHER, Sign.LOWER):
+            line += interval_text(shortcuts)
         if verdict.is_uncured:
             after = "" if verdict.num_updates is None else f" after {verdict.num_updates:,} updates"
             line += f": the shortcut has not cured it here{after}"
     for group in verdict.broken:
         line += f"; {group.label} {', '.join(sorted({str(run.outcome) for run in group.runs}))}"
-    return line + so_far(training)
+    return line + missing_text(training, *([] if shortcuts is None else [shortcuts])) + so_far(training)
 
 
-def shortcut_line(shortcut: Difference) -> str:
-    """Effect of the shortcut at one depth, in one line."""
-    return CAVEATS.get(shortcut.contrast.sign, "") + versus(shortcut) + so_far(shortcut)
+def claim_line(difference: Difference) -> str:
+    """A claim that is part of no verdict, in one line."""
+    words = versus(difference)
+    if difference.metric != TRAINING_ERROR:
+        words = f"{METRIC_NAMES[difference.metric]}: {words.replace(' trains ', ' is ', 1)}"
+    is_open = difference.sign in (Sign.UNDECIDED, Sign.ONE_SEED)
+    if is_open and not difference.num_pending and difference.sign is Sign.ONE_SEED:
+        words += f" ({ONE_SEED})"
+    elif is_open:
+        words = f"{Claim.SO_FAR if difference.num_pending else Claim.UNDECIDED}: {words}{evidence(difference)}"
+    else:
+        words += evidence(difference)
+    return words + missing_text(difference) + so_far(difference)
+
+
+def shortcut_line(conclusion: Conclusion) -> str:
+    """Effect of the shortcut at one depth, in one line; it is no claim."""
+    shortcut = conclusion.shortcut
+    assert shortcut is not None
+    if shortcut.contrast.num_seeds == 1:
+        return f"{versus(shortcut)} ({ONE_SEED}){missing_text(shortcut)}{so_far(shortcut)}"
+    interval = interval_text(shortcut, conclusion.num_contrasts)
+    return f"{versus(shortcut)}{interval} (not a claim){missing_text(shortcut)}{so_far(shortcut)}"
+
+
+def evidence(difference: Difference) -> str:
+    """What stands behind a claim: its interval; or why there is none, and how many seeds might decide it."""
+    if difference.num_pending:
+        pending = f" ({counted(difference.num_pending, 'seed')} not finished)"
+        return (interval_text(difference) if difference.sign in (Sign.HIGHER, Sign.LOWER) else "") + pending
+    if difference.tested is None or difference.doubt is None:
+        note = " (later seeds disagree)" if difference.tested is not None and difference.tested.looks_disagree else ""
+        return interval_text(difference) + note
+    return f"{interval_text(difference)} ({DOUBTS[difference.doubt]}{seeds_text(difference)})"
+
+
+def interval_text(difference: Difference, num_contrasts: int = 1) -> str:
+    """Interval of a difference, with its sign: , interval +5.1 to +48.1; empty if it has none."""
+    found = difference.interval(num_contrasts)
+    return "" if found is None else f", interval {found.low:+.1f} to {found.high:+.1f}"
+
+
+def seeds_text(difference: Difference) -> str:
+    """Estimate of how many seeds would decide a difference; empty if that is not sensible."""
+    if difference.tested is None or (found := difference.tested.seeds_to_add()) is None:
+        return ""
+    estimate, least, most = found
+    upper = f"over {MOST_SEEDS_TO_ADD}" if most is None else str(most)
+    return f"; estimate: about {counted(estimate, 'more seed')}, range {least} to {upper}, if the mean stays"
+
+
+def missing_text(*differences: Difference) -> str:
+    """Seeds that count less than planned: ; he-plain56 seeds 1, 2 diverged; empty if there are none."""
+    seeds: dict[tuple[str, str], list[int]] = {}
+    for one in dict.fromkeys(one for difference in differences for one in difference.left_out):
+        seeds.setdefault((one.network, one.why), []).append(one.seed)
+    return "".join(
+        f"; {network} seed{'s' * (len(found) > 1)} {', '.join(map(str, found))} {why}"
+        for (network, why), found in seeds.items()
+    )
 
 
 def finding_lines(conclusion: Conclusion, gradients: RunGradients) -> list[str]:
@@ -74,13 +141,14 @@ def gradient_lines(verdict: Verdict, gradients: RunGradients) -> list[str]:
     return [line]
 
 
-def pair_sentence(pair: Pair, training: Difference | None, test: Difference | None) -> str:
-    """Effect of the shortcut at one depth, in a sentence."""
+def pair_sentence(pair: Pair, training: Difference | None, test: Difference | None, num_contrasts: int) -> str:
+    """Effect of the shortcut at one depth, in a sentence; it is no claim."""
     if training is None or test is None:
         return f"Depth {pair.depth}: nothing to hold against each other yet."
     return (
-        f"Depth {pair.depth}, plain minus residual: {signed(training)} points of training error,"
-        f" {signed(test)} of test error{so_far(training)}."
+        f"Depth {pair.depth}, plain minus residual: {signed(training)} points of training error"
+        f"{interval_text(training, num_contrasts)}, {signed(test)} of test error{interval_text(test, num_contrasts)}"
+        f"{missing_text(training)}{so_far(training)}."
     )
 
 

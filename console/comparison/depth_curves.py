@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from console.charts.metrics import MARKERS
 from console.charts.plot import Range, Series, smooth
+from console.comparison.claims import Epochs
 from console.comparison.groups import Group, Pair, families
 from console.comparison.published import PUBLISHED, Published, published_of
-from console.comparison.verdict import Epochs, gap_by_epoch
+from console.comparison.verdict import gap_by_epoch
 from models import catalog
 from models.catalog import Architecture
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from console.comparison.claim_text import conclusion_line, finding_lines, pair_sentence, verdict_line
+from console.comparison.claims import Difference, Epochs
 from console.comparison.groups import Group, Pair, group_runs, pair_groups
 from console.comparison.last_epochs import last_document, last_sentence
 from console.comparison.published import differences, published, published_notes, published_of
@@ -21,8 +22,7 @@ from console.comparison.tables import (
     recipe_line,
 )
 from console.comparison.verdict import (
-    Difference,
-    Epochs,
+    Conclusion,
     RunGradients,
     Verdict,
     conclude,
@@ -33,12 +33,20 @@ from console.comparison.verdict import (
 from console.text.formatting import clean, count, mean_std
 from console.text.status import counted
 from engine.analysis.diagnosis import diagnose, sentence
+from engine.analysis.paired_test import Interval
+from engine.analysis.sequential_test import Looks
 from engine.runs.run import Run
 from models import cost
 
 
 def description(
-    experiment: str, runs: Sequence[Run], epochs: Epochs, gradients: RunGradients, *, last: int | None = None
+    experiment: str,
+    runs: Sequence[Run],
+    epochs: Epochs,
+    gradients: RunGradients,
+    *,
+    last: int | None = None,
+    wanted: Sequence[str] = (),
 ) -> list[str]:
     """Describe an experiment in sentences: networks, results, diagnoses and the effect of depth."""
     groups = group_runs(runs)
@@ -53,11 +61,11 @@ def description(
     for run in runs:
         if wrong := sentence(diagnose(run, epochs.get(run.id, ()), gradients.get(run.id, ()))):
             lines.append(f"{clean(run.name)}: {wrong}.")
-    conclusion = conclude(groups, epochs)
+    conclusion = conclude(groups, epochs, wanted)
     lines += [f"{line}." for line in finding_lines(conclusion, gradients)]
     for pair in pair_groups(groups):
         training, test = (gap(pair, epochs, metric) for metric in ("train_error_percent", "test_error_percent"))
-        lines.append(pair_sentence(pair, training, test))
+        lines.append(pair_sentence(pair, training, test, conclusion.num_contrasts))
     if (line := conclusion_line(conclusion)) is not None:
         lines.append(f"{line}.")
     return [*lines, *(f"{line}." for line in [data_line(runs), recipe_line(runs), *published_notes(runs)])]
@@ -79,25 +87,32 @@ def network_sentence(group: Group) -> str:
 
 
 def comparison_document(
-    experiment: str, runs: Sequence[Run], epochs: Epochs, gradients: RunGradients, *, last: int | None = None
+    experiment: str,
+    runs: Sequence[Run],
+    epochs: Epochs,
+    gradients: RunGradients,
+    *,
+    last: int | None = None,
+    wanted: Sequence[str] = (),
 ) -> dict[str, Any]:
     """JSON document of a comparison."""
     groups = group_runs(runs)
-    conclusion = conclude(groups, epochs)
+    conclusion = conclude(groups, epochs, wanted)
     return {
         "experiment": experiment,
         "networks": [
             {**network_document(group), "last_epochs": None if last is None else last_document(group, epochs, last)}
             for group in groups
         ],
-        "pairs": [pair_document(pair, epochs) for pair in pair_groups(groups)],
+        "pairs": [pair_document(pair, epochs, conclusion.num_contrasts) for pair in pair_groups(groups)],
         "findings": {
             run.id: msgspec.to_builtins(diagnose(run, epochs.get(run.id, ()), gradients.get(run.id, ())))
             for run in runs
         },
         "diagnoses": diagnosis_lines(groups, epochs, gradients),
         "verdict": conclusion_line(conclusion),
-        "verdicts": [verdict_document(one, gradients) for one in conclusion.verdicts],
+        "verdicts": [verdict_document(one, conclusion, gradients) for one in conclusion.verdicts],
+        "claims": [claim_document(one) for one in conclusion.claimed],
         "data": data_line(runs),
         "recipes": recipe_labels(runs),
         "synthetic": any(run.synthetic for run in runs),
@@ -143,7 +158,7 @@ def stopped_document(run: Run) -> dict[str, Any]:
     }
 
 
-def pair_document(pair: Pair, epochs: Epochs) -> dict[str, Any]:
+def pair_document(pair: Pair, epochs: Epochs, num_contrasts: int) -> dict[str, Any]:
     """JSON document of a pair; gaps are plain minus residual, in percentage points."""
     metrics = {"test_error_gap": "test_error_percent", "train_error_gap": "train_error_percent"}
     found = {name: gap(pair, epochs, metric) for name, metric in metrics.items()}
@@ -152,7 +167,7 @@ def pair_document(pair: Pair, epochs: Epochs) -> dict[str, Any]:
         "residual": pair.residual.label,
         "plain": pair.plain.label,
         **{name: None if one is None else one.contrast.mean for name, one in found.items()},
-        "over_seeds": {name: difference_document(one) for name, one in found.items()},
+        "over_seeds": {name: difference_document(one, num_contrasts) for name, one in found.items()},
         "by_epoch": {
             name: [{"epoch": one.epoch, **summary(one.differences)} for one in gap_by_epoch(pair, epochs, metric)]
             for name, metric in metrics.items()
@@ -160,16 +175,16 @@ def pair_document(pair: Pair, epochs: Epochs) -> dict[str, Any]:
     }
 
 
-def verdict_document(verdict: Verdict, gradients: RunGradients) -> dict[str, Any]:
+def verdict_document(verdict: Verdict, conclusion: Conclusion, gradients: RunGradients) -> dict[str, Any]:
     """JSON document of a verdict with its evidence."""
     return {
         "claim": verdict.claim.value,
         "line": verdict_line(verdict),
         "shallow": verdict.shallow.label,
         "deep": verdict.deep.label,
-        "train_error_difference": difference_document(verdict.training),
-        "test_error_difference": difference_document(verdict.test),
-        "with_shortcuts": difference_document(verdict.shortcuts),
+        "train_error_difference": difference_document(verdict.training, conclusion.num_contrasts),
+        "test_error_difference": difference_document(verdict.test, conclusion.num_contrasts),
+        "with_shortcuts": difference_document(verdict.shortcuts, conclusion.num_contrasts),
         "stem_over_head_gradient_at_initialisation": {
             group.label: summary(stem_ratios(group, gradients))
             for group in (verdict.deep, verdict.residual)
@@ -179,18 +194,67 @@ def verdict_document(verdict: Verdict, gradients: RunGradients) -> dict[str, Any
     }
 
 
-def difference_document(difference: Difference | None) -> dict[str, Any] | None:
-    """JSON document of a difference over seeds."""
+def claim_document(difference: Difference) -> dict[str, Any]:
+    """JSON document of a claim, decided or not."""
+    return {
+        "network": difference.network.label,
+        "baseline": difference.baseline.label,
+        "metric": difference.metric,
+        **(difference_document(difference, 1) or {}),
+    }
+
+
+def difference_document(difference: Difference | None, num_contrasts: int) -> dict[str, Any] | None:
+    """JSON document of a difference over seeds.
+
+    Its sign is higher or lower only if that is claimed. The interval of a claim agrees with it; that of any other
+    difference holds at 95 % for all `num_contrasts` together.
+    """
     if difference is None:
         return None
-    contrast = difference.contrast
+    contrast, tested = difference.contrast, difference.tested
     return {
         **summary(contrast.differences),
-        "sign": contrast.sign.value,
+        "sign": difference.sign.value,
         "epoch": contrast.epoch,
         "is_final": contrast.is_final,
         "seeds": list(contrast.seeds),
+        "is_claim": tested is not None,
+        "interval": interval_document(difference.interval(num_contrasts)),
+        "pending": difference.num_pending,
+        "left_out": [{"network": one.network, "seed": one.seed, "why": one.why} for one in difference.left_out],
+        **({"num_contrasts": num_contrasts} if tested is None else tested_document(tested)),
     }
+
+
+def tested_document(tested: Looks) -> dict[str, Any]:
+    """JSON document of the looks at a claim; `look` and `alpha` are those of the look that is shown."""
+    shown, estimate = tested.shown, tested.seeds_to_add()
+    return {
+        "look": None if shown is None else shown.share.look,
+        "alpha": None if shown is None else shown.share.alpha,
+        "num_claims": tested.num_claims,
+        "looks_disagree": tested.looks_disagree,
+        "looks": [
+            {
+                **summary(look.contrast.differences),
+                "look": look.share.look,
+                "alpha": look.share.alpha,
+                "epoch": look.contrast.epoch,
+                "sign": look.sign.value,
+                "interval": interval_document(look.interval),
+            }
+            for look in tested.looks
+        ],
+        "seeds_to_add": None
+        if estimate is None
+        else dict(zip(("estimate", "at_least", "at_most"), estimate, strict=True)),
+    }
+
+
+def interval_document(interval: Interval | None) -> list[float] | None:
+    """JSON document of an interval: its ends in percentage points."""
+    return None if interval is None else [interval.low, interval.high]
 
 
 def summary(values: Sequence[float]) -> dict[str, float | int | None]:

@@ -29,6 +29,11 @@ class Group:
         return catalog.label(self.model)
 
     @property
+    def key(self) -> str:
+        """What tells it from other networks and from the same one trained otherwise."""
+        return f"{self.label} {training(self.spec)}"
+
+    @property
     def spec(self) -> RunSpec:
         """Spec of the first run; the others differ only in their seeds."""
         return self.runs[0].spec
@@ -145,8 +150,27 @@ def measured(group: Group, epochs: Mapping[str, Sequence[Epoch]]) -> dict[int, M
     A run that was stopped early because it did not learn counts up to its last epoch: leaving it out would make the
     network look better than it is.
     """
-    # If a seed was repeated, the newest run counts.
     return {
-        run.spec.seed: Measured(epochs.get(run.id, ()), is_done=run.succeeded or run.stopped_early)
-        for run in group.runs
+        seed: Measured(
+            epochs.get(run.id, ()),
+            is_done=run.succeeded or run.stopped_early,
+            is_pending=is_pending(run),
+            created_at=run.created_at,
+        )
+        for seed, run in by_seed(group).items()
     }
+
+
+def by_seed(group: Group) -> dict[int, Run]:
+    """Choose a run for each seed: one with a result, else one that may get there; of several, the first submitted."""
+    ordered = sorted(group.runs, key=lambda run: (run.created_at, run.position))
+    ordered.sort(key=lambda run: 0 if run.succeeded or run.stopped_early else 1 if is_pending(run) else 2)
+    chosen: dict[int, Run] = {}
+    for run in ordered:
+        chosen.setdefault(run.spec.seed, run)
+    return dict(sorted(chosen.items()))
+
+
+def is_pending(run: Run) -> bool:
+    """Whether a run may still get a result by itself."""
+    return not run.is_finished and run.unreadable is None

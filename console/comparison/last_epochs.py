@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from console.comparison.claims import Epochs
 from console.comparison.groups import Group
-from console.comparison.verdict import Epochs
 from console.text.formatting import UNKNOWN, mean_std, table
 from engine.runs.run import Run
 

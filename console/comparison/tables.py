@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from console.comparison.claim_text import NO_VERDICT, conclusion_line, signed, so_far
+from console.comparison.claims import Epochs
 from console.comparison.groups import Group, Pair, group_runs, pair_groups
 from console.comparison.last_epochs import last_table
 from console.comparison.published import published_notes, published_of
-from console.comparison.verdict import Epochs, RunGradients, conclude, gap, gap_by_epoch
+from console.comparison.verdict import RunGradients, conclude, gap, gap_by_epoch
 from console.text.formatting import UNKNOWN, clean, count, duration, mean_std, percent, table
 from console.text.status import counted
 from engine.analysis.diagnosis import Symptom, diagnose
@@ -167,8 +168,23 @@ def diagnosis_lines(groups: Sequence[Group], epochs: Epochs, gradients: RunGradi
     return lines
 
 
-def comparison_text(runs: Sequence[Run], epochs: Epochs, gradients: RunGradients, *, last: int | None = None) -> str:
-    """All tables of a comparison, with the verdict and notes; with `last`, also means over that many last epochs."""
+def comparison_text(
+    runs: Sequence[Run],
+    epochs: Epochs,
+    gradients: RunGradients,
+    *,
+    last: int | None = None,
+    wanted: Sequence[str] = (),
+) -> str:
+    """All tables of a comparison, with the verdict and notes.
+
+    Args:
+        runs: Runs of an experiment.
+        epochs: Epochs by run id.
+        gradients: Layer measurements by run id.
+        last: Number of last epochs, if means over them are wanted, too.
+        wanted: Claims beside the default ones, as for `parse_claim`.
+    """
     groups = group_runs(runs)
     parts = [final_table(groups)]
     if last is not None:
@@ -183,6 +199,6 @@ def comparison_text(runs: Sequence[Run], epochs: Epochs, gradients: RunGradients
             parts.append(gaps)
     else:
         parts.append(unpaired_note(groups))
-    parts.append(conclusion_line(conclude(groups, epochs)) or NO_VERDICT)
+    parts.append(conclusion_line(conclude(groups, epochs, wanted)) or NO_VERDICT)
     parts.append("\n".join([data_line(runs), recipe_line(runs), *published_notes(runs)]))
     return "\n\n".join(parts)

@@ -6,15 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from console.comparison.claims import (
+    TEST_ERROR,
+    TRAINING_ERROR,
+    Claims,
+    Difference,
+    Epochs,
+    claims_of,
+    compare,
+    is_broken,
+    subject,
+)
 from console.comparison.groups import Group, Pair, counterpart, families, measured, pair_groups
 from engine.analysis.diagnosis import stem_over_head
-from engine.analysis.paired_test import Contrast, Sign, contrast, contrasts_by_epoch
+from engine.analysis.paired_test import Contrast, Sign, contrasts_by_epoch
 from engine.index.queries import Reader
 from engine.runs.journal import Epoch, Gradients
-from engine.runs.run import Run, RunOutcome
+from engine.runs.run import Run
 
-Epochs = Mapping[str, Sequence[Epoch]]
-"""Epochs by run id; missing runs have none yet."""
 RunGradients = Mapping[str, Sequence[Gradients]]
 """Layer measurements by run id, at least those at initialisation; missing runs have none."""
 
@@ -26,6 +35,8 @@ class Claim(StrEnum):
     NO_DEGRADATION = "no degradation"
     UNDECIDED = "undecided"
     ONE_SEED = "no claim from one seed"
+    SO_FAR = "so far"
+    """Nothing yet: seeds are pending."""
 
 
 CLAIM_OF_SIGN = {
@@ -35,37 +46,6 @@ CLAIM_OF_SIGN = {
     Sign.ONE_SEED: Claim.ONE_SEED,
 }
 """By the sign of the deep plain network's training error minus the shallow one's."""
-
-
-class Doubt(StrEnum):
-    """Why a difference over several seeds is undecided."""
-
-    TOO_FEW_SEEDS = "too few seeds"
-    """The difference exceeds the spread, but the test needs more seeds."""
-    WITHIN_SPREAD = "within the spread"
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Error of one network minus that of a baseline, with the numbers behind a claim."""
-
-    network: Group
-    baseline: Group
-    contrast: Contrast
-    """Mean, standard deviation, t, number of seeds, and epoch of the comparison."""
-
-    @property
-    def doubt(self) -> Doubt | None:
-        """Why the difference is undecided; None if it is decided or there is only one seed."""
-        if self.contrast.std is None or self.contrast.sign is not Sign.UNDECIDED:
-            return None
-        exceeds_spread = abs(self.contrast.mean) > self.contrast.std
-        return Doubt.TOO_FEW_SEEDS if exceeds_spread else Doubt.WITHIN_SPREAD
-
-    @property
-    def last_epoch(self) -> int:
-        """Last epoch of these networks' training."""
-        return self.network.spec.recipe.epochs
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +78,15 @@ class Verdict:
 
     @property
     def claim(self) -> Claim:
-        return CLAIM_OF_SIGN[self.training.contrast.sign]
+        training = self.training
+        if training.sign in (Sign.UNDECIDED, Sign.ONE_SEED) and (training.tested is None or training.num_pending):
+            return Claim.SO_FAR
+        return CLAIM_OF_SIGN[training.sign]
 
     @property
     def is_uncured(self) -> bool:
         """Whether the networks with shortcuts degrade significantly, too."""
-        return (
-            self.claim is Claim.DEGRADATION
-            and self.shortcuts is not None
-            and self.shortcuts.contrast.sign is Sign.HIGHER
-        )
+        return self.claim is Claim.DEGRADATION and self.shortcuts is not None and self.shortcuts.sign is Sign.HIGHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,50 +97,82 @@ class Conclusion:
     """One for each family of plain networks trained at two or more depths, in the order of the groups."""
     shortcut: Difference | None
     """Training error, plain minus residual, of the deepest comparable pair."""
+    others: tuple[Difference, ...]
+    """Claims that are part of no verdict: of residual networks alone, and those asked for."""
+    num_contrasts: int
+    """Contrasts shown that are no claims; their intervals hold together."""
+
+    @property
+    def claimed(self) -> tuple[Difference, ...]:
+        """All claims, decided or not."""
+        of_verdicts = (one for verdict in self.verdicts for one in (verdict.training, verdict.shortcuts))
+        return tuple(one for one in (*of_verdicts, *self.others) if one is not None and one.tested is not None)
 
 
-def conclude(groups: Sequence[Group], epochs: Epochs) -> Conclusion:
-    """Draw conclusions from a set of networks."""
-    found = (verdict_of(family, groups, epochs) for family in families(groups))
-    gaps = (gap(pair, epochs, "train_error_percent") for pair in reversed(pair_groups(groups)))
+def conclude(groups: Sequence[Group], epochs: Epochs, wanted: Sequence[str] = ()) -> Conclusion:
+    """Draw conclusions from a set of networks.
+
+    Args:
+        groups: Networks of an experiment.
+        epochs: Epochs by run id.
+        wanted: Claims beside the default ones, as for `parse_claim`.
+
+    Raises:
+        UsageError: a wanted claim does not name two of the networks.
+    """
+    claims = claims_of(groups, epochs, wanted)
+    found = (verdict_of(family, groups, epochs, claims) for family in families(groups))
+    verdicts = tuple(verdict for verdict in found if verdict is not None)
+    pairs = pair_groups(groups)
+    gaps = (compare(pair.plain, pair.residual, epochs, TRAINING_ERROR, claims) for pair in reversed(pairs))
+    shown = [one for verdict in verdicts for one in (verdict.training, verdict.shortcuts, verdict.test) if one]
+    others = (
+        compare(claim.network, claim.baseline, epochs, claim.metric, claims)
+        for key, claim in claims.items()
+        if key not in {subject(one.network, one.baseline, one.metric) for one in shown}
+    )
     return Conclusion(
-        verdicts=tuple(verdict for verdict in found if verdict is not None),
+        verdicts=verdicts,
         shortcut=next((one for one in gaps if one is not None), None),
+        others=tuple(one for one in others if one is not None and is_told(one, claims)),
+        num_contrasts=2 * len(pairs) + sum(one.tested is None for one in shown),
     )
 
 
-def verdict_of(family: Sequence[Group], groups: Sequence[Group], epochs: Epochs) -> Verdict | None:
+def is_told(difference: Difference, claims: Claims) -> bool:
+    """Whether a claim is shown; one that is no longer asked is shown only if it was decided."""
+    claim = claims[subject(difference.network, difference.baseline, difference.metric)]
+    return claim.is_current or difference.sign in (Sign.HIGHER, Sign.LOWER)
+
+
+def verdict_of(family: Sequence[Group], groups: Sequence[Group], epochs: Epochs, claims: Claims) -> Verdict | None:
     """Verdict on plain networks that differ only in depth, shallow before deep; None if they cannot be compared."""
     if family[0].model.design.is_residual:
         return None
     started = [group for group in family if any(one.epochs for one in measured(group, epochs).values())]
+    whole = [group for group in started if not is_broken(group)]
+    started = whole if len(whole) > 1 else started
     if not started:
         return None
     shallow, *deeper = started
     for deep in reversed(deeper):
-        training = compare(deep, shallow, epochs, "train_error_percent")
+        training = compare(deep, shallow, epochs, TRAINING_ERROR, claims)
         if training is None:
             continue
         residual, shallow_residual = (counterpart(groups, group) for group in (deep, shallow))
         shortcuts, num_updates = None, None
         if residual is not None and shallow_residual is not None:
-            shortcuts = compare(residual, shallow_residual, epochs, "train_error_percent")
+            shortcuts = compare(residual, shallow_residual, epochs, TRAINING_ERROR, claims)
             num_updates = None if shortcuts is None else updates(residual, epochs, shortcuts.contrast.epoch)
         return Verdict(
             training=training,
-            test=compare(deep, shallow, epochs, "test_error_percent"),
+            test=compare(deep, shallow, epochs, TEST_ERROR, claims),
             shortcuts=shortcuts,
             residual=None if shallow_residual is None else residual,
             num_updates=num_updates,
             broken=tuple(group for group in family if group.model.depth > deep.model.depth and is_broken(group)),
         )
     return None
-
-
-def compare(network: Group, baseline: Group, epochs: Epochs, metric: str) -> Difference | None:
-    """Error of a network minus that of a baseline; None without a seed measured in both."""
-    found = contrast(measured(network, epochs), measured(baseline, epochs), metric)
-    return None if found is None else Difference(network, baseline, found)
 
 
 def gap(pair: Pair, epochs: Epochs, metric: str) -> Difference | None:
@@ -180,11 +191,6 @@ def gap_by_epoch(pair: Pair, epochs: Epochs, metric: str) -> list[Contrast]:
 def updates(group: Group, epochs: Epochs, epoch: int) -> int | None:
     """Optimizer steps up to the end of an epoch; None if no seed of the network has reached it."""
     return next((row.step for run in group.runs for row in epochs.get(run.id, ()) if row.epoch == epoch), None)
-
-
-def is_broken(group: Group) -> bool:
-    """Whether all runs of a network diverged, failed or were lost."""
-    return all(run.outcome in (RunOutcome.DIVERGED, RunOutcome.FAILED, RunOutcome.LOST) for run in group.runs)
 
 
 def stem_ratios(group: Group, gradients: RunGradients) -> list[float]:

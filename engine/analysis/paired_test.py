@@ -10,10 +10,6 @@ from enum import StrEnum
 
 from engine.runs.journal import Epoch
 
-T_QUANTILES = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812)
-"""One-sided 5 % quantiles of Student's t, for 1, 2, … degrees of freedom; beyond the table the last is
-used, which is conservative."""
-
 
 class Sign(StrEnum):
     """Conclusion from differences over seeds."""
@@ -21,7 +17,7 @@ class Sign(StrEnum):
     HIGHER = "higher"
     LOWER = "lower"
     UNDECIDED = "undecided"
-    """Too few seeds, or too much variation between them, for the test to decide."""
+    """Nothing is claimed: too few seeds, too much variation, seeds pending, or a contrast that is no claim."""
     ONE_SEED = "one seed"
     """With a single seed there is no spread to test against."""
 
@@ -32,7 +28,27 @@ class Measured:
 
     epochs: Sequence[Epoch]
     is_done: bool
-    """Whether the run will have no further epochs."""
+    """Whether the run ended with a result and will have no further epochs."""
+    is_pending: bool = False
+    """Whether the run has not ended yet."""
+    created_at: float = 0.0
+    """When the run was submitted, in seconds since 1970; seeds submitted together are one batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Confidence interval of a mean difference, in percentage points."""
+
+    low: float
+    high: float
+
+    def __and__(self, other: Interval) -> Interval:
+        """Intersect two intervals; the result is empty where `low` exceeds `high`."""
+        return Interval(max(self.low, other.low), min(self.high, other.high))
+
+    @property
+    def is_empty(self) -> bool:
+        return self.low > self.high
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +61,9 @@ class Contrast:
     epoch: int
     """Epoch at which both were measured."""
     is_final: bool
-    """Whether all its runs are done and this is their last common epoch."""
+    """Whether no run of either network is pending and this is the last common epoch."""
+    unit: float = 0.0
+    """Smallest difference that can be measured: 100 / number of images; seeds cannot agree better than to that."""
 
     @property
     def num_seeds(self) -> int:
@@ -61,29 +79,43 @@ class Contrast:
         return statistics.stdev(self.differences) if len(self.differences) > 1 else None
 
     @property
-    def t(self) -> float | None:
-        """The mean over its standard error; infinite where all seeds differ by the same; None of one seed."""
+    def standard_error(self) -> float | None:
+        """Standard error of the mean, at least that of rounding to a unit; None for a single seed."""
         if self.std is None:
             return None
-        if self.std == 0:
-            return math.copysign(math.inf, self.mean) if self.mean else 0.0
-        return self.mean / (self.std / math.sqrt(self.num_seeds))
+        return max(self.std, self.unit / math.sqrt(12)) / math.sqrt(self.num_seeds)
 
     @property
-    def sign(self) -> Sign:
-        """Result of a paired one-sided t-test in the observed direction.
+    def t(self) -> float | None:
+        """The mean over its standard error; infinite where all seeds differ by the same; None of one seed."""
+        if (error := self.standard_error) is None:
+            return None
+        if error == 0:
+            return math.copysign(math.inf, self.mean) if self.mean else 0.0
+        return self.mean / error
+
+    def interval(self, alpha: float) -> Interval | None:
+        """Student's confidence interval of the mean at level 1 - alpha; None of one seed.
 
         Source: Student 1908, "The probable error of a mean", applied to the paired differences.
         """
-        if self.t is None:
-            return Sign.ONE_SEED
-        quantile = T_QUANTILES[min(self.num_seeds - 1, len(T_QUANTILES)) - 1]
-        if abs(self.t) <= quantile:
-            return Sign.UNDECIDED
-        return Sign.HIGHER if self.mean > 0 else Sign.LOWER
+        if (error := self.standard_error) is None:
+            return None
+        half = quantile(self.num_seeds, alpha) * error
+        return Interval(self.mean - half, self.mean + half)
 
 
-def contrast(higher: Mapping[int, Measured], lower: Mapping[int, Measured], metric: str) -> Contrast | None:
+def quantile(num_seeds: int, alpha: float) -> float:
+    """Two-sided quantile of Student's t for a number of differences: |t| exceeds it with probability alpha."""
+    # scipy takes a while to load, which commands that test nothing need not wait for.
+    from scipy.special import stdtrit
+
+    return -float(stdtrit(num_seeds - 1, alpha / 2))
+
+
+def contrast(
+    higher: Mapping[int, Measured], lower: Mapping[int, Measured], metric: str, *, unit: float = 0.0
+) -> Contrast | None:
     """Compute the paired differences in error between two networks at their last common epoch.
 
     Uses only pairs with both runs done if there are any, else all pairs up to the slowest run's epoch.
@@ -92,6 +124,7 @@ def contrast(higher: Mapping[int, Measured], lower: Mapping[int, Measured], metr
         higher: Runs whose error is the minuend, by seed.
         lower: Runs whose error is subtracted, by seed.
         metric: A field of Epoch, in percent.
+        unit: Smallest difference that can be measured, in percentage points.
 
     Returns:
         The differences; None without a common seed that has a finite value for both.
@@ -107,8 +140,10 @@ def contrast(higher: Mapping[int, Measured], lower: Mapping[int, Measured], metr
         {seed: [row for row in pair[side].epochs if row.epoch == epoch] for seed, pair in chosen.items()}
         for side in (0, 1)
     )
-    found = contrasts_by_epoch(firsts, seconds, metric)
-    return replace(found[0], is_final=bool(done)) if found else None
+    if not (found := contrasts_by_epoch(firsts, seconds, metric)):
+        return None
+    is_pending = any(one.is_pending for runs in (higher, lower) for one in runs.values())
+    return replace(found[0], is_final=bool(done) and not is_pending, unit=unit)
 
 
 def contrasts_by_epoch(

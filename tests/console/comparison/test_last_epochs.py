@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from console.comparison.claims import Epochs
 from console.comparison.description import comparison_document, description
 from console.comparison.groups import group_runs
 from console.comparison.last_epochs import run_mean
 from console.comparison.tables import comparison_text
-from console.comparison.verdict import Epochs, read_epochs
+from console.comparison.verdict import read_epochs
 from console.report.contents import contents
 from console.report.facts import gather_facts
 from console.report.markdown import as_markdown

@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from console.comparison.claim_text import DOUBTS, conclusion_line, verdict_line
+from console.comparison.claims import Difference
 from console.comparison.description import comparison_document, description
 from console.comparison.groups import group_runs
 from console.comparison.tables import comparison_text, final_table
-from console.comparison.verdict import Claim, Difference, conclude, read_epochs, read_gradients
+from console.comparison.verdict import Claim, conclude, read_epochs, read_gradients
 from console.text.formatting import UNKNOWN, duration
 from engine.analysis.paired_test import Contrast, Sign
 from engine.base.paths import Home
@@ -37,7 +38,8 @@ def test_nothing_is_claimed_from_one_seed(reader: Reader):
 
     assert verdict.claim is Claim.ONE_SEED
     assert verdict_line(verdict) == (
-        "no claim from one seed: he-plain44-w8 trains 32.4 points worse than he-plain8-w8;"
+        "he-plain44-w8 trains 32.4 points worse than he-plain8-w8"
+        " (1 seed: not enough to claim degradation; add --seeds 3);"
         " with shortcuts he-resnet44-w8 against he-resnet8-w8: 11.1 points better"
     )
 
@@ -83,12 +85,16 @@ def test_degradation_is_claimed_from_three_seeds(tmp_path: Path):
 
         assert verdict.claim is Claim.DEGRADATION
         assert verdict_line(verdict) == (
-            "degradation: he-plain44-w4 trains 12.9 ± 1.9 points worse than he-plain8-w4, n=3;"
-            " with shortcuts he-resnet44-w4 against he-resnet8-w4: 6.8 points worse, n=1"
+            "degradation: he-plain44-w4 trains 12.9 ± 1.9 points worse than he-plain8-w4, n=3, interval +3.1 to +22.6;"
+            " with shortcuts he-resnet44-w4 against he-resnet8-w4: 6.8 points worse, n=1;"
+            " he-resnet8-w4 seeds 1, 2 not in he-resnet44-w4"
         )
         without_the_shallow = [run for run in runs if run.spec.model.depth == 44]
         line = conclusion_line(conclude(group_runs(without_the_shallow), epochs))
-        assert line == "no claim from one seed: he-plain44-w4 trains 2.2 points worse than he-resnet44-w4"
+        assert line == (
+            "he-plain44-w4 trains 2.2 points worse than he-resnet44-w4 (1 seed: not enough to claim anything;"
+            " add --seeds 3); he-plain44-w4 seeds 1, 2 not in he-resnet44-w4"
+        )
 
 
 def test_a_shortcut_that_has_not_cured_it_says_so(tmp_path: Path):
@@ -111,7 +117,7 @@ def test_a_shortcut_that_has_not_cured_it_says_so(tmp_path: Path):
 
     assert verdict.is_uncured
     assert "; with shortcuts he-resnet56 against he-resnet20: " in verdict_line(verdict)
-    assert verdict_line(verdict).endswith(f" points worse: the shortcut has not cured it here after {updates} updates")
+    assert verdict_line(verdict).endswith(f" +7.3: the shortcut has not cured it here after {updates} updates")
 
 
 def test_description_says_what_the_numbers_say(tmp_path: Path):
@@ -152,7 +158,10 @@ def test_an_undecided_difference_says_why(reader: Reader):
     few = Contrast(seeds=(0, 1), differences=(4.6, 10.0), epoch=1, is_final=True)
     wide = Contrast(seeds=(0, 1, 2), differences=(1.0, -1.0, 4.0), epoch=1, is_final=True)
 
-    assert (few.sign, wide.sign) == (Sign.UNDECIDED, Sign.UNDECIDED)
     network, baseline, *_ = group_runs(reader.runs())
-    doubts = [Difference(network, baseline, one).doubt for one in (few, wide)]
-    assert [DOUBTS[doubt] for doubt in doubts if doubt] == ["too few seeds to tell", "within the spread of the seeds"]
+    found = [Difference(network, baseline, "train_error_percent", one, None, (), 0) for one in (few, wide)]
+    assert [one.sign for one in found] == [Sign.UNDECIDED, Sign.UNDECIDED]
+    assert [DOUBTS[one.doubt] for one in found if one.doubt] == [
+        "too few seeds to tell",
+        "within the spread of the seeds",
+    ]

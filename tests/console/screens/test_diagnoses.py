@@ -71,7 +71,7 @@ async def test_gap_and_depth_fill_the_comparison(make_app: Callable[..., Console
         assert "he-plain (n=2-3)" in drawn
         assert "he-resnet, He et al." in drawn
         assert str(screen.query_one("#remark", Static).content).startswith(
-            "degradation: he-plain110 trains 35.8 ± 0.7 points worse than he-plain20, n=2;"
+            "so far: he-plain110 trains 35.8 ± 0.7 points worse than he-plain20, n=2 (1 seed not finished);"
             " with shortcuts he-resnet110 against he-resnet20: 1.1"
         )
 
