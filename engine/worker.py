@@ -135,6 +135,7 @@ def begin(run: OpenRun, home: Home, journal: JournalWriter, lock: HeldLock) -> S
         "precision": used,
         "worker": lock.worker,
         "layout": session.state.layout,
+        "class_counts": session.class_counts,
     }
     if restored:
         journal.append(Resumed(**common, step=session.state.next_step))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from console.text.formatting import UNKNOWN, clean, duration, percent
-from engine.analysis.diagnosis import diagnose, sentence
+from engine.analysis.diagnosis import diagnose, outlook, sentence
 from engine.control.queue_state import QueueState
 from engine.runs.journal import Epoch, Gradients
 from engine.runs.run import DISK_FULL, NO_ACCESS, Run, RunOutcome, RunStatus
@@ -93,7 +93,8 @@ def remark(run: Run, epochs: Sequence[Epoch], now: float, gradients: Sequence[Gr
         return f"{name}: unreadable: {clean(run.unreadable)}"
     if run.outcome in (RunOutcome.FAILED, RunOutcome.LOST):
         return f"{name}: {run.outcome} at epoch {run.epoch}: {last_line(run.error or '') or 'no reason recorded'}"
-    wrong = sentence(diagnose(run, epochs, gradients))
+    findings = diagnose(run, epochs, gradients)
+    wrong = "; ".join(filter(None, [sentence(findings), outlook(run, epochs, findings)]))
     if run.outcome is RunOutcome.DIVERGED:
         return f"{name}: {wrong}"
     if run.stopped_early:

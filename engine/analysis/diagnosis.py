@@ -6,7 +6,6 @@ copied run directory. `console/comparison/verdict.py` compares several networks.
 
 from __future__ import annotations
 
-import itertools
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -15,22 +14,32 @@ from enum import StrEnum
 
 import msgspec
 
+from engine.analysis.learning import (
+    ConstantPredictor,
+    after_warmup,
+    describe_guessing,
+    deviation_of,
+    epochs_without_learning,
+    is_guessing,
+    updates_per_epoch,
+)
 from engine.runs.journal import Epoch, Gradients
 from engine.runs.run import Run, RunOutcome
+from engine.spec.recipes import Recipe
+from engine.spec.run import RunSpec
+from engine.spec.schedule import epoch_rate, has_fall_ahead, high_rate_epochs, rate_drops
 
-GUESSING_SHARE = 0.01
-"""A training loss less than this fraction below ln(classes) counts as no better than guessing."""
-NOT_LEARNING_EPOCHS = 5
-"""Consecutive epochs no better than guessing. Deep networks may start late: He et al. 2015, section 4.2, footnote 5,
-saw their 110 layers "start converging (<90 % error) after several epochs" at a learning rate of 0.1."""
-STOPPING_EPOCHS = 2 * NOT_LEARNING_EPOCHS
-"""Consecutive epochs before a run is stopped: stopping wrongly costs more than stopping late."""
 VANISHING_RATIO = 1e-3
 """Ratio of the first layer's gradient norm to the classifier's. With batch normalisation and shortcuts the two stay
 within a factor of about ten; at a factor of a thousand the layers effectively learn at incompatible rates."""
 EXPLODING_RATIO = 1e3
 PLATEAU_EPOCHS = 10
 """Default patience of ReduceLROnPlateau in PyTorch and Keras."""
+PLATEAU_DEVIATIONS = 2.0
+"""Standard deviations of noise that PLATEAU_SHARE must exceed in the difference of two means, for which noisy losses
+need more epochs: 10 up to a noise of 1.1 %, 32 for 2 %, as in the recorded he-resnet8-w1 (100 images). Its loss stood
+still for 14 epochs and then fell again; and at such noise the lowest single loss hides one that falls by 0.3 % an
+epoch."""
 PLATEAU_SHARE = 0.01
 """Relative drop of the training loss that counts as progress; theirs is 1e-4, which noise alone exceeds."""
 PLATEAU_ERROR_PERCENT = 5.0
@@ -84,46 +93,38 @@ def diverged(outcome: RunOutcome | None, epochs: Sequence[Epoch]) -> Finding | N
     return Finding(symptom=Symptom.DIVERGED, evidence=f"the loss was not finite in epoch {epoch}", epoch=epoch)
 
 
-def not_learning(epochs: Sequence[Epoch], num_classes: int) -> Finding | None:
-    """Detect a training loss that was no better than guessing for NOT_LEARNING_EPOCHS."""
-    flat = flat_epochs([row.train_loss for row in epochs], num_classes)
-    if flat < NOT_LEARNING_EPOCHS:
+def not_learning(
+    spec: RunSpec, epochs: Sequence[Epoch], guess: ConstantPredictor, *, is_over: bool = False
+) -> Finding | None:
+    """Detect a run that is no better than the constant predictor and not improving; see `epochs_without_learning`."""
+    flat = epochs_without_learning(spec, epochs, guess, is_over=is_over)
+    if flat is None:
         return None
-    return Finding(symptom=Symptom.NOT_LEARNING, evidence=describe_flat_loss(flat, num_classes), epoch=epochs[-1].epoch)
-
-
-def flat_epochs(losses: Sequence[float | None], num_classes: int) -> int:
-    """Count the most recent consecutive epochs with a loss no better than guessing.
-
-    Args:
-        losses: Training loss of each epoch in nats per image, oldest first; None where it was not finite.
-        num_classes: Number of classes; guessing has a loss of ln(num_classes).
-    """
-    least = (1 - GUESSING_SHARE) * math.log(num_classes)
-    return len(list(itertools.takewhile(lambda loss: loss is not None and loss >= least, reversed(losses))))
-
-
-def describe_flat_loss(num_epochs: int, num_classes: int) -> str:
-    """Describe a number of epochs without learning."""
-    chance = f"ln {num_classes} = {math.log(num_classes):.3f}"
-    return f"loss is no better than guessing ({chance}) for {num_epochs} epochs"
+    return Finding(symptom=Symptom.NOT_LEARNING, evidence=describe_guessing(flat, guess), epoch=epochs[-1].epoch)
 
 
 def gradient_flow(gradients: Sequence[Gradients]) -> Finding | None:
     """Detect a first layer whose gradient is a thousand times smaller or larger than the classifier's.
 
-    Checks the newest epoch, then initialisation: after a bad start, later gradients show the consequence, not the
-    cause.
+    Checks the two newest epochs, which must agree, since each is measured in a single step; then initialisation: after
+    a bad start, later gradients show the consequence, not the cause.
 
     Source: Glorot and Bengio 2010, section 4.2 (back-propagated gradients that shrink or grow from layer to layer);
     Yang et al. 2019, "A mean field theory of batch normalization" (with batch normalisation but no shortcuts they grow
     with depth). Simplification: two layers represent all, and the norm of a layer its gradient.
     """
-    for epoch in sorted({0, max((row.epoch for row in gradients), default=0)}, reverse=True):
-        ratio = stem_over_head(gradients, epoch)
-        if ratio is not None and (found := flow_finding(ratio, epoch)) is not None:
-            return found
+    trained = sorted({row.epoch for row in gradients if row.epoch > 0})[-2:]
+    for epochs in (trained, [0]):
+        found = [flow_at(gradients, epoch) for epoch in epochs]
+        if found and found[-1] is not None and len({None if one is None else one.symptom for one in found}) == 1:
+            return found[-1]
     return None
+
+
+def flow_at(gradients: Sequence[Gradients], epoch: int) -> Finding | None:
+    """Classify the gradient flow of one measured epoch; None if unremarkable or unknown."""
+    ratio = stem_over_head(gradients, epoch)
+    return None if ratio is None else flow_finding(ratio, epoch)
 
 
 def flow_finding(ratio: float, epoch: int) -> Finding | None:
@@ -158,28 +159,110 @@ def power(ratio: float) -> str:
     return f"{digit}e{int(exponent)}"
 
 
-def plateau(epochs: Sequence[Epoch]) -> Finding | None:
-    """Detect a training loss that stopped falling while the training error is still high.
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Epochs in which the training loss made no progress, up to the newest."""
+
+    since: int
+    """Epoch of the last progress."""
+    newest: int
+    loss: float
+    """Training loss of that epoch."""
+    error_percent: float
+    """Training error of the newest epoch."""
+
+
+def flat_stretch(spec: RunSpec, epochs: Sequence[Epoch], guess: ConstantPredictor) -> Stretch | None:
+    """Return the epochs since which the training loss stands still, at an error that is still high; None if it falls.
+
+    The loss stands still if for PLATEAU_EPOCHS, or more under noise, it was nowhere PLATEAU_SHARE below its best, and
+    its mean over them is not that much below the mean over as many before. Warm-up epochs do not count, a drop of the
+    rate starts the count anew, and a network that still guesses does not stand still: it has yet to start.
 
     Source: PyTorch's ReduceLROnPlateau, with PLATEAU_SHARE as threshold.
     """
-    losses = [row.train_loss for row in epochs if row.train_loss is not None]
-    error = epochs[-1].train_error_percent if epochs else None
-    if error is None or error < PLATEAU_ERROR_PERCENT:
+    rows = after_warmup(epochs, spec.recipe)
+    error = rows[-1].train_error_percent if rows else None
+    losses = [(row.epoch, row.train_loss) for row in rows if row.train_loss is not None]
+    if error is None or error < PLATEAU_ERROR_PERCENT or len(losses) < 2 * PLATEAU_EPOCHS:
         return None
-    best, since = math.inf, 0
-    for loss in losses:
+    patience = plateau_patience([loss for _, loss in losses[-4 * PLATEAU_EPOCHS :]])
+    if len(losses) < 2 * patience or is_guessing(spec, rows[-1:], guess):
+        return None
+    best, since, newest = math.inf, 0, rows[-1].epoch
+    for epoch, loss in losses:
         if loss < best * (1 - PLATEAU_SHARE):
-            best, since = loss, 0
-        else:
-            since += 1
-    if since < PLATEAU_EPOCHS:
+            best, since = loss, epoch
+    drops = rate_drops(spec.recipe, steps_per_epoch=updates_per_epoch(rows))
+    if newest - max([since, *(drop for drop in drops if drop < newest)]) < patience:
+        return None
+    before, recent = losses[-2 * patience : -patience], losses[-patience:]
+    if mean_loss(recent) < (1 - PLATEAU_SHARE) * mean_loss(before):
+        return None
+    return Stretch(since=since, newest=newest, loss=best, error_percent=error)
+
+
+def plateau_patience(losses: Sequence[float]) -> int:
+    """Epochs over which a loss must stand still, from its recent values: more if they are noisy."""
+    noise = deviation_of(losses) / max(statistics.fmean(losses), 1e-12)
+    return max(PLATEAU_EPOCHS, math.ceil(2 * (PLATEAU_DEVIATIONS * noise / PLATEAU_SHARE) ** 2))
+
+
+def mean_loss(losses: Sequence[tuple[int, float]]) -> float:
+    return statistics.fmean(loss for _, loss in losses)
+
+
+def plateau(spec: RunSpec, epochs: Sequence[Epoch], guess: ConstantPredictor) -> Finding | None:
+    """Detect a training loss that stopped falling while the training error is high and no fall of the rate is ahead.
+
+    At the end of a schedule that falls gradually, any loss stands still. It is a plateau if it did so from where the
+    rate was still high, all the way down.
+    """
+    flat = flat_stretch(spec, epochs, guess)
+    if flat is None or rate_falls_after(epochs, spec.recipe):
+        return None
+    steps_per_epoch = updates_per_epoch(epochs)
+    before, now = (
+        epoch_rate(min(epoch, spec.recipe.epochs), spec.recipe, steps_per_epoch=steps_per_epoch)
+        for epoch in (flat.newest - PLATEAU_EPOCHS + 1, flat.newest)
+    )
+    if now < before and flat.since > high_rate_epochs(spec.recipe, steps_per_epoch=steps_per_epoch):
         return None
     share = f"{100 * PLATEAU_SHARE:.0f} %"
     evidence = (
-        f"training loss {best:.4g} has fallen by less than {share} in {since} epochs, at {error:.1f} % training error"
+        f"training loss {flat.loss:.4g} has fallen by less than {share} in {flat.newest - flat.since} epochs,"
+        f" at {flat.error_percent:.1f} % training error"
     )
-    return Finding(symptom=Symptom.PLATEAU, evidence=evidence, epoch=epochs[-1].epoch)
+    return Finding(symptom=Symptom.PLATEAU, evidence=evidence, epoch=flat.newest)
+
+
+def rate_falls_after(epochs: Sequence[Epoch], recipe: Recipe) -> bool:
+    """Return whether the schedule still lowers the rate of the newest epoch to half or less."""
+    newest = min(epochs[-1].epoch, recipe.epochs)
+    return has_fall_ahead(newest, recipe, steps_per_epoch=updates_per_epoch(epochs))
+
+
+def outlook(run: Run, epochs: Sequence[Epoch], findings: Sequence[Finding]) -> str:
+    """Say what a standing loss waits for: "flat since epoch 35; the rate drops at 82". Empty if it need not wait.
+
+    Args:
+        run: Gives the recipe; a finished run waits for nothing.
+        epochs: Its epochs, oldest first.
+        findings: Its diagnoses: a run that learned nothing, or diverged, is not waiting.
+    """
+    recipe = run.spec.recipe
+    hopeless = {Symptom.DIVERGED, Symptom.NOT_LEARNING} & {one.symptom for one in findings}
+    if run.is_finished or hopeless or (flat := flat_stretch(run.spec, epochs, constant_predictor(run))) is None:
+        return ""
+    if not rate_falls_after(epochs, recipe):
+        return ""
+    steps_per_epoch = updates_per_epoch(epochs)
+    drops = rate_drops(recipe, steps_per_epoch=steps_per_epoch)
+    if (drop := next((drop for drop in drops if drop >= flat.newest), None)) is not None:
+        coming = f"drops at {drop}"
+    else:
+        coming = f"falls until {recipe.epochs}"
+    return f"flat since epoch {flat.since}; the rate {coming}"
 
 
 def overfitting(epochs: Sequence[Epoch]) -> Finding | None:
@@ -211,6 +294,16 @@ def test_loss(row: Epoch) -> float:
     return math.inf if row.test_loss is None else row.test_loss
 
 
+def constant_predictor(run: Run) -> ConstantPredictor:
+    """Return the constant predictor of a run's training set; of equal classes if an older version trained it."""
+    return ConstantPredictor.of(run.class_counts, run.spec.model.num_classes)
+
+
+def is_over(run: Run, epochs: Sequence[Epoch]) -> bool:
+    """Return whether all epochs are done, or the stop rule ended the run."""
+    return run.stopped_early or bool(epochs and epochs[-1].epoch >= run.spec.recipe.epochs)
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One diagnosis."""
@@ -222,9 +315,15 @@ class Rule:
 
 RULES = (
     Rule(lambda run, epochs, _: diverged(run.outcome, epochs)),
-    Rule(lambda run, epochs, _: not_learning(epochs, run.spec.model.num_classes), unless=frozenset({Symptom.DIVERGED})),
+    Rule(
+        lambda run, epochs, _: not_learning(run.spec, epochs, constant_predictor(run), is_over=is_over(run, epochs)),
+        unless=frozenset({Symptom.DIVERGED}),
+    ),
     Rule(lambda _run, _epochs, gradients: gradient_flow(gradients)),
-    Rule(lambda _run, epochs, _: plateau(epochs), unless=frozenset({Symptom.DIVERGED, Symptom.NOT_LEARNING})),
+    Rule(
+        lambda run, epochs, _: plateau(run.spec, epochs, constant_predictor(run)),
+        unless=frozenset({Symptom.DIVERGED, Symptom.NOT_LEARNING}),
+    ),
     Rule(lambda _run, epochs, _: overfitting(epochs), unless=frozenset({Symptom.DIVERGED, Symptom.NOT_LEARNING})),
 )
 """Every diagnosis, most severe first."""
@@ -234,7 +333,7 @@ def diagnose(run: Run, epochs: Sequence[Epoch], gradients: Sequence[Gradients] =
     """Diagnose a run; returns findings, most severe first.
 
     Args:
-        run: Gives the number of classes and the outcome.
+        run: Gives the recipe, the class counts and the outcome.
         epochs: The run's epochs, oldest first.
         gradients: Gradient norms of its layers, of any epochs; may be empty.
     """

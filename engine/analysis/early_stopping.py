@@ -9,7 +9,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping
 
-from engine.analysis.diagnosis import STOPPING_EPOCHS, Symptom, describe_flat_loss, flat_epochs
+from engine.analysis.diagnosis import not_learning
+from engine.analysis.learning import ConstantPredictor
 from engine.base.units import duration
 from engine.runs.journal import AnyEvent, Epoch, StoppedEarly
 from engine.spec.run import RunSpec, StopRule
@@ -31,26 +32,25 @@ def epochs_to_judge(journal: Iterable[AnyEvent], epochs_done: int) -> dict[int, 
     return rows
 
 
-def reason_to_stop(spec: RunSpec, rows: Mapping[int, Epoch]) -> StoppedEarly | None:
+def reason_to_stop(spec: RunSpec, rows: Mapping[int, Epoch], guess: ConstantPredictor) -> StoppedEarly | None:
     """Return why a run should stop after its newest epoch; None if it should go on.
 
     Args:
         spec: Specification with the stopping rule.
         rows: Epochs from `epochs_to_judge` and those completed since.
+        guess: Constant predictor of the training set.
     """
     match spec.stop_when:
         case None:
             return None
         case StopRule.NOT_LEARNING:
-            num_classes = spec.model.num_classes
-            losses = [rows[epoch].train_loss for epoch in sorted(rows)]
-            flat = flat_epochs(losses, num_classes)
-            if flat < STOPPING_EPOCHS:
+            found = not_learning(spec, [rows[epoch] for epoch in sorted(rows)], guess)
+            if found is None:
                 return None
             num_left = spec.recipe.epochs - max(rows)
             return StoppedEarly(
                 epoch=max(rows),
-                text=f"{Symptom.NOT_LEARNING}: {describe_flat_loss(flat, num_classes)}",
+                text=f"{found.symptom}: {found.evidence}",
                 saved_epochs=num_left,
                 saved_seconds=num_left * statistics.median(row.seconds for row in rows.values()),
             )

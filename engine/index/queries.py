@@ -31,6 +31,7 @@ MOST_PACES = 300
 
 _decode_spec = decoder(RunSpec)
 _decode_tags = decoder(tuple[str, ...])
+_decode_counts = decoder(tuple[int, ...])
 _decode_estimate = decoder(Estimate)
 
 
@@ -204,8 +205,8 @@ class Reader(IndexReader):
         ]
 
     def first_and_newest_gradients(self, run: str) -> list[Gradients]:
-        """Norms of a run's layers at initialisation and at their last measurement, from stem to head."""
-        return self._gradients("(epoch = 0 OR epoch = (SELECT max(epoch) FROM gradients WHERE run = ?1))", run)
+        """Norms of a run's layers at initialisation and in the last two measured epochs, from stem to head."""
+        return self._gradients("(epoch = 0 OR epoch >= (SELECT max(epoch) - 1 FROM gradients WHERE run = ?1))", run)
 
     def layer_ranges(self, experiment: str) -> dict[str, tuple[float, float]]:
         """Smallest positive and largest value among all layers of an experiment's runs, by field.
@@ -332,6 +333,7 @@ def _run(row: tuple[Any, ...]) -> Run:
             "synthetic": bool(fields["synthetic"]),
             "starred": bool(fields["starred"]),
             "tags": _decode_tags(fields["tags"]),
+            "class_counts": None if fields["class_counts"] is None else _decode_counts(fields["class_counts"]),
             "estimate": None if fields["estimate"] is None else _decode_estimate(fields["estimate"]),
         }
     )

@@ -142,14 +142,23 @@ def columns_of(event: AnyEvent) -> dict[str, Any]:
             losses = ("train_loss", "train_error_percent", "test_loss", "test_error_percent")
             return fields_of(event, "step", "epoch", *losses, "images_per_second")
         case Started():
-            return {"step": 0, **fields_of(event, *FIRST_COLUMNS, *WORKER_COLUMNS)}
+            return {"step": 0, **fields_of(event, *FIRST_COLUMNS, *WORKER_COLUMNS), **class_counts_of(event)}
         case Resumed():
             # The checkpoint it resumes from counts as progress too; its writer may have died before recording it.
-            return {"checkpoint_step": event.step, **fields_of(event, "step", *WORKER_COLUMNS)}
+            return {
+                "checkpoint_step": event.step,
+                **fields_of(event, "step", *WORKER_COLUMNS),
+                **class_counts_of(event),
+            }
         case Checkpointed():
             return {"checkpoint_step": event.step}
         case Gradients() | StoppedEarly() | Notice():
             return {}
+
+
+def class_counts_of(start: WorkerStart) -> dict[str, str]:
+    """Column of the class counts, unless an earlier version wrote the line: those recorded before stay."""
+    return {} if start.class_counts is None else {"class_counts": msgspec.json.encode(start.class_counts).decode()}
 
 
 def fields_of(event: AnyEvent, *names: str) -> dict[str, Any]:

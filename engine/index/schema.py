@@ -2,7 +2,7 @@
 since its last look.
 """
 
-SCHEMA_VERSION = 14
+SCHEMA_VERSION = 15
 """Stored in PRAGMA user_version; a database of another version is set aside and rebuilt from the run directories."""
 REBUILDING_VERSION = -SCHEMA_VERSION
 """Version until every run directory is in the database: readers ignore it, and the next engine completes it."""
@@ -48,6 +48,7 @@ CREATE TABLE runs (
   num_threads     INTEGER,
   num_train       INTEGER,
   num_test        INTEGER,
+  class_counts    TEXT,
   data_sha256     TEXT,
   version         TEXT,
   checkpoint_seconds REAL NOT NULL DEFAULT 0,

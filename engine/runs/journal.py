@@ -56,6 +56,8 @@ class WorkerStart(Event, frozen=True, kw_only=True):
     """Id of this start in its assignment; None if started by hand or by an older version."""
     layout: Layout | None = None
     """Memory layout of images and weights; None if written by an earlier version."""
+    class_counts: tuple[Count, ...] | None = None
+    """Training images of each class; None if written by an earlier version."""
 
 
 class Started(WorkerStart, frozen=True, kw_only=True, tag="started"):

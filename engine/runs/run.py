@@ -105,6 +105,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Version of depthscope that began to train it; None before, and for versions that did not record theirs."""
     synthetic: bool
     """Whether the images were procedural, so that results say nothing about CIFAR."""
+    class_counts: tuple[int, ...] | None
+    """Training images of each class; None before its first start, and for versions that did not record them."""
     precision: Precision | None
     """Precision in use; None until a worker has resolved it for its device."""
     device_name: str | None

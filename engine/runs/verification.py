@@ -19,7 +19,7 @@ from engine.base.regular_files import SMALL_FILE_BYTES, read_regular
 from engine.base.units import byte_size
 from engine.runs.directory import ExitReason, ExitRecord, FileName, Labels, RunDirectory
 from engine.runs.identity import Identity
-from engine.runs.journal import MAX_JOURNAL_BYTES, AnyEvent, Epoch, Gradients, Started, Step, read_on
+from engine.runs.journal import MAX_JOURNAL_BYTES, AnyEvent, Epoch, Gradients, Resumed, Started, Step, read_on
 from engine.spec.labels import MAX_TAGS, check_label, check_tag, cleaned_note
 from engine.spec.run import RunSpec
 from models.cost import num_parameters
@@ -186,6 +186,10 @@ def impossible(event: AnyEvent, spec: RunSpec, total_steps: int) -> str | None:
     """Return what no worker would have written in an event of this run; None if there is nothing."""
     if event.seq > MAX_SEQ:
         return "has too large a number"
+    if isinstance(event, Started | Resumed) and event.class_counts is not None:
+        num_classes = spec.model.num_classes
+        if len(event.class_counts) != num_classes:
+            return f"counts images of {len(event.class_counts)} classes, of {num_classes}"
     if isinstance(event, Epoch | Gradients | Step):
         if event.epoch > spec.recipe.epochs:
             return f"is of epoch {event.epoch}, of {spec.recipe.epochs}"

@@ -48,7 +48,7 @@ class StopRule(StrEnum):
     """Criterion that ends a run before its last epoch."""
 
     NOT_LEARNING = "not-learning"
-    """Training loss no better than guessing (see `engine/analysis/diagnosis.py`)."""
+    """Neither loss nor error better than guessing, nor improving (see `engine/analysis/learning.py`)."""
 
 
 class RunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

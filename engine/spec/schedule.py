@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
+from collections.abc import Sequence
 from typing import assert_never
 
 from engine.spec.recipes import Recipe, Schedule
@@ -51,3 +54,72 @@ def learning_rate_at(step: int, recipe: Recipe, *, total_steps: int) -> float:
             return recipe.learning_rate * (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2
         case _:
             assert_never(recipe.schedule)
+
+
+MAX_SAMPLES = 1000
+"""Epochs at which a schedule is looked at; a longer run is sampled."""
+
+
+def epoch_rate(epoch: int, recipe: Recipe, *, steps_per_epoch: int) -> float:
+    """Learning rate of the first update of an epoch, counted from 1."""
+    return learning_rate_at((epoch - 1) * steps_per_epoch, recipe, total_steps=recipe.epochs * steps_per_epoch)
+
+
+@functools.lru_cache(maxsize=256)
+def rate_drops(recipe: Recipe, *, steps_per_epoch: int) -> tuple[int, ...]:
+    """Return after how many epochs the rate drops: to half or less at once, after an epoch at a constant rate."""
+
+    def rate(epoch: int) -> float:
+        return epoch_rate(epoch, recipe, steps_per_epoch=steps_per_epoch)
+
+    drops = []
+    for left, right in itertools.pairwise(_sampled(1, recipe.epochs)):
+        while right - left > 1 and 2 * rate(right) <= rate(left):
+            middle = (left + right) // 2
+            left, right = (left, middle) if 2 * rate(middle) <= rate(left) else (middle, right)
+        if right - left == 1 and 2 * rate(right) <= rate(left) == rate(max(left - 1, 1)):
+            drops.append(left)
+    return tuple(drops)
+
+
+@functools.lru_cache(maxsize=256)
+def high_rate_epochs(recipe: Recipe, *, steps_per_epoch: int) -> int:
+    """Number of epochs from the first to the last whose rate is at least half the highest of the run."""
+    samples = _sampled(1, recipe.epochs)
+    rates = [epoch_rate(epoch, recipe, steps_per_epoch=steps_per_epoch) for epoch in samples]
+    return max(epoch for epoch, rate in zip(samples, rates, strict=True) if 2 * rate >= max(rates))
+
+
+@functools.lru_cache(maxsize=256)
+def lowest_rates(recipe: Recipe, *, steps_per_epoch: int) -> tuple[tuple[int, float], ...]:
+    """Pairs of an epoch and the lowest rate from there to the end, by epoch."""
+    samples = _sampled(1, recipe.epochs)
+    rates = (epoch_rate(epoch, recipe, steps_per_epoch=steps_per_epoch) for epoch in reversed(samples))
+    return tuple(reversed([*zip(reversed(samples), itertools.accumulate(rates, min), strict=True)]))
+
+
+def has_fall_ahead(epoch: int, recipe: Recipe, *, steps_per_epoch: int) -> bool:
+    """Return whether the rate will fall to half or less of that of an epoch, at once or gradually."""
+    now = epoch_rate(epoch, recipe, steps_per_epoch=steps_per_epoch)
+    later = (rate for first, rate in lowest_rates(recipe, steps_per_epoch=steps_per_epoch) if first > epoch)
+    return 2 * next(later, math.inf) <= now
+
+
+@functools.lru_cache(maxsize=256)
+def warmup_epochs(recipe: Recipe, *, steps_per_epoch: int) -> int:
+    """Number of epochs with an update at the warm-up rate, or before the first at the highest rate of the run.
+
+    The rise of a one-cycle schedule is a warm-up in this sense.
+    """
+    samples = _sampled(1, recipe.epochs)
+    rates = [epoch_rate(epoch, recipe, steps_per_epoch=steps_per_epoch) for epoch in samples]
+    rise = samples[rates.index(max(rates))] - 1
+    return max(rise, 0 if recipe.warmup_rate is None else math.ceil(recipe.warmup_steps / steps_per_epoch))
+
+
+def _sampled(first: int, last: int) -> Sequence[int]:
+    """Epochs from the first to the last, both included, at most MAX_SAMPLES of them."""
+    if last - first < MAX_SAMPLES:
+        return range(first, last + 1)
+    span = last - first
+    return [first + span * index // (MAX_SAMPLES - 1) for index in range(MAX_SAMPLES)]

@@ -98,7 +98,7 @@ def take_first_step(session: Session, learning_rate: float) -> None:
 
 def end_early(session: Session) -> ExitReason | None:
     """Stop a run after a complete epoch if its early-stopping rule applies; None if it goes on."""
-    stopped = reason_to_stop(session.spec, session.judged)
+    stopped = reason_to_stop(session.spec, session.judged, session.guess)
     if stopped is None:
         return None
     # The deciding epoch must precede the stop in the journal.

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.analysis.learning import ConstantPredictor
 from engine.base.errors import DatasetError
 from engine.runs.journal import Checkpointed, Epoch, Gradients, JournalWriter, Notice
 from engine.runs.open_run import OpenRun
@@ -72,6 +73,8 @@ class Session:
     """Checkpoint being written; None if there is none."""
     judged: dict[int, Epoch] = field(default_factory=dict)
     """Epochs considered for early stopping."""
+    class_counts: tuple[int, ...] = field(init=False)
+    """Training images of each class."""
     ended_because: str | None = None
     """Reason of an early stop; None without one."""
     layers: list[Layer] = field(init=False)
@@ -87,11 +90,18 @@ class Session:
         self.steps = EagerSteps(self.state, self.data, self.spec)
         self.meter = ProgressMeter(self.state.device)
         self.layers = layers(self.state.model)
+        labels, num_classes = self.data.train_labels.cpu(), self.spec.model.num_classes
+        self.class_counts = tuple(torch.bincount(labels, minlength=num_classes).tolist())
         self.saves_beside = self.state.device.type == "cuda"
 
     @property
     def spec(self) -> RunSpec:
         return self.run.identity.spec
+
+    @property
+    def guess(self) -> ConstantPredictor:
+        """Constant predictor of the training set, against which early stopping compares."""
+        return ConstantPredictor.of(self.class_counts, self.spec.model.num_classes)
 
     @property
     def steps_per_epoch(self) -> int:

@@ -11,16 +11,27 @@ from engine.analysis.diagnosis import (
     Symptom,
     diagnose,
     diverged,
-    flat_epochs,
     gradient_flow,
     not_learning,
+    outlook,
     overfitting,
     plateau,
     sentence,
 )
+from engine.analysis.learning import ConstantPredictor
 from engine.index.queries import Reader
 from engine.runs.run import RunOutcome
+from engine.spec.recipes import Schedule
+from engine.spec.run import RunSpec
+from tests.curves import a_run, made_up_curves, recorded_curves
 from tests.recorded_runs import first_epochs, recorded_gradients, recorded_home, recorded_runs
+
+BALANCED = ConstantPredictor.of(None, 10)
+
+
+def a_spec(name: str) -> RunSpec:
+    """Read the spec of a recorded run."""
+    return next(curve.spec for curve in recorded_curves() if curve.name.endswith(f"/{name}"))
 
 
 def test_overfitting_of_a_recorded_run():
@@ -33,18 +44,6 @@ def test_overfitting_of_a_recorded_run():
         "test loss 44 % above its lowest (epoch 10) while the training loss fell from 1.43 to 0.00584"
     )
     assert overfitting(first_epochs(rows, 14)) is None, "its test loss still came near its lowest"
-    assert not_learning(rows, 10) is None
-    assert plateau(rows) is None
-
-
-def test_only_the_deep_plain_network_of_the_quickstart_is_diagnosed():
-    """Of four networks only plain-44 stayed at the loss of guessing for four epochs, then slowly improved."""
-    flat = {
-        name: flat_epochs([row.train_loss for row in rows[:4]], 10)
-        for name, rows in recorded_runs("quickstart").items()
-    }
-
-    assert flat == {"he-plain8-w8-s0": 0, "he-plain44-w8-s0": 4, "he-resnet8-w8-s0": 0, "he-resnet44-w8-s0": 0}
 
 
 def test_diverged_run_says_in_which_epoch():
@@ -61,50 +60,67 @@ def test_a_run_that_learns_nothing_is_not_called_a_plateau_too(tmp_path: Path):
     """Its loss is flat, too, which adds nothing; a non-finite loss overrides everything else."""
     with Reader(recorded_home(tmp_path / "home", "depths").database) as reader:
         run = next(run for run in reader.runs() if run.name == "he-plain44-w4-s2")
-        (*_, last) = reader.epochs(run.id)
-    flat = [replace(last, epoch=epoch, train_loss=2.31, train_error_percent=90.0) for epoch in range(1, 13)]
+        rows = reader.epochs(run.id)
 
-    assert plateau(flat) is not None
-    assert [one.symptom for one in diagnose(run, flat)] == [Symptom.NOT_LEARNING]
-    broken = [*flat, replace(last, epoch=13, train_loss=None)]
+    assert [one.symptom for one in diagnose(run, rows)] == [Symptom.NOT_LEARNING]
+    assert diagnose(run, rows[:-1]) == [], "seven of eight epochs: it may still start"
+    broken = [*rows, replace(rows[-1], epoch=9, train_loss=None)]
     assert [one.symptom for one in diagnose(run, broken)] == [Symptom.DIVERGED]
 
 
-def test_plateau_of_a_recorded_run():
-    """One channel in the first stage: the loss stayed at 2.0 from epoch 31 to 45, then fell again."""
-    (rows,) = recorded_runs("plateau").values()
+def test_a_standing_loss_is_a_plateau_only_if_no_drop_is_ahead():
+    """Until then the console says what it waits for, which names the epoch; a finished run waits for nothing."""
+    waits = next(curve for curve in made_up_curves() if curve.name == "waits for the drop at 82")
+    rows = [*waits.rows[:35], *(replace(waits.rows[34], epoch=row.epoch, step=row.step) for row in waits.rows[35:])]
+    low = replace(rows[34], train_loss=0.5)
+    rows[34] = low
+    constant = replace(waits.spec, recipe=replace(waits.spec.recipe, schedule=Schedule.CONSTANT))
 
-    assert plateau(first_epochs(rows, 40)) is None, "nine epochs may still be noise"
-    found = plateau(first_epochs(rows, 41))
-    assert found is not None
-    assert found.evidence == "training loss 1.999 has fallen by less than 1 % in 10 epochs, at 77.0 % training error"
-    assert plateau(rows) is None
-    assert not_learning(first_epochs(rows, 41), 10) is None, "it stands, but below guessing"
+    assert diagnose(a_run(waits.spec), rows[:60]) == []
+    assert outlook(a_run(waits.spec), rows[:60], []) == "flat since epoch 35; the rate drops at 82"
+    assert outlook(a_run(waits.spec, outcome=RunOutcome.CANCELLED), rows[:60], []) == ""
+    assert outlook(a_run(waits.spec), rows[:40], []) == "", "five epochs are noise"
+    assert [one.evidence for one in diagnose(a_run(constant), rows[:60])] == [
+        "training loss 0.5 has fallen by less than 1 % in 25 epochs, at 26.0 % training error"
+    ]
+    assert outlook(a_run(constant), rows[:60], []) == ""
+
+
+def test_noise_needs_more_epochs_for_a_plateau():
+    """One channel in the first stage: the loss stood at 2.0 from epoch 31 to 45 under noise of 2 %, then fell again."""
+    ((name, rows),) = recorded_runs("plateau").items()
+    spec = a_spec(name)
+
+    assert all(plateau(spec, first_epochs(rows, num), BALANCED) is None for num in range(61))
+    calm = [replace(row, train_loss=2.0, train_error_percent=77.0) for row in rows]
+    assert plateau(spec, first_epochs(calm, 19), BALANCED) is None
+    assert plateau(spec, first_epochs(calm, 20), BALANCED) is not None
 
 
 def test_a_flat_end_of_a_finished_schedule_is_no_plateau():
     """The recorded run that memorised its images: its loss could hardly fall further."""
-    (rows,) = recorded_runs("overfitting").values()
+    ((name, rows),) = recorded_runs("overfitting").items()
     still = [replace(row, train_loss=0.003) for row in rows]
 
-    assert plateau(still[-20:]) is None
+    assert plateau(a_spec(name), still[-20:], BALANCED) is None
 
 
 def test_not_learning_of_a_recorded_run():
-    """Plain-32 without normalisation: at ln 10 from its second epoch, diagnosed after five such epochs."""
-    (rows,) = recorded_runs("not-learning").values()
+    """Plain-32 without normalisation, at ln 10: over after ten epochs, but a running one might still start."""
+    ((name, rows),) = recorded_runs("not-learning").items()
 
-    assert not_learning(first_epochs(rows, 4), 10) is None
-    found = not_learning(rows, 10)
+    assert not_learning(a_spec(name), rows, BALANCED) is None
+    found = not_learning(a_spec(name), rows, BALANCED, is_over=True)
     assert found is not None
     assert found.evidence == "loss is no better than guessing (ln 10 = 2.303) for 10 epochs"
-    assert flat_epochs([row.train_loss for row in rows], 100) == 0, "of a hundred classes it would know some"
+    hundred = ConstantPredictor.of(None, 100)
+    assert not_learning(a_spec(name), rows, hundred, is_over=True) is None, "of a hundred classes it would know some"
 
 
 def test_losses_above_guessing_are_no_learning_either():
-    """Recorded plain-44 with normalisation: at least 2.30 for eight epochs, not flat within 1 % but no better."""
-    rows = recorded_runs("depths")["he-plain44-w4-s2"]
-    found = not_learning(rows, 10)
+    """Recorded plain-44 with normalisation: at least 2.28 for eight epochs, not flat within 1 % but no better."""
+    name = "he-plain44-w4-s2"
+    found = not_learning(a_spec(name), recorded_runs("depths")[name], BALANCED, is_over=True)
 
     assert found is not None
     assert found.evidence == "loss is no better than guessing (ln 10 = 2.303) for 8 epochs"
@@ -150,13 +166,16 @@ def test_gradients_of_residual_networks_are_sound():
     assert gradient_flow(unknown) is None
 
 
-def test_a_stem_without_any_gradient_is_diagnosed():
-    """Recorded single-channel network whose first layer had a zero gradient in one step."""
+def test_a_stem_without_any_gradient_is_diagnosed_unless_it_was_one_step():
+    """Recorded single-channel network whose first layer had a zero gradient in the one step measured of epoch 2."""
     (gradients,) = recorded_gradients("plateau").values()
     found = gradient_flow([row for row in gradients if row.epoch == 2])
 
     assert found is not None
     assert found.evidence == "stem gradient 0"
+    assert all(gradient_flow(gradients[: num + 1]) is None for num in range(61))
+    (second,) = (row for row in gradients if row.epoch == 2)
+    assert gradient_flow([*gradients[:3], replace(second, epoch=3)]) is not None, "twice is no accident"
 
 
 def test_findings_read_as_one_sentence():

@@ -3,8 +3,14 @@
 import pytest
 import torch
 
-from engine.spec.recipes import RECIPES, recipe
-from engine.spec.schedule import learning_rate_at
+from engine.spec.recipes import RECIPES, Recipe, recipe
+from engine.spec.schedule import (
+    has_fall_ahead,
+    high_rate_epochs,
+    learning_rate_at,
+    rate_drops,
+    warmup_epochs,
+)
 
 
 def test_reference_falls_tenfold_at_half_and_three_quarters():
@@ -76,3 +82,48 @@ def test_a_step_outside_the_run_is_refused(step: int):
     """A wrong step would silently train with a wrong rate."""
     with pytest.raises(ValueError, match=r"step must be in 0\.\.99"):
         learning_rate_at(step, RECIPES["reference"], total_steps=100)
+
+
+@pytest.mark.parametrize(
+    ("used", "drops", "high"),
+    [
+        (RECIPES["reference"], (82, 123), 82),
+        (RECIPES["constant"], (), 164),
+        (RECIPES["quick"], (), 20),
+        (recipe("reference", schedule="cosine", epochs=200), (), 101),
+        (recipe("reference", epochs=163), (82, 123), 82),
+        (recipe("reference", drops=(0.3, 0.6, 0.8), drop_factor=0.2), (50, 99, 132), 50),
+        (recipe("reference", drops=(0.5,), drop_factor=0.9), (), 164),
+        (recipe("reference", warmup_rate=0.01, warmup_steps=3 * 391), (82, 123), 82),
+        (recipe("reference", epochs=10_000), (5000, 7500), 5000),
+    ],
+)
+def test_drops_of_the_rate_are_found_in_any_schedule(used: Recipe, drops: tuple[int, ...], high: int):
+    """To half or less at once; a gradual fall has none, and what is long is sampled, its drops exact."""
+    assert rate_drops(used, steps_per_epoch=391) == drops
+    assert high_rate_epochs(used, steps_per_epoch=391) == pytest.approx(high, abs=used.epochs / 1000)
+
+
+@pytest.mark.parametrize(
+    ("used", "falls", "stays"),
+    [
+        (RECIPES["reference"], (1, 82, 122, 123), (124, 164)),
+        (RECIPES["constant"], (), (1, 100, 164)),
+        (RECIPES["quick"], (2, 9, 29), (30,)),
+        (recipe("reference", schedule="cosine", epochs=200), (1, 199), (200,)),
+        (recipe("reference", drops=(0.5,), drop_factor=0.9), (), (1, 82, 164)),
+    ],
+)
+def test_a_fall_is_ahead_until_the_rate_is_near_its_lowest(used: Recipe, falls: list[int], stays: list[int]):
+    """The last stretch of a step schedule, and the last epoch of a gradual one, have none."""
+    assert all(has_fall_ahead(epoch, used, steps_per_epoch=391) for epoch in falls)
+    assert not any(has_fall_ahead(epoch, used, steps_per_epoch=391) for epoch in stays)
+
+
+def test_warmup_covers_whole_epochs():
+    """An epoch with one update at the warm-up rate belongs to it, and so does a one-cycle's rise; mere steps do not."""
+    assert warmup_epochs(RECIPES["quick"], steps_per_epoch=391) == 9
+    assert warmup_epochs(recipe("reference", warmup_rate=0.5), steps_per_epoch=391) == 2
+    assert warmup_epochs(recipe("reference", warmup_rate=0.01), steps_per_epoch=391) == 2
+    assert warmup_epochs(recipe("reference", warmup_rate=0.01, warmup_steps=391), steps_per_epoch=391) == 1
+    assert warmup_epochs(recipe("reference"), steps_per_epoch=391) == 0
