@@ -89,16 +89,26 @@ class PreActivationResNet(nn.Module):
         self.stem = convolution(3, spec.width, 3)
         self.stages = _stages(spec, make_block)
         self.final_norm = normalisation(spec.norm, _num_features(spec))
+        self.activates_output = True
+        """Whether the last addition is activated before the pool; not in networks of pytorch-cifar."""
         self.head = _head(spec)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images [B, 3, 32, 32] to logits [B, num_classes]."""
         out: Tensor = self.stem(x)  # [B, width, 32, 32]
         out = self.stages(out)  # [B, 8·width·expansion, 4, 4]
-        out = F.relu(self.final_norm(out))
+        out = F.relu(self.final_norm(out)) if self.activates_output else out
         out = F.avg_pool2d(out, 4).flatten(1)  # [B, 8·width·expansion]
         logits: Tensor = self.head(out)
         return logits
+
+    def become_pytorch_cifars(self) -> None:
+        """Undo both deviations from pytorch-cifar's preact_resnet.py, for weights trained with it."""
+        self.final_norm = nn.Identity()
+        self.activates_output = False
+        for module in self.modules():
+            if isinstance(module, PreActivationBlock) and isinstance(module.shortcut, nn.Identity):
+                module.activates_shortcut = False
 
 
 class HeResNet(nn.Module):

@@ -8,16 +8,46 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from console.commands.run_options import JsonOption, RunArgument
-from engine.base.errors import UsageError
+from engine.base.errors import DepthscopeError, UsageError
 
 if TYPE_CHECKING:
     from engine.runs.run import Run
     from engine.spec.run import RunSpec
 
 
-def weights(run: RunArgument) -> None:
-    """Print the path of a run's final weights, a PyTorch state_dict."""
-    typer.echo(str(final_weights(found_run(run))))
+AsOption = Annotated[
+    str | None,
+    typer.Option("--as", metavar="PRESET", help="pytorch-cifar, akamaster, torchvision or report."),
+]
+
+
+def weights(
+    run: RunArgument,
+    preset: AsOption = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="With --as: a new file for that program.")
+    ] = None,
+) -> None:
+    """Print the path of a run's final weights, or export them."""
+    from console.programs import evaluation
+    from console.text.formatting import clean
+    from engine.control.messages import ExportTask
+    from engine.spec.presets import find_preset
+
+    if (preset is None) != (output is None):
+        raise UsageError("--as PRESET and -o FILE go together")
+    found = found_run(run)
+    path = final_weights(found)
+    if preset is None or output is None:
+        typer.echo(str(path))
+        return
+    wanted = find_preset(preset)
+    evaluation.check_preset(wanted, found.spec.model.architecture)
+    task = ExportTask(weights=str(path), model=found.spec.model, preset=wanted, output=str(output.absolute()))
+    exported = evaluation.export(task)
+    typer.echo(f"{clean(str(output))}: {exported.num_tensors} tensors as {wanted} names them")
+    for note in exported.notes:
+        typer.echo(f"note: {note}")
 
 
 def evaluate(
@@ -31,7 +61,9 @@ def evaluate(
     blocks: Annotated[str | None, typer.Option(help="Blocks per stage, such as 3,4,6,3, instead of a depth.")] = None,
     width: Annotated[int | None, typer.Option(help="Planes of the first stage (64; he-*: 16).")] = None,
     conv_bias: Annotated[bool, typer.Option("--conv-bias", help="Biases in the blocks' convolutions.")] = False,
+    projection_bias: Annotated[bool, typer.Option("--projection-bias", help="Biases in the projections.")] = False,
     norm: Annotated[str, typer.Option(help="batch or none.")] = "batch",
+    preset: AsOption = None,
     dataset: Annotated[str | None, typer.Option("--data", help="A dataset of `depthscope data ls`.")] = None,
     test_images: Annotated[int | None, typer.Option(help="Size of a class-balanced test subset.")] = None,
     mean: Annotated[str | None, typer.Option(help="R,G,B mean of the inputs; default: the dataset's.")] = None,
@@ -52,14 +84,19 @@ def evaluate(
     from engine.control.messages import EvaluationTask
     from engine.spec import devices
     from engine.spec.precision import Precision
+    from engine.spec.presets import PRESETS, find_preset
 
     home = find_home()
+    trained_by = None if preset is None else find_preset(preset)
+    conventions = None if trained_by is None else PRESETS[trained_by]
     found: Run | None = None
     if (run is None) == (weights is None):
         raise UsageError("give either a run or --weights FILE")
     if run is not None:
         if architecture or depth or blocks or dataset or test_images:
             raise UsageError(f"leave out -a, -d, --blocks, --data and --test-images: {run} determines them")
+        if preset:
+            raise UsageError("leave out --as: it says who trained the weights of a file")
         found = found_run(run)
         weights, spec = final_weights(found), of_run(found, precision)
     else:
@@ -71,7 +108,8 @@ def evaluate(
             block=block,
             blocks=None if blocks is None else BY_NAME["blocks"].parse(blocks),
             width=width,
-            conv_bias=conv_bias,
+            conv_bias=conv_bias or (conventions is not None and conventions.biases),
+            projection_bias=projection_bias or (conventions is not None and conventions.biases),
             norm=norm,
             dataset=dataset or "cifar10",
             test_images=test_images,
@@ -79,14 +117,22 @@ def evaluate(
             device=device,
         )
         spec = planning.plan_runs(home, options)[0].spec
+        if trained_by is not None:
+            evaluation.check_preset(trained_by, spec.model.architecture)
     assert weights is not None, "either a run or a file is given"
+    if found is None:
+        check_beside(weights, spec)
+    given_mean = None if mean is None else evaluation.channels(mean, "--mean")
+    given_std = None if std is None else evaluation.channels(std, "--std")
     task = EvaluationTask(
         home=str(home.root),
         weights=str(weights.absolute()),
         spec=spec,
-        mean=None if mean is None else evaluation.channels(mean, "--mean"),
-        std=None if std is None else evaluation.channels(std, "--std"),
-        centred=centred,
+        mean=given_mean if conventions is None else given_mean or conventions.mean,
+        std=given_std if conventions is None else given_std or conventions.std,
+        centred=centred or (conventions is not None and conventions.centred),
+        preset=trained_by,
+        is_run=found is not None,
     )
     chosen = devices.candidates(device, devices.find_devices())[0]
     measured = evaluation.evaluate(task, chosen)
@@ -123,6 +169,29 @@ def final_weights(run: Run) -> Path:
         state = run.outcome or f"{run.status} at epoch {run.epoch} of {run.spec.recipe.epochs}"
         raise UsageError(f"{run.id} ({clean(run.name)}) has no final weights: {state}")
     return path
+
+
+def check_beside(weights: Path, spec: RunSpec) -> None:
+    """Check weights in a run directory against the network that the run trained.
+
+    The tensors of he-resnet and he-plain are the same, but spec.json tells them apart.
+
+    Raises:
+        UsageError: the run trained another architecture.
+    """
+    from engine.base.regular_files import read_regular
+    from engine.runs.directory import FileName
+    from engine.runs.identity import Identity
+    from models import catalog
+
+    if weights.name != FileName.WEIGHTS:
+        return
+    try:
+        trained = Identity.decode(read_regular(weights.with_name(FileName.SPEC.value))).spec.model
+    except (OSError, DepthscopeError):
+        return  # A copy of the weights alone.
+    if trained.architecture is not spec.model.architecture:
+        raise UsageError(f"{weights} is {catalog.label(trained)}'s, as {FileName.SPEC} beside it says")
 
 
 def of_run(run: Run, precision: str | None) -> RunSpec:

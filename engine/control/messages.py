@@ -7,7 +7,9 @@ from enum import StrEnum
 import msgspec
 
 from engine.spec.precision import Precision
+from engine.spec.presets import Channels, Preset
 from engine.spec.run import RunSpec
+from models.catalog import ModelSpec
 
 
 class Loop(StrEnum):
@@ -63,15 +65,12 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 Answer = Ready | Measured | Failed
 
 
-Channels = tuple[float, float, float]
-
-
 class EvaluationTask(msgspec.Struct, frozen=True, kw_only=True):
     """Weights to evaluate, and the data to evaluate them on."""
 
     home: str
     weights: str
-    """Path of a file written by torch.save."""
+    """Path of a file written by torch.save, or of a safetensors file."""
     spec: RunSpec
     """Gives network, dataset and precision; its other fields are ignored."""
     mean: Channels | None = None
@@ -79,6 +78,10 @@ class EvaluationTask(msgspec.Struct, frozen=True, kw_only=True):
     std: Channels | None = None
     centred: bool = False
     """Whether parameter-free shortcuts pad new channels on both sides of the old ones instead of after them."""
+    preset: Preset | None = None
+    """Program that trained the weights; None if unknown, or for a run of ours."""
+    is_run: bool = False
+    """Whether the weights are those of a run, so that nothing has to be guessed."""
 
 
 class Evaluated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -91,6 +94,10 @@ class Evaluated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     num_tensors: int
     by_name: bool
     """Whether tensors were matched by name instead of by position."""
+    names: str | None = None
+    """Whose names: "ours", a preset's or a scheme's; None if matched by position."""
+    notes: tuple[str, ...] = ()
+    """What the file does not record and was taken for granted, and what was left out."""
     mean: Channels
     std: Channels
     data_sha256: str
@@ -102,8 +109,27 @@ class Evaluated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Duration of the evaluation alone."""
 
 
+class ExportTask(msgspec.Struct, frozen=True, kw_only=True):
+    """Weights of a run, and who shall be able to load them."""
+
+    weights: str
+    """Path of the run's final weights."""
+    model: ModelSpec
+    preset: Preset
+    output: str
+    """Path of the new file; safetensors if it ends in `.safetensors`."""
+
+
+class Exported(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Written file."""
+
+    num_tensors: int
+    notes: tuple[str, ...] = ()
+    """How it differs from the run's weights."""
+
+
 class NotEvaluated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Reason why the evaluation failed."""
+    """Reason why the evaluation or the export failed."""
 
     text: str
     usage: bool
@@ -111,3 +137,4 @@ class NotEvaluated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 EvaluationAnswer = Evaluated | NotEvaluated
+ExportAnswer = Exported | NotEvaluated

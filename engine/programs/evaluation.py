@@ -15,15 +15,14 @@ from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import Home
 from engine.control.messages import Evaluated, EvaluationAnswer, EvaluationTask, NotEvaluated
 from engine.data import datasets
-from engine.programs.foreign_weights import centre_shortcuts, check_finite, fit, read_weights
+from engine.programs.foreign_weights import centre_shortcuts, check_finite, load
+from engine.programs.weights_file import read_weights
 from engine.spec.precision import Precision
 from engine.spec.run import check_fits_data
 from engine.training import numerics
 from engine.training.device import assigned_device, device_name, divide_threads, torch_device
 from engine.training.layout import choose, lay_out
 from engine.training.step import evaluate, load_to_device
-from models.build import build_model
-from models.catalog import label
 
 
 def measure(task: EvaluationTask) -> Evaluated:
@@ -34,11 +33,11 @@ def measure(task: EvaluationTask) -> Evaluated:
         DepthscopeError: the device is unusable.
     """
     device, spec = torch_device(assigned_device()), task.spec
-    model = build_model(spec.model)
     path = Path(task.weights)
+    loaded = load(spec.model, found := read_weights(path), source=path.name, preset=task.preset)
+    model = loaded.model
     if task.centred:
         centre_shortcuts(model)
-    by_name = fit(model, found := read_weights(path), network=label(spec.model), source=path.name)
     check_finite(model, source=path.name)
     dataset = datasets.load(Home(Path(task.home)), spec.data.name)
     info = dataset.info
@@ -61,8 +60,10 @@ def measure(task: EvaluationTask) -> Evaluated:
         test_loss=loss,
         test_error_percent=error,
         num_images=len(data.test_labels),
-        num_tensors=len(found),
-        by_name=by_name,
+        num_tensors=len(found.tensors),
+        by_name=loaded.names is not None,
+        names=loaded.names,
+        notes=() if task.is_run else loaded.notes,
         mean=(data.mean[0], data.mean[1], data.mean[2]),
         std=(data.std[0], data.std[1], data.std[2]),
         data_sha256=info.digest(),

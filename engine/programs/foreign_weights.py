@@ -1,173 +1,178 @@
-"""Weights trained elsewhere: read without executing code, and loaded into one of our networks.
+"""Weights trained elsewhere, loaded into one of our networks.
 
-Tensors are matched by name, or by position if the names differ: networks with the same layers in the same order, such
-as those of kuangliu/pytorch-cifar, list their tensors in the same order too.
+Tensors are matched by name, ours or another program's, or by position if the names are unknown: networks with the same
+layers in the same order list their tensors in the same order too. What a file does not record is told in a note.
 """
 
 from __future__ import annotations
 
-import os
-import pickle
-import re
-import zipfile
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from engine.base.errors import DepthscopeError, UsageError
-from engine.runs.identity import RUN_ID
-from engine.training.checkpoint import MAGIC, MAX_HEADER_BYTES
+from engine.programs.weight_names import BLOCK_BIAS, PROJECTION, PROJECTION_BIAS, kind, their_name
+from engine.programs.weights_file import COUNTER, Weights
+from engine.spec.presets import PRESETS, Names, Preset
 from models.blocks import PaddingShortcut
+from models.build import build_model
+from models.catalog import THREE_STAGE, Architecture, ModelSpec, Norm, label
+from models.resnet import PreActivationResNet
 
-WRAPPERS = ("state_dict", "model_state_dict", "net", "model", "weights")
-"""Keys under which programs store a state_dict beside other things, most specific first."""
-PREFIX = re.compile(r"^(module\.|_orig_mod\.)+")
-"""Prefixes added by DataParallel and torch.compile."""
-COUNTER = "num_batches_tracked"
-"""Absent in files from before torch 0.4.1, and irrelevant to evaluation."""
-
-
-SAVE = "torch.save(%s, 'weights.pt')"
-"""Python that writes a file we read."""
+NAMED_BY = {
+    Names.PYTORCH_CIFAR: "the names of pytorch-cifar, akamaster and the report",
+    Names.TORCHVISION: "torchvision's names",
+}
 
 
-def other_kind(path: Path) -> str | None:
-    """What a file is and how to get a state_dict from it, for kinds of files other than those of torch.save.
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A network with the weights of a file."""
+
+    model: nn.Module
+    names: str | None
+    """Whose names the file's tensors have, "ours" among them; None if they were matched by position."""
+    notes: tuple[str, ...]
+    """What was taken for granted because the file does not record it, and what was left out."""
+
+
+def load(spec: ModelSpec, weights: Weights, *, source: str, preset: Preset | None = None) -> Loaded:
+    """Build a network with weights trained elsewhere.
+
+    Args:
+        spec: The network.
+        weights: Contents of the file.
+        source: Name of the file, for errors.
+        preset: Program that trained it, if known.
 
     Raises:
-        OSError: the file cannot be read.
+        UsageError: the tensors do not fit; the text names the first that differs.
     """
-    with path.open("rb") as file:
-        begin = file.read(MAX_HEADER_BYTES)
-        num_bytes = os.fstat(file.fileno()).st_size
-    if begin.startswith(MAGIC):
-        directory = path.absolute().parent.name
-        run = directory if RUN_ID.fullmatch(directory) else "RUN"
-        return (
-            f"is a training checkpoint of depthscope: `depthscope eval {run}` evaluates the final weights, weights.pt,"
-            " once the run has succeeded"
+    notes: list[str] = []
+    found = weights.tensors
+    refuse_imagenet_stem(found, source)
+    if spec.architecture is Architecture.PLAIN and any(PROJECTION.search(name) for name in found):
+        found = without_projections(weights, source)
+        notes.append(
+            f"{len(weights.tensors) - len(found)} tensors of projections were left out: they were never trained, as in"
+            " a network whose shortcuts are not added"
         )
-    # Eight bytes with the length of the JSON behind them.
-    if begin[8:9] == b"{" and 0 < int.from_bytes(begin[:8], "little") <= num_bytes - 8:
-        loaded = SAVE % f"safetensors.torch.load_file({path.name!r})"
-        return f"is a safetensors file: convert it in Python, `{loaded}`"
-    names = names_in_archive(path)
-    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
-        loaded = SAVE % f"torch.jit.load({path.name!r}).state_dict()"
-        return f"is a TorchScript archive, which holds a program: take its weights in Python, `{loaded}`"
-    if any(name.endswith("archive_format") for name in names):
-        loaded = SAVE % f"torch.export.load({path.name!r}).state_dict"
-        return f"is an archive of torch.export, which holds a program: take its weights in Python, `{loaded}`"
-    if names and all(name.endswith(".npy") for name in names):
-        return "is a NumPy archive: save a state_dict with torch.save"
+    model = build_model(spec)
+    if isinstance(model, PreActivationResNet) and lacks_final_norm(model, found, preset):
+        model.become_pytorch_cifars()
+        notes.append(
+            "no normalisation and ReLU after the last block, and none before the first shortcut, as in pytorch-cifar's"
+            " PreActResNet"
+        )
+    names = fit(model, replace(weights, tensors=found), spec=spec, source=source, preset=preset)
+    if spec.architecture in THREE_STAGE:
+        notes.append(
+            "the file does not tell whether this network was trained with shortcuts: he-resnet and he-plain have the"
+            " same tensors, and the wrong one is no better than guessing"
+        )
+    if preset is None and names in NAMED_BY:
+        notes.append(f"guessed from {NAMED_BY[Names(names)]}: which tensor is which; --as says who trained it")
+    if preset is Preset.TORCHVISION:
+        notes.append("the file does not tell whether a max pool follows the stem; here none does")
+    return Loaded(model, names, tuple(notes))
+
+
+def refuse_imagenet_stem(found: Mapping[str, Tensor], source: str) -> None:
+    """Refuse networks for large images.
+
+    Raises:
+        UsageError: the first convolution is 7×7.
+    """
+    first = next((tensor for name, tensor in found.items() if name.endswith(("conv1.weight", "stem.weight"))), None)
+    if first is not None and first.shape[1:] == (3, 7, 7):
+        raise UsageError(
+            f"{source} has torchvision's ImageNet stem, a 7×7 convolution of stride 2 before a max pool: networks here"
+            " begin with a 3×3 convolution, for images of 32×32 pixels"
+        )
+
+
+def without_projections(weights: Weights, source: str) -> dict[str, Tensor]:
+    """Leave out projections that were never trained.
+
+    A network whose shortcuts are not added may still have projections: their normalisation has seen no batch.
+
+    Raises:
+        UsageError: they were trained, so that the network is residual.
+    """
+    if (trained := trained_projection(weights)) is not None:
+        raise UsageError(
+            f"{source} is a residual network's: its projections were trained ({trained}), and without them the network"
+            " only guesses; load it with -a resnet"
+        )
+    return {name: tensor for name, tensor in weights.tensors.items() if not PROJECTION.search(name)}
+
+
+def trained_projection(weights: Weights) -> str | None:
+    """Evidence that a projection was trained; None if none was."""
+    layers = {name.rpartition(".")[0] for name in weights.tensors if PROJECTION.search(name)}
+    normalised = sorted(layer for layer in layers if f"{layer}.running_mean" in weights.tensors)
+    if not normalised:
+        return "they have no normalisation that would say otherwise"
+    # Files converted from torch before 0.4.1 count no batch anywhere, whatever was trained.
+    counts = any(weights.counters.values())
+    for layer in normalised:
+        if counts and layer in weights.counters:
+            if weights.counters[layer]:
+                return f"{layer} has seen {weights.counters[layer]} batches"
+            continue
+        mean, variance = weights.tensors[f"{layer}.running_mean"], weights.tensors.get(f"{layer}.running_var")
+        if bool(mean.any()) or variance is None or not bool((variance == 1).all()):
+            return f"{layer} has a running mean and variance other than 0 and 1"
     return None
 
 
-def names_in_archive(path: Path) -> list[str]:
-    """Names in a zip archive; empty if it is damaged or none."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        return []
+def lacks_final_norm(model: nn.Module, found: Mapping[str, Tensor], preset: Preset | None) -> bool:
+    """Whether the file has all tensors of a pre-activation network but the last normalisation, as in pytorch-cifar."""
+    wanted = without_counters(model.state_dict())
+    num_final = sum(name.startswith("final_norm.") for name in wanted)
+    return len(found) == len(wanted) - num_final and (preset is not None or "final_norm.weight" not in found)
 
 
-def check_finite(model: nn.Module, *, source: str) -> None:
-    """Check that every weight is a finite number.
-
-    Raises:
-        DepthscopeError: one is not, so that any error measured would be that of guessing.
-    """
-    state = model.state_dict()
-    wrong = [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]
-    if wrong:
-        raise DepthscopeError(
-            f"{source} has weights that are not finite (NaN or infinity) in {len(wrong)} of {len(state)} tensors, the"
-            f" first of them {wrong[0]}: the network computes nothing; use weights from before its training diverged"
-        )
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a PyTorch checkpoint in order; the state_dict may be nested in a dictionary.
-
-    Raises:
-        UsageError: the file does not exist, contains anything but plain tensors and values, or has no tensors.
-    """
-    try:
-        if (other := other_kind(path)) is not None:
-            raise UsageError(f"{path} {other}")
-        with path.open("rb") as file:
-            is_archive = zipfile.is_zipfile(file)
-            file.seek(0)
-            is_pickle = file.read(1) == b"\x80"
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    if not is_archive and not is_pickle:
-        raise UsageError(f"{path} is not a PyTorch checkpoint: give a file written by torch.save")
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UsageError(
-            f"{path} holds Python objects, which are not loaded since that would execute them: write the weights alone,"
-            " `torch.save(model.state_dict(), FILE)`"
-        ) from error
-    except MemoryError:
-        raise
-    except Exception as error:
-        # On arbitrary bytes torch.load may raise anything, including IndexError and struct.error.
-        raise UsageError(
-            f"{path} is damaged: {str(error).splitlines()[0] if str(error) else 'it ends early'}"
-        ) from error
-    found = tensors_of(loaded)
-    if not found and isinstance(loaded, Mapping):
-        inside = {str(name): tensors for name, value in loaded.items() if (tensors := tensors_of(value))}
-        names = [name for name in WRAPPERS if name in inside] or list(inside)
-        if len(names) > 1 and names[0] not in WRAPPERS:
-            raise UsageError(f"{path} holds several networks ({', '.join(names)}): save one state_dict alone")
-        found = inside[names[0]] if names else {}
-    if not found:
-        raise UsageError(f"{path} holds no state_dict")
-    return found
-
-
-def tensors_of(value: Any) -> dict[str, Tensor]:
-    """Return a mapping's tensors by name, without counters; empty for anything else."""
-    if not isinstance(value, Mapping):
-        return {}
-    return {
-        PREFIX.sub("", str(name)): tensor
-        for name, tensor in value.items()
-        if isinstance(tensor, Tensor) and not str(name).endswith(COUNTER)
-    }
-
-
-def fit(model: nn.Module, found: Mapping[str, Tensor], *, network: str, source: str) -> bool:
-    """Load tensors, in their order, into a network in place; changes nothing unless all fit.
+def fit(
+    model: nn.Module, weights: Weights, *, spec: ModelSpec, source: str, preset: Preset | None = None
+) -> str | None:
+    """Load tensors into a network in place; changes nothing unless all fit.
 
     Args:
-        network: Name of the network, for errors.
-        source: Name of the file, for errors.
+        model: The network of the specification, or a variant of it.
 
     Returns:
-        True if matched by name, False if by position.
+        Whose names the tensors have, "ours" among them; None if they were matched by position.
 
     Raises:
         UsageError: the tensors do not fit; the text names the first that differs.
     """
     state = model.state_dict()
-    wanted = {name: tensor for name, tensor in state.items() if not name.endswith(COUNTER)}
-    by_name = wanted.keys() == found.keys()
-    pairs = [(name, name) for name in wanted] if by_name else list(zip(wanted, found, strict=False))
+    wanted, found = without_counters(state), weights.tensors
+    network = label(spec)
+    names, pairs = matched(wanted, found, preset)
+    if names is None and preset is not None:
+        expected = {their_name(name, PRESETS[preset].names) for name in wanted}
+        odd = next((f"lacks {name}" for name in sorted(expected - found.keys())), None)
+        odd = odd or next(f"has {name} too" for name in found if name not in expected)
+        raise UsageError(
+            f"the weights do not fit {network} in the names of {preset}: {source} {odd}{hint(spec, found)}"
+        )
+    if names is None and not weights.is_ordered:
+        raise UsageError(
+            f"the weights do not fit {network}: {source} has other names, and safetensors files do not keep the order"
+            f" of the layers; the first of its {len(found)} tensors is {next(iter(found))}{hint(spec, found)}"
+        )
     for ours, theirs in pairs:
         have, want = found[theirs], wanted[ours]
         # The kind too: the scale, shift, mean and variance of a normalisation all have one shape.
         if have.shape != want.shape or kind(ours) != kind(theirs) or not have.is_floating_point():
             raise UsageError(
-                f"the weights do not fit {network}: the first that differs is {ours} {list(want.shape)},"
-                f" in {source} {theirs} {list(have.shape)}{'' if have.is_floating_point() else f' of {have.dtype}'}"
+                f"the weights do not fit {network}: the first that differs is {ours} {list(want.shape)}, in {source}"
+                f" {theirs} {list(have.shape)}{'' if have.is_floating_point() else f' of {have.dtype}'}"
+                f"{hint(spec, found)}"
             )
     if len(found) < len(wanted):
         missing = list(wanted)[len(found)]
@@ -178,7 +183,50 @@ def fit(model: nn.Module, found: Mapping[str, Tensor], *, network: str, source: 
             f"the weights do not fit {network}: {source} goes on with {more} behind its {len(wanted)} tensors"
         )
     model.load_state_dict({**state, **{ours: found[theirs].to(wanted[ours].dtype) for ours, theirs in pairs}})
-    return by_name
+    return names
+
+
+def matched(
+    wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], preset: Preset | None
+) -> tuple[str | None, list[tuple[str, str]]]:
+    """Pairs of our name and the file's, and whose names these are; without known names, pairs by position."""
+    if wanted.keys() == found.keys():
+        return "ours", [(name, name) for name in wanted]
+    for names in Names if preset is None else (PRESETS[preset].names,):
+        renamed = {name: their_name(name, names) for name in wanted}
+        if set(renamed.values()) == found.keys():
+            return names.value if preset is None else preset.value, list(renamed.items())
+    return None, list(zip(wanted, found, strict=False))
+
+
+def hint(spec: ModelSpec, found: Mapping[str, Tensor]) -> str:
+    """What to change about biases, if the file has others than the network; follows an error."""
+    blocks = any(BLOCK_BIAS.search(name) for name in found)
+    projections = spec.design.has_projections and any(PROJECTION_BIAS.search(name) for name in found)
+    if spec.norm is Norm.BATCH and (blocks, projections) != (spec.conv_bias, spec.projection_bias):
+        flags = ["--conv-bias"] * blocks + ["--projection-bias"] * projections
+        return f"; its names ask for {' and '.join(flags)}" if flags else "; its names ask for no biases"
+    return ""
+
+
+def without_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that an evaluation uses."""
+    return {name: tensor for name, tensor in state.items() if not name.endswith(COUNTER)}
+
+
+def check_finite(model: nn.Module, *, source: str) -> None:
+    """Check that every weight is a finite number.
+
+    Raises:
+        DepthscopeError: one is not, so that any error measured would be that of guessing.
+    """
+    state = model.state_dict()
+    wrong = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
+    if wrong:
+        raise DepthscopeError(
+            f"{source} has weights that are not finite (NaN or infinity) in {len(wrong)} of {len(state)} tensors, the"
+            f" first of them {wrong[0]}: the network computes nothing; use weights from before its training diverged"
+        )
 
 
 def centre_shortcuts(model: nn.Module) -> None:
@@ -190,8 +238,3 @@ def centre_shortcuts(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, PaddingShortcut):
             module.num_before = module.new_channels // 2
-
-
-def kind(name: str) -> str:
-    """Return a tensor's role in its layer: weight, bias, running_mean or running_var."""
-    return name.rpartition(".")[2]

@@ -26,7 +26,7 @@ from engine.daemon import Engine
 from engine.data.archives import read_members
 from engine.data.cache import ARRAYS, ArrayFile, DatasetInfo, check_sizes, read_info
 from engine.estimates.memory import training_memory
-from engine.programs.foreign_weights import read_weights
+from engine.programs.weights_file import read_weights
 from engine.runs.directory import Labels
 from engine.runs.identity import RUN_ID, Identity, encode_stored
 from engine.runs.journal import Checkpointed, JournalWriter, Notice, Resumed, Started, Step, read_journal

@@ -17,7 +17,7 @@ import torch
 from engine.base.errors import DatasetError, UsageError
 from engine.data.cache import map_array, read_info
 from engine.data.sources import ArrayUnpickler, unpickle
-from engine.programs.foreign_weights import read_weights
+from engine.programs.weights_file import read_weights
 from engine.runs.directory import Labels
 from engine.runs.run import RunOutcome
 from engine.spec.recipes import recipe

@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
+
+from console.commands.app import app as depthscope
+from engine.base.errors import UsageError
 
 
 def test_a_run_and_the_same_weights_by_position_give_the_recorded_error(finished: Any, tmp_path: Any):
@@ -41,3 +45,49 @@ def test_a_run_and_the_same_weights_by_position_give_the_recorded_error(finished
     said = home.cli("eval", "--weights", str(foreign), *network, status=1)
     assert "foreign.pth gives outputs that are not finite in fp32" in said
     assert "--mean must be three numbers" in home.cli("eval", run, "--mean", "1,2", status=2)
+
+
+@pytest.mark.slow
+def test_an_export_is_evaluated_by_its_preset(finished: Any, tmp_path: Any):
+    """What --as sets and what the file does not tell are said."""
+    home = finished
+    (run,) = (path.name for path in home.home.runs.iterdir())
+    file = str(tmp_path / "f.safetensors")
+    network = ("-d", "8", "--width", "4", "--data", "tiny", "--device", "cpu")
+
+    said = home.cli("weights", run, "--as", "akamaster", "-o", file)
+    assert f"{file}: " in said
+    assert "note: channels are reordered" in said
+    page = home.cli("eval", "--weights", file, "-a", "he-resnet", *network, "--as", "akamaster")
+    assert "tensors by akamaster's names" in page
+    assert "normalised  mean 0.4850,0.4560,0.4060, std 0.2290,0.2240,0.2250 (akamaster's)" in page
+    assert "new channels padded on both sides; as akamaster does" in page
+    assert "note        the file does not tell whether this network was trained with shortcuts" in page
+    plain = json.loads(home.cli("eval", "--weights", file, "-a", "he-plain", *network, "--json"))
+    assert (plain["by_name"], plain["names"]) == (True, "pytorch-cifar")
+    assert ["does not tell" in note for note in plain["notes"]] == [True, False]
+    assert home.json("eval", run)["notes"] == []
+
+
+def test_presets_that_do_not_fit_are_refused(finished: Any, monkeypatch: pytest.MonkeyPatch):
+    """Before torch is loaded."""
+    home = finished
+    monkeypatch.setenv("DEPTHSCOPE_HOME", str(home.home.root))
+    (run,) = (path.name for path in home.home.runs.iterdir())
+    network = ("-d", "8", "--width", "4", "--data", "tiny", "--device", "cpu")
+    weights = str(home.home.runs / run / "weights.pt")
+
+    for words, text in (
+        (("weights", run, "--as", "akamaster"), "--as PRESET and -o FILE go together"),
+        (("weights", run, "--as", "report", "-o", "f.pt"), "report has no network like he-resnet"),
+        (("eval", run, "--as", "akamaster"), "leave out --as"),
+        (("eval", "--weights", "f.pt", "-a", "he-plain", *network, "--as", "akamaster"), "goes with -a he-resnet"),
+        (
+            ("eval", "--weights", "f.pt", "-a", "he-plain", *network, "--as", "timm"),
+            "--as must be one of pytorch-cifar",
+        ),
+        (("eval", "--weights", weights, "-a", "he-plain", *network), "he-resnet8-w4-c4's, as spec.json beside it says"),
+    ):
+        refused = CliRunner().invoke(depthscope, list(words)).exception
+        assert isinstance(refused, UsageError)
+        assert text in str(refused)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import json
-import pickle
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.base.errors import DepthscopeError, UsageError
-from engine.programs.foreign_weights import centre_shortcuts, check_finite, fit, read_weights
-from engine.training.checkpoint import MAGIC
+from engine.programs.foreign_weights import centre_shortcuts, check_finite, fit, load
+from engine.programs.weight_names import their_name
+from engine.programs.weights_file import Weights, read_weights
+from engine.spec.presets import PRESETS, Names, Preset
 from models.build import build_model
-from models.catalog import ModelSpec, model_spec
+from models.catalog import Block, ModelSpec, model_spec
 from tests.models.test_pytorch_cifar import Textbook
 
 
@@ -39,7 +35,7 @@ class OptionAUnit(nn.Module):
 
 
 class PaperNetwork(nn.Module):
-    """Independent implementation of He et al. 2015, section 4.2, with different names."""
+    """Independent implementation of He et al. 2015, section 4.2, with akamaster's names."""
 
     def __init__(self, blocks: int) -> None:
         super().__init__()
@@ -77,12 +73,13 @@ def test_weights_from_other_programs_compute_the_same_outputs_here(tmp_path: Pat
     torch.save(bare, tmp_path / "he.th")
 
     for architecture, depth, file in (("resnet", 18, "ckpt.pth"), ("he-resnet", 20, "he.th")):
-        model = build_model(model_spec(architecture, depth))
+        loaded = load(model_spec(architecture, depth), read_weights(tmp_path / file), source=file)
         if architecture == "he-resnet":
-            centre_shortcuts(model)
-        assert not fit(model, read_weights(tmp_path / file), network="it", source=file)
+            centre_shortcuts(loaded.model)
+        assert loaded.names == "pytorch-cifar"
+        assert any(note.startswith("guessed from the names of pytorch-cifar, akamaster") for note in loaded.notes)
         with torch.no_grad():
-            assert torch.allclose(model.eval()(images), theirs[architecture](images), atol=1e-5)
+            assert torch.allclose(loaded.model.eval()(images), theirs[architecture](images), atol=1e-5)
 
 
 def test_our_own_weights_match_by_name_in_any_order(tmp_path: Path):
@@ -92,7 +89,7 @@ def test_our_own_weights_match_by_name_in_any_order(tmp_path: Path):
     model, other = build_model(spec), build_model(spec)
     torch.save(dict(sorted(model.state_dict().items())), tmp_path / "weights.pt")
 
-    assert fit(other, read_weights(tmp_path / "weights.pt"), network="it", source="weights.pt")
+    assert fit(other, read_weights(tmp_path / "weights.pt"), spec=spec, source="weights.pt") == "ours"
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
 
@@ -127,8 +124,8 @@ def test_weights_that_do_not_fit_are_refused_by_first_differing_layer(kind: str,
     before = {name: value.clone() for name, value in model.state_dict().items()}
     found = {name: value + 1 for name, value in before.items() if not name.endswith("num_batches_tracked")}
 
-    with pytest.raises(UsageError, match=f"do not fit he-plain8: .*{text}"):
-        fit(model, changed(found, kind), network="he-plain8", source="f.pt")
+    with pytest.raises(UsageError, match=f"do not fit he-plain8-w4: .*{text}"):
+        fit(model, Weights(changed(found, kind)), spec=spec, source="f.pt")
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -139,112 +136,7 @@ def test_another_depth_is_reported_with_the_first_differing_layer():
     }
 
     with pytest.raises(UsageError, match=r"\[256, 256, 3, 3\], in ckpt layer4\.0\.conv1\.weight \[512, 256, 3, 3\]"):
-        fit(build_model(model_spec("resnet", 20)), found, network="resnet20", source="ckpt")
-
-
-class Spy:
-    """Reports when it is executed."""
-
-    def __reduce__(self) -> tuple[object, tuple[str, str]]:
-        return Path.write_text, (Path("executed"), "")  # type: ignore[return-value]
-
-
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("old", [False, True], ids=["archive", "pickle"])
-def test_a_pickle_is_refused_and_executes_nothing(old: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Downloaded weights must not execute code."""
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "bad.pth"
-    if old:
-        path.write_bytes(pickle.dumps(Spy()))
-    else:
-        torch.save({"net": Spy()}, path)
-
-    with pytest.raises(UsageError, match="holds Python objects, which are not loaded"):
-        read_weights(path)
-    assert not (tmp_path / "executed").exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "text"),
-    [
-        (None, "cannot be read: No such file"),
-        (b"", "not a PyTorch checkpoint"),
-        (b"hello", "not a PyTorch checkpoint"),
-        (torch.zeros(3), "holds no state_dict"),
-        ({"a": {"w": torch.zeros(1)}, "b": {"w": torch.zeros(1)}}, r"holds several networks \(a, b\)"),
-    ],
-)
-def test_a_file_without_weights_is_refused(content: object, text: str, tmp_path: Path):
-    """One line with the file's name."""
-    path = tmp_path / "file.pth"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    elif content is not None:
-        torch.save(content, path)
-
-    with pytest.raises(UsageError, match=text) as refused:
-        read_weights(path)
-    assert str(path) in str(refused.value)
-
-
-def script(path: Path) -> None:
-    model = build_model(model_spec("he-plain", 8, width=4)).eval()
-    torch.jit.save(torch.jit.trace(model, torch.zeros(1, 3, 32, 32)), path)  # type: ignore[no-untyped-call]
-
-
-def exported(path: Path) -> None:
-    # What torch.export.save puts beside the weights; exporting takes seconds.
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("it/archive_format", "pt2")
-        archive.writestr("it/models/model.json", "{}")
-
-
-def safetensors(path: Path) -> None:
-    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
-    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
-
-
-def numpy_archive(path: Path) -> None:
-    with path.open("wb") as file:
-        np.savez(file, w=np.zeros(3))
-
-
-def checkpoint(path: Path) -> None:
-    content = io.BytesIO()
-    torch.save({"model": {"w": torch.zeros(1)}}, content)
-    path.write_bytes(b"%s %s %d\n" % (MAGIC, b"0" * 64, len(content.getvalue())) + content.getvalue())
-
-
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-@pytest.mark.parametrize(
-    ("make", "text"),
-    [
-        (
-            script,
-            r"is a TorchScript archive.*save\(torch.jit.load\('file.pt'\).state_dict\(\), 'weights.pt'\)`",
-        ),
-        (exported, r"is an archive of torch.export, .*`torch.save\(torch.export.load\('file.pt'\).state_dict, "),
-        (
-            safetensors,
-            r"is a safetensors file.*save\(safetensors.torch.load_file\('file.pt'\), 'weights.pt'\)`",
-        ),
-        (numpy_archive, "is a NumPy archive: save a state_dict with torch.save"),
-        (
-            checkpoint,
-            "is a training checkpoint of depthscope: `depthscope eval 0123456789` evaluates the final weights",
-        ),
-    ],
-)
-def test_other_kinds_of_files_are_named_with_a_remedy(make: Callable[[Path], None], text: str, tmp_path: Path):
-    """None of them is damaged, and each needs something else."""
-    path = tmp_path / "0123456789" / "file.pt"
-    path.parent.mkdir()
-    make(path)
-
-    with pytest.raises(UsageError, match=text) as refused:
-        read_weights(path)
-    assert str(refused.value).startswith(f"{path} is a")
+        load(model_spec("resnet", 20), Weights(found), source="ckpt")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -260,3 +152,159 @@ def test_weights_that_are_not_finite_are_refused(value: float):
     ) as found:
         check_finite(model, source="f.pt")
     assert found.value.exit_code == 1
+
+
+class PreActUnit(nn.Module):
+    """Pre-activation block as in pytorch-cifar: without a shortcut module where the shape stays."""
+
+    def __init__(self, channels: list[int], kernels: list[int], stride: int) -> None:
+        super().__init__()
+        self.count = len(kernels)
+        for i, kernel in enumerate(kernels):
+            self.add_module(f"bn{i + 1}", nn.BatchNorm2d(channels[i]))
+            step = stride if i == kernels.index(3) else 1
+            self.add_module(
+                f"conv{i + 1}", nn.Conv2d(channels[i], channels[i + 1], kernel, step, kernel // 2, bias=False)
+            )
+        self.shortcut: nn.Module | None = None
+        if stride > 1 or channels[0] != channels[-1]:
+            self.shortcut = nn.Sequential(nn.Conv2d(channels[0], channels[-1], 1, stride, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = activated = F.relu(self.get_submodule("bn1")(x))
+        for i in range(1, self.count + 1):
+            y = self.get_submodule(f"conv{i}")(y if i == 1 else F.relu(self.get_submodule(f"bn{i}")(y)))
+        return y + (x if self.shortcut is None else self.shortcut(activated))
+
+
+class PreActNetwork(nn.Module):
+    """Four layers of such blocks, and nothing between the last addition and the pool."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, spec.width, 3, 1, 1, bias=False)
+        channels = spec.width
+        for stage, count in enumerate(spec.blocks):
+            planes, layer = spec.width << stage, nn.Sequential()
+            for index in range(count):
+                stride = 2 if stage and not index else 1
+                if spec.block == Block.BASIC:
+                    layer.append(PreActUnit([channels, planes, planes], [3, 3], stride))
+                else:
+                    layer.append(PreActUnit([channels, planes, planes, 4 * planes], [1, 3, 1], stride))
+                channels = planes if spec.block == Block.BASIC else 4 * planes
+            self.add_module(f"layer{stage + 1}", layer)
+        self.linear = nn.Linear(channels, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer4(self.layer3(self.layer2(self.layer1(self.conv1(x)))))
+        return self.linear(F.avg_pool2d(y, 4).flatten(1))
+
+
+@pytest.mark.parametrize("preset", [Preset.PYTORCH_CIFAR, None])
+@pytest.mark.parametrize("depth", [18, 34, 50])
+def test_pytorch_cifars_preactivation_network_loads_without_a_final_norm(depth: int, preset: Preset | None):
+    """Recognised by what it lacks, and noted."""
+    torch.manual_seed(depth)
+    spec = model_spec("preact", depth, width=4)
+    theirs, images = warmed(PreActNetwork(spec)), torch.randn(2, 3, 32, 32)
+
+    loaded = load(spec, weights_of(theirs), source="f.pt", preset=preset)
+
+    assert loaded.names == "pytorch-cifar"
+    assert "no normalisation and ReLU after the last block" in loaded.notes[0]
+    with torch.no_grad():
+        assert torch.allclose(loaded.model.eval()(images), theirs(images), rtol=0, atol=1e-6)
+
+
+def test_our_own_preactivation_network_keeps_its_final_norm():
+    """Its weights have one."""
+    spec = model_spec("preact", 18, width=4)
+    loaded = load(spec, weights_of(warmed(build_model(spec))), source="f.pt")
+
+    assert isinstance(loaded.model.final_norm, nn.BatchNorm2d)
+    assert (loaded.names, loaded.notes) == ("ours", ())
+
+
+def weights_of(model: nn.Module, *, is_ordered: bool = True) -> Weights:
+    """Contents of a file with a network's state_dict."""
+    state = model.state_dict()
+    tensors = {name: value for name, value in state.items() if "num_batches" not in name}
+    counters = {name.rpartition(".")[0]: int(value) for name, value in state.items() if "num_batches" in name}
+    return Weights(tensors if is_ordered else dict(sorted(tensors.items(), reverse=True)), counters, is_ordered)
+
+
+def small_as(names: Names, spec: ModelSpec) -> tuple[nn.Module, Weights]:
+    """A network of ours, and its weights in a file of another program."""
+    torch.manual_seed(2)
+    model = warmed(build_model(spec))
+    found = weights_of(model, is_ordered=False)
+    tensors = {their_name(name, names): value for name, value in found.tensors.items()}
+    return model, Weights(tensors, found.counters, is_ordered=False)
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+@pytest.mark.parametrize("preset", [Preset.TORCHVISION, Preset.PYTORCH_CIFAR])
+def test_known_names_are_matched_in_any_order(preset: Preset, block: str):
+    """A safetensors file does not keep the order."""
+    spec = model_spec("resnet", None, blocks=(1, 1, 1, 1), width=4, block=block)
+    model, found = small_as(PRESETS[preset].names, spec)
+    assert any("downsample" in name for name in found.tensors) == (preset is Preset.TORCHVISION)
+
+    for given in (preset, None):
+        loaded = load(spec, found, source="f", preset=given)
+        assert loaded.names == preset.value
+        same = zip(loaded.model.state_dict().items(), model.state_dict().values(), strict=True)
+        assert all(torch.equal(ours, theirs) for (name, ours), theirs in same if "num_batches" not in name)
+
+
+@pytest.mark.parametrize("name", ["conv1.weight", "backbone.conv1.weight"])
+def test_torchvisions_imagenet_stem_is_refused_by_name(name: str):
+    """Its other shapes would fit."""
+    with pytest.raises(UsageError, match=r"f.pth has torchvision's ImageNet stem, a 7×7 convolution of stride 2"):
+        load(model_spec("resnet", 18), Weights({name: torch.zeros(64, 3, 7, 7)}), source="f.pth")
+
+
+@pytest.mark.parametrize("architecture", ["he-resnet", "he-plain"])
+@pytest.mark.parametrize("preset", [None, Preset.AKAMASTER])
+def test_a_file_without_projections_does_not_tell_about_shortcuts(architecture: str, preset: Preset | None):
+    """Residual and plain networks of the paper have the same tensors: said in either."""
+    spec = model_spec(architecture, 8, width=4)
+    _, found = small_as(Names.PYTORCH_CIFAR, spec)
+
+    loaded = load(spec, found, source="f.pt", preset=preset)
+
+    assert "the file does not tell whether this network was trained with shortcuts" in " ".join(loaded.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "text"),
+    [
+        ("conv1.weight", {}, "in the names of pytorch-cifar: f lacks conv1.weight"),
+        ("+other.weight", {}, "in the names of pytorch-cifar: f has other.weight too"),
+        ("", {"conv_bias": True}, r"f lacks layer1.0.conv1.bias; its names ask for no biases"),
+        ("+layer1.0.conv1.bias", {}, r"f has layer1.0.conv1.bias too; its names ask for --conv-bias$"),
+        ("+layer2.0.shortcut.0.bias", {}, r"shortcut.0.bias too; its names ask for --projection-bias"),
+    ],
+)
+def test_weights_with_other_names_than_the_presets_are_refused(change: str, options: dict[str, bool], text: str):
+    """By the first name that is missing or odd, and with the options that would fit."""
+    spec = model_spec("resnet", None, blocks=(1, 1, 1, 1), width=4)
+    _, found = small_as(Names.PYTORCH_CIFAR, spec)
+    tensors = {name: value for name, value in found.tensors.items() if name != change}
+    if change.startswith("+"):
+        tensors[change[1:]] = torch.zeros(4)
+
+    wanted = model_spec("resnet", None, blocks=(1, 1, 1, 1), width=4, **options)
+    with pytest.raises(UsageError, match=text):
+        load(wanted, Weights(tensors), source="f", preset=Preset.PYTORCH_CIFAR)
+
+
+def test_a_file_without_an_order_needs_known_names():
+    """By position it would load anything anywhere."""
+    spec = model_spec("he-plain", 8, width=4)
+    found = {f"x.{name}": value for name, value in weights_of(build_model(spec)).tensors.items()}
+
+    assert load(spec, Weights(found), source="f").names is None
+    with pytest.raises(UsageError, match=r"f has other names, and safetensors files do not keep the order"):
+        load(spec, Weights(found, is_ordered=False), source="f")
