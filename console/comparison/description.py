@@ -32,7 +32,7 @@ from console.comparison.verdict import (
 )
 from console.text.formatting import clean, count, mean_std
 from console.text.status import counted
-from engine.analysis.diagnosis import diagnose, sentence
+from engine.analysis.diagnosis import diagnose, outlook, sentence
 from engine.analysis.paired_test import Interval
 from engine.analysis.sequential_test import Looks
 from engine.runs.run import Run
@@ -59,8 +59,9 @@ def description(
     if any(run.stopped_early for run in runs):
         lines.append(f"{STOPPED_NOTE}.")
     for run in runs:
-        if wrong := sentence(diagnose(run, epochs.get(run.id, ()), gradients.get(run.id, ()))):
-            lines.append(f"{clean(run.name)}: {wrong}.")
+        findings = diagnose(run, epochs.get(run.id, ()), gradients.get(run.id, ()))
+        words = (sentence(findings), outlook(run, epochs.get(run.id, ()), findings))
+        lines += [f"{clean(run.name)}: {said}." for said in words if said]
     conclusion = conclude(groups, epochs, wanted)
     lines += [f"{line}." for line in finding_lines(conclusion, gradients)]
     for pair in pair_groups(groups):

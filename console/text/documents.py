@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from engine.analysis.diagnosis import Finding
+from engine.analysis.diagnosis import Finding, outlook
 from engine.control.protocol import NewRun
 from engine.estimates.fitting import Verdict
 from engine.runs.journal import Epoch, Step
@@ -37,6 +37,7 @@ def run_details(
     return {
         "run": run_document(run),
         "findings": msgspec.to_builtins(findings),
+        "outlook": outlook(run, epochs, findings) or None,
         "epochs": [row_document(row) for row in epochs],
         "steps": [row_document(row) for row in steps],
         "events": msgspec.to_builtins(events),

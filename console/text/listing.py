@@ -20,7 +20,7 @@ from console.text.formatting import (
     table,
 )
 from console.text.status import last_line, left, loss, state
-from engine.analysis.diagnosis import Finding
+from engine.analysis.diagnosis import Finding, outlook
 from engine.base.errors import UsageError
 from engine.base.paths import Home
 from engine.base.regular_files import reading_regular
@@ -121,6 +121,8 @@ def run_page(run: Run, epochs: Sequence[Epoch], events: Sequence[EventRow], find
         ("trained for", duration(run.seconds) if run.seconds else "less than an epoch"),
     ]
     facts += [("diagnosis", f"{one.symptom}: {one.evidence}") for one in findings]
+    if waits := outlook(run, epochs, findings):
+        facts.append(("outlook", waits))
     if run.starred or run.tags:
         facts.append(("tags", f"{star(run)}{' '.join(f'+{clean(tag)}' for tag in run.tags)}".rstrip()))
     if run.origin != run.id:

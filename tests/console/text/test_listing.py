@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
+from msgspec.structs import replace
+
+from console.text.documents import run_details
 from console.text.listing import run_page, runs_table
 from console.text.status import MIN_STALL_SECONDS, remark, state
+from engine.analysis.diagnosis import diagnose
 from engine.base.paths import Home
 from engine.index.queries import Reader
 from engine.index.writer import Store
 from engine.runs.run import Run, RunStatus
 from tests import samples
+from tests.curves import a_run, made_up_curves
 
 
 def test_a_worker_that_has_not_made_a_step_is_starting(tmp_path: Path):
@@ -78,3 +84,16 @@ def test_unknown_values_are_a_dash_in_every_column(tmp_path: Path):
     for title in ("train loss", "test error"):
         end = header.index(title) + len(title)
         assert row[end - 3 : end] == "  -", title
+
+
+def test_a_standing_loss_says_what_it_waits_for():
+    """In the run's remark, on its page and in its document, instead of a diagnosis."""
+    waiting = next(curve for curve in made_up_curves() if curve.name == "waits for the drop at 82")
+    run = replace(a_run(waiting.spec), epoch=80, images_per_second=1.0)
+    said = re.compile(r"flat since epoch \d\d; the rate drops at 82")
+
+    assert diagnose(run, waiting.rows) == []
+    assert said.search(remark(run, waiting.rows, time.monotonic()))
+    assert re.search(rf"^outlook     {said.pattern}$", run_page(run, waiting.rows, []), re.MULTILINE)
+    assert said.fullmatch(run_details(run, waiting.rows, [], [], [])["outlook"])
+    assert run_details(run, waiting.rows[:20], [], [], [])["outlook"] is None
