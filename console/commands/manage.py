@@ -88,7 +88,7 @@ def prune(
     delete: Annotated[bool, typer.Option("--delete", "--yes", help="Delete for good; otherwise only show.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete checkpoints of succeeded runs and hidden runs; or show them."""
+    """Show or delete spent checkpoints and hidden runs."""
     from console.text.formatting import byte_size
     from console.text.output import narrate, print_json
     from engine import client

@@ -37,6 +37,7 @@ def test_damaged_homes_are_served_and_their_healthy_runs_listed(template: Path, 
     assert problems == []
 
 
+@pytest.mark.slow
 def test_the_damage_is_as_wanted_and_can_be_repeated(tmp_path: Path):
     """The same seed does the same, and enough runs stay untouched."""
     whole = fill(tmp_path / "whole")

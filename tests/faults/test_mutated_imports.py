@@ -58,6 +58,7 @@ def take(tmp_path: Path, source: Path) -> None:
     here.supervisor.store.close()
 
 
+@pytest.mark.slow
 def test_a_mutated_run_is_refused_or_taken_for_good(tmp_path: Path):
     """Some of both, or the mutations would show nothing."""
     draws = random.Random(0)

@@ -64,6 +64,7 @@ def test_odd_runs_are_named_by_ls_show_and_doctor_and_healthy_ones_are_listed(re
     assert "is unreadable" in refused.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["engine.sock", "engine.lock"])
 def test_an_engine_that_cannot_start_is_told_by_ls_and_doctor(recorded: TestHome, name: str):
     recorded.cli("ls")

@@ -20,6 +20,8 @@ from tests.terminal import Terminal, terminal_env
 
 NOTE = "四つの層"
 FULL = Path("/dev/full")
+FEW = ("depthscope", "depthscope train", "depthscope queue move")
+"""Commands tried in the quick suite."""
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="only Linux has /dev/full")
 
 
@@ -49,7 +51,7 @@ def status_with(words: list[str], err: Path, **patched: Any) -> int:
 
 
 @needs_full
-@pytest.mark.parametrize("path", ALL)
+@pytest.mark.parametrize("path", [path if path in FEW else pytest.param(path, marks=pytest.mark.slow) for path in ALL])
 def test_help_on_full_disk(path: str, tmp_path: Path):
     """Every command says in one line that its help cannot be written, and fails."""
     words = [*path.split()[1:], "--help"]

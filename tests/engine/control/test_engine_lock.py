@@ -51,7 +51,7 @@ ELSEWHERE = [{"host": "node7"}, {"boot": "another"}]
         (["engine", "stop"], 3),
         (["engine", "status"], 0),
         (["queue", "hold"], 3),
-        (["doctor"], 1),
+        pytest.param(["doctor"], 1, marks=pytest.mark.slow),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
