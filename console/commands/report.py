@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from console.commands.run_options import JsonOption, LastOption, RunsOrExperiments
+from console.commands.run_options import ClaimOption, JsonOption, LastOption, RunsOrExperiments
 
 
 def report(
@@ -16,6 +16,7 @@ def report(
         Path, typer.Option("-o", "--output", metavar="DIR", help="A new directory, or one of an earlier report.")
     ] = Path("report"),
     last: LastOption = None,
+    claim: ClaimOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a report: Markdown, HTML, figures, specification."""
@@ -30,7 +31,7 @@ def report(
     with client.read_fresh(home) as reader:
         name = experiment or newest_experiment(reader)
         facts = gather_facts(reader, home.runs, name)
-    files = write_report(facts, output, last=last)
+    files = write_report(facts, output, last=last, wanted=claim or ())
     narrate(f"{name}: {states(facts.runs)}")
     if as_json:
         print_json({"experiment": name, "directory": str(output), "files": files})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.commands.run_options import JsonOption, LastOption, RunsOrExperiments
+from console.commands.run_options import ClaimOption, JsonOption, LastOption, RunsOrExperiments
 
 if TYPE_CHECKING:
     from console.charts.layer_grid import Quantity
@@ -72,6 +72,7 @@ def plot_layers(names: list[str], quantity: Quantity, *, width: int | None, heig
 def compare(
     experiment: Annotated[str | None, typer.Argument(help="Default: the newest experiment.")] = None,
     last: LastOption = None,
+    claim: ClaimOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare final errors over seeds, residual against plain."""
@@ -80,14 +81,15 @@ def compare(
 
     name, runs, epochs, gradients = read_experiment(experiment)
     if as_json:
-        print_json(description.comparison_document(name, runs, epochs, gradients, last=last))
+        print_json(description.comparison_document(name, runs, epochs, gradients, last=last, wanted=claim or ()))
     else:
-        typer.echo(tables.comparison_text(runs, epochs, gradients, last=last))
+        typer.echo(tables.comparison_text(runs, epochs, gradients, last=last, wanted=claim or ()))
 
 
 def describe(
     experiment: Annotated[str | None, typer.Argument(help="Default: the newest experiment.")] = None,
     last: LastOption = None,
+    claim: ClaimOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Describe an experiment in words: networks, diagnoses, verdict."""
@@ -95,9 +97,9 @@ def describe(
     from console.text.output import print_json
 
     found = read_experiment(experiment)
-    sentences = description.description(*found, last=last)
+    sentences = description.description(*found, last=last, wanted=claim or ())
     if as_json:
-        print_json({**description.comparison_document(*found, last=last), "words": sentences})
+        print_json({**description.comparison_document(*found, last=last, wanted=claim or ()), "words": sentences})
     else:
         typer.echo("\n".join(sentences))
 

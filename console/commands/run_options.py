@@ -111,6 +111,10 @@ RunArguments = Annotated[
     list[str], typer.Argument(metavar="RUN...", help="Ids, beginnings of ids, names, or experiment/name.")
 ]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="An id, the beginning of one, or a name.")]
+ClaimOption = Annotated[
+    list[str] | None,
+    typer.Option("--claim", metavar="A:B[:METRIC]", help="Another claim, decided on before training."),
+]
 RunsOrExperiments = Annotated[
     list[str] | None, typer.Argument(metavar="[RUN|EXPERIMENT]...", help="Default: the newest experiment.")
 ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from console.comparison.claims import METRICS, TRAINING_ERROR, Difference, Doubt
 from console.comparison.groups import Pair
+from console.comparison.mixtures import mixture_text
 from console.comparison.verdict import Claim, Conclusion, RunGradients, Verdict, stem_ratios
 from console.text.formatting import mean_std
 from console.text.status import counted
@@ -53,7 +54,7 @@ def verdict_line(verdict: Verdict) -> str:
             line += f": the shortcut has not cured it here{after}"
     for group in verdict.broken:
         line += f"; {group.label} {', '.join(sorted({str(run.outcome) for run in group.runs}))}"
-    return line + missing_text(training, *([] if shortcuts is None else [shortcuts])) + so_far(training)
+    return line + remarks(training, *([] if shortcuts is None else [shortcuts])) + so_far(training)
 
 
 def claim_line(difference: Difference) -> str:
@@ -68,7 +69,7 @@ def claim_line(difference: Difference) -> str:
         words = f"{Claim.SO_FAR if difference.num_pending else Claim.UNDECIDED}: {words}{evidence(difference)}"
     else:
         words += evidence(difference)
-    return words + missing_text(difference) + so_far(difference)
+    return words + remarks(difference) + so_far(difference)
 
 
 def shortcut_line(conclusion: Conclusion) -> str:
@@ -76,9 +77,9 @@ def shortcut_line(conclusion: Conclusion) -> str:
     shortcut = conclusion.shortcut
     assert shortcut is not None
     if shortcut.contrast.num_seeds == 1:
-        return f"{versus(shortcut)} ({ONE_SEED}){missing_text(shortcut)}{so_far(shortcut)}"
+        return f"{versus(shortcut)} ({ONE_SEED}){remarks(shortcut)}{so_far(shortcut)}"
     interval = interval_text(shortcut, conclusion.num_contrasts)
-    return f"{versus(shortcut)}{interval} (not a claim){missing_text(shortcut)}{so_far(shortcut)}"
+    return f"{versus(shortcut)}{interval} (not a claim){remarks(shortcut)}{so_far(shortcut)}"
 
 
 def evidence(difference: Difference) -> str:
@@ -105,6 +106,13 @@ def seeds_text(difference: Difference) -> str:
     estimate, least, most = found
     upper = f"over {MOST_SEEDS_TO_ADD}" if most is None else str(most)
     return f"; estimate: about {counted(estimate, 'more seed')}, range {least} to {upper}, if the mean stays"
+
+
+def remarks(*differences: Difference) -> str:
+    """What to know beside a difference: seeds that are missing, and runs that were not trained alike."""
+    runs = list({run.id: run for difference in differences for run in difference.runs}.values())
+    mixed = f"; mixed: {found}" if (found := mixture_text(runs)) else ""
+    return missing_text(*differences) + mixed
 
 
 def missing_text(*differences: Difference) -> str:
@@ -148,7 +156,7 @@ def pair_sentence(pair: Pair, training: Difference | None, test: Difference | No
     return (
         f"Depth {pair.depth}, plain minus residual: {signed(training)} points of training error"
         f"{interval_text(training, num_contrasts)}, {signed(test)} of test error{interval_text(test, num_contrasts)}"
-        f"{missing_text(training)}{so_far(training)}."
+        f"{remarks(training)}{so_far(training)}."
     )
 
 

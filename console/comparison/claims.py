@@ -15,7 +15,7 @@ from engine.analysis.paired_test import Contrast, Interval, Sign, contrast
 from engine.analysis.sequential_test import ALPHA, Looks, Share, alpha_of_look, batch_ends, look_at
 from engine.base.errors import UsageError
 from engine.runs.journal import Epoch
-from engine.runs.run import RunOutcome
+from engine.runs.run import Run, RunOutcome
 
 Epochs = Mapping[str, Sequence[Epoch]]
 """Epochs by run id; missing runs have none yet."""
@@ -59,6 +59,8 @@ class Difference:
     left_out: tuple[LeftOut, ...]
     num_pending: int
     """Seeds whose runs have not ended in both networks."""
+    runs: tuple[Run, ...] = ()
+    """Runs behind the contrast, of both networks."""
 
     @property
     def sign(self) -> Sign:
@@ -245,7 +247,8 @@ def compare(
         if tested.shown is not None and (tested.sign is not Sign.UNDECIDED or not tested.num_pending):
             shown = replace(tested.shown.contrast, is_final=newest.is_final)
     num_pending = len({seed for runs in (higher, lower) for seed, one in runs.items() if one.is_pending})
-    return Difference(network, baseline, metric, shown, tested, left_out(network, baseline, shown), num_pending)
+    runs = tuple(run for group in (network, baseline) for seed, run in by_seed(group).items() if seed in shown.seeds)
+    return Difference(network, baseline, metric, shown, tested, left_out(network, baseline, shown), num_pending, runs)
 
 
 def smallest_difference(group: Group, metric: str) -> float:

@@ -9,6 +9,7 @@ from console.charts.metrics import MARKERS
 from console.charts.plot import Range, Series, smooth
 from console.comparison.claims import Epochs
 from console.comparison.groups import Group, Pair, families
+from console.comparison.mixtures import mixture_mark
 from console.comparison.published import PUBLISHED, Published, published_of
 from console.comparison.verdict import gap_by_epoch
 from models import catalog
@@ -37,6 +38,8 @@ def gap_curves(
         x, y = [one.epoch for one in found], [one.mean for one in found]
         marker, colour = GAP_MARKERS[index % len(GAP_MARKERS)], colours[index % len(colours)]
         label = f"{pair.plain.label} - {pair.residual.label} (n={max((one.num_seeds for one in found), default=0)})"
+        if mark := mixture_mark([*pair.plain.runs, *pair.residual.runs]):
+            label += f", {mark}"
         if smoothing:
             drawn.append(Series("", x, y, marker=marker, colour=colour, faint=True))
         drawn.append(Series(label, x, smooth(y, smoothing), marker=marker, colour=colour))
@@ -61,6 +64,8 @@ def depth_curves(groups: Sequence[Group], metric: str, colours: Sequence[int | s
                 drawn.append(Series("", [depth, depth], [mean - std, mean + std], colour=colour, faint=True))
         num = sorted({len(values) for values in results.values()})
         seeds = f" (n={'-'.join(map(str, (num[0], num[-1]) if len(num) > 1 else num))})" if num else ""
+        if mark := mixture_mark([run for group in family for run in group.succeeded]):
+            seeds += f", {mark}"
         means = [statistics.fmean(values) for values in results.values()]
         marker = MARKERS[family[0].model.architecture][0]
         drawn.append(Series(family_label(family[0]) + seeds, list(results), means, marker=marker, colour=colour))

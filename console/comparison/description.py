@@ -12,6 +12,7 @@ from console.comparison.claim_text import conclusion_line, finding_lines, pair_s
 from console.comparison.claims import Difference, Epochs
 from console.comparison.groups import Group, Pair, group_runs, pair_groups
 from console.comparison.last_epochs import last_document, last_sentence
+from console.comparison.mixtures import mixture_document, mixture_text, repeated_seeds
 from console.comparison.published import differences, published, published_notes, published_of
 from console.comparison.tables import (
     STOPPED_NOTE,
@@ -82,8 +83,7 @@ def network_sentence(group: Group) -> str:
         )
         if (other := published_of(group)) is not None:
             parts.append(f"published {other.text}")
-    if missing := missing_seeds(group):
-        parts.append(missing)
+    parts += [text for text in (mixture_text(group.succeeded), missing_seeds(group)) if text]
     return f"{group.label} ({size}): {'; '.join(parts)}."
 
 
@@ -134,6 +134,8 @@ def network_document(group: Group) -> dict[str, Any]:
         "train_error_percent": summary(group.finals("train_error_percent")),
         "stopped_early": [stopped_document(run) for run in group.runs if run.stopped_early],
         "counted_once": [{"run": run.id, "copy": copy.id} for run, copy in group.copies],
+        "mixed": mixture_document(group.succeeded),
+        "repeated_seeds": repeated_seeds(group.succeeded),
         "unfinished": [run.id for run in group.runs if not run.succeeded and not run.stopped_early],
         "published": None
         if one is None
@@ -224,6 +226,7 @@ def difference_document(difference: Difference | None, num_contrasts: int) -> di
         "interval": interval_document(difference.interval(num_contrasts)),
         "pending": difference.num_pending,
         "left_out": [{"network": one.network, "seed": one.seed, "why": one.why} for one in difference.left_out],
+        "mixed": mixture_document(difference.runs),
         **({"num_contrasts": num_contrasts} if tested is None else tested_document(tested)),
     }
 

@@ -6,10 +6,11 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
-from console.comparison.claim_text import NO_VERDICT, conclusion_line, signed, so_far
-from console.comparison.claims import Epochs
+from console.comparison.claim_text import NO_VERDICT, conclusion_line, remarks, signed, so_far
+from console.comparison.claims import Difference, Epochs
 from console.comparison.groups import Group, Pair, group_runs, pair_groups
 from console.comparison.last_epochs import last_table
+from console.comparison.mixtures import mean_mark, mixture_lines
 from console.comparison.published import published_notes, published_of
 from console.comparison.verdict import RunGradients, conclude, gap, gap_by_epoch
 from console.text.formatting import UNKNOWN, clean, count, duration, mean_std, percent, table
@@ -44,7 +45,7 @@ def final_table(groups: Sequence[Group]) -> str:
             mean_std([100 - error for error in group.finals("test_error_percent")]),
             mean_std(group.finals("train_error_percent")),
             mean_time(group),
-            missing_seeds(group),
+            "; ".join(text for text in (mean_mark(group.succeeded), missing_seeds(group)) if text),
         ]
         for group, other in zip(groups, others, strict=True)
     ]
@@ -94,11 +95,16 @@ def pairs_table(pairs: Sequence[Pair], epochs: Epochs) -> str:
                 mean_std(pair.plain.finals("test_error_percent")),
                 signed(test),
                 signed(train),
-                so_far(train).strip(),
+                gap_remarks(train),
             ]
         )
     header = ["depth", "residual", "plain", "residual test %", "plain test %", "test gap", "train gap", ""]
     return table(header, rows, align="><<>>>><").rstrip()
+
+
+def gap_remarks(gap: Difference | None) -> str:
+    """What to know beside a gap: seeds of one network only, runs that were not trained alike, and its epoch."""
+    return "" if gap is None else f"{remarks(gap)}{so_far(gap)}".strip("; ")
 
 
 def gap_table(pairs: Sequence[Pair], epochs: Epochs) -> str:
@@ -200,5 +206,5 @@ def comparison_text(
     else:
         parts.append(unpaired_note(groups))
     parts.append(conclusion_line(conclude(groups, epochs, wanted)) or NO_VERDICT)
-    parts.append("\n".join([data_line(runs), recipe_line(runs), *published_notes(runs)]))
+    parts.append("\n".join([data_line(runs), recipe_line(runs), *mixture_lines(groups), *published_notes(runs)]))
     return "\n\n".join(parts)

@@ -126,10 +126,11 @@ def conclude(groups: Sequence[Group], epochs: Epochs, wanted: Sequence[str] = ()
     pairs = pair_groups(groups)
     gaps = (compare(pair.plain, pair.residual, epochs, TRAINING_ERROR, claims) for pair in reversed(pairs))
     shown = [one for verdict in verdicts for one in (verdict.training, verdict.shortcuts, verdict.test) if one]
+    told = {subject(one.network, one.baseline, one.metric) for one in shown if one.metric == TRAINING_ERROR}
     others = (
         compare(claim.network, claim.baseline, epochs, claim.metric, claims)
         for key, claim in claims.items()
-        if key not in {subject(one.network, one.baseline, one.metric) for one in shown}
+        if key not in told
     )
     return Conclusion(
         verdicts=verdicts,

@@ -8,13 +8,15 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from console.comparison.claim_text import NO_VERDICT_SENTENCE, conclusion_line, finding_lines, signed, so_far
+from console.comparison.claim_text import NO_VERDICT_SENTENCE, conclusion_line, finding_lines, signed
 from console.comparison.groups import Group
 from console.comparison.last_epochs import last_header, last_rows, name_of
+from console.comparison.mixtures import mean_mark, mixture_lines
 from console.comparison.published import published_notes
 from console.comparison.tables import (
     STOPPED_NOTE,
     TIME_A_RUN,
+    gap_remarks,
     mean_time,
     missing_seeds,
     published_error,
@@ -31,10 +33,23 @@ from models import cost
 
 
 def contents(
-    facts: Facts, figures: Sequence[Figured], *, findings: dict[str, str], last: int | None = None
+    facts: Facts,
+    figures: Sequence[Figured],
+    *,
+    findings: dict[str, str],
+    last: int | None = None,
+    wanted: Sequence[str] = (),
 ) -> list[Block]:
-    """Assemble all blocks of a report; `findings` has a sentence for each run id, empty if there is nothing to say."""
-    conclusion = conclude(facts.groups, facts.epochs)
+    """Assemble all blocks of a report.
+
+    Args:
+        facts: Experiment to report.
+        figures: Figures drawn of it.
+        findings: A sentence for each run id, empty if there is nothing to say.
+        last: Also show means over that many last epochs; None for none.
+        wanted: Claims beside the default ones, as for `parse_claim`.
+    """
+    conclusion = conclude(facts.groups, facts.epochs, wanted)
     return [
         Heading(1, f"Depth and shortcuts: {facts.experiment}"),
         *_opening(facts),
@@ -89,6 +104,8 @@ def _opening(facts: Facts) -> list[Block]:
     if stopped := [run for run in facts.runs if run.stopped_early]:
         names = ", ".join(f"{run.name} (epoch {run.epoch} of {run.spec.recipe.epochs})" for run in stopped)
         blocks.append(Paragraph(f"{STOPPED_NOTE[:1].upper()}{STOPPED_NOTE[1:]}. {names}.", warns=True))
+    if mixed := mixture_lines(facts.groups):
+        blocks.append(Paragraph(f"Not trained alike, though in one mean: {'; '.join(mixed)}.", warns=True))
     if missing := [run for run in facts.runs if not run.succeeded and not run.stopped_early]:
         names = ", ".join(f"{run.name} ({unfinished(run)})" for run in missing)
         blocks.append(
@@ -119,7 +136,7 @@ def _final_table(facts: Facts) -> Table:
             *[published_error(group)] * shows_published,
             mean_time(group),
             f"{statistics.fmean(rates):,.0f}" if (rates := rates_of(facts, group)) else UNKNOWN,
-            missing_seeds(group),
+            "; ".join(text for text in (missing_seeds(group), mean_mark(group.succeeded)) if text),
         ]
         for group in facts.groups
     ]
@@ -164,10 +181,10 @@ def _pairs(facts: Facts) -> list[Block]:
     if not facts.pairs:
         return []
     gaps = [gap(pair, facts.epochs, "train_error_percent") for pair in facts.pairs]
-    epochs = [so_far(one).strip(" ()") for one in gaps]
+    epochs = [gap_remarks(one) for one in gaps]
     header = [
         "depth", "residual", "plain", "residual test error %", "plain test error %", "test gap", "training gap",
-        *["gaps so far"] * any(epochs),
+        *["remarks"] * any(epochs),
     ]  # fmt: skip
     rows = [
         [

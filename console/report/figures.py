@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from console.charts.layer_grid import epoch_name
 from console.charts.metrics import number
 from console.comparison.groups import Group, families, pair_groups, training
+from console.comparison.mixtures import mean_mark
 from console.comparison.published import published_of
 from console.report.facts import Facts
 from console.report.matplotlib_figures import Drawn, HeatMap, Line, Panel, draw_heat_maps, draw_panels
@@ -231,7 +232,8 @@ def group_lines(facts: Facts, group: Group, metric: str) -> list[Line]:
         epochs = sorted(set.intersection(*(set(one) for one in by_seed)))
         columns = [[one[epoch] for one in by_seed] for epoch in epochs]
         spread = list(map(deviation, columns)) if len(by_seed) > 1 else None
-        name = f"{label} (n={len(by_seed)})"
+        mark = mean_mark(group.succeeded)
+        name = f"{label} (n={len(by_seed)}{f', {mark}' if mark else ''})"
         lines.append(Line(name, epochs, [statistics.fmean(column) for column in columns], look, dash, spread))
     for run in group.runs:
         rows = facts.epochs[run.id]
@@ -272,6 +274,7 @@ def spread_label(facts: Facts, mark: str = "band") -> str:
         thin = sum(mark == "band" and bool(facts.epochs[run.id]) for run in rest)
         parts += [f"{thin} {kind} drawn thin"] * bool(thin)
         parts += [f"{len(rest) - thin} {kind} not drawn"] * (len(rest) > thin)
+    parts += [f"{mark} in {facts.label(group)}" for group in facts.groups if (mark := mean_mark(group.succeeded))]
     return "; ".join(parts)
 
 

@@ -104,6 +104,8 @@ class HomeScreen(ChartScreen):
         await in_background(importlib.import_module, "console.charts.overlay")
         self.charts_ready = True
         self.draw_soon()
+        # The comparison's verdict needs it, and would wait for it on the UI thread.
+        await in_background(importlib.import_module, "scipy.special")
 
     def current_runs(self) -> list[Run]:
         run = self.session.feed.runs.get(self.query_one(RunTable).cursor_run or "")

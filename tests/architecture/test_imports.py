@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "torchvision", "numpy", "textual", "plotext", "matplotlib", "tensorboard", "pyarrow")
+HEAVY = ("torch", "torchvision", "numpy", "scipy", "textual", "plotext", "matplotlib", "tensorboard", "pyarrow")
 
 
 def loaded(code: str, among: tuple[str, ...] = HEAVY) -> set[str]:
@@ -75,3 +75,9 @@ def test_a_package_imports_nothing_by_itself(room: str):
 
     assert {name.split(".")[0] for name in eval(done.stdout)} <= {"console", "engine", "models"}
     assert len(eval(done.stdout)) <= 2
+
+
+@pytest.mark.parametrize("module", ["console.comparison.tables", "console.screens.comparison", "console.text.listing"])
+def test_scipy_loads_when_a_claim_is_tested(module: str):
+    """It takes a third of a second, which neither `ls` nor a console's first frame waits for."""
+    assert not loaded(f"import {module}") & {"scipy"}

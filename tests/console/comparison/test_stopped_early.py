@@ -76,7 +76,7 @@ def test_report_compare_and_describe_agree(bare_home: Any, tmp_path: Path):
     text = (tmp_path / "report" / "report.md").read_text()
     assert f"{STOPPED_NOTE[1:]}. he-plain56-s0 (epoch 5 of 12)." in text
     assert "Unfinished" not in text
-    assert "| at epoch 5 of 12, where a run was stopped early |" in text
+    assert "| he-plain56 seed 0 stopped early at epoch 5 (at epoch 5 of 12, where a run was stopped early) |" in text
     assert "1 stopped early drawn thin" in text
     assert "1 stopped early not drawn" in text, "it has no point among the final errors"
     assert line in text
