@@ -291,9 +291,12 @@ FOUND_IN_RECORDED: dict[str, tuple[Symptom, ...]] = {
     "depths/he-plain44-w4-s2": (NOT_LEARNING,),
     "exploding/he-plain56-w4-s0": (EXPLODING,),
     "vanishing/he-plain110-w4-s0": (EXPLODING, VANISHING),
+    "unbalanced/he-plain32-w4-nonorm-c3-s0": (NOT_LEARNING,),
+    "late/he-plain44-w4-s0": (PLATEAU,),
 }
 """Diagnoses of recorded runs; all others are sound."""
-STOPPED_IN_RECORDED = frozenset[str]()
+STOPPED_IN_RECORDED = frozenset({"unbalanced/he-plain32-w4-nonorm-c3-s0"})
+SAID_IN_RECORDED = {"late/he-plain44-w4-s0": "flat since epoch 26; the rate falls until 40"}
 
 
 def recorded_curves() -> list[Curve]:
@@ -315,6 +318,7 @@ def recorded_curve(path: Path, folder: str) -> Curve:
         epoch_rows(directory),
         frozenset(FOUND_IN_RECORDED.get(name, ())),
         stopped=name in STOPPED_IN_RECORDED,
+        says=SAID_IN_RECORDED.get(name),
         gradients=gradient_rows(directory),
         class_counts=next((one.class_counts for one in events if isinstance(one, Started)), None),
         outcome=None if ended is None else RunOutcome(ended.reason),

@@ -102,7 +102,10 @@ def test_never_ends_a_run_that_was_not_asked_to_or_that_learns():
     assert reason_to_stop(spec(None), rows, GUESS) is None
     assert reason_to_stop(spec(), rows, GUESS) is not None
     assert reason_to_stop(spec(), rows | {35: epoch(35, 2.2)}, GUESS) is None
-    assert reason_to_stop(spec(), rows | {35: replace(rows[35], train_error_percent=61.0)}, GUESS) is None
+    for last, error in ((39, 89.0), (35, 61.0)):
+        assert reason_to_stop(spec(), rows | {last: replace(rows[last], train_error_percent=error)}, GUESS) is None
+    noisy = replace(rows[39], train_error_percent=89.7)
+    assert reason_to_stop(spec(), rows | {39: noisy}, GUESS) is not None, "two standard deviations of 50,000 guesses"
 
 
 def test_a_drop_of_the_rate_starts_the_count_anew():
