@@ -115,7 +115,9 @@ def evaluation_page(task: EvaluationTask, found: Evaluated, run: Run | None) -> 
     """Page with the result, its subject and its conditions."""
     numbers = [",".join(f"{value:.4f}" for value in values) for values in (found.mean, found.std)]
     synthetic = " (synthetic: says nothing about CIFAR)" * found.synthetic
-    whose = {None: "position", "ours": "name"}.get(found.names, f"{found.names}'s names")
+    whose = {None: "position", "ours": "name", "report": "the report's names"}.get(
+        found.names, f"{found.names}'s names"
+    )
     facts = [
         ("network", catalog.label(task.spec.model)),
         ("weights", f"{clean(task.weights)}: {found.num_tensors} tensors by {whose}"),

@@ -15,7 +15,7 @@ from engine.base.errors import DepthscopeError, UsageError
 from engine.base.paths import Home
 from engine.control.messages import Evaluated, EvaluationAnswer, EvaluationTask, NotEvaluated
 from engine.data import datasets
-from engine.programs.foreign_weights import centre_shortcuts, check_finite, load
+from engine.programs.foreign_weights import centre_shortcuts, check_finite, guessing_note, load
 from engine.programs.weights_file import read_weights
 from engine.spec.precision import Precision
 from engine.spec.run import check_fits_data
@@ -53,6 +53,9 @@ def measure(task: EvaluationTask) -> Evaluated:
         measured = evaluate(model, data, precision=used)
     assert measured is not None, "evaluation without should_stop cannot be stopped"
     loss, error = measured
+    notes = loaded.notes
+    if (warning := guessing_note(error, spec.model.num_classes)) is not None:
+        notes = (warning, *notes)
     if not math.isfinite(loss):
         remedy = "" if used is Precision.FP32 else "; try --precision fp32"
         raise DepthscopeError(f"{path.name} gives outputs that are not finite in {used}{remedy}")
@@ -63,7 +66,7 @@ def measure(task: EvaluationTask) -> Evaluated:
         num_tensors=len(found.tensors),
         by_name=loaded.names is not None,
         names=loaded.names,
-        notes=() if task.is_run else loaded.notes,
+        notes=() if task.is_run else notes,
         mean=(data.mean[0], data.mean[1], data.mean[2]),
         std=(data.std[0], data.std[1], data.std[2]),
         data_sha256=info.digest(),

@@ -73,7 +73,7 @@ def load(spec: ModelSpec, weights: Weights, *, source: str, preset: Preset | Non
             " same tensors, and the wrong one is no better than guessing"
         )
     if preset is None and names in NAMED_BY:
-        notes.append(f"guessed from {NAMED_BY[Names(names)]}: which tensor is which; --as says who trained it")
+        notes.append(f"guessed: the tensors have {NAMED_BY[Names(names)]}; --as says who trained them")
     if preset is Preset.TORCHVISION:
         notes.append("the file does not tell whether a max pool follows the stem; here none does")
     return Loaded(model, names, tuple(notes))
@@ -120,12 +120,17 @@ def trained_projection(weights: Weights) -> str | None:
     for layer in normalised:
         if counts and layer in weights.counters:
             if weights.counters[layer]:
-                return f"{layer} has seen {weights.counters[layer]} batches"
+                return f"{layer} has seen {counted(weights.counters[layer])}"
             continue
         mean, variance = weights.tensors[f"{layer}.running_mean"], weights.tensors.get(f"{layer}.running_var")
         if bool(mean.any()) or variance is None or not bool((variance == 1).all()):
             return f"{layer} has a running mean and variance other than 0 and 1"
     return None
+
+
+def counted(num_batches: int) -> str:
+    """A number of batches with its noun."""
+    return "1 batch" if num_batches == 1 else f"{num_batches} batches"
 
 
 def lacks_final_norm(model: nn.Module, found: Mapping[str, Tensor], preset: Preset | None) -> bool:
@@ -212,6 +217,20 @@ def hint(spec: ModelSpec, found: Mapping[str, Tensor]) -> str:
 def without_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors that an evaluation uses."""
     return {name: tensor for name, tensor in state.items() if not name.endswith(COUNTER)}
+
+
+def guessing_note(error_percent: float, num_classes: int) -> str | None:
+    """What may be wrong if the error is no better than that of guessing; None if it is better.
+
+    Weights in a network that they were not trained in compute nothing of use, and nothing else shows it.
+    """
+    guessing = 100 * (1 - 1 / num_classes)
+    if error_percent < guessing - 1:
+        return None
+    return (
+        f"no better than guessing ({guessing:.2f} %): are these the weights of another network, such as one with"
+        " shortcuts in one without, or of another normalisation?"
+    )
 
 
 def check_finite(model: nn.Module, *, source: str) -> None:

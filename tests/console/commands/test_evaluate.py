@@ -65,7 +65,7 @@ def test_an_export_is_evaluated_by_its_preset(finished: Any, tmp_path: Any):
     assert "note        the file does not tell whether this network was trained with shortcuts" in page
     plain = json.loads(home.cli("eval", "--weights", file, "-a", "he-plain", *network, "--json"))
     assert (plain["by_name"], plain["names"]) == (True, "pytorch-cifar")
-    assert ["does not tell" in note for note in plain["notes"]] == [True, False]
+    assert sum("does not tell" in note for note in plain["notes"]) == 1
     assert home.json("eval", run)["notes"] == []
 
 

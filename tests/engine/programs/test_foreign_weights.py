@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.base.errors import DepthscopeError, UsageError
-from engine.programs.foreign_weights import centre_shortcuts, check_finite, fit, load
+from engine.programs.foreign_weights import centre_shortcuts, check_finite, fit, guessing_note, load
 from engine.programs.weight_names import their_name
 from engine.programs.weights_file import Weights, read_weights
 from engine.spec.presets import PRESETS, Names, Preset
@@ -77,7 +77,7 @@ def test_weights_from_other_programs_compute_the_same_outputs_here(tmp_path: Pat
         if architecture == "he-resnet":
             centre_shortcuts(loaded.model)
         assert loaded.names == "pytorch-cifar"
-        assert any(note.startswith("guessed from the names of pytorch-cifar, akamaster") for note in loaded.notes)
+        assert any(note.startswith("guessed: the tensors have the names of pytorch-cifar") for note in loaded.notes)
         with torch.no_grad():
             assert torch.allclose(loaded.model.eval()(images), theirs[architecture](images), atol=1e-5)
 
@@ -152,6 +152,15 @@ def test_weights_that_are_not_finite_are_refused(value: float):
     ) as found:
         check_finite(model, source="f.pt")
     assert found.value.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "num_classes", "is_noted"),
+    [(90.0, 10, True), (89.2, 10, True), (88.9, 10, False), (97.0, 100, False), (50.0, 2, True)],
+)
+def test_an_error_of_guessing_is_noted(error: float, num_classes: int, is_noted: bool):
+    """Residual weights in a plain network have such an error, and nothing else shows it."""
+    assert (guessing_note(error, num_classes) is not None) == is_noted
 
 
 class PreActUnit(nn.Module):

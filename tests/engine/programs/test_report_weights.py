@@ -121,7 +121,7 @@ def test_the_class_has_the_reports_parameters(depth: int, parameters: int):
 
 @pytest.mark.parametrize(
     ("counters", "text"),
-    [(True, r"layer2.0.shortcut.1 has seen 1 batches"), (False, "layer2.0.shortcut.1 has a running")],
+    [(True, r"layer2.0.shortcut.1 has seen 1 batch"), (False, "layer2.0.shortcut.1 has a running")],
 )
 @pytest.mark.parametrize("preset", [None, Preset.REPORT])
 def test_residual_weights_are_refused_by_a_plain_network(
