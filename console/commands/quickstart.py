@@ -69,7 +69,8 @@ def quickstart(
     )
     narrate(
         "two questions, fixed now: is the training error higher with"
-        f" {DEEP} than with {SHALLOW} layers, without shortcuts, and with them? Nothing else is claimed"
+        f" {DEEP} than with {SHALLOW} layers, without shortcuts, and with them? Both answers together are wrong in at"
+        " most 5 % of experiments; nothing else is claimed"
     )
     done = client.submit(home, gather(home).estimated(planned), experiment=None)
     follow.follow_until_done(home, done.runs, name=str(done.experiment), in_one_bar=True)

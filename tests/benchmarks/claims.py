@@ -6,12 +6,13 @@ Differences between seeds are normal with a standard deviation of one. Three rul
   over looks (Lan and DeMets 1983), Bonferroni over claims. Chosen, because of the two rules that hold 5 % it asks for
   the smaller gap at few seeds.
 - `anytime`: a confidence sequence for the t statistic with the flat mixture of Lai 1976 ("On confidence sequences",
-  Annals of Statistics 4), theorem 4.1 of Wang and Ramdas 2023 ("Anytime-valid t-tests and confidence sequences for
-  Gaussian means with unknown variance", arXiv:2310.03722). It begins at the first batch and may be looked at after
-  every seed.
+  Annals of Statistics 4; Wang and Ramdas 2023, "Anytime-valid t-tests and confidence sequences for Gaussian means with
+  unknown variance", arXiv:2310.03722). It begins at the first batch and may be looked at after every seed.
+- `halving`: as `sequential`, but each look spends half of the one before, 5 % in all.
 - `one-sided`: a 5 % t-test in the direction observed, for every claim at every look. Does not hold 5 %.
 
-False claims are familywise: the percentage of experiments with any wrong claim. Seeds are added twice:
+False claims are familywise: the percentage of experiments with any wrong claim. Seeds are added twice, or up to the
+eighth look:
 
 - `batches`: as many as at first.
 - `each seed`: one at a time, until there are three times as many as at first, with a look after each.
@@ -40,7 +41,7 @@ GAPS = (2.0, 5.0, 10.0, 30.0)
 """True differences, in standard deviations between seeds."""
 RULES = ("sequential", "anytime", "one-sided")
 WAYS = ("batches", "each seed", "chosen")
-SIZES = (1, 2, 3, 5, 8, 12, 20, 40)
+SIZES = (1, 2, 3, 5, 8, 12, 20, 40, 100, 300)
 """Numbers of seeds that may be chosen."""
 TRUTHS = ((0.0,), (0.0, 0.0, 0.0), (5.0, 0.0, 0.0))
 """True differences of the claims of an experiment."""
@@ -76,10 +77,10 @@ class Seen:
 
 def critical(rule: str, n: Integers, look: int, num_claims: int, first: int) -> Floats:
     """|t| that a claim must exceed, for every number of seeds in `n`."""
+    spent = {"sequential": alpha_of_look(look), "halving": ALPHA / 2**look}
+    alpha = spent[rule] / num_claims if rule in spent else 2 * ALPHA
     values = {
-        number: anytime_critical(number, ALPHA / num_claims, first)
-        if rule == "anytime"
-        else quantile(number, alpha_of_look(look) / num_claims if rule == "sequential" else 2 * ALPHA)
+        number: anytime_critical(number, ALPHA / num_claims, first) if rule == "anytime" else quantile(number, alpha)
         for number in map(int, np.unique(n))
     }
     return np.array([values.get(number, math.inf) for number in range(int(n.max()) + 1)])[n]
@@ -117,14 +118,21 @@ def worst_sizes(rule: str, seen: Seen, look: int, first: int) -> Integers:
 
 
 def false_claims(
-    rule: str, way: str, first: int, truth: Sequence[float], rng: np.random.Generator, trials: int
+    rule: str,
+    way: str,
+    first: int,
+    truth: Sequence[float],
+    rng: np.random.Generator,
+    trials: int,
+    *,
+    num_looks: int = 3,
 ) -> float:
     """Simulate experiments; return the share with a claim about something without a true difference."""
     means = np.array(truth)
     nothing = Seen(np.zeros((trials, 1), np.int64), np.zeros((trials, len(truth))), np.zeros((trials, len(truth))))
     seen = nothing.more(rng, np.full((trials, 1), first), means)
     is_wrong = np.zeros(trials, bool)
-    num_looks = 1 + 2 * first if way == "each seed" else 3
+    num_looks = 1 + 2 * first if way == "each seed" else num_looks
     for look in range(1, num_looks + 1):
         if look > 1:
             if way == "chosen":
@@ -157,6 +165,13 @@ def main() -> None:
         }}
         for rule in RULES for way in WAYS for truth in TRUTHS
     ]  # fmt: skip
+    errors += [
+        {"rule": rule, "way": "chosen, 8 looks", "truth": TRUTHS[0], "by_seeds": {
+            first: false_claims(rule, "chosen", first, TRUTHS[0], rng, options.trials, num_looks=8)
+            for first in NUM_SEEDS
+        }}
+        for rule in ("sequential", "halving")
+    ]  # fmt: skip
     powers = [
         {"rule": rule, "num_claims": num_claims, "gap": gap, "by_seeds": {
             first: power(rule, first, gap, num_claims, rng, options.trials) for first in NUM_SEEDS
@@ -169,10 +184,10 @@ def main() -> None:
         return
     print(f"{options.trials:,} trials a cell, {seconds:.0f} s; all in percent\n")
     seeds = "".join(f"{f'n={first}':>8}" for first in NUM_SEEDS)
-    print(f"{'false claims':<12}{'seeds added':<12}{'claims':<16}{seeds}")
+    print(f"{'false claims':<12}{'seeds added':<18}{'claims':<16}{seeds}")
     for row in errors:
         claims = f"{len(row['truth'])}" + (", one true" if any(row["truth"]) else "")
-        print(f"{row['rule']:<12}{row['way']:<12}{claims:<16}" + cells(row["by_seeds"]))
+        print(f"{row['rule']:<12}{row['way']:<18}{claims:<16}" + cells(row["by_seeds"]))
     print(f"\n{'power':<12}{'claims':<12}{'gap':<16}{seeds}")
     for row in powers:
         print(f"{row['rule']:<12}{row['num_claims']:<12}{row['gap']:<16g}" + cells(row["by_seeds"]))

@@ -9,7 +9,7 @@ import pytest
 
 from engine.analysis.paired_test import Interval, Measured, Sign
 from engine.analysis.sequential_test import Looks, Share, alpha_of_look, batch_ends, look_at
-from tests.benchmarks.claims import NUM_SEEDS, TRUTHS, WAYS, anytime_critical, false_claims, power
+from tests.benchmarks.claims import NUM_SEEDS, TRUTHS, WAYS, Seen, anytime_critical, critical, false_claims, power
 from tests.samples import an_epoch
 
 FIRST, SECOND = Share(1, 100.0, 0.0125), Share(2, 200.0, 0.003125)
@@ -155,6 +155,26 @@ def test_false_claims_are_rarer_than_five_percent(way: str, truth: tuple[float, 
     for first in NUM_SEEDS:
         rate = false_claims("sequential", way, first, truth, rng, trials)
         assert 0.005 < rate <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)
+
+
+def test_what_is_simulated_is_what_is_tested():
+    """Claims of the simulation and of `look_at`, on the same differences: two looks, two claims."""
+    rng = np.random.default_rng(3)
+    num_claims = 0
+    for _ in range(300):
+        x = rng.standard_normal((5, 1)) + 6.0
+        seen = [Seen(np.array([[n]]), x[:n].sum(0)[None], ((x[:n] - x[:n].mean()) ** 2).sum(0)[None]) for n in (3, 5)]
+        simulated = [
+            bool(np.abs(one.t) > critical("sequential", one.n, look, 2, 3)) for look, one in enumerate(seen, 1)
+        ]
+        errors = [50 + float(one) for one in x[:, 0]]
+        found = looked(
+            runs(*errors[:3]) | runs(*errors[3:], at=200.0, first_seed=3),
+            runs(*[50.0] * 3) | runs(*[50.0] * 2, at=200.0, first_seed=3),
+        )
+        assert [look.sign is not Sign.UNDECIDED for look in found.looks] == simulated
+        num_claims += any(simulated)
+    assert 50 < num_claims < 300
 
 
 def test_a_test_in_the_direction_observed_at_every_look_is_wrong_far_more_often():
