@@ -146,6 +146,7 @@ def begin(run: OpenRun, home: Home, journal: JournalWriter, lock: HeldLock) -> S
                 num_parameters=sum(parameter.numel() for parameter in session.state.model.parameters()),
                 num_train=len(data.train_labels),
                 num_test=len(data.test_labels),
+                num_validation=0 if data.validation is None else len(data.validation.labels),
                 data_sha256=info.digest(),
                 synthetic=info.synthetic,
                 version=VERSION,

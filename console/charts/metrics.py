@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -35,6 +36,8 @@ METRICS = {
         Metric("train-error", "train_error_percent", "Training error %", between_epochs=True),
         Metric("test-loss", "test_loss", "Test loss"),
         Metric("test-error", "test_error_percent", "Test error %"),
+        Metric("validation-loss", "validation_loss", "Validation loss"),
+        Metric("validation-error", "validation_error_percent", "Validation error %"),
         Metric("learning-rate", "learning_rate", "Learning rate", between_epochs=True),
         Metric("images-per-second", "images_per_second", "Images per second", between_epochs=True),
     )
@@ -78,6 +81,11 @@ def find_metric(name: str) -> Metric:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UsageError(f"unknown metric {name!r}: choose from {', '.join(known)}{hint}")
     return METRICS[name]
+
+
+def selection_metric(name: str, runs: Sequence[Run]) -> str:
+    """Name of the metric to draw over epochs for one on the test set, if all runs evaluate a validation set instead."""
+    return name.replace("test-", "validation-") if runs and all(run.has_validation for run in runs) else name
 
 
 @dataclass(slots=True)

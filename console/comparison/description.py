@@ -21,6 +21,7 @@ from console.comparison.tables import (
     missing_seeds,
     recipe_labels,
     recipe_line,
+    selection_lines,
 )
 from console.comparison.verdict import (
     Conclusion,
@@ -70,7 +71,10 @@ def description(
         lines.append(pair_sentence(pair, training, test, conclusion.num_contrasts))
     if (line := conclusion_line(conclusion)) is not None:
         lines.append(f"{line}.")
-    return [*lines, *(f"{line}." for line in [data_line(runs), recipe_line(runs), *published_notes(runs)])]
+    return [
+        *lines,
+        *(f"{line}." for line in [data_line(runs), recipe_line(runs), *selection_lines(runs), *published_notes(runs)]),
+    ]
 
 
 def network_sentence(group: Group) -> str:
@@ -132,6 +136,8 @@ def network_document(group: Group) -> dict[str, Any]:
         "runs": [run.id for run in group.runs],
         "test_error_percent": summary(group.finals("test_error_percent")),
         "train_error_percent": summary(group.finals("train_error_percent")),
+        "validation_images": group.spec.data.validation_images,
+        "validation_error_percent": summary(group.finals("validation_error_percent")),
         "stopped_early": [stopped_document(run) for run in group.runs if run.stopped_early],
         "counted_once": [{"run": run.id, "copy": copy.id} for run, copy in group.copies],
         "mixed": mixture_document(group.succeeded),
@@ -158,6 +164,7 @@ def stopped_document(run: Run) -> dict[str, Any]:
         "epoch": run.epoch,
         "test_error_percent": run.test_error_percent,
         "train_error_percent": run.train_error_percent,
+        "validation_error_percent": run.validation_error_percent,
     }
 
 

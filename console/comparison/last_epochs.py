@@ -12,7 +12,20 @@ from console.comparison.groups import Group
 from console.text.formatting import UNKNOWN, mean_std, table
 from engine.runs.run import Run
 
-METRICS = {"test_error_percent": "test error %", "train_error_percent": "train error %"}
+METRICS = {
+    "test_error_percent": "test error %",
+    "validation_error_percent": "validation error %",
+    "train_error_percent": "train error %",
+}
+
+
+def metrics_of(groups: Sequence[Group]) -> dict[str, str]:
+    """Metrics to show: those that one of the networks has after every epoch."""
+    validates = {group.spec.data.validation_images is not None for group in groups}
+    shown = {"train_error_percent"}
+    shown |= {"test_error_percent"} if False in validates else set()
+    shown |= {"validation_error_percent"} if True in validates else set()
+    return {name: title for name, title in METRICS.items() if name in shown}
 
 
 def name_of(last: int) -> str:
@@ -37,12 +50,13 @@ def last_means(group: Group, epochs: Epochs, metric: str, last: int) -> list[flo
 
 def last_table(groups: Sequence[Group], epochs: Epochs, last: int) -> str:
     """Table with errors of the last epoch beside means of the last epochs, one row for each network."""
-    return table(last_header(last), last_rows(groups, epochs, last), align="<>>>>")
+    header = last_header(groups, last)
+    return table(header, last_rows(groups, epochs, last), align="<" + ">" * (len(header) - 1))
 
 
-def last_header(last: int) -> list[str]:
+def last_header(groups: Sequence[Group], last: int) -> list[str]:
     """Titles of the columns of `last_rows`."""
-    columns = [title for name in METRICS.values() for title in (name, f"{name}, {name_of(last)}")]
+    columns = [title for name in metrics_of(groups).values() for title in (name, f"{name}, {name_of(last)}")]
     return ["network", *columns]
 
 
@@ -53,7 +67,7 @@ def last_rows(groups: Sequence[Group], epochs: Epochs, last: int) -> list[list[s
             group.label,
             *(
                 mean_std(values) if values else UNKNOWN
-                for metric in METRICS
+                for metric in metrics_of(groups)
                 for values in (group.finals(metric), last_means(group, epochs, metric, last))
             ),
         ]

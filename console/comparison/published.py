@@ -105,6 +105,8 @@ def differences(spec: RunSpec, precision: Precision | None, source: Source) -> l
         found.append(f"data {clean(spec.data.name)} (CIFAR-10 there)")
     if spec.data.train_images not in (None, IMAGES_OF_CIFAR10):
         found.append(f"{spec.data.train_images} training images (50000 there)")
+    if spec.data.validation_images is not None:
+        found.append(f"{spec.data.validation_images} training images held out for validation")
     width = spec.model.design.width
     if spec.model.width != width:
         found.append(f"width {spec.model.width} ({width} there)")

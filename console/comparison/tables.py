@@ -35,6 +35,7 @@ TIME_A_RUN = "time a run"
 def final_table(groups: Sequence[Group]) -> str:
     """Table of final errors, one row for each network, with unfinished seeds listed."""
     others = [published_error(group) for group in groups]
+    validates = any(run.has_validation for group in groups for run in group.runs)
     rows = [
         [
             group.label,
@@ -42,6 +43,7 @@ def final_table(groups: Sequence[Group]) -> str:
             str(group.spec.recipe.epochs),
             mean_std(group.finals("test_error_percent")),
             *([other] if any(others) else []),
+            *([mean_std(group.finals("validation_error_percent"))] if validates else []),
             mean_std([100 - error for error in group.finals("test_error_percent")]),
             mean_std(group.finals("train_error_percent")),
             mean_time(group),
@@ -50,6 +52,8 @@ def final_table(groups: Sequence[Group]) -> str:
         for group, other in zip(groups, others, strict=True)
     ]
     header = ["network", "parameters", "epochs", "test error %", "test accuracy %", "train error %", TIME_A_RUN, ""]
+    if validates:
+        header.insert(4, "validation error %")
     if any(others):
         header.insert(4, "published %")
     return table(header, rows, align="<" + ">" * (len(header) - 2) + "<").rstrip()
@@ -77,8 +81,15 @@ def missing_seed(run: Run) -> str:
     where = f"{run.epoch}/{run.spec.recipe.epochs}"
     text = f"seed {run.spec.seed} {run.outcome or run.status} {'' if run.outcome is None else 'at epoch '}{where}"
     if run.stopped_early:
-        text += f" with {percent(run.test_error_percent)} test error"
+        text += f" with {stopped_error(run)}"
     return text
+
+
+def stopped_error(run: Run) -> str:
+    """Last error of a run that was stopped early, on the set it was evaluated on."""
+    if run.has_validation:
+        return f"{percent(run.validation_error_percent)} validation error"
+    return f"{percent(run.test_error_percent)} test error"
 
 
 def pairs_table(pairs: Sequence[Pair], epochs: Epochs) -> str:
@@ -107,12 +118,18 @@ def gap_remarks(gap: Difference | None) -> str:
     return "" if gap is None else f"{remarks(gap)}{so_far(gap)}".strip("; ")
 
 
+def gap_metrics(pair: Pair) -> dict[str, str]:
+    """Errors of a pair that are known at every epoch, by name: without the test error if it is evaluated once."""
+    held_out = "validation" if pair.plain.spec.data.validation_images is not None else "test"
+    return {"train": "train_error_percent", held_out: f"{held_out}_error_percent"}
+
+
 def gap_table(pairs: Sequence[Pair], epochs: Epochs) -> str:
     """Table of each depth's gaps in training and test error at a few epochs; empty without any gap yet."""
     found = {
         (pair.depth, name): {one.epoch: one for one in gap_by_epoch(pair, epochs, metric)}
         for pair in pairs
-        for name, metric in (("train", "train_error_percent"), ("test", "test_error_percent"))
+        for name, metric in gap_metrics(pair).items()
     }
     last = max((max(gaps, default=0) for gaps in found.values()), default=0)
     if not last:
@@ -150,6 +167,21 @@ def recipe_line(runs: Sequence[Run]) -> str:
     """Line that names the recipes with what overrides them."""
     labels = recipe_labels(runs)
     return f"{'recipe' if len(labels) == 1 else 'recipes'}: {'; '.join(labels)}"
+
+
+def selection_lines(runs: Sequence[Run]) -> list[str]:
+    """Lines that say which images were held out for validation, and of which runs; empty without any."""
+    lines = []
+    for size in sorted({run.spec.data.validation_images for run in runs if run.spec.data.validation_images}):
+        of_them = [run for run in runs if run.spec.data.validation_images == size]
+        some = "" if len(of_them) == len(runs) else f" of {counted(len(of_them), 'run')}"
+        lines.append(
+            f"validation{some}: {size} images held out of training, the same for every seed; the test set was evaluated"
+            " once, after the last epoch"
+        )
+    if lines and any(not run.has_validation for run in runs):
+        lines.append("the other runs have no validation set: their best epochs are selected on the test set")
+    return lines
 
 
 def unpaired_note(groups: Sequence[Group]) -> str:
@@ -206,5 +238,6 @@ def comparison_text(
     else:
         parts.append(unpaired_note(groups))
     parts.append(conclusion_line(conclude(groups, epochs, wanted)) or NO_VERDICT)
-    parts.append("\n".join([data_line(runs), recipe_line(runs), *mixture_lines(groups), *published_notes(runs)]))
+    notes = [data_line(runs), recipe_line(runs), *mixture_lines(groups), *selection_lines(runs)]
+    parts.append("\n".join([*notes, *published_notes(runs)]))
     return "\n\n".join(parts)

@@ -85,6 +85,8 @@ OPTIONS: tuple[Option, ...] = (
            kind="whole", fills="data.train_images", group="limits", placeholder="all"),
     Option("test_images", "Size of a class-balanced test subset.",
            kind="whole", fills="data.test_images", group="limits", placeholder="all"),
+    Option("validation", "Class-balanced images to hold out of training for selection.",
+           kind="whole", fills="data.validation_images", group="limits", placeholder="none"),
     Option("mean", "R,G,B mean for normalisation, of values in 0..1.",
            kind="number", many=True, fills="data.mean", group="limits", placeholder="the dataset's",
            wanted="three numbers such as 0.49,0.48,0.45"),

@@ -21,12 +21,14 @@ from console.comparison.tables import (
     missing_seeds,
     published_error,
     recipe_line,
+    selection_lines,
 )
 from console.comparison.verdict import conclude, gap
 from console.report.blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
 from console.report.facts import Facts, data_name, states
 from console.report.figures import Figured, unfinished
 from console.text.formatting import UNKNOWN, duration, mean_std, percent
+from console.text.status import selection_set
 from engine.base.version import VERSION
 from engine.runs.run import Run
 from models import cost
@@ -63,6 +65,7 @@ def contents(
             " training, evaluation and checkpoints of one run, the mean over seeds, images per second of training alone"
             f" (median of the epochs). Images: {facts.data_names}. {sentence_of(recipe_line(facts.runs))}."
         ),
+        *map(Paragraph, map(sentence_of, (f"{line}." for line in selection_lines(facts.runs)))),
         *([] if last is None else _last_epochs(facts, last)),
         *_published(facts),
         *_pairs(facts),
@@ -120,8 +123,10 @@ def _opening(facts: Facts) -> list[Block]:
 def _final_table(facts: Facts) -> Table:
     """Table of networks, with a column of published numbers if there are any."""
     shows_published = any(map(published_error, facts.groups))
+    validates = any(run.has_validation for run in facts.runs)
     header = [
-        "network", "parameters", "epochs", "n", "test error %", "test accuracy %", "training error %",
+        "network", "parameters", "epochs", "n", *["validation error %"] * validates,
+        "test error %", "test accuracy %", "training error %",
         *["published test error %"] * shows_published, TIME_A_RUN, "images/s", "not in the mean",
     ]  # fmt: skip
     rows = [
@@ -130,6 +135,7 @@ def _final_table(facts: Facts) -> Table:
             f"{cost.num_parameters(group.model):,}",
             str(group.spec.recipe.epochs),
             str(len(group.succeeded)),
+            *[spread(group.finals("validation_error_percent"))] * validates,
             spread(group.finals("test_error_percent")),
             spread([100 - error for error in group.finals("test_error_percent")]),
             spread(group.finals("train_error_percent")),
@@ -145,11 +151,12 @@ def _final_table(facts: Facts) -> Table:
 
 def _last_epochs(facts: Facts, last: int) -> list[Block]:
     """Errors of the last epoch beside means of the last epochs."""
+    header = last_header(facts.groups, last)
     rows = last_rows(facts.groups, facts.epochs, last)
     named = [[facts.label(group), *cells] for group, (_, *cells) in zip(facts.groups, rows, strict=True)]
     return [
         Paragraph(f"Beside the errors of the last epoch, each run's {name_of(last)}, then mean ± std over n seeds:"),
-        Table(last_header(last), named, "<>>>>"),
+        Table(header, named, "<" + ">" * (len(header) - 1)),
     ]
 
 
@@ -238,7 +245,7 @@ def _runs_table(facts: Facts) -> Table:
     labels = [(name, words) for name, words in kinds.items() if any(map(words, facts.runs))]
     header = [
         "run", "seed", "id", "state", "epochs", "test error %", "training error %", "training loss",
-        "best test error % (selected on the test set)", "time", "images", "device",
+        best_title(facts), "time", "images", "device",
         *(name for name, _ in labels),
     ]  # fmt: skip
     rows = []
@@ -255,7 +262,7 @@ def _runs_table(facts: Facts) -> Table:
                 percent(run.test_error_percent).removesuffix(" %"),
                 percent(run.train_error_percent).removesuffix(" %"),
                 UNKNOWN if run.train_loss is None else f"{run.train_loss:.4g}",
-                percent(run.best_test_error_percent).removesuffix(" %"),
+                percent(best_error(run)).removesuffix(" %"),
                 duration(run.taken_seconds),
                 images,
                 run.device_name or UNKNOWN,
@@ -263,6 +270,17 @@ def _runs_table(facts: Facts) -> Table:
             ]
         )
     return Table(header, rows, "<><<>>>>>>><" + "<" * len(labels))
+
+
+def best_title(facts: Facts) -> str:
+    """Title of the column with the lowest error of all epochs, which says what it was selected on."""
+    sets = sorted({selection_set(run) for run in facts.runs})
+    return f"best {' or '.join(sets)} error % (selected on the {' or '.join(sets)} set)"
+
+
+def best_error(run: Run) -> float | None:
+    """Lowest error of all epochs on the set that epochs are selected on."""
+    return run.best_validation_error_percent if run.has_validation else run.best_test_error_percent
 
 
 def _origins(facts: Facts) -> list[Block]:

@@ -66,6 +66,13 @@ def rows(reader: Reader, runs: Sequence[Run]) -> Iterator[Row]:
         yield from rows_of(reader, run)
 
 
+def is_measured(run: Run, epoch: Epoch, metric: str) -> bool:
+    """Whether a run evaluates a metric after this epoch: with a validation set, the test set only after the last."""
+    if metric.startswith("validation_"):
+        return run.has_validation
+    return not (metric.startswith("test_") and run.has_validation and epoch.test_error_percent is None)
+
+
 def rows_of(reader: Reader, run: Run) -> Iterator[Row]:
     """Yield all values of one run."""
     model = run.spec.model
@@ -77,6 +84,8 @@ def rows_of(reader: Reader, run: Run) -> Iterator[Row]:
     for epoch in reader.epochs(run.id):
         ended_at[epoch.epoch] = epoch.at
         for metric in EPOCH_METRICS:
+            if not is_measured(run, epoch, metric):
+                continue
             yield Row(*whose, Kind.EPOCH, epoch.epoch, epoch.step, epoch.at, None, None, metric, getattr(epoch, metric))
     for step in reader.steps(run.id):
         for metric in STEP_METRICS:

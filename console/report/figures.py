@@ -26,6 +26,7 @@ DASH_OF = {
     Architecture.PLAIN: "dashed", Architecture.HE_PLAIN: "dashed",
 }  # fmt: skip
 TEST_ERROR = "test error (%)"
+VALIDATION_ERROR = "validation error (%)"
 TRAIN_ERROR = "training error (%)"
 
 
@@ -44,7 +45,7 @@ def draw_figures(facts: Facts) -> list[Figured]:
     """Draw all figures with something to show, in the order of the report."""
     figures = [
         curves_figure(facts, "training-loss", "Training loss", "train_loss", "cross entropy (nats per image)"),
-        curves_figure(facts, "test-error", "Test error", "test_error_percent", TEST_ERROR),
+        *held_out_figures(facts),
         *pair_figures(facts),
         depth_figure(facts),
         gradient_map_figure(facts),
@@ -62,9 +63,22 @@ def curves_figure(facts: Facts, name: str, title: str, metric: str, y_label: str
     return Figured(name, title, caption, draw_panels([panel], title=title, note=note(facts)))
 
 
+def held_out_figures(facts: Facts) -> list[Figured]:
+    """Test error against epoch, validation error, or both if some runs evaluate the test set only once."""
+    figures = []
+    if any(run.has_validation for run in facts.runs):
+        name, title = "validation-error", "Validation error"
+        figures.append(curves_figure(facts, name, title, "validation_error_percent", VALIDATION_ERROR))
+    if not all(run.has_validation for run in facts.runs):
+        figures.append(curves_figure(facts, "test-error", "Test error", "test_error_percent", TEST_ERROR))
+    return figures
+
+
 def pair_figures(facts: Facts) -> list[Figured]:
     """Residual against plain, one column for each depth: test error above, training error below."""
     figures = []
+    validates = bool(facts.pairs) and all(run.has_validation for run in facts.runs)
+    held_out = ("validation_error_percent", VALIDATION_ERROR) if validates else ("test_error_percent", TEST_ERROR)
     for start in range(0, len(facts.pairs), PANELS_A_ROW):
         pairs = facts.pairs[start : start + PANELS_A_ROW]
         panels = [
@@ -76,7 +90,7 @@ def pair_figures(facts: Facts) -> list[Figured]:
                 whole_x=True,
                 from_zero=True,
             )
-            for metric, label in (("test_error_percent", TEST_ERROR), ("train_error_percent", TRAIN_ERROR))
+            for metric, label in (held_out, ("train_error_percent", TRAIN_ERROR))
             for pair in pairs
         ]
         *most, last = dict.fromkeys(str(pair.depth) for pair in pairs)
@@ -84,8 +98,8 @@ def pair_figures(facts: Facts) -> list[Figured]:
         title = f"With and without shortcuts, at {depths} layers"
         drawn = draw_panels(panels, title=title, note=note(facts), columns=len(pairs), share_y=True)
         caption = (
-            f"Each residual network against the same without its shortcuts: test error above, training error below,"
-            f" in %; {spread_label(facts)}; {facts.data_names}."
+            f"Each residual network against the same without its shortcuts: {inner_name(held_out[1])} above, training"
+            f" error below, in %; {spread_label(facts)}; {facts.data_names}."
         )
         name = "pairs" if not start else f"pairs-{start // PANELS_A_ROW + 1}"
         figures.append(Figured(name, title, caption, drawn))
@@ -226,7 +240,11 @@ def group_lines(facts: Facts, group: Group, metric: str) -> list[Line]:
     """Mean of the successful seeds with its band, and every other run as a line of its own."""
     look = next(look for look, other in looks(facts) if other is group)
     dash, label = DASH_OF[group.model.architecture], facts.label(group)
-    lines = []
+    lines: list[Line] = []
+    if group.spec.data.validation_images is None and metric == "validation_error_percent":
+        return lines
+    if group.spec.data.validation_images is not None and metric == "test_error_percent":
+        return lines
     if group.succeeded:
         by_seed = [{row.epoch: number(getattr(row, metric)) for row in facts.epochs[run.id]} for run in group.succeeded]
         epochs = sorted(set.intersection(*(set(one) for one in by_seed)))
@@ -257,6 +275,11 @@ def unfinished(run: Run) -> str:
 def inner(label: str) -> str:
     """Unit of a label: the text in its parentheses."""
     return label.partition("(")[2].rstrip(")")
+
+
+def inner_name(label: str) -> str:
+    """Name of a label, without its unit."""
+    return label.partition(" (")[0]
 
 
 def spread_label(facts: Facts, mark: str = "band") -> str:

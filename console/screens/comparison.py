@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Static, TabbedContent, TabPane
 
-from console.charts.metrics import METRICS, Metric
+from console.charts.metrics import METRICS, Metric, selection_metric
 from console.charts.styles import MOST_CURVES, looks
 from console.comparison import tables
 from console.comparison.claim_text import conclusion_line
@@ -123,7 +123,7 @@ class ComparisonScreen(ChartScreen):
             legend.append(look.marker, style=style).append(f" {clean(run.name)}  ")
         self.query_one("#comparison-legend", Static).update(legend)
         for selector, name in zip(("#comparison-loss", "#comparison-error"), ALL, strict=True):
-            metric: Metric = METRICS[name]
+            metric: Metric = METRICS[selection_metric(name, runs)]
             series = overlay(runs, histories, metric, self.options, session.curve_colours)
             self.query_one(selector, Chart).show(series, self.options, title=metric.title, crosshair=self.crosshair)
         self.show_gaps()
@@ -136,7 +136,8 @@ class ComparisonScreen(ChartScreen):
         pairs = [pair for pair in pair_groups(group_runs(self.runs())) if self._depth in (None, pair.depth)]
         epochs, colours = self.epochs(), self.session.curve_colours
         last = max((pair.plain.spec.recipe.epochs for pair in pairs), default=0)
-        for selector, name in (("#comparison-gap-train", "train-error"), ("#comparison-gap-test", "test-error")):
+        held_out = selection_metric("test-error", self.runs())
+        for selector, name in (("#comparison-gap-train", "train-error"), ("#comparison-gap-test", held_out)):
             series = gap_curves(pairs, epochs, METRICS[name].field, colours, smoothing=self.options.smoothing)
             title = f"{METRICS[name].title}: plain - residual" if pairs else "no residual network with a plain one"
             self.query_one(selector, Chart).show(

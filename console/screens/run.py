@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar, TypeVar
 
 import msgspec
@@ -14,13 +15,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import DataTable, Input, Static, TabbedContent, TabPane
 
-from console.charts.metrics import METRICS
+from console.charts.metrics import METRICS, selection_metric
 from console.screens.base import set_text
 from console.screens.charts import CHART_BINDINGS, ChartScreen
 from console.screens.label_actions import LABEL_ACTIONS
 from console.screens.run_actions import RUN_ACTIONS, Chosen
 from console.text.formatting import clean
-from console.text.listing import EPOCH_COLUMNS, epoch_cells, star
+from console.text.listing import epoch_cells, epoch_columns, star
 from console.text.status import remark, state
 from console.tui.session import Session
 from console.widgets.chart import Chart
@@ -88,7 +89,7 @@ class RunScreen(ChartScreen):
 
     def on_mount(self) -> None:
         self.query_one("#run-search", Input).display = False
-        self.query_one("#run-epochs", DataTable).add_columns(*EPOCH_COLUMNS)
+        self.query_one("#run-epochs", DataTable).add_columns(*epoch_columns(validation=self.has_validation()))
         self.query_one("#run-events", DataTable).add_columns("when", "what", "more")
         self.query_one("#run-loss", Chart).focus()
         # The index does not announce changes to a worker's log.
@@ -106,6 +107,10 @@ class RunScreen(ChartScreen):
     def current_runs(self) -> list[Run]:
         run = self.session.feed.runs.get(self._run_id)
         return [] if run is None else [run]
+
+    def has_validation(self) -> bool:
+        """Whether the run holds images out of training."""
+        return any(run.has_validation for run in self.current_runs())
 
     def watched_runs(self) -> list[str]:
         return [self._run_id]
@@ -133,14 +138,16 @@ class RunScreen(ChartScreen):
 
         session, runs = self.session, self.current_runs()
         histories = {run.id: session.feed.history(run.id) for run in runs}
-        for selector, names in CHARTS:
+        for selector, wanted in CHARTS:
+            names = [selection_metric(name, runs) for name in wanted]
             series = []
             for name, marker, colour in zip(names, "○●", session.curve_colours, strict=False):
                 for one in overlay(runs, histories, METRICS[name], self.options, [colour]):
                     series.append(replace(one, marker=marker, label=METRICS[name].title if one.label else ""))
             title = f"○ {METRICS[names[0]].title}  ● {METRICS[names[1]].title}"
             self.query_one(selector, Chart).show(series, self.options, title=title, crosshair=self.crosshair)
-        add_new(self.query_one("#run-epochs", DataTable), self.session.feed.history(self._run_id).epochs, epoch_cells)
+        cells = partial(epoch_cells, validation=self.has_validation())
+        add_new(self.query_one("#run-epochs", DataTable), self.session.feed.history(self._run_id).epochs, cells)
         self.show_gradients()
 
     def show_gradients(self) -> None:

@@ -72,7 +72,7 @@ COLUMNS = (
            lambda run, _now, _unicode: "" if run.train_loss is None and not run.epoch else loss(run.train_loss),
            lambda run, _now: known(run.train_loss)),
     Column("error", "test err", 8, True, 2,
-           lambda run, _now, _unicode: "" if run.test_error_percent is None else percent(run.test_error_percent),
+           lambda run, _now, _unicode: short_error(run),
            lambda run, _now: known(run.test_error_percent)),
     Column("rate", "img/s", 7, True, 7,
            lambda run, _now, _unicode: rate(run),
@@ -81,6 +81,16 @@ COLUMNS = (
            lambda run, _now, _unicode: left(run),
            lambda run, _now: known(seconds_left(run))),
 )  # fmt: skip
+
+
+def short_error(run: Run) -> str:
+    """Test error; until it is known in a run with a validation set, the validation error, marked "val"."""
+    if run.test_error_percent is not None:
+        return percent(run.test_error_percent)
+    held_out = run.validation_error_percent
+    return "" if held_out is None else f"{held_out:.{1 if held_out < 99.95 else 0}f} val"
+
+
 ORDERS = ("submitted", *(column.key for column in COLUMNS))
 """Sort orders of the table; `submitted` is newest first."""
 

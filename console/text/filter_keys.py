@@ -64,6 +64,7 @@ KEYS: dict[str, Key] = {
     "seed": Number(lambda run: run.spec.seed),
     "epochs": Number(lambda run: run.epoch),
     "test-error": Number(lambda run: run.test_error_percent, PERCENT_UNITS),
+    "validation-error": Number(lambda run: run.validation_error_percent, PERCENT_UNITS),
     "train-error": Number(lambda run: run.train_error_percent, PERCENT_UNITS),
     "test-loss": Number(lambda run: run.test_loss),
     "train-loss": Number(lambda run: run.train_loss),

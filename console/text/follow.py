@@ -12,7 +12,7 @@ import typer
 
 from console.text.formatting import UNKNOWN, clean, duration, percent, progress_bar, supports_unicode, table
 from console.text.output import narrate, narrate_after_ctrl_c
-from console.text.status import last_line, left, loss, queue_sentence, rate, state
+from console.text.status import held_out_error, last_line, left, loss, queue_sentence, rate, state
 from engine.base.errors import EngineUnreachable
 from engine.base.paths import Home
 from engine.client import read
@@ -201,9 +201,19 @@ def epoch_line(run: Run, row: Epoch) -> str:
     return (
         f"{clean(run.name)}  epoch {row.epoch}/{run.spec.recipe.epochs}"
         f"  train loss {loss(row.train_loss)}, error {percent(row.train_error_percent)}"
-        f"  test loss {loss(row.test_loss)}, error {percent(row.test_error_percent)}"
+        f"{held_out_text(run, row)}"
         f"  {row.images_per_second:.0f} images/s, {duration(row.seconds)}"
     )
+
+
+def held_out_text(run: Run, row: Epoch) -> str:
+    """Metrics of an epoch on the held-out sets that it was evaluated on."""
+    parts = []
+    if run.has_validation:
+        parts.append(f"  validation loss {loss(row.validation_loss)}, error {percent(row.validation_error_percent)}")
+    if not run.has_validation or row.test_error_percent is not None:
+        parts.append(f"  test loss {loss(row.test_loss)}, error {percent(row.test_error_percent)}")
+    return "".join(parts)
 
 
 def show_live(home: Home, reader: Reader, runs: Sequence[str]) -> None:
@@ -231,7 +241,7 @@ def live_table(runs: Sequence[Run], *, width: int) -> str:
             progress_bar(run.fraction_done, 12),
             f"{run.epoch}/{run.spec.recipe.epochs}",
             UNKNOWN if run.train_loss is None and not run.epoch else loss(run.train_loss),
-            percent(run.test_error_percent),
+            held_out_error(run),
             rate(run),
             left(run),
         ]

@@ -19,7 +19,7 @@ from console.text.formatting import (
     supports_unicode,
     table,
 )
-from console.text.status import last_line, left, loss, state
+from console.text.status import held_out_error, last_line, left, loss, state
 from engine.analysis.diagnosis import Finding, outlook
 from engine.base.errors import UsageError
 from engine.base.paths import Home
@@ -50,7 +50,7 @@ def runs_table(runs: Sequence[Run]) -> str:
             state(run, now),
             f"{run.epoch}/{run.spec.recipe.epochs}",
             UNKNOWN if run.train_loss is None and not run.epoch else loss(run.train_loss),
-            percent(run.test_error_percent),
+            held_out_error(run),
             clean(run.spec.data.name),
             left(run) or ago(today - (run.finished_at or run.created_at)),
             f"{star(run, unicode=unicode)}{tags_and_note(run, unicode=unicode)}",
@@ -116,8 +116,7 @@ def run_page(run: Run, epochs: Sequence[Epoch], events: Sequence[EventRow], find
         ("data", clean(data.name) + data_label(data) + (" (synthetic: says nothing about CIFAR)" * run.synthetic)),
         ("recipe", f"{named}: {recipe.epochs} epochs, {settings}, seed {run.spec.seed}"),
         ("progress", f"epoch {run.epoch}/{recipe.epochs}, step {run.step}/{run.total_steps or '?'}"),
-        ("test error", percent(run.test_error_percent)),
-        ("best", f"{percent(run.best_test_error_percent)} (selected on the test set: not a result)"),
+        *error_facts(run),
         ("trained for", duration(run.seconds) if run.seconds else "less than an epoch"),
     ]
     facts += [("diagnosis", f"{one.symptom}: {one.evidence}") for one in findings]
@@ -135,8 +134,9 @@ def run_page(run: Run, epochs: Sequence[Epoch], events: Sequence[EventRow], find
         facts.append(("ended" if run.stopped_early else "error", last_line(run.error)))
     page = "\n".join(f"{name:<12}{value}" for name, value in facts)
     if epochs:
-        rows = [epoch_cells(row) for row in epochs]
-        page += "\n\n" + table(EPOCH_COLUMNS, rows, align=">" * len(EPOCH_COLUMNS))
+        columns = epoch_columns(validation=run.has_validation)
+        rows = [epoch_cells(row, validation=run.has_validation) for row in epochs]
+        page += "\n\n" + table(columns, rows, align=">" * len(columns))
     if events:
         page += "\n\n" + "\n".join(event_line(event) for event in events[-20:])
     if run.error and "\n" in run.error:
@@ -152,7 +152,11 @@ def data_label(data: DataSpec, *, brief: bool = False) -> str:
     """
     parts = [
         f"{num} {kind} images"
-        for num, kind in ((data.train_images, "training"), (data.test_images, "test"))
+        for num, kind in (
+            (data.train_images, "training"),
+            (data.validation_images, "validation"),
+            (data.test_images, "test"),
+        )
         if num is not None
     ]
     parts += [
@@ -283,17 +287,34 @@ def parse_tags(changes: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]
     return add, remove
 
 
-EPOCH_COLUMNS = ("epoch", "train loss", "train error", "test loss", "test error", "lr", "images/s", "time")
+def error_facts(run: Run) -> list[tuple[str, str]]:
+    """Held-out errors of a run, and what its best epoch was selected on."""
+    if not run.has_validation:
+        best = f"{percent(run.best_test_error_percent)} (selected on the test set: not a result)"
+        return [("test error", percent(run.test_error_percent)), ("best", best)]
+    once = "evaluated once, after the last epoch"
+    return [
+        ("validation", f"{percent(run.validation_error_percent)} error on the images held out of training"),
+        ("test error", percent(run.test_error_percent) if run.test_error_percent is not None else f"to be {once}"),
+        ("best", f"{percent(run.best_validation_error_percent)} validation error (selected on the validation set)"),
+    ]
 
 
-def epoch_cells(row: Epoch) -> list[str]:
-    """Cells of an epoch, in the order of EPOCH_COLUMNS."""
+def epoch_columns(*, validation: bool) -> list[str]:
+    """Titles of `epoch_cells`."""
+    held_out = ["validation loss", "validation error"] * validation + ["test loss", "test error"]
+    return ["epoch", "train loss", "train error", *held_out, "lr", "images/s", "time"]
+
+
+def epoch_cells(row: Epoch, *, validation: bool) -> list[str]:
+    """Cells of an epoch of a run with or without a validation set."""
+    is_tested = not validation or row.test_error_percent is not None
     return [
         str(row.epoch),
         loss(row.train_loss),
         percent(row.train_error_percent),
-        loss(row.test_loss),
-        percent(row.test_error_percent),
+        *([loss(row.validation_loss), percent(row.validation_error_percent)] if validation else []),
+        *([loss(row.test_loss), percent(row.test_error_percent)] if is_tested else ["", ""]),
         f"{row.learning_rate:.3g}",
         f"{row.images_per_second:.0f}",
         duration(row.seconds),

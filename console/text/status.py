@@ -113,10 +113,14 @@ def remark(run: Run, epochs: Sequence[Epoch], now: float, gradients: Sequence[Gr
         return f"{name}: {doing}"
     parts = [f"epoch {run.epoch} of {run.spec.recipe.epochs}" if not run.succeeded else counted(run.epoch, "epoch")]
     parts.append(f"training loss {loss(run.train_loss)}")
-    parts.append(f"test error {percent(run.test_error_percent)}")
-    best = min((row for row in epochs if row.test_error_percent is not None), key=test_error, default=None)
+    if run.has_validation:
+        parts.append(f"validation error {percent(run.validation_error_percent)}")
+    if not run.has_validation or run.test_error_percent is not None:
+        parts.append(f"test error {percent(run.test_error_percent)}")
+    best = min((row for row in epochs if row.selection_error_percent is not None), key=selection_error, default=None)
     if best is not None and best.epoch != run.epoch:
-        parts.append(f"best {percent(best.test_error_percent)} at epoch {best.epoch} (selected on the test set)")
+        chosen = f"selected on the {selection_set(run)} set"
+        parts.append(f"best {percent(best.selection_error_percent)} at epoch {best.epoch} ({chosen})")
     if (left := seconds_left(run)) is not None:
         parts.append(f"about {duration(left)} left")
     elif run.seconds:
@@ -130,8 +134,20 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def test_error(row: Epoch) -> float:
-    return math.inf if row.test_error_percent is None else row.test_error_percent
+def selection_error(row: Epoch) -> float:
+    return math.inf if row.selection_error_percent is None else row.selection_error_percent
+
+
+def selection_set(run: Run) -> str:
+    """Name of the set that epochs are selected on."""
+    return "validation" if run.has_validation else "test"
+
+
+def held_out_error(run: Run) -> str:
+    """Test error; before it is known in a run with a validation set, the validation error, named."""
+    if run.has_validation and run.test_error_percent is None and run.validation_error_percent is not None:
+        return f"{percent(run.validation_error_percent)} (validation)"
+    return percent(run.test_error_percent)
 
 
 def rate(run: Run) -> str:

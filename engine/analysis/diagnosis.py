@@ -271,27 +271,30 @@ def overfitting(epochs: Sequence[Epoch]) -> Finding | None:
     Requires that the minimum test loss of the last strip exceeds the overall minimum by OVERFITTING_RISE, and that the
     strip's mean training loss is below half of that at the overall minimum.
 
-    Source: Prechelt 1998, "Early stopping - but when?" (generalisation loss, training strips). His validation set is
-    the test set here, which is fine for a description that selects nothing.
+    Source: Prechelt 1998, "Early stopping - but when?" (generalisation loss, training strips). Without a
+    validation set the test set takes its place, which is fine for a description that selects nothing.
     """
-    rows = [row for row in epochs if row.test_loss is not None and row.train_loss is not None]
+    rows = [row for row in epochs if held_out_loss(row) < math.inf and row.train_loss is not None]
     if len(rows) < 2 * OVERFITTING_STRIP:
         return None
-    best = min(rows, key=test_loss)
+    best = min(rows, key=held_out_loss)
     strip = rows[-OVERFITTING_STRIP:]
-    lowest, train = min(map(test_loss, strip)), statistics.fmean(row.train_loss or 0.0 for row in strip)
-    if lowest <= (1 + OVERFITTING_RISE) * test_loss(best) or train >= 0.5 * (best.train_loss or 0.0):
+    lowest, train = min(map(held_out_loss, strip)), statistics.fmean(row.train_loss or 0.0 for row in strip)
+    if lowest <= (1 + OVERFITTING_RISE) * held_out_loss(best) or train >= 0.5 * (best.train_loss or 0.0):
         return None
-    rise = 100 * (lowest / test_loss(best) - 1)
+    held_out = "test" if best.validation_error_percent is None else "validation"
+    rise = 100 * (lowest / held_out_loss(best) - 1)
     evidence = (
-        f"test loss {rise:.0f} % above its lowest (epoch {best.epoch}) while the training loss fell from"
+        f"{held_out} loss {rise:.0f} % above its lowest (epoch {best.epoch}) while the training loss fell from"
         f" {best.train_loss:.3g} to {train:.3g}"
     )
     return Finding(symptom=Symptom.OVERFITTING, evidence=evidence, epoch=rows[-1].epoch)
 
 
-def test_loss(row: Epoch) -> float:
-    return math.inf if row.test_loss is None else row.test_loss
+def held_out_loss(row: Epoch) -> float:
+    """Loss on the validation set, or without one on the test set; infinite if it is not finite."""
+    found = row.test_loss if row.validation_error_percent is None else row.validation_loss
+    return math.inf if found is None else found
 
 
 def constant_predictor(run: Run) -> ConstantPredictor:

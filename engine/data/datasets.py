@@ -30,6 +30,7 @@ from engine.data.cache import (
 from engine.data.catalog import BUILT_IN, check_new_name, damaged_dataset, is_name, unknown_dataset
 from engine.data.image_folder import read_images
 from engine.data.sources import DOWNLOAD_LIMIT_SECONDS, download, installed_source, read_published
+from engine.spec.run import DataSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,9 +268,13 @@ def load(home: Home, name: str, *, verify: bool = True) -> Dataset:
 
 
 SUBSET_SEED = 1512
+VALIDATION_SEED = 3385
+"""Of the images held out for validation, so that they are not those of a small training subset."""
 
 
-def balanced_subset(labels: Labels, num: int, num_classes: int, *, name: str = "train_images") -> Labels:
+def balanced_subset(
+    labels: Labels, num: int, num_classes: int, *, name: str = "train_images", seed: int = SUBSET_SEED
+) -> Labels:
     """Choose a class-balanced subset, the same on every call and every machine.
 
     A remainder goes to the first classes; what a small class lacks is taken from the others. For each class, a smaller
@@ -280,6 +285,7 @@ def balanced_subset(labels: Labels, num: int, num_classes: int, *, name: str = "
         num: Size of the subset.
         num_classes: Number of classes; labels are in 0..num_classes-1.
         name: Name of the size in errors.
+        seed: Determines the images chosen of each class.
 
     Returns:
         Indices, int64, [num], sorted.
@@ -300,9 +306,37 @@ def balanced_subset(labels: Labels, num: int, num_classes: int, *, name: str = "
         wanted[:rest] += 1
         taken[open_classes] = np.minimum(held[open_classes], taken[open_classes] + wanted)
     # NumPy guarantees only a bit generator's raw stream across versions.
-    keys = np.random.PCG64(SUBSET_SEED).random_raw(len(labels))
+    keys = np.random.PCG64(seed).random_raw(len(labels))
     chosen = []
     for label, num_taken in enumerate(taken.tolist()):
         (members,) = np.nonzero(labels == label)
         chosen.append(members[np.argsort(keys[members], kind="stable")[:num_taken]])
     return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def split(labels: Labels, data: DataSpec, num_classes: int) -> tuple[Labels, Labels]:
+    """Choose a run's training and validation images, which have none in common.
+
+    The validation images come first, so they depend on their number alone; the training subset is chosen of the rest.
+
+    Args:
+        labels: Of the whole training set, int64, [N].
+        data: Gives both sizes.
+        num_classes: Number of classes.
+
+    Returns:
+        Indices of the training and of the validation images, int64, sorted.
+
+    Raises:
+        DatasetError: a size is larger than what there is.
+    """
+    left = np.arange(len(labels), dtype=np.int64)
+    held_out = left[:0]
+    if data.validation_images is not None:
+        held_out = balanced_subset(
+            labels, data.validation_images, num_classes, name="validation_images", seed=VALIDATION_SEED
+        )
+        left = np.setdiff1d(left, held_out, assume_unique=True)
+    if data.train_images is not None:
+        left = left[balanced_subset(labels[left], data.train_images, num_classes, name="train_images")]
+    return left, held_out

@@ -147,12 +147,13 @@ class Paces:
             paces = [scaled(pace, workload) for pace in near]
         else:
             return None
-        images = spec.data.train_images or num_train, spec.data.test_images or num_test
-        per_epoch = statistics.median(epoch_seconds(pace, *images) for pace in paces)
+        sizes = spec.data.sizes(num_train=num_train, num_test=num_test)
+        per_epoch = statistics.median(epoch_seconds(pace, sizes.train, sizes.each_epoch) for pace in paces)
+        at_the_end = sizes.once * statistics.median(pace.seconds_per_evaluated_image for pace in paces)
         to_begin = statistics.median(pace.seconds_to_begin for pace in paces)
         return Estimate(
             seconds_per_epoch=per_epoch,
-            total_seconds=to_begin + spec.recipe.epochs * per_epoch,
+            total_seconds=to_begin + spec.recipe.epochs * per_epoch + at_the_end,
             error_percent=100 * self.error(source, paces),
             source=source,
             num_runs=0 if source is Source.PROBE else len(paces),
@@ -227,17 +228,17 @@ def scaled(pace: Pace, workload: Workload) -> Pace:
     )
 
 
-def epoch_seconds(pace: Pace, num_train: int, num_test: int) -> float:
+def epoch_seconds(pace: Pace, num_train: int, num_evaluated: int) -> float:
     """Compute the duration of an epoch: updates, evaluation and checkpoints.
 
     Args:
         pace: Measurement of the run's workload.
         num_train: Training images; a smaller last batch counts proportionally.
-        num_test: Test images.
+        num_evaluated: Images evaluated after the epoch.
     """
     training = num_train / pace.workload.batch_size * pace.seconds_per_step
     num_checkpoints = 1 + int(training / SECONDS_BETWEEN_CHECKPOINTS)
-    return training + num_test * pace.seconds_per_evaluated_image + num_checkpoints * pace.seconds_per_checkpoint
+    return training + num_evaluated * pace.seconds_per_evaluated_image + num_checkpoints * pace.seconds_per_checkpoint
 
 
 class Truth(msgspec.Struct, frozen=True, kw_only=True):

@@ -72,17 +72,20 @@ def training_memory(
     """
     precision = used_precision(spec, native)
     number_bytes = BYTES_OF_ACTIVATION[precision]
-    train, test = spec.data.train_images or num_train, spec.data.test_images or num_test
+    sizes = spec.data.sizes(num_train=num_train, num_test=num_test)
+    held_out = sizes.validation + sizes.test
     norms = [layer for layer in cost.layers(spec.model) if layer.kind is LayerKind.NORMALISATION]
     # Mean and variance of every channel in float32, and an int64 batch counter.
     running_bytes = sum(2 * 4 * layer.output_shape[0] + 8 for layer in norms)
     # In float32 the stem saves the batch itself; autocast saves a copy.
     batch_bytes = 4 * IMAGE_NUMBERS * spec.recipe.batch_size if number_bytes < 4 else 0
-    evaluated_bytes = evaluation_bytes(spec.model, precision) * min(test, evaluation_batch_size(spec, precision))
+    evaluated_bytes = evaluation_bytes(spec.model, precision) * min(
+        max(sizes.validation, sizes.test), evaluation_batch_size(spec, precision)
+    )
     return MemoryEstimate(
         weights_bytes=COPIES_OF_PARAMETERS * 4 * cost.num_parameters(spec.model) + running_bytes,
         activations_bytes=max(step_bytes(spec, precision), evaluated_bytes),
-        data_bytes=(train + test) * (IMAGE_NUMBERS + LABEL_BYTES) + train * DRAW_BYTES + batch_bytes,
+        data_bytes=(sizes.train + held_out) * (IMAGE_NUMBERS + LABEL_BYTES) + sizes.train * DRAW_BYTES + batch_bytes,
         workspace_bytes=GPU_WORKSPACE_BYTES if on_gpu else 0,
         process_bytes=GPU_CONTEXT_BYTES if on_gpu else CPU_PROCESS_BYTES,
     )

@@ -301,6 +301,8 @@ def _pace(
 ) -> Pace:
     """Pace from a row of `Reader.paces`."""
     spec = _decode_spec(spec_text)
+    sizes = spec.data.sizes(num_train=num_train, num_test=num_test)
+    num_evaluated = sizes.each_epoch + sizes.once / spec.recipe.epochs
     evaluation = max(0.0, seconds_per_epoch - num_train * seconds_per_image)
     variance = max(0.0, mean_of_squares - seconds_per_epoch**2)
     return Pace(
@@ -309,7 +311,7 @@ def _pace(
         torch=torch,
         num_threads=num_threads,
         seconds_per_step=seconds_per_image * spec.recipe.batch_size,
-        seconds_per_evaluated_image=evaluation / num_test,
+        seconds_per_evaluated_image=evaluation / num_evaluated,
         seconds_per_checkpoint=seconds_per_checkpoint or 0.0,
         seconds_to_begin=max(0.0, (seconds_of_first_epoch or 0.0) - seconds_per_epoch),
         spread=math.sqrt(variance) / seconds_per_epoch,

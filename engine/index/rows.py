@@ -54,8 +54,13 @@ LENGTHEN_LIFE = (
 WORKER_COLUMNS = ("device", "precision", "device_name", "torch", "num_threads", "total_steps")
 FIRST_COLUMNS = ("num_train", "num_test", "data_sha256", "synthetic", "version")
 """Set by the first worker of a run alone."""
+ERRORS = (
+    "train_loss", "train_error_percent", "test_loss", "test_error_percent",
+    "validation_loss", "validation_error_percent",
+)  # fmt: skip
 SUMS_OF_EPOCHS = (
     "best_test_error_percent = (SELECT min(test_error_percent) FROM epochs WHERE run = runs.id),"
+    " best_validation_error_percent = (SELECT min(validation_error_percent) FROM epochs WHERE run = runs.id),"
     " seconds = (SELECT sum(seconds) FROM epochs WHERE run = runs.id)"
 )
 SUM_OF_CHECKPOINTS = "checkpoint_seconds = (SELECT sum(seconds) FROM checkpoints WHERE run = runs.id)"
@@ -139,8 +144,7 @@ def columns_of(event: AnyEvent) -> dict[str, Any]:
         case Step():
             return fields_of(event, "step", "images_per_second")
         case Epoch():
-            losses = ("train_loss", "train_error_percent", "test_loss", "test_error_percent")
-            return fields_of(event, "step", "epoch", *losses, "images_per_second")
+            return fields_of(event, "step", "epoch", *ERRORS, "images_per_second")
         case Started():
             return {"step": 0, **fields_of(event, *FIRST_COLUMNS, *WORKER_COLUMNS), **class_counts_of(event)}
         case Resumed():

@@ -39,6 +39,9 @@ CREATE TABLE runs (
   test_loss       REAL,
   test_error_percent REAL,
   best_test_error_percent REAL,
+  validation_loss REAL,
+  validation_error_percent REAL,
+  best_validation_error_percent REAL,
   images_per_second REAL,
   seconds         REAL,
   synthetic       INTEGER NOT NULL DEFAULT 0,
@@ -77,7 +80,7 @@ CREATE TABLE epochs (
   run TEXT NOT NULL, epoch INTEGER NOT NULL, step INTEGER NOT NULL, at REAL NOT NULL,
   train_loss REAL, train_error_percent REAL, test_loss REAL, test_error_percent REAL,
   learning_rate REAL NOT NULL, images_per_second REAL NOT NULL, seconds REAL NOT NULL,
-  peak_memory_bytes INTEGER NOT NULL,
+  peak_memory_bytes INTEGER NOT NULL, validation_loss REAL, validation_error_percent REAL,
   PRIMARY KEY (run, epoch)
 ) WITHOUT ROWID;
 CREATE TABLE steps (

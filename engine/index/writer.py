@@ -329,7 +329,8 @@ class Store:
         self._database.execute(
             "UPDATE runs SET journal_offset = 0, step = 0, epoch = 0, checkpoint_step = NULL, checkpoint_seconds = 0,"
             " train_loss = NULL, train_error_percent = NULL, test_loss = NULL, test_error_percent = NULL,"
-            " best_test_error_percent = NULL,"
+            " best_test_error_percent = NULL, validation_loss = NULL, validation_error_percent = NULL,"
+            " best_validation_error_percent = NULL,"
             " images_per_second = NULL, seconds = NULL WHERE id = ?",
             (run,),
         )

@@ -66,6 +66,8 @@ class Started(WorkerStart, frozen=True, kw_only=True, tag="started"):
     num_parameters: Count
     num_train: Count
     num_test: Count
+    num_validation: Count = 0
+    """0 also in journals of earlier versions."""
     data_sha256: str
     synthetic: bool
     version: str | None = None
@@ -101,6 +103,7 @@ class Epoch(Event, frozen=True, kw_only=True, tag="epoch"):
     train_error_percent: Percent | None
     test_loss: Real | None
     test_error_percent: Percent | None
+    """None, like the loss, before the last epoch of a run with a validation set."""
     learning_rate: Real
     """Of the last update."""
     images_per_second: Amount
@@ -109,6 +112,14 @@ class Epoch(Event, frozen=True, kw_only=True, tag="epoch"):
     """Training and evaluation."""
     peak_memory_bytes: Count
     """Of the device, or of the process on a CPU."""
+    validation_loss: Real | None = None
+    validation_error_percent: Percent | None = None
+    """On the images held out of training; None, like the loss, in a run without them."""
+
+    @property
+    def selection_error_percent(self) -> float | None:
+        """Error that epochs are selected by: on the validation set if there is one, else on the test set."""
+        return self.test_error_percent if self.validation_error_percent is None else self.validation_error_percent
 
 
 class LayerGradients(msgspec.Struct, frozen=True, kw_only=True):

@@ -92,7 +92,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     train_error_percent: float | None
     test_loss: float | None
     test_error_percent: float | None
-    """Of the newest completed epoch, which is the result of a finished run."""
+    """Of the newest completed epoch, which is the result of a finished run; with a validation set, None before."""
     best_test_error_percent: float | None
     """Lowest of all epochs: selected on the test set, so never a result."""
     images_per_second: float | None
@@ -120,8 +120,18 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Sorted."""
     notes: str
     """Note of the user, in one line; empty if there is none."""
+    validation_loss: float | None = None
+    validation_error_percent: float | None = None
+    """Of the newest completed epoch; None, like the next, without a validation set."""
+    best_validation_error_percent: float | None = None
+    """Lowest of all epochs."""
     unreadable: str | None = None
     """Why its run directory cannot be read, and what to do; None if it can. It is not started or changed until then."""
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether images are held out of training, so that the test set selects nothing."""
+        return self.spec.data.validation_images is not None
 
     @property
     def taken_seconds(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -27,6 +28,12 @@ class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Size of a class-balanced training subset; None takes all."""
     test_images: Whole | None = None
     """Size of a class-balanced test subset; None takes all."""
+    validation_images: Whole | None = None
+    """Size of a class-balanced part of the training set that is held out of training; None holds out nothing.
+
+    It depends on the dataset and this number alone, never on the run's seed, so that runs are compared on the same
+    images. Best epochs and early stopping go by it, and the test set is evaluated once, after the last epoch.
+    """
     mean: tuple[Real, Real, Real] | None = None
     """Mean of each channel for normalisation, of values in 0..1; None takes the dataset's."""
     std: tuple[Real, Real, Real] | None = None
@@ -38,10 +45,34 @@ class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             if values is not None and not (len(values) == 3 and all(smallest <= one <= 1 for one in values)):
                 above = "above 0 and up to 1" if smallest else "in 0..1"
                 raise InvalidField(name, f"must be three numbers {above}, got {','.join(f'{one:g}' for one in values)}")
-        for name in ("train_images", "test_images"):
+        for name, otherwise in (("train_images", "all"), ("test_images", "all"), ("validation_images", "none")):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise InvalidField(name, f"must be at least 1, or left out for all, got {value}")
+                raise InvalidField(name, f"must be at least 1, or left out for {otherwise}, got {value}")
+
+    def sizes(self, *, num_train: int, num_test: int) -> DataSizes:
+        """Numbers of images that a run uses of a dataset with these numbers."""
+        held_out = self.validation_images or 0
+        return DataSizes(self.train_images or num_train - held_out, held_out, self.test_images or num_test)
+
+
+class DataSizes(NamedTuple):
+    """Numbers of images a run uses."""
+
+    train: int
+    validation: int
+    """0 without a validation set."""
+    test: int
+
+    @property
+    def each_epoch(self) -> int:
+        """Images evaluated after every epoch."""
+        return self.validation or self.test
+
+    @property
+    def once(self) -> int:
+        """Images evaluated after the last epoch in addition."""
+        return self.test if self.validation else 0
 
 
 class StopRule(StrEnum):
@@ -123,7 +154,15 @@ def check_fits_data(spec: RunSpec, *, num_train: int, num_test: int, num_classes
     ):
         if wanted is not None and not num_classes <= wanted <= held:
             raise InvalidField(name, f"must be in {num_classes}..{held} for {spec.data.name}, got {wanted}")
-    trained_on = spec.data.train_images or num_train
+    held_out = spec.data.validation_images
+    if held_out is not None:
+        if not num_classes <= held_out <= num_train - num_classes:
+            problem = f"must be in {num_classes}..{num_train - num_classes} for {spec.data.name}, got {held_out}"
+            raise InvalidField("validation_images", problem)
+        if (wanted := spec.data.train_images) is not None and wanted > num_train - held_out:
+            problem = f"must be at most {num_train - held_out} beside {held_out} validation images, got {wanted}"
+            raise InvalidField("train_images", problem)
+    trained_on = spec.data.sizes(num_train=num_train, num_test=num_test).train
     if spec.recipe.batch_size > trained_on:
         problem = f"must be at most {trained_on} (the training set), got {spec.recipe.batch_size}"
         raise InvalidField("batch_size", problem)

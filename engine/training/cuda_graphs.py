@@ -21,7 +21,7 @@ from torch import Tensor
 from engine.estimates.memory import evaluation_batch_size
 from engine.spec.run import RunSpec
 from engine.training.augmentation import EpochDraws, crop_and_flip, normalise
-from engine.training.step import Batch, DeviceData, MetricSums, TrainingState, forward, update
+from engine.training.step import Batch, DeviceData, EvaluationSet, MetricSums, TrainingState, forward, update
 
 WARM_UP_STEPS = 3
 """Steps before a capture, so that cuDNN has chosen algorithms and torch's lazy initialisation is done."""
@@ -102,12 +102,12 @@ class DeviceSteps:
         buffers.index.add_(1)
 
     @torch.no_grad()
-    def test(self, size: int) -> None:
-        """Add the next batch of test images, of the given size, to the evaluation's sums."""
-        data = self.data
+    def test(self, size: int, *, held_out: EvaluationSet | None = None) -> None:
+        """Add the next batch of the test set, or of other images, of the given size to the evaluation's sums."""
+        data, evaluated = self.data, held_out or self.data.test
         positions = self.test_first + torch.arange(size, device=self.state.device)
-        images = data.test_images.index_select(0, positions)
-        labels = data.test_labels.index_select(0, positions)
+        images = evaluated.images.index_select(0, positions)
+        labels = evaluated.labels.index_select(0, positions)
         logits = forward(self.state.model, normalise(images, data.mean, data.std), self.state.precision)
         self.test_sums.add(F.cross_entropy(logits, labels), logits, labels)
         self.test_first.add_(size)
@@ -132,7 +132,8 @@ class CapturedSteps:
         self._steps = device_steps
         self._pool = torch.cuda.graph_pool_handle()
         self._training: dict[int, torch.cuda.CUDAGraph] = {}
-        self._testing: dict[int, torch.cuda.CUDAGraph] = {}
+        self._testing: dict[tuple[bool, int], torch.cuda.CUDAGraph] = {}
+        """By whether the validation set is evaluated, and batch size."""
         self._test_stream = torch.cuda.Stream(device_steps.state.device)  # type: ignore[no-untyped-call]
         self._done = [torch.cuda.Event() for _ in range(STEPS_AHEAD)]  # type: ignore[no-untyped-call]
         self._num_launched = 0
@@ -147,13 +148,17 @@ class CapturedSteps:
         """
         made = cls(DeviceSteps(state, data, spec))
         training = batch_sizes(len(data.train_labels), spec.recipe.batch_size)
-        testing = batch_sizes(len(data.test_labels), made._steps.test_batch_size)
         steps = made._steps
+        evaluated = {False: data.test} | ({} if data.validation is None else {True: data.validation})
+        testing = {
+            validation: batch_sizes(len(one.labels), steps.test_batch_size) for validation, one in evaluated.items()
+        }
         with steps.leaving_no_trace():
             state.model.train()
             made._warm_up(steps.step, training)
             state.model.eval()
-            made._warm_up(steps.test, testing)
+            for validation, sizes in testing.items():
+                made._warm_up(partial(steps.test, held_out=evaluated[validation]), sizes)
         state.model.train()
         # The second graph writes gradients to the first one's addresses, so that they are in one place whichever ran
         # last. It is used only for an epoch's last step, so its extra cost occurs once per epoch.
@@ -162,7 +167,11 @@ class CapturedSteps:
             for index, size in enumerate(training)
         }
         state.model.eval()
-        made._testing = {size: made._recorded(steps.test, size) for size in testing}
+        made._testing = {
+            (validation, size): made._recorded(partial(steps.test, held_out=evaluated[validation]), size)
+            for validation, sizes in testing.items()
+            for size in sizes
+        }
         torch.cuda.synchronize(state.device)
         return made
 
@@ -201,9 +210,12 @@ class CapturedSteps:
         self._done[slot].record()
         self._num_launched += 1
 
-    def evaluate(self, should_stop: Callable[[], bool] | None = None) -> tuple[float, float] | None:
+    def evaluate(
+        self, should_stop: Callable[[], bool] | None = None, *, validation: bool = False
+    ) -> tuple[float, float] | None:
         steps = self._steps
-        num_images = len(steps.data.test_labels)
+        held_out = steps.data.validation if validation else None
+        num_images = len((held_out or steps.data.test).labels)
         main = torch.cuda.current_stream()
         self._test_stream.wait_stream(main)
         try:
@@ -213,7 +225,7 @@ class CapturedSteps:
                 for first in range(0, num_images, steps.test_batch_size):
                     if should_stop is not None and should_stop():
                         return None
-                    self._testing[min(steps.test_batch_size, num_images - first)].replay()
+                    self._testing[held_out is not None, min(steps.test_batch_size, num_images - first)].replay()
                 loss, wrong = steps.test_sums.read()
         finally:
             main.wait_stream(self._test_stream)

@@ -121,20 +121,21 @@ def finish_epoch(session: Session, should_stop: Callable[[], bool]) -> ExitReaso
     state = session.state
     loss, wrong = state.sums.read()
     num_images = state.sums.num_images
-    measured = session.steps.evaluate(should_stop)
+    measured = evaluate_epoch(session, should_stop)
     session.count_time(training=False)
     if measured is None:
         save(session)
         return ExitReason.STOPPED
-    test_loss, test_error_percent = measured
     last_step = state.next_step - 1
     row = Epoch(
         epoch=state.next_step // session.steps_per_epoch,
         step=state.next_step,
         train_loss=finite(loss / num_images),
         train_error_percent=100 * wrong / num_images,
-        test_loss=finite(test_loss),
-        test_error_percent=test_error_percent,
+        test_loss=measured["test_loss"],
+        test_error_percent=measured["test_error_percent"],
+        validation_loss=measured["validation_loss"],
+        validation_error_percent=measured["validation_error_percent"],
         learning_rate=learning_rate_at(last_step, session.spec.recipe, total_steps=session.total_steps),
         images_per_second=num_images / max(session.train_seconds, 1e-9),
         seconds=session.epoch_seconds,
@@ -150,6 +151,27 @@ def finish_epoch(session: Session, should_stop: Callable[[], bool]) -> ExitReaso
     session.train_seconds = session.epoch_seconds = 0.0
     save(session, *rows)
     return None
+
+
+def evaluate_epoch(session: Session, should_stop: Callable[[], bool]) -> dict[str, float | None] | None:
+    """Evaluate a complete epoch: on the test set, or on the validation set and after the last epoch on both.
+
+    Returns:
+        Fields of an Epoch, None for what was not evaluated or is not finite; or None if stopped.
+    """
+    has_validation = session.data.validation is not None
+    is_last = session.state.next_step >= session.total_steps
+    wanted = {"validation": has_validation, "test": is_last or not has_validation}
+    found: dict[str, float | None] = {}
+    for name, is_wanted in wanted.items():
+        loss, error_percent = None, None
+        if is_wanted:
+            measured = session.steps.evaluate(should_stop, validation=name == "validation")
+            if measured is None:
+                return None
+            loss, error_percent = finite(measured[0]), measured[1]
+        found |= {f"{name}_loss": loss, f"{name}_error_percent": error_percent}
+    return found
 
 
 def peak_memory_bytes(device: torch.device) -> int:

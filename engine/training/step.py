@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.data.datasets import Dataset, balanced_subset
+from engine.data.datasets import Dataset, balanced_subset, split
 from engine.spec.precision import Layout, Precision
 from engine.spec.recipes import Recipe
 from engine.spec.run import RunSpec
@@ -27,6 +27,16 @@ from engine.training.sgd import SGD
 from models.build import build_model
 
 EVALUATION_BATCH_SIZE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSet:
+    """Images to evaluate a network on."""
+
+    images: Tensor
+    """uint8, [M, 32, 32, 3]."""
+    labels: Tensor
+    """int64, [M]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +54,36 @@ class DeviceData:
     mean: tuple[float, ...]
     """Per channel, for values in 0..1."""
     std: tuple[float, ...]
+    validation: EvaluationSet | None = None
+    """Images held out of training; None if the run has none."""
+
+    @property
+    def test(self) -> EvaluationSet:
+        """The test set."""
+        return EvaluationSet(self.test_images, self.test_labels)
 
 
 def load_to_device(dataset: Dataset, spec: RunSpec, device: torch.device) -> DeviceData:
     """Copy a run's images to its device."""
 
-    def copy(images: np.ndarray, labels: np.ndarray, num: int | None, name: str) -> tuple[Tensor, Tensor]:
-        if num is not None:
-            chosen = balanced_subset(np.asarray(labels), num, dataset.info.num_classes, name=name)
+    def copy(images: np.ndarray, labels: np.ndarray, chosen: np.ndarray | None) -> tuple[Tensor, Tensor]:
+        if chosen is not None:
             images, labels = images[chosen], labels[chosen]
         # np.array copies the read-only memory map, which torch would wrap in a tensor that must not be written.
         return torch.from_numpy(np.array(images)).to(device), torch.from_numpy(np.array(labels)).to(device)
 
-    train_images, train_labels = copy(
-        dataset.train_images, dataset.train_labels, spec.data.train_images, "train_images"
-    )
-    test_images, test_labels = copy(dataset.test_images, dataset.test_labels, spec.data.test_images, "test_images")
+    num_classes, labels = dataset.info.num_classes, np.asarray(dataset.train_labels)
+    is_whole = spec.data.train_images is None and spec.data.validation_images is None
+    chosen, held_out = (None, None) if is_whole else split(labels, spec.data, num_classes)
+    train_images, train_labels = copy(dataset.train_images, dataset.train_labels, chosen)
+    validation: EvaluationSet | None = None
+    if spec.data.validation_images is not None:
+        validation = EvaluationSet(*copy(dataset.train_images, dataset.train_labels, held_out))
+    tested: np.ndarray | None = None
+    if spec.data.test_images is not None:
+        test_labels_held = np.asarray(dataset.test_labels)
+        tested = balanced_subset(test_labels_held, spec.data.test_images, num_classes, name="test_images")
+    test_images, test_labels = copy(dataset.test_images, dataset.test_labels, tested)
     return DeviceData(
         train_images,
         train_labels,
@@ -67,6 +91,7 @@ def load_to_device(dataset: Dataset, spec: RunSpec, device: torch.device) -> Dev
         test_labels,
         mean=spec.data.mean or dataset.info.mean,
         std=spec.data.std or dataset.info.std,
+        validation=validation,
     )
 
 
@@ -292,8 +317,9 @@ def evaluate(
     dtype: torch.dtype = torch.float32,
     precision: Precision = Precision.FP32,
     should_stop: Callable[[], bool] | None = None,
+    held_out: EvaluationSet | None = None,
 ) -> tuple[float, float] | None:
-    """Mean cross entropy and error on the test set, without augmentation; synchronises once.
+    """Mean cross entropy and error on the test set or other images, without augmentation; synchronises once.
 
     Args:
         model: Maps [B, 3, 32, 32] to logits [B, num_classes]; left in evaluation mode.
@@ -302,16 +328,18 @@ def evaluate(
         dtype: Type of the model's parameters.
         precision: Precision of the forward pass.
         should_stop: Called before every batch; None never stops.
+        held_out: Images to evaluate on; None takes the test set.
 
     Returns:
         Loss in nats per image, and error in percent; None if stopped early.
     """
     model.eval()
-    sums = MetricSums.zeros(data.test_images.device)
-    for first in range(0, len(data.test_labels), batch_size):
+    evaluated = held_out or data.test
+    sums = MetricSums.zeros(evaluated.images.device)
+    for first in range(0, len(evaluated.labels), batch_size):
         if should_stop is not None and should_stop():
             return None
-        images, labels = data.test_images[first : first + batch_size], data.test_labels[first : first + batch_size]
+        images, labels = evaluated.images[first : first + batch_size], evaluated.labels[first : first + batch_size]
         logits = forward(model, normalise(images, data.mean, data.std, dtype=dtype), precision)  # [B, num_classes]
         sums.add(F.cross_entropy(logits, labels), logits, labels)
         sums.num_images += len(labels)

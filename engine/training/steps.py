@@ -23,8 +23,10 @@ class Steps(Protocol):
     def take(self, index: int) -> None:
         """Take one step of the epoch; steps are taken in order, starting at `done`."""
 
-    def evaluate(self, should_stop: Callable[[], bool] | None = None) -> tuple[float, float] | None:
-        """Return loss and error on the test set, as `step.evaluate` does."""
+    def evaluate(
+        self, should_stop: Callable[[], bool] | None = None, *, validation: bool = False
+    ) -> tuple[float, float] | None:
+        """Return loss and error on the test set, or on the validation set, as `step.evaluate` does."""
 
 
 class EagerSteps:
@@ -47,13 +49,16 @@ class EagerSteps:
         batch = training_batch(self._data, self._draws, index * self._spec.recipe.batch_size, self._spec.recipe)
         train_step(self._state, batch, learning_rate=self._rates[index])
 
-    def evaluate(self, should_stop: Callable[[], bool] | None = None) -> tuple[float, float] | None:
+    def evaluate(
+        self, should_stop: Callable[[], bool] | None = None, *, validation: bool = False
+    ) -> tuple[float, float] | None:
         return evaluate(
             self._state.model,
             self._data,
             batch_size=evaluation_batch_size(self._spec, self._state.precision),
             precision=self._state.precision,
             should_stop=should_stop,
+            held_out=self._data.validation if validation else None,
         )
 
 

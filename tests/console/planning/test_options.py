@@ -36,6 +36,7 @@ VALUES: dict[str, Any] = {
     "dataset": "tiny",
     "train_images": 100,
     "test_images": 40,
+    "validation": 20,
     "mean": (0.5, 0.25, 0.1),
     "std": (0.125, 0.5, 0.2),
     "recipe": "quick",

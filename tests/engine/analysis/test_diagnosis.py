@@ -46,6 +46,21 @@ def test_overfitting_of_a_recorded_run():
     assert overfitting(first_epochs(rows, 14)) is None, "its test loss still came near its lowest"
 
 
+def test_overfitting_is_found_on_the_validation_set_where_there_is_one():
+    """The test set is then evaluated once, which shows no course."""
+    (rows,) = recorded_runs("overfitting").values()
+    held_out = [
+        replace(row, validation_loss=row.test_loss, validation_error_percent=50.0, test_loss=None) for row in rows
+    ]
+    held_out[-1] = replace(held_out[-1], test_loss=0.1, test_error_percent=9.0)
+    found, expected = overfitting(held_out), overfitting(rows)
+
+    assert found is not None
+    assert expected is not None
+    assert found.evidence == expected.evidence.replace("test loss", "validation loss")
+    assert overfitting([replace(row, test_loss=None) for row in rows]) is None
+
+
 def test_diverged_run_says_in_which_epoch():
     """A worker stops before measuring the epoch, so it is the one after the last row."""
     (rows,) = recorded_runs("diverged").values()

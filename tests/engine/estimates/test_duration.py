@@ -12,6 +12,7 @@ from engine.estimates.duration import Pace, Paces, Truth, epoch_seconds, errors_
 from engine.index.queries import Reader
 from engine.spec.estimate import Source
 from engine.spec.precision import Precision
+from engine.spec.run import DataSpec
 from tests.samples import a_pace, fill_small, sample_spec
 
 SIZES = {"num_train": 50_000, "num_test": 10_000}
@@ -46,6 +47,16 @@ def test_an_epoch_is_its_updates_its_evaluation_and_its_checkpoints():
 def test_a_run_is_its_epochs_and_what_the_first_step_takes_longer():
     """164 epochs, as in the reference recipe."""
     assert seconds(Paces(past=[pace()])) == pytest.approx(2 + 164 * (0.1 * 50_000 / 128 + 1.5))
+
+
+def test_a_validation_set_takes_the_test_sets_place_until_the_end():
+    """Fewer training images, fewer evaluated after each epoch, and the test set once."""
+    spec = msgspec.structs.replace(sample_spec("he-resnet", 20), data=DataSpec(validation_images=5_000))
+    estimate = Paces(past=[pace()]).estimate(spec, Precision.FP32, **SIZES)
+
+    assert estimate is not None
+    assert estimate.seconds_per_epoch == pytest.approx(0.1 * 45_000 / 128 + 0.5 + 0.5)
+    assert estimate.total_seconds == pytest.approx(2 + 164 * estimate.seconds_per_epoch + 1.0)
 
 
 def test_past_runs_take_precedence_over_probes_and_probes_over_other_networks():

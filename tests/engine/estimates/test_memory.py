@@ -128,6 +128,15 @@ def test_the_estimate_counts_the_images_that_are_trained_on():
     assert more.total_bytes - less.total_bytes == more.data_bytes - less.data_bytes
 
 
+def test_images_held_out_for_validation_are_moved_and_not_added():
+    """All images are still on the device, but only trained ones have random draws."""
+    whole = asking_for(model_spec("resnet", 20))
+    split = msgspec.structs.replace(whole, data=DataSpec(validation_images=5_000))
+    more, less = (training_memory(spec, [Precision.FP32], on_gpu=True, **SIZES) for spec in (whole, split))
+
+    assert more.data_bytes - less.data_bytes == 5_000 * 25
+
+
 def test_auto_is_estimated_as_what_the_device_will_take():
     """bfloat16 on a GPU that supports it."""
     auto = asking_for(model_spec("resnet", 20), precision="auto")

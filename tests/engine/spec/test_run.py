@@ -110,6 +110,18 @@ def test_the_reference_recipe_is_the_papers():
         ({"recipe": recipe("reference", batch_size=60_000)}, r"batch_size must be at most 50000 \(the training set\)"),
         ({"data": DataSpec(train_images=60)}, r"batch_size must be at most 60 \(the training set\), got 128"),
         ({"data": DataSpec(train_images=50_001)}, r"train_images must be in 10\.\.50000 for cifar10, got 50001"),
+        (
+            {"data": DataSpec(validation_images=49_995)},
+            r"validation_images must be in 10\.\.49990 for cifar10, got 49995",
+        ),
+        (
+            {"data": DataSpec(validation_images=5_000, train_images=45_001)},
+            r"train_images must be at most 45000 beside 5000 validation images, got 45001",
+        ),
+        (
+            {"data": DataSpec(validation_images=49_900)},
+            r"batch_size must be at most 100 \(the training set\), got 128",
+        ),
         ({"data": DataSpec(test_images=5)}, r"test_images must be in 10\.\.10000 for cifar10, got 5"),
         ({"model": model_spec("resnet", 20, num_classes=7)}, "num_classes must be 10 for cifar10, got 7"),
     ],

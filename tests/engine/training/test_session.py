@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,8 @@ from engine.spec.run import RunSpec
 from engine.training.augmentation import EpochDraws
 from engine.training.loop import train
 from engine.training.session import Session, newest_checkpoint, restore, save, settle_save
-from engine.training.step import start_training
+from engine.training.step import EvaluationSet, evaluate, start_training
+from engine.training.steps import EagerSteps
 from models.catalog import model_spec
 from tests.engine.training.test_step import random_data
 from tests.samples import an_epoch
@@ -115,3 +118,57 @@ def test_a_checkpoint_that_cannot_be_written_is_reported_and_leaves_no_row(tmp_p
 
 def draws() -> EpochDraws:
     return EpochDraws.draw(1, 0, 150)
+
+
+def a_validated_session(path: Path) -> Session:
+    """Session with 40 images held out of training."""
+    session = a_session(path, saves_beside=False)
+    data = random_data()
+    held_out = EvaluationSet(data.train_images[:40], data.train_labels[:40])
+    kept = replace(data, train_images=data.train_images[40:], train_labels=data.train_labels[40:], validation=held_out)
+    session.data = kept
+    session.steps = EagerSteps(session.state, kept, session.spec)
+    return session
+
+
+def epochs_of(session: Session) -> list[Epoch]:
+    return [event for event in read_journal(journal_of(session)).events if isinstance(event, Epoch)]
+
+
+def test_the_test_set_is_evaluated_once_where_images_are_held_out(tmp_path: Path):
+    """Every epoch is evaluated on the validation set, the last one on the test set too."""
+    session = a_validated_session(tmp_path / "run")
+    assert train(session, lambda: False) is ExitReason.SUCCEEDED
+
+    rows = epochs_of(session)
+    assert [row.test_error_percent is None for row in rows] == [True, True, False]
+    assert [row.test_loss is None for row in rows] == [True, True, False]
+    assert all(row.validation_error_percent is not None for row in rows)
+    again = partial(evaluate, session.state.model, session.data, precision=session.state.precision)
+    assert (rows[-1].validation_loss, rows[-1].validation_error_percent) == again(held_out=session.data.validation)
+    assert (rows[-1].test_loss, rows[-1].test_error_percent) == again()
+    assert rows[-1].test_loss != rows[-1].validation_loss
+
+
+@pytest.mark.parametrize("checks", [1, 2, 3, 5, 6, 12])
+def test_a_stopped_run_with_a_validation_set_ends_as_one_never_stopped(tmp_path: Path, checks: int):
+    """Wherever it stops, between steps or within an evaluation, no row is lost or measured differently."""
+    whole = a_validated_session(tmp_path / "whole")
+    train(whole, lambda: False)
+    parts = a_validated_session(tmp_path / "parts")
+    asked = iter([False] * checks + [True])
+    assert train(parts, lambda: next(asked)) is ExitReason.STOPPED
+    successor = a_validated_session(tmp_path / "parts")
+    assert restore(successor, newest_checkpoint(successor.run))
+    assert train(successor, lambda: False) is ExitReason.SUCCEEDED
+
+    timeless = [
+        [
+            (row.epoch, row.train_loss, row.validation_loss, row.validation_error_percent, row.test_error_percent)
+            for row in epochs_of(session)
+        ]
+        for session in (whole, successor)
+    ]
+    assert timeless[0] == timeless[1]
+    ours, theirs = (session.state.model.state_dict() for session in (successor, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
