@@ -45,7 +45,7 @@ def verdict_line(verdict: Verdict) -> str:
             line += f", n={shortcuts.contrast.num_seeds}"
         if shortcuts.contrast.epoch != training.contrast.epoch:
             line += f" at epoch {shortcuts.contrast.epoch}"
-        if shortcuts.sign is Sign.UNDECIDED and not shortcuts.num_pending:
+        if shortcuts.tested is not None and shortcuts.sign is Sign.UNDECIDED and not shortcuts.num_pending:
             line += ", undecided"
         elif shortcuts.sign in (Sign.HIGHER, Sign.LOWER):
             line += interval_text(shortcuts)
@@ -87,9 +87,10 @@ def evidence(difference: Difference) -> str:
     if difference.num_pending:
         pending = f" ({counted(difference.num_pending, 'seed')} not finished)"
         return (interval_text(difference) if difference.sign in (Sign.HIGHER, Sign.LOWER) else "") + pending
-    if difference.tested is None or difference.doubt is None:
-        note = " (later seeds disagree)" if difference.tested is not None and difference.tested.looks_disagree else ""
-        return interval_text(difference) + note
+    if difference.tested is None:
+        return ""
+    if difference.doubt is None:
+        return interval_text(difference) + (" (later seeds disagree)" if difference.tested.looks_disagree else "")
     return f"{interval_text(difference)} ({DOUBTS[difference.doubt]}{seeds_text(difference)})"
 
 

@@ -140,6 +140,7 @@ def test_a_deeper_network_that_waits_keeps_the_claim_open(blank: Any):
     verdict = verdict_of(made)
 
     assert (verdict.deep.model.depth, verdict.claim, verdict.training.tested) == (56, Claim.SO_FAR, None)
+    assert verdict_line(verdict) == "so far: he-plain56 trains 21.0 ± 1.0 points worse than he-plain20, n=3"
 
 
 def test_a_claim_stands_while_a_second_batch_trains_and_after_it(blank: Any):
