@@ -37,7 +37,7 @@ VARIANTS = (
     ("--seed", "3", "--batch-size", "32"),
 )
 RUNS_OF_VARIANT = 2
-EPOCHS_PER_MINUTE = 50
+EPOCHS_PER_MINUTE = 30
 """Eight runs of that many epochs on two slots keep busy for about the time of the test."""
 CALM_FRACTION = 0.25
 """End of the time, in which the engine is not killed."""
@@ -124,7 +124,8 @@ class Harm:
     done: Counter[str] = field(default_factory=Counter)
     in_vain: Counter[str] = field(default_factory=Counter)
     """Consecutive kills of each run without a new checkpoint."""
-    checkpoints: Counter[str] = field(default_factory=Counter)
+    saved_step: Counter[str] = field(default_factory=Counter)
+    """Step of the newest checkpoint of each run when its worker was last killed."""
     memory: list[int] = field(default_factory=list)
     descriptors: list[int] = field(default_factory=list)
     wal: int = 0
@@ -196,15 +197,16 @@ class Harm:
             return
         run = draws.choice(sorted(alive))
         reading = read_journal(self.home.directory(run).journal, limit=1 << 30)
-        saved = sum(isinstance(event, Checkpointed) for event in reading.events)
-        if saved == self.checkpoints[run]:
+        # Progress is a later step: a run that was paused at once saves the same one again.
+        saved = max((event.step for event in reading.events if isinstance(event, Checkpointed)), default=0)
+        if saved == self.saved_step[run]:
             # A run that dies three times without progress has failed, as it should.
             if self.in_vain[run] >= MAX_IN_VAIN:
                 return
             self.in_vain[run] += 1
         else:
             self.in_vain[run] = 1
-        self.checkpoints[run] = saved
+        self.saved_step[run] = saved
         self._kill(alive[run], "worker killed")
 
 
