@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -86,6 +86,13 @@ def find_metric(name: str) -> Metric:
 def selection_metric(name: str, runs: Sequence[Run]) -> str:
     """Name of the metric to draw over epochs for one on the test set, if all runs evaluate a validation set instead."""
     return name.replace("test-", "validation-") if runs and all(run.has_validation for run in runs) else name
+
+
+def next_metric(name: str, runs: Iterable[Run]) -> str:
+    """Name of the metric after one, without those on a validation set if no run has one."""
+    has_validation = any(run.has_validation for run in runs)
+    names = [one for one in METRICS if one == name or has_validation or not one.startswith("validation-")]
+    return names[(names.index(name) + 1) % len(names)]
 
 
 @dataclass(slots=True)

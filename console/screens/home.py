@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.widgets import Input, Static
 
-from console.charts.metrics import METRICS
+from console.charts.metrics import METRICS, next_metric
 from console.charts.styles import MOST_CURVES, Look, Options, looks
 from console.screens.base import set_text
 from console.screens.charts import CHART_BINDINGS, ChartScreen
@@ -324,8 +324,8 @@ class HomeScreen(ChartScreen):
         self.next_metric(1)
 
     def next_metric(self, place: int) -> None:
-        charts, names = list(self.view.charts), list(METRICS)
-        charts[place] = names[(names.index(charts[place]) + 1) % len(names)]
+        charts = list(self.view.charts)
+        charts[place] = next_metric(charts[place], self.session.feed.runs.values())
         self.view.charts = (charts[0], charts[1])
         self.redraw()
 

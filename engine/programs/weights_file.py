@@ -104,7 +104,10 @@ def read_checkpoint(path: Path) -> Any:
             f"{path} holds Python objects, which are not loaded since that would execute them: write the weights alone,"
             " `torch.save(model.state_dict(), FILE)`"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
+        # On arbitrary bytes torch.load may raise anything, as with checkpoints.
         raise UsageError(
             f"{path} is damaged: {str(error).splitlines()[0] if str(error) else 'it ends early'}"
         ) from error

@@ -33,7 +33,7 @@ def replaced(path: Path, make: Callable[[Path], object]) -> None:
 
 
 def ask(home: TestHome, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(home.command(*words), env=home.env, capture_output=True, text=True, timeout=30)
+    return subprocess.run(home.command(*words), env=home.env, capture_output=True, text=True, timeout=120)
 
 
 def test_odd_runs_are_named_by_ls_show_and_doctor_and_healthy_ones_are_listed(recorded: TestHome):

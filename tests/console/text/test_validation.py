@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from console.charts.metrics import selection_metric
+from console.charts.metrics import METRICS, next_metric, selection_metric
 from console.comparison.description import comparison_document, description
 from console.comparison.groups import group_runs
 from console.comparison.last_epochs import last_header
@@ -164,3 +164,19 @@ def test_exports_have_no_rows_of_what_was_not_evaluated(reader: Reader, runs: li
 
     assert [(row.epoch, row.value) for row in rows] == [(EPOCHS, 30.0)]
     assert [row.epoch for row in held_out] == [1, 2, 3, 4]
+
+
+def test_metrics_of_a_validation_set_are_offered_where_one_exists(home: Home):
+    """Pressing the key of the next metric never leads to a chart that must stay empty."""
+    with Reader(home.database) as reader:
+        runs = reader.runs()
+
+    def around(runs: list[Run]) -> set[str]:
+        name, seen = "train-loss", set[str]()
+        while name not in seen:
+            seen.add(name)
+            name = next_metric(name, runs)
+        return seen
+
+    assert around(runs) == METRICS.keys()
+    assert METRICS.keys() - around([]) == {"validation-loss", "validation-error"}
