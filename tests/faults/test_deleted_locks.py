@@ -81,6 +81,7 @@ def test_a_worker_whose_lock_is_gone_stays_the_only_one(
     assert metrics(home, undisturbed) == metrics(home, run)
 
 
+@pytest.mark.slow
 def test_a_worker_leaves_a_run_whose_new_lock_another_holds(home: Any, wait_until: Callable[..., Any]):
     """It writes nothing more and is no crash; the run continues when the other has gone."""
     run, worker = train_until_checkpoint(home, wait_until)

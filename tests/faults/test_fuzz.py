@@ -39,6 +39,8 @@ def spoilt(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
     return bytes(content)
 
 
+SLOW = ("weights", "archive")
+"""Readers that take seconds for their examples."""
 MUCH = settings(
     max_examples=int(os.environ.get("DEPTHSCOPE_FUZZ_EXAMPLES", "300")),
     deadline=None,
@@ -47,7 +49,9 @@ MUCH = settings(
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("name", sorted(SEEDS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in sorted(SEEDS)]
+)
 def test_any_bytes_are_taken_or_refused(name: str, targets: Targets):
     """Each decoder together with its consumer."""
     target = targets.by_name()[name]

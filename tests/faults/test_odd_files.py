@@ -36,6 +36,7 @@ def ask(home: TestHome, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(home.command(*words), env=home.env, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_odd_runs_are_named_by_ls_show_and_doctor_and_healthy_ones_are_listed(recorded: TestHome):
     """Half of the runs cannot be read, one of them not even its spec."""
     first, second, *healthy = sorted(path.name for path in recorded.home.runs.iterdir())

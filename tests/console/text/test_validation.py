@@ -145,6 +145,7 @@ def test_a_mixed_comparison_says_how_the_others_select(reader: Reader, runs: lis
     assert selection_metric("test-error", [*runs, other]) == "test-error"
 
 
+@pytest.mark.slow
 def test_the_report_draws_and_names_the_validation_error(home: Home, reader: Reader):
     """No curve of an error that was measured once."""
     facts = gather_facts(reader, home.runs, "e")
