@@ -216,11 +216,11 @@ def diverge(home: Any, cases: list[tuple[str, int, str, int]]) -> None:
     runs = train_planned(home, *[(words, plan) for plan in plans])
     home.cli("wait", *runs, status=None, patience_seconds=280)
     for run, (*_, step) in zip(runs, cases, strict=True):
-        saved = read_at(home.directory(run).checkpoint)
-        momentum = [kept["momentum_buffer"] for kept in saved["optimizer"]["state"].values()]
         with home.reader() as reader:
             assert reader.run(run).outcome is RunOutcome.DIVERGED
             notices = [event.text for event in reader.events(run) if event.kind == "notice"]
+        saved = read_at(home.directory(run).checkpoint)
+        momentum = [kept["momentum_buffer"] for kept in saved["optimizer"]["state"].values()]
         assert points_fallen(home, run).total() == 1
         assert [text for text in notices if f"the loss was not finite at step {step} " in text]
         assert saved["next_step"] == 10
