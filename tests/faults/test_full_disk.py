@@ -145,6 +145,7 @@ def test_without_its_exit_reason_a_full_disk_would_not_pause_the_run(
     assert DISK_FULL not in (left.error or "")
 
 
+@pytest.mark.slow
 def test_a_dataset_that_does_not_fit_is_waited_for_and_leaves_nothing(
     small_home: TestHome, small_disk: Path, wait_until: Callable[..., Any]
 ):

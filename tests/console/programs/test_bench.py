@@ -74,6 +74,7 @@ def test_a_failing_loop_is_reported_with_the_other_ones_result():
     assert "failed" in bench_table([result])
 
 
+@pytest.mark.slow
 def test_the_textbook_loop_learns():
     """A valid baseline has to train: it memorises a few images."""
     # Imported here: it imports torchvision, which takes longer to load than collecting all tests.
