@@ -168,7 +168,7 @@ class RunScreen(ChartScreen):
     def read_log(self) -> None:
         log = self.query_one("#run-log", LogView)
         log.read_more()
-        empty = "" if log.content_text else "Nothing yet: a worker writes here only when something is worth a word."
+        empty = "" if log.content_text else "Nothing yet: a worker writes only notices and errors here."
         set_text(self.query_one("#run-log-empty", Static), empty)
 
     def action_tab(self, name: str) -> None:

@@ -1,7 +1,7 @@
 """Weights trained elsewhere, loaded into one of our networks.
 
 Tensors are matched by name, ours or another program's, or by position if the names are unknown: networks with the same
-layers in the same order list their tensors in the same order too. What a file does not record is told in a note.
+layers in the same order list their tensors in the same order too. A note names what a file does not record.
 """
 
 from __future__ import annotations

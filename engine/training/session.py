@@ -25,8 +25,7 @@ from engine.spec.run import RunSpec
 from engine.training.checkpoint import HostCopy, LoadedCheckpoint, load_checkpoint, save_checkpoint
 from engine.training.gradients import Layer, Measurement, layer_rows, layers
 from engine.training.layout import to_keep
-from engine.training.loss_scaling import LossScale
-from engine.training.numerics import resolve
+from engine.training.numerics import LossScale, resolve
 from engine.training.progress import ProgressMeter
 from engine.training.step import DeviceData, TrainingState, start_training
 from engine.training.steps import EagerSteps, Steps

@@ -21,8 +21,7 @@ from engine.spec.run import RunSpec
 from engine.training.activation_checkpointing import checkpoint_blocks
 from engine.training.augmentation import EpochDraws, crop_and_flip, normalise
 from engine.training.layout import choose, lay_out
-from engine.training.loss_scaling import LossScale
-from engine.training.numerics import computing, resolve
+from engine.training.numerics import LossScale, computing, resolve
 from engine.training.sgd import SGD
 from models.build import build_model
 

@@ -56,7 +56,7 @@ CASES = [(file, kind) for file in FILES for kind in ODD if kind != "damaged" or 
 
 
 def spoil(directory: RunDirectory, file: str, kind: str) -> str:
-    """Replace a file of a run by something odd; returns what is said about it."""
+    """Replace a file of a run by something odd; returns the reason given for it."""
     put_aside(directory.path / file)
     ODD[kind][0](directory.path / file)
     return f"{directory.path / file} {ODD[kind][1]}"

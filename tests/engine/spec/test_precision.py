@@ -12,7 +12,7 @@ from engine.spec.devices import CPU, Device, check_device
 from engine.spec.precision import Precision
 from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
-from engine.training.loss_scaling import BACKOFF, FIRST_SCALE, STEPS_BEFORE_GROWTH, LossScale
+from engine.training.numerics import BACKOFF, FIRST_SCALE, STEPS_BEFORE_GROWTH, LossScale
 from models.catalog import model_spec
 
 H100 = Device("cuda:0", "GPU-a", (9, 0), 80 << 30)

@@ -17,7 +17,7 @@ from engine.spec.recipes import recipe
 from engine.spec.run import RunSpec
 from engine.training.gradients import layers, measure, norms, weight_norms
 from engine.training.loop import train
-from engine.training.loss_scaling import LossScale
+from engine.training.numerics import LossScale
 from engine.training.session import Session, newest_checkpoint, restore
 from engine.training.step import Batch, TrainingState, start_training, train_step, update
 from models.build import build_model
