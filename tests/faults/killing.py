@@ -22,7 +22,6 @@ from tests.faults.sabotage import kill_points as at
 SABOTAGE = Path(__file__).parent / "sabotage"
 MAX_IN_VAIN = 2
 """Consecutive kills without a new checkpoint that a run survives."""
-SECONDS_BETWEEN_LOOKS = 0.005
 EPOCH_SECONDS = 0.15
 """Approximate duration of a tiny run's epoch with evaluation and checkpoint."""
 
@@ -186,16 +185,18 @@ class Executioner:
     def kill(self, runs: list[str], num_kills: int, *, most_a_run: int, patience_seconds: float) -> list[Victim]:
         """Kill a total of `num_kills` workers, then let every run end; return the kills of each run."""
         victims = [Victim(run) for run in runs]
-        deadline = time.monotonic() + patience_seconds
         with self._home.reader() as reader:
-            while (done := sum(victim.num_kills for victim in victims)) < num_kills:
-                assert time.monotonic() < deadline, f"{done} of {num_kills} kills in {patience_seconds:g} s"
+
+            def all_killed() -> bool:
+                """Look at every run once; whether enough are killed, or none is left to be killed."""
                 open_ones = [victim for victim in victims if victim.num_kills < most_a_run]
-                if not [victim for victim in open_ones if not reader.run(victim.run).is_finished]:
-                    break
                 for victim in open_ones:
-                    self._look(victim)
-                time.sleep(SECONDS_BETWEEN_LOOKS)
+                    if sum(one.num_kills for one in victims) < num_kills:
+                        self._look(victim)
+                enough = sum(victim.num_kills for victim in victims) >= num_kills
+                return enough or all(reader.run(victim.run).is_finished for victim in open_ones)
+
+            wait_until(all_killed, patience_seconds=patience_seconds)
         return victims
 
     def _look(self, victim: Victim) -> None:
