@@ -11,6 +11,7 @@ from pathlib import Path
 import platformdirs
 
 from engine.base.errors import UsageError
+from engine.base.folder import Folder
 from engine.base.regular_files import open_regular
 
 
@@ -134,18 +135,8 @@ def open_private(path: Path, flags: int) -> int:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file's content; a reader, even after a crash, sees either the old content or the new."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = open_private(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
+    with Folder(path.parent) as folder:
+        folder.write_atomically(path.name, content)
 
 
 def sync_directory(path: Path) -> None:
