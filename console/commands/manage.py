@@ -57,30 +57,61 @@ def retry(runs: RunArguments) -> None:
 
 
 def remove(runs: RunArguments) -> None:
-    """Hide runs, cancelling queued ones; `restore` shows them again."""
+    """Hide runs, cancelling queued ones; `restore` undoes both."""
+    from console.text.output import narrate
     from engine.control.protocol import Remove
 
-    change(Remove, runs, "removed")
+    found = change(Remove, runs, "hidden", unfinished="cancelled and hidden")
+    if cancelled := [run.id for run in found if not run.is_finished]:
+        narrate(f"`depthscope restore {' '.join(cancelled)}` undoes this")
 
 
 def restore(runs: RunArguments) -> None:
-    """Show hidden runs again."""
+    """Show hidden runs again, queued or paused as before."""
+    from console.text.formatting import clean
+    from engine import client
+    from engine.base.paths import find_home
     from engine.control.protocol import Restore
 
-    change(Restore, runs, "restored")
+    home = find_home()
+    done = client.change(home, Restore(runs=tuple(run.id for run in find(runs))))
+    with client.read(home) as reader:
+        found = [reader.run(run) for run in done.runs]
+    typer.echo("\n".join(f"{run.id}  {clean(run.name)}  restored{restored_state(run)}" for run in found))
 
 
-def change(request: type[AnyRunRequest], names: list[str], done: str) -> None:
-    """Resolve all names before asking the engine, so that a wrong one changes nothing."""
+def restored_state(run: Run) -> str:
+    """Suffix that says what an unfinished run is again: , queued or , held in the queue; empty if it is finished."""
+    if run.is_finished:
+        return ""
+    return ", held in the queue" if run.held else f", {run.status}"
+
+
+def find(names: list[str]) -> list[Run]:
+    """Find runs by id or name."""
+    from engine import client
+    from engine.base.paths import find_home
+
+    with client.read_fresh(find_home()) as reader:
+        return [reader.find(name) for name in names]
+
+
+def change(request: type[AnyRunRequest], names: list[str], done: str, *, unfinished: str | None = None) -> list[Run]:
+    """Resolve all names before asking the engine, so that a wrong one changes nothing; return the runs as they were.
+
+    Args:
+        done: What was done, printed for each run.
+        unfinished: The same for runs that were not finished; None for `done`.
+    """
     from console.text.formatting import clean
     from engine import client
     from engine.base.paths import find_home
 
-    home = find_home()
-    with client.read_fresh(home) as reader:
-        found = [reader.find(name) for name in names]
-    client.change(home, request(runs=tuple(run.id for run in found)))
-    typer.echo("\n".join(f"{run.id}  {clean(run.name)}  {done}" for run in found))
+    found = find(names)
+    client.change(find_home(), request(runs=tuple(run.id for run in found)))
+    said = {run.id: done if run.is_finished or unfinished is None else unfinished for run in found}
+    typer.echo("\n".join(f"{run.id}  {clean(run.name)}  {said[run.id]}" for run in found))
+    return found
 
 
 def prune(

@@ -10,7 +10,7 @@ from textual.binding import Binding
 from console.text.formatting import clean
 from console.tui.session import Session
 from console.widgets.question import Question
-from engine.control.protocol import ChangeRequest, Hold, Pause, Remove, Restore, Resume, Retry, Stop
+from engine.control.protocol import ChangeRequest, Pause, Remove, Restore, Resume, Retry, Stop
 from engine.runs.run import Run, RunStatus
 
 
@@ -115,10 +115,9 @@ def remove(chosen: Chosen) -> None:
     unfinished = [run for run in runs if not run.is_finished]
 
     def hide() -> None:
-        # Their previous state, for undo.
-        chosen.session.removed.append(runs)
-        cancelled = f" ({len(unfinished)} cancelled)" if unfinished else ""
         ids = tuple(run.id for run in runs)
+        chosen.session.removed.append(ids)
+        cancelled = f" ({len(unfinished)} cancelled)" if unfinished else ""
         chosen.request(Remove(runs=ids), f"Hid {counted_runs(ids)}{cancelled}; u undoes this")
 
     def hide_if_yes(answer: str) -> None:
@@ -138,21 +137,13 @@ def remove(chosen: Chosen) -> None:
 
 
 def restore(chosen: Chosen) -> None:
-    """Undo the last removal of this session: show runs again and requeue, hold or pause them as before."""
+    """Undo the last removal of this session; the engine also undoes what hiding cancelled."""
     session = chosen.session
     if not session.removed:
         session.app.notify("Nothing to restore. `depthscope ls --all` also lists hidden runs", markup=False)
         return
-    runs = session.removed.pop()
-    ids = tuple(run.id for run in runs)
-    requests: list[ChangeRequest] = [Restore(runs=ids)]
-    if cancelled := tuple(run.id for run in runs if not run.is_finished):
-        requests.append(Resume(runs=cancelled))
-    if paused := tuple(run.id for run in runs if run.status is RunStatus.PAUSED):
-        requests.append(Pause(runs=paused))
-    if held := tuple(run.id for run in runs if run.held and run.status is RunStatus.QUEUED):
-        requests.append(Hold(runs=held))
-    chosen.request(requests, f"Restored {counted_runs(ids)}")
+    ids = session.removed.pop()
+    chosen.request(Restore(runs=ids), f"Restored {counted_runs(ids)}")
 
 
 def clone(chosen: Chosen) -> None:

@@ -54,8 +54,8 @@ class Session:
         self.feed = Feed(home, first=[*self.view.marked, *filter(None, [self.view.cursor])])
         self.engine = EngineLink(app, home, self.look)
         self.has_unicode = supports_unicode(sys.__stderr__ or sys.stderr)
-        self.removed: list[tuple[Run, ...]] = []
-        """Runs the user has hidden, as they were before, for undo."""
+        self.removed: list[tuple[str, ...]] = []
+        """Ids of the runs the user has hidden, one entry for each time, for undo."""
         self._index_trouble: str | None = None
         self._saving: Timer | None = None
         """Active while the view has unsaved changes."""

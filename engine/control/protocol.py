@@ -71,11 +71,11 @@ class Retry(RunRequest, frozen=True, tag="retry"):
 
 
 class Remove(RunRequest, frozen=True, tag="remove"):
-    """Hide finished or waiting runs; their files stay on disk."""
+    """Hide finished or waiting runs, which cancels the waiting ones; their files stay on disk."""
 
 
 class Restore(RunRequest, frozen=True, tag="restore"):
-    """Show removed runs again."""
+    """Show hidden runs again: those that hiding cancelled are queued, held or paused as before."""
 
 
 class Hold(RunRequest, frozen=True, tag="hold"):

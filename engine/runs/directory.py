@@ -107,6 +107,13 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """None until it exists, and if an older version started it."""
 
 
+class BeforeHiding(msgspec.Struct, frozen=True, kw_only=True):
+    """State of an unfinished run before it was hidden, which cancelled it; restoring it brings that back."""
+
+    intent: Intent
+    held: bool = False
+
+
 class Labels(msgspec.Struct, frozen=True, kw_only=True):
     """Contents of labels.json: changeable properties of a run, written only by the engine."""
 
@@ -126,6 +133,8 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
     notes: str = ""
     starred: bool = False
     deleted_at: Moment | None = None
+    before_hiding: BeforeHiding | None = None
+    """None unless hiding cancelled it, and if an older version hid it: then it stays cancelled."""
     estimate: Estimate | None = None
     """Time estimate when the run was queued; None if there was no basis for one."""
     taken_seconds: Amount | None = None

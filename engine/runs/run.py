@@ -48,7 +48,8 @@ TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
     RunStatus.QUEUED: frozenset({RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.FINISHED}),
     RunStatus.RUNNING: frozenset({RunStatus.QUEUED, RunStatus.PAUSED, RunStatus.FINISHED}),
     RunStatus.PAUSED: frozenset({RunStatus.QUEUED, RunStatus.FINISHED}),
-    RunStatus.FINISHED: frozenset({RunStatus.QUEUED}),
+    # A paused run that was hidden is paused again once it is restored.
+    RunStatus.FINISHED: frozenset({RunStatus.QUEUED, RunStatus.PAUSED}),
 }
 
 

@@ -39,6 +39,7 @@ from engine.control.protocol import (
 )
 from engine.control.queue_state import QueueState, new_places
 from engine.index.database import DatabaseUnusable, check_database
+from engine.runs.directory import BeforeHiding
 from engine.runs.run import Intent, Run, RunOutcome, RunStatus
 from engine.scheduler.imports import import_runs
 from engine.scheduler.prune import prune
@@ -152,12 +153,33 @@ def change(request: RunRequest, supervisor: Supervisor, decide: Callable[[Run], 
                 supervisor.forgive(run.id)
             if wanted.intent is not None:
                 supervisor.want(run, wanted.intent)
-            if wanted.hidden is not None:
-                supervisor.labelling.change(run.id, deleted_at=time.time() if wanted.hidden else None)
+            if wanted.hidden is True:
+                hide(run, supervisor)
+            elif wanted.hidden is False:
+                show(run, supervisor)
             if wanted.held is not None:
                 supervisor.labelling.change(run.id, held=wanted.held)
         supervisor.store.remember_answer(request.id, encode(reply))
     return reply
+
+
+def hide(run: Run, supervisor: Supervisor) -> None:
+    """Hide a run that is not hidden yet, and cancel it if it is unfinished, keeping what restoring it needs."""
+    if run.deleted_at is not None:
+        return
+    before = None if run.is_finished else BeforeHiding(intent=run.intent, held=run.held)
+    if before is not None:
+        supervisor.want(run, Intent.STOP)
+    supervisor.labelling.change(run.id, deleted_at=time.time(), before_hiding=before)
+
+
+def show(run: Run, supervisor: Supervisor) -> None:
+    """Show a hidden run again; one that hiding cancelled is back at its place in the queue, held, or paused."""
+    before = supervisor.labelling.read(run.id).before_hiding
+    supervisor.labelling.change(run.id, deleted_at=None, before_hiding=None)
+    if before is not None:
+        supervisor.want(run, before.intent)
+        supervisor.labelling.change(run.id, held=before.held)
 
 
 def stop(run: Run) -> Change:
@@ -194,14 +216,14 @@ def retry(run: Run) -> Change:
 
 
 def remove(run: Run) -> Change:
-    """Hide a run that is not training; a queued run is cancelled."""
+    """Hide a run that is not training; an unfinished one is cancelled until it is restored."""
     if run.status is RunStatus.RUNNING:
         raise UsageError(f"{run.id} ({run.name}) is running: `depthscope stop {run.id}` first")
-    return Change(intent=None if run.is_finished else Intent.STOP, hidden=True)
+    return Change(hidden=True)
 
 
 def restore(_run: Run) -> Change:
-    """Show a hidden run again."""
+    """Show a hidden run again, as it was before."""
     return Change(hidden=False)
 
 

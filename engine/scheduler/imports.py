@@ -57,6 +57,7 @@ def import_runs(request: Import, supervisor: Supervisor) -> Done:
             held=False,
             assigned=None,
             deleted_at=None,
+            before_hiding=None,
             intent=intent,
             imported_as=None if found.identity.origin in (None, id) else id,
         )

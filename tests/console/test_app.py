@@ -98,7 +98,7 @@ async def test_action_asks_the_engine_for_the_run_under_the_cursor(
 async def test_hiding_a_queued_run_asks_first_and_undo_queues_it_again(
     answer: str, is_hidden: bool, make_app: Callable[..., ConsoleApp], requests: Requests
 ):
-    """Hiding cancels it, as the question says; undo restores the queued run, not a cancelled one."""
+    """Hiding cancels it, as the question says; undo is one request, which the engine carries out as a whole."""
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
@@ -112,9 +112,9 @@ async def test_hiding_a_queued_run_asks_first_and_undo_queues_it_again(
         assert question.startswith("Cancel and hide queued run ")
         assert not requests
         await press(pilot, *answer, "enter", "u")
-        await until(pilot, lambda: notifications(app) and len(requests) == (3 if is_hidden else 0))
+        await until(pilot, lambda: notifications(app) and len(requests) == (2 if is_hidden else 0))
 
-        expected = ["Remove", "Restore", "Resume"] if is_hidden else []
+        expected = ["Remove", "Restore"] if is_hidden else []
         assert [type(request).__name__ for request in requests] == expected
         assert all(request.runs == (chosen,) for request in requests)
 

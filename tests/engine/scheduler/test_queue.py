@@ -11,6 +11,7 @@ from engine.base.paths import Home
 from engine.control.protocol import Hold, Move, Pause, Release, Remove, Restore, Resume, Retry, SetQueue, Stop
 from engine.control.queue_state import QueueState, new_places, read_queue
 from engine.runs.directory import ExitReason
+from engine.runs.run import RunOutcome
 from engine.spec.devices import CPU
 from tests.engine.scripted import Scene, scene
 
@@ -131,21 +132,36 @@ def test_a_held_run_that_leaves_the_queue_comes_back_released(here: Scene, leave
     assert names(here) == ["run0", "run1"]
 
 
-def test_a_queued_run_that_was_hidden_comes_back_to_its_place(here: Scene):
-    """Hiding cancels it; undo restores it at its place in the queue, held if it was held."""
-    runs = here.submit(*[None] * 4)
+@pytest.mark.parametrize("index_lost", [False, True])
+def test_restoring_undoes_all_that_hiding_did(here: Scene, index_lost: bool):
+    """Also what was cancelled: runs are back at their places in the queue, held or paused as before."""
+    runs = here.submit(*[None] * 5)
     here.ask(Hold(runs=(runs[2],)))
+    here.ask(Pause(runs=(runs[3],)))
+    before = [here.supervisor.reader.run(run) for run in runs]
 
+    here.ask(Remove(runs=tuple(runs[1:4])))
     here.ask(Remove(runs=(runs[2],)))
-    assert here.waiting() == ["run1", "run3"]
+    assert here.waiting() == ["run4"]
+    here = here.successor(index_lost=index_lost)
+    here.ask(Restore(runs=tuple(runs[1:4])))
 
-    here.ask(Restore(runs=(runs[2],)))
-    here.ask(Resume(runs=(runs[2],)))
-    here.ask(Hold(runs=(runs[2],)))
-    assert here.waiting() == ["run1", "run2", "run3"]
-    restored = here.supervisor.reader.run(runs[2])
-    assert restored.held
-    assert restored.deleted_at is None
+    after = [here.supervisor.reader.run(run) for run in runs]
+    for one, other in zip(before, after, strict=True):
+        for name in ("status", "outcome", "intent", "held", "place", "finished_at", "deleted_at"):
+            assert getattr(one, name) == getattr(other, name), (one.name, name)
+    assert here.waiting() == ["run1", "run2", "run4"]
+
+
+def test_restoring_a_run_that_was_cancelled_before_it_was_hidden_leaves_it_cancelled(here: Scene):
+    """Hiding did not cancel it."""
+    runs = here.submit(None, None)
+    here.ask(Stop(runs=(runs[1],)))
+    here.ask(Remove(runs=(runs[1],)))
+    here.ask(Restore(runs=(runs[1],)))
+
+    assert here.supervisor.reader.run(runs[1]).outcome is RunOutcome.CANCELLED
+    assert here.waiting() == []
 
 
 def test_a_held_queue_starts_nothing_until_it_is_released(here: Scene):
