@@ -20,10 +20,11 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Write a report: Markdown, HTML, figures, specification."""
-    from console.report.facts import gather_facts, states
+    from console.report.facts import gather_facts
     from console.report.write import write_report
     from console.text.listing import newest_experiment
     from console.text.output import narrate, print_json
+    from console.text.status import states
     from engine import client
     from engine.base.paths import find_home
 

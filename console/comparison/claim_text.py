@@ -110,10 +110,25 @@ def seeds_text(difference: Difference) -> str:
 
 
 def remarks(*differences: Difference) -> str:
-    """What to know beside a difference: seeds that are missing, and runs that were not trained alike."""
+    """What to know beside a difference: seeds that are missing, those paired, and runs that were not trained alike."""
     runs = list({run.id: run for difference in differences for run in difference.runs}.values())
     mixed = f"; mixed: {found}" if (found := mixture_text(runs)) else ""
-    return missing_text(*differences) + mixed
+    return missing_text(*differences) + paired_text(*differences) + mixed
+
+
+def paired_text(*differences: Difference) -> str:
+    """Seeds of a difference over fewer seeds than a mean beside it: ; paired seeds 0, 1. Empty if it has them all."""
+    found: dict[tuple[int, ...], list[str]] = {}
+    for one in differences:
+        seeds = one.contrast.seeds
+        if any(len(seeds) < len(group.finals(one.metric)) for group in (one.network, one.baseline)):
+            found.setdefault(tuple(seeds), []).append(one.network.label)
+    several = len({one.network.label for one in differences}) > 1
+    return "".join(
+        f"; paired seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        + f" ({', '.join(dict.fromkeys(networks))})" * several
+        for seeds, networks in found.items()
+    )
 
 
 def missing_text(*differences: Difference) -> str:
@@ -153,11 +168,11 @@ def gradient_lines(verdict: Verdict, gradients: RunGradients) -> list[str]:
 def pair_sentence(pair: Pair, training: Difference | None, test: Difference | None, num_contrasts: int) -> str:
     """Effect of the shortcut at one depth, in a sentence; it is no claim."""
     if training is None or test is None:
-        return f"Depth {pair.depth}: nothing to hold against each other yet."
+        return f"Depth {pair.depth}: no seed of both networks has finished an epoch yet."
     return (
         f"Depth {pair.depth}, plain minus residual: {signed(training)} points of training error"
         f"{interval_text(training, num_contrasts)}, {signed(test)} of test error{interval_text(test, num_contrasts)}"
-        f"{remarks(training)}{so_far(training)}."
+        f"{remarks(training, test)}{so_far(training)}."
     )
 
 

@@ -33,7 +33,7 @@ from console.comparison.verdict import (
     stem_ratios,
 )
 from console.text.formatting import clean, count, mean_std
-from console.text.status import counted
+from console.text.status import counted, states
 from engine.analysis.diagnosis import diagnose, outlook, sentence
 from engine.analysis.paired_test import Interval
 from engine.analysis.sequential_test import Looks
@@ -52,9 +52,8 @@ def description(
 ) -> list[str]:
     """Describe an experiment in sentences: networks, results, diagnoses and the effect of depth."""
     groups = group_runs(runs)
-    done = sum(run.is_finished for run in runs)
-    progress = "all finished" if done == len(runs) else f"{done} finished"
-    lines = [f"{clean(experiment)}: {counted(len(groups), 'network')}, {counted(len(runs), 'run')}, {progress}."]
+    sizes = f"{counted(len(groups), 'network')}, {counted(len(runs), 'run')}"
+    lines = [f"{clean(experiment)}: {sizes}: {states(runs)}."]
     lines += [network_sentence(group) for group in groups]
     if last is not None:
         lines += filter(None, (last_sentence(group, epochs, last) for group in groups))
@@ -83,7 +82,8 @@ def network_sentence(group: Group) -> str:
     parts = []
     if errors := group.finals("test_error_percent"):
         parts.append(
-            f"test error {mean_std(errors)} %, training error {mean_std(group.finals('train_error_percent'))} %"
+            f"test error {mean_std(errors, unit=' %')},"
+            f" training error {mean_std(group.finals('train_error_percent'), unit=' %')}"
         )
         if (other := published_of(group)) is not None:
             parts.append(f"published {other.text}")

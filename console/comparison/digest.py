@@ -103,7 +103,7 @@ def run_line(run: Run) -> str:
     name = f"{clean(run.experiment)}/{clean(run.name)}"
     match run.outcome:
         case RunOutcome.SUCCEEDED:
-            taken = f", {duration(run.seconds)}" if run.seconds else ""
+            taken = f", {duration(run.taken_seconds)}" if run.taken_seconds else ""
             return f"{name}: test error {percent(run.test_error_percent)}{taken}"
         case RunOutcome.DIVERGED:
             return f"{name}: in epoch {run.epoch + 1} of {run.spec.recipe.epochs}"

@@ -78,7 +78,7 @@ def last_rows(groups: Sequence[Group], epochs: Epochs, last: int) -> list[list[s
 def last_sentence(group: Group, epochs: Epochs, last: int) -> str:
     """Means of a network in a sentence; empty if no seed has one."""
     parts = [
-        f"{title.removesuffix(' %')} {mean_std(values)} %"
+        f"{title.removesuffix(' %')} {mean_std(values, unit=' %')}"
         for metric, title in METRICS.items()
         if (values := last_means(group, epochs, metric, last))
     ]

@@ -106,16 +106,17 @@ def pairs_table(pairs: Sequence[Pair], epochs: Epochs) -> str:
                 mean_std(pair.plain.finals("test_error_percent")),
                 signed(test),
                 signed(train),
-                gap_remarks(train),
+                gap_remarks(train, test),
             ]
         )
     header = ["depth", "residual", "plain", "residual test %", "plain test %", "test gap", "train gap", ""]
     return table(header, rows, align="><<>>>><").rstrip()
 
 
-def gap_remarks(gap: Difference | None) -> str:
-    """What to know beside a gap: seeds of one network only, runs that were not trained alike, and its epoch."""
-    return "" if gap is None else f"{remarks(gap)}{so_far(gap)}".strip("; ")
+def gap_remarks(*gaps: Difference | None) -> str:
+    """What to know beside a pair's gaps: seeds that are missing, runs that were not trained alike, and the epoch."""
+    known = [gap for gap in gaps if gap is not None]
+    return f"{remarks(*known)}{so_far(known[0])}".strip("; ") if known else ""
 
 
 def gap_metrics(pair: Pair) -> dict[str, str]:

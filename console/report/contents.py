@@ -25,10 +25,10 @@ from console.comparison.tables import (
 )
 from console.comparison.verdict import conclude, gap
 from console.report.blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
-from console.report.facts import Facts, data_name, states
+from console.report.facts import Facts, data_name
 from console.report.figures import Figured, unfinished
 from console.text.formatting import UNKNOWN, duration, mean_std, percent
-from console.text.status import selection_set
+from console.text.status import counted, selection_set, states
 from engine.base.version import VERSION
 from engine.runs.run import Run
 from models import cost
@@ -92,7 +92,9 @@ def _opening(facts: Facts) -> list[Block]:
     """Date, source, and warnings to read before any number."""
     when = datetime.fromtimestamp(facts.at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     blocks: list[Block] = [
-        Paragraph(f"Written by depthscope {VERSION} on {when} from {len(facts.runs)} runs: {states(facts.runs)}.")
+        Paragraph(
+            f"Written by depthscope {VERSION} on {when} from {counted(len(facts.runs), 'run')}: {states(facts.runs)}."
+        )
     ]
     if facts.is_synthetic:
         blocks.append(Paragraph("Synthetic images: these numbers say nothing about CIFAR.", warns=True))
@@ -187,8 +189,9 @@ def _published(facts: Facts) -> list[Block]:
 def _pairs(facts: Facts) -> list[Block]:
     if not facts.pairs:
         return []
-    gaps = [gap(pair, facts.epochs, "train_error_percent") for pair in facts.pairs]
-    epochs = [gap_remarks(one) for one in gaps]
+    metrics = ("train_error_percent", "test_error_percent")
+    gaps = [tuple(gap(pair, facts.epochs, metric) for metric in metrics) for pair in facts.pairs]
+    epochs = [gap_remarks(*one) for one in gaps]
     header = [
         "depth", "residual", "plain", "residual test error %", "plain test error %", "test gap", "training gap",
         *["remarks"] * any(epochs),
@@ -200,11 +203,11 @@ def _pairs(facts: Facts) -> list[Block]:
             facts.label(pair.plain),
             mean_std(pair.residual.finals("test_error_percent")),
             mean_std(pair.plain.finals("test_error_percent")),
-            signed(gap(pair, facts.epochs, "test_error_percent")),
+            signed(test),
             signed(training),
             *[epoch] * any(epochs),
         ]
-        for pair, training, epoch in zip(facts.pairs, gaps, epochs, strict=True)
+        for pair, (training, test), epoch in zip(facts.pairs, gaps, epochs, strict=True)
     ]
     return [
         Paragraph(
@@ -309,8 +312,8 @@ def _origins(facts: Facts) -> list[Block]:
     total = sum(run.taken_seconds for run in facts.runs)
     blocks.append(
         Paragraph(
-            f"All runs together took {duration(total)} of training. Figures and tables were made with Python"
-            f" {platform.python_version()} and matplotlib {version('matplotlib')}."
+            f"All runs together took {duration(total)}: training, evaluation and checkpoints. Figures and tables were"
+            f" made with Python {platform.python_version()} and matplotlib {version('matplotlib')}."
         )
     )
     return blocks

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from console.comparison.groups import Group, Pair, group_runs, pair_groups
+from console.text.status import states
 from engine.base.errors import UsageError
 from engine.index.provenance import Provenance, read_provenance
 from engine.index.queries import Reader
@@ -110,9 +111,3 @@ def remedy(runs: Sequence[Run]) -> str:
     if paused := next((run.id for run in runs if run.status is RunStatus.PAUSED), None):
         return f"resume with `depthscope resume {paused}`"
     return f"`depthscope show {runs[0].id}` shows why, `depthscope retry {runs[0].id}` tries again"
-
-
-def states(runs: Sequence[Run]) -> str:
-    """Count runs by state: 2 running, 1 failed."""
-    words = [str(run.outcome or run.status) for run in runs]
-    return ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))

@@ -16,10 +16,11 @@ from models import catalog, cost
 
 
 def run_document(run: Run) -> dict[str, Any]:
-    """A run with its label and parameter count, as the index has it."""
+    """A run as the index has it, with its label, parameter count and time."""
     return {
         "network": catalog.label(run.spec.model),
         "num_parameters": cost.num_parameters(run.spec.model),
+        "taken_seconds": run.taken_seconds,
         **{name: value for name, value in msgspec.to_builtins(run).items() if name not in ("spec", "seen_at")},
         "spec": msgspec.to_builtins(run.spec),
     }

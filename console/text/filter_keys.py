@@ -71,6 +71,6 @@ KEYS: dict[str, Key] = {
     "parameters": Number(lambda run: num_parameters(run.spec.model)),
     "batch": Number(lambda run: run.spec.recipe.batch_size),
     "lr": Number(lambda run: run.spec.recipe.learning_rate),
-    "time": Number(lambda run: run.seconds, TIME_UNITS),
+    "time": Number(lambda run: run.taken_seconds or None, TIME_UNITS),
 }
 """Keys by name, as typed before `:` or a comparison."""

@@ -111,8 +111,12 @@ def percent(value: float | None, digits: int = 2) -> str:
     return UNKNOWN if value is None or not math.isfinite(value) else f"{value:.{digits}f} %"
 
 
-def mean_std(values: Sequence[float]) -> str:
-    """Mean and sample standard deviation with the number of values: 8.08 ± 0.12 (n=3), 8.08 (n=1)."""
+def mean_std(values: Sequence[float], *, unit: str = "") -> str:
+    """Mean and sample standard deviation with the number of values: 8.08 ± 0.12 (n=3), 8.08 (n=1).
+
+    Args:
+        unit: Put behind the mean, with its space: 8.08 % ± 0.12 (n=3).
+    """
     number = len(values)
     if not number:
         return UNKNOWN
@@ -120,9 +124,9 @@ def mean_std(values: Sequence[float]) -> str:
         return f"not finite (n={number})"
     mean = math.fsum(value / number for value in values)
     if number == 1:
-        return f"{mean:.2f} (n=1)"
+        return f"{mean:.2f}{unit} (n=1)"
     std = math.hypot(*(value - mean for value in values)) / math.sqrt(number - 1)
-    return f"{mean:.2f} ± {std:.2f} (n={number})"
+    return f"{mean:.2f}{unit} ± {std:.2f} (n={number})"
 
 
 def table(

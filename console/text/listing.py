@@ -117,7 +117,7 @@ def run_page(run: Run, epochs: Sequence[Epoch], events: Sequence[EventRow], find
         ("recipe", f"{named}: {recipe.epochs} epochs, {settings}, seed {run.spec.seed}"),
         ("progress", f"epoch {run.epoch}/{recipe.epochs}, step {run.step}/{run.total_steps or '?'}"),
         *error_facts(run),
-        ("trained for", duration(run.seconds) if run.seconds else "less than an epoch"),
+        ("time", f"{duration(run.taken_seconds)}: training, evaluation and checkpoints" if run.epoch else UNKNOWN),
     ]
     facts += [("diagnosis", f"{one.symptom}: {one.evidence}") for one in findings]
     if waits := outlook(run, epochs, findings):

@@ -46,6 +46,19 @@ def state(run: Run, now: float) -> str:
     return run.status.value
 
 
+STATE_ORDER = (
+    *(RunOutcome.SUCCEEDED, RunOutcome.STOPPED_EARLY, RunOutcome.DIVERGED, RunOutcome.FAILED, RunOutcome.LOST),
+    *(RunOutcome.CANCELLED, RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.QUEUED),
+)
+"""Order of the counts in `states`."""
+
+
+def states(runs: Sequence[Run]) -> str:
+    """Count runs by outcome, and unfinished ones by status: 17 succeeded, 1 cancelled, 2 queued."""
+    found = [run.outcome or run.status for run in runs]
+    return ", ".join(f"{found.count(one)} {one}" for one in STATE_ORDER if one in found)
+
+
 def queue_sentence(state: QueueState) -> str:
     """Explain a queue that is held or draining; empty if it is open."""
     match state:
@@ -123,8 +136,8 @@ def remark(run: Run, epochs: Sequence[Epoch], now: float, gradients: Sequence[Gr
         parts.append(f"best {percent(best.selection_error_percent)} at epoch {best.epoch} ({chosen})")
     if (left := seconds_left(run)) is not None:
         parts.append(f"about {duration(left)} left")
-    elif run.seconds:
-        parts.append(f"trained for {duration(run.seconds)}")
+    elif run.taken_seconds:
+        parts.append(f"took {duration(run.taken_seconds)}" if run.is_finished else duration(run.taken_seconds))
     numbers = ", ".join(parts)
     return f"{name}: {wrong}; {numbers}" if wrong else f"{name}: {numbers}"
 

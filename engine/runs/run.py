@@ -99,7 +99,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     images_per_second: float | None
     """Newest value of its current or last worker; None before a worker's first step."""
     seconds: float | None
-    """Training time so far, summed over epochs."""
+    """Training and evaluation so far, summed over epochs; `taken_seconds` adds checkpoints."""
     data_sha256: str | None
     """Digest of the images, as its worker found them; None before its first start."""
     version: str | None
@@ -136,7 +136,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def taken_seconds(self) -> float:
-        """Time for training, evaluation and checkpoints so far, to compare with the estimate."""
+        """The run's time, wherever one is shown: training, evaluation and checkpoints so far, without start-up."""
         return (self.seconds or 0.0) + self.checkpoint_seconds
 
     @property

@@ -128,7 +128,8 @@ def test_nothing_is_claimed_between_looks(blank: Any):
 
     assert (verdict.claim, verdict.training.sign) == (Claim.SO_FAR, Sign.UNDECIDED)
     assert verdict_line(verdict) == (
-        "so far: he-plain56 trains 21.0 ± 1.0 points worse than he-plain20, n=3 (1 seed not finished)"
+        "so far: he-plain56 trains 21.0 ± 1.0 points worse than he-plain20, n=3 (1 seed not finished);"
+        " paired seeds 0, 1, 2"
     )
     document = comparison_document("e", *made, {})["verdicts"][0]["train_error_difference"]
     assert (document["is_final"], document["pending"], document["look"]) == (False, 1, None)
@@ -273,7 +274,8 @@ def test_unequal_seeds_of_a_pair_are_named_beside_its_gap(blank: Any):
     row = next(line for line in text.splitlines() if line.startswith("   56  "))
 
     assert "+22.50 ± 0.71 (n=2)" in row
-    assert row.endswith("he-plain56 seed 2 not in he-resnet56")
+    assert "paired seeds 0, 1" in next(line for line in description("e", *made, {}) if line.startswith("Depth 56"))
+    assert row.endswith("he-plain56 seed 2 not in he-resnet56; paired seeds 0, 1")
 
 
 def test_claims_do_not_depend_on_the_results(blank: Any):

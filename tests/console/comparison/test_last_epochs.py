@@ -88,7 +88,7 @@ def test_it_is_shown_only_on_demand_and_named(reader: Reader, runs: list[Run], e
     assert set(bare.splitlines()) <= set(asked.splitlines())
     assert NAME not in "\n".join(description("e", runs, epochs, {}))
     assert any(
-        re.match(rf"{group.label}, {NAME}: test error [\d.]+ ± [\d.]+ \(n=3\) %, train error", line)
+        re.match(rf"{group.label}, {NAME}: test error [\d.]+ % ± [\d.]+ \(n=3\), train error", line)
         for line in description("e", runs, epochs, {}, last=5)
     )
     assert (NAME in pages[0], NAME in pages[1]) == (False, True)

@@ -87,13 +87,13 @@ def test_degradation_is_claimed_from_three_seeds(tmp_path: Path):
         assert verdict_line(verdict) == (
             "degradation: he-plain44-w4 trains 12.9 ± 1.9 points worse than he-plain8-w4, n=3, interval +3.1 to +22.6;"
             " with shortcuts he-resnet44-w4 against he-resnet8-w4: 6.8 points worse, n=1;"
-            " he-resnet8-w4 seeds 1, 2 not in he-resnet44-w4"
+            " he-resnet8-w4 seeds 1, 2 not in he-resnet44-w4; paired seed 0 (he-resnet44-w4)"
         )
         without_the_shallow = [run for run in runs if run.spec.model.depth == 44]
         line = conclusion_line(conclude(group_runs(without_the_shallow), epochs))
         assert line == (
             "he-plain44-w4 trains 2.2 points worse than he-resnet44-w4 (1 seed: not enough to claim anything;"
-            " add --seeds 3); he-plain44-w4 seeds 1, 2 not in he-resnet44-w4"
+            " add --seeds 3); he-plain44-w4 seeds 1, 2 not in he-resnet44-w4; paired seed 0"
         )
 
 
@@ -132,7 +132,7 @@ def test_description_says_what_the_numbers_say(tmp_path: Path):
     assert "\n\nhe-plain44-w4: 1 of 3 runs not learning\n\n" in comparison_text(runs, epochs, gradients)
     alone = comparison_text([run for run in runs if run.name.startswith("he-plain44")], epochs, gradients)
     assert "trained the same way (he-resnet for he-plain)\n\nno verdict: " in alone
-    assert words[0] == "deep: 4 networks, 10 runs, all finished."
+    assert words[0] == "deep: 4 networks, 10 runs: 10 succeeded."
     assert "he-plain44-w4-s2: not learning: loss is no better than guessing (ln 10 = 2.303) for 8 epochs." in words
     assert "he-plain44-w4: degradation: trains 12.9 ± 1.9 points worse than he-plain8-w4, n=3." in words
     assert (

@@ -8,14 +8,18 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from console.text.documents import run_details
+from console.comparison.digest import run_line
+from console.comparison.groups import group_runs
+from console.comparison.tables import final_table
+from console.text.documents import run_details, run_document
+from console.text.filter import parse_filter
 from console.text.listing import run_page, runs_table
 from console.text.status import MIN_STALL_SECONDS, remark, state
 from engine.analysis.diagnosis import diagnose
 from engine.base.paths import Home
 from engine.index.queries import Reader
 from engine.index.writer import Store
-from engine.runs.run import Run, RunStatus
+from engine.runs.run import Run, RunOutcome, RunStatus
 from tests import samples
 from tests.curves import a_run, made_up_curves
 
@@ -97,3 +101,20 @@ def test_a_standing_loss_says_what_it_waits_for():
     assert re.search(rf"^outlook     {said.pattern}$", run_page(run, waiting.rows, []), re.MULTILINE)
     assert said.fullmatch(run_details(run, waiting.rows, [], [], [])["outlook"])
     assert run_details(run, waiting.rows[:20], [], [], [])["outlook"] is None
+
+
+def test_a_run_has_one_time_wherever_it_is_shown():
+    """Training, evaluation and checkpoints together: page, remark, comparison, digest, filter and JSON agree."""
+    run = replace(
+        a_run(samples.sample_spec("he-plain", 20, epochs=2), outcome=RunOutcome.SUCCEEDED),
+        epoch=2, seconds=100.0, checkpoint_seconds=23.0,
+    )  # fmt: skip
+    row = samples.an_epoch(2)
+
+    assert "time        2m03: training" in run_page(run, [row], [])
+    assert remark(run, [row], 0.0).endswith("took 2m03")
+    assert final_table(group_runs([run])).splitlines()[1].split("  ")[-1].strip() == "2m03"
+    assert run_line(run).endswith(", 2m03")
+    assert parse_filter("time>=123 time<=123")(run, 0.0)
+    assert run_document(run)["taken_seconds"] == 123.0
+    assert run_document(run)["seconds"] == 100.0
