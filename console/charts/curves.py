@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Numbers = Sequence[float] | NDArray[Any]
 
+FARTHEST = 1e6
+"""Largest fraction of an axis; farther points would lie as far outside every chart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Curve:
@@ -55,7 +58,7 @@ def fractions(values: Floats, low: float, high: float) -> Floats:
     with np.errstate(all="ignore"):
         if not np.isfinite(high - low):
             values, low, high = values / 4, low / 4, high / 4
-        return np.clip((values - low) / (high - low), -8.0, 9.0)
+        return np.clip((values - low) / (high - low), -FARTHEST, FARTHEST)
 
 
 def decimate(curve: Curve, columns: int, x_range: tuple[float, float]) -> Curve:
@@ -91,6 +94,65 @@ def decimate(curve: Curve, columns: int, x_range: tuple[float, float]) -> Curve:
     part = np.cumsum(curve.starts)[kept]
     starts = np.diff(part, prepend=-1) != 0
     return Curve(curve.x[kept], curve.y[kept], starts)
+
+
+def zigzag(curve: Curve, columns: int, x_range: tuple[float, float]) -> Curve:
+    """Let a decimated curve rise in every other column and fall between, which shortens the lines from one to the next.
+
+    Args:
+        curve: [N] points, at most two in most columns.
+        columns: Number of columns; the order within one is not distinguishable.
+        x_range: Values at the first and last column.
+    """
+    column = np.rint(fractions(curve.x, *x_range) * (columns - 1)).astype(np.int64)
+    paired = (column[1:] == column[:-1]) & ~curve.starts[1:]
+    paired[1:] &= ~paired[:-1]
+    first = np.flatnonzero(paired)
+    low, high = np.minimum(curve.y[first], curve.y[first + 1]), np.maximum(curve.y[first], curve.y[first + 1])
+    rises = column[first] % 2 == 0
+    y = curve.y.copy()
+    y[first], y[first + 1] = np.where(rises, low, high), np.where(rises, high, low)
+    return Curve(curve.x, y, curve.starts)
+
+
+def inside(curve: Curve) -> Curve:
+    """Cut a curve, given as fractions of both axes, to the box from 0 to 1: lines end where they cross its edges."""
+    across, up, starts = cut_to_unit(curve.x, curve.y, curve.starts)
+    up, across, starts = cut_to_unit(up, across, starts)
+    return Curve(across, up, starts)
+
+
+def cut_to_unit(values: Floats, others: Floats, starts: NDArray[np.bool_]) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Cut lines through points to 0 <= value <= 1.
+
+    Args:
+        values: [N], coordinate to cut.
+        others: [N], the other coordinate, interpolated at the cuts.
+        starts: [N], true if no line leads to the point.
+
+    Returns:
+        Both coordinates and the starts of what is left, [M] each.
+    """
+    if not len(values) or (values.min() >= 0 and values.max() <= 1):
+        return values, others, starts
+    places = [np.arange(len(values), dtype=np.float64)]
+    crossings = [values]
+    across = [others]
+    for edge in (0.0, 1.0):
+        before, after = values[:-1], values[1:]
+        # A point beyond 1 is above both edges, so a line that passes through the whole range crosses each once.
+        crosses = np.flatnonzero(((before > edge) != (after > edge)) & ~starts[1:])
+        share = (edge - before[crosses]) / (after[crosses] - before[crosses])
+        places.append(crosses + share)
+        crossings.append(np.full(len(crosses), edge))
+        across.append(others[:-1][crosses] + share * (others[1:] - others[:-1])[crosses])
+    place = np.concatenate(places)
+    order = np.argsort(place, kind="stable")
+    values, others = np.concatenate(crossings)[order], np.concatenate(across)[order]
+    starts = np.concatenate([starts, np.zeros(len(order) - len(starts), np.bool_)])[order]
+    shown = (values >= 0) & (values <= 1)
+    starts[1:] |= ~shown[:-1]
+    return values[shown], others[shown], starts[shown]
 
 
 def smooth(y: Numbers, weight: float) -> Floats:

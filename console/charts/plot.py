@@ -1,8 +1,10 @@
-"""Draw curves as text; the only importer of plotext, which draws axes, ticks and the cells of the canvas.
+"""Draw curves as text; the only importer of plotext, which draws the lines, the markers and the frame.
 
-Dots within cells are set in raster.py, because plotext takes at least 40 ms for six curves of 200 points and seconds
-for longer ones. plotext is passed only small integers and single-cell characters, never data or outside text, so no
-float or name can break it. Not thread-safe: plotext has one global figure, and only the UI thread draws.
+Values become dots of the canvas here, because plotext fails at very large floats, draws huge ranges of a logarithmic
+axis blank, and takes seconds for long curves: it receives only small numbers and single-cell characters, never data or
+outside text. In plotext 5.3 a later curve erases the dots of an earlier one in a cell they share, so what matters most
+is drawn last: raw curves and bands, then lines, then error bars and markers. Not thread-safe: plotext has one global
+figure, and only the UI thread draws.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ import numpy as np
 import plotext
 from rich.cells import cell_len
 
-from console.charts.curves import Curve, Floats, Numbers, decimate, finite_curve, smooth
+from console.charts.canvas import ASCII, BRAILLE, Grid, Marks, Placed, bar_cells, is_marked_throughout
+from console.charts.curves import Curve, Floats, Numbers, decimate, finite_curve, smooth, zigzag
 from console.charts.legend import (
     FRAME_IN_ASCII,
     Axis,
@@ -31,7 +34,6 @@ from console.charts.legend import (
     x_axis,
     y_axis,
 )
-from console.charts.raster import ASCII, BRAILLE, FREE, Raster, trace
 from console.text.formatting import cut
 
 __all__ = ["COLOURS", "Canvas", "Drawing", "Series", "draw", "smooth"]
@@ -48,8 +50,11 @@ COLOURS = {
 LEAST_COLUMNS, LEAST_ROWS = 8, 2
 """Minimum legible size of a canvas."""
 ROWS_OF_X_AXIS = 2
-COLUMNS_A_MARKED_POINT = 3
-"""With at least this many columns for each point, every point is marked."""
+DOT = "."
+"""Dot of an ASCII chart."""
+POINTS_A_DOT_COLUMN, DENSE_COLUMNS = 2, 0.8
+"""Curves with more points for each column of dots would fill them: their extremes are drawn in fewer columns, as a
+share of the cells. They are as readable, and take a third of plotext's time."""
 NO_COLOUR = "default"
 """plotext's name for the terminal's own colour; None would make plotext choose one."""
 RUN = re.compile(r"((?:\x1b\[[\d;]+m)*)([^\x1b]+)\x1b\[0m")
@@ -70,11 +75,19 @@ class Series:
     colour: int | str | None = None
     """0 to 255, a name in COLOURS, or None for the terminal's own."""
     faint: bool = False
-    """Draw below the others, dimmed and unmarked, as raw values behind a smoothed curve."""
+    """Draw below the others, as dim unmarked dots, as raw values behind a smoothed curve."""
+    low: Numbers | None = field(default=None, repr=False)
+    """[N], lower end of each point's error bar; None draws no error bars."""
+    high: Numbers | None = field(default=None, repr=False)
+    """[N], upper ends."""
 
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y):
             raise ValueError(f"x and y must be equally long, got {len(self.x)} and {len(self.y)}")
+        if (self.low is None) != (self.high is None):
+            raise ValueError("low and high must be given together")
+        if self.low is not None and self.high is not None and not len(self.low) == len(self.high) == len(self.x):
+            raise ValueError(f"low and high must be as long as x, got {len(self.low)}, {len(self.high)}, {len(self.x)}")
         if len(self.marker) != 1 or not self.marker.isprintable() or cell_len(self.marker) != 1 or self.marker == " ":
             raise ValueError(f"marker must be one visible character of one cell, got {self.marker!r}")
         if isinstance(self.colour, str) and self.colour not in COLOURS:
@@ -149,7 +162,6 @@ def draw(
         y_range: Limits of y, in the data's unit even on a logarithmic axis.
         named: Whether to draw a legend.
     """
-    style = BRAILLE if unicode else ASCII
     width, height = max(width, 0), max(height, 0)
     markers = [one.marker if unicode else ascii_marker(one.marker, index) for index, one in enumerate(series)]
     head = heading(
@@ -170,7 +182,8 @@ def draw(
         shown = [within(curve, x_limits) for curve in curves]
         # Include the next point on either side, whose line enters the window.
         curves = [within(curve, x_limits, beyond=1) for curve in curves]
-    y_limits = limits([curve.y for curve in shown], log_range(y_range) if log_y else y_range)
+    ends = [end for one in series for end in bar_ends(one, x_limits, log_y=log_y)]
+    y_limits = limits([*(curve.y for curve in shown), *ends], log_range(y_range) if log_y else y_range)
     if y_limits is None:
         return Drawing(boxed(notice(head, "no data in this range", width, height), height), None)
 
@@ -180,9 +193,8 @@ def draw(
     if columns < LEAST_COLUMNS or rows < LEAST_ROWS:
         return Drawing(boxed(notice(head, "too small for a chart", width, height), height), None)
     across = x_axis(x_limits, columns)
-    raster = Raster(columns, rows, style)
-    paint(raster, series, curves, x_limits, y_limits)
-    body = drawn(raster, series, markers, across, up, colour=colour)
+    grid = Grid(columns, rows, BRAILLE if unicode else ASCII, x_limits, y_limits)
+    body = drawn(grid, series, curves, markers, across, up, colour=colour, log_y=log_y)
     body[rows] = set_into_axis(body[rows], outside(x_label, unicode=unicode), up.widest + 1, across)
     if not unicode:
         body = [line.translate(FRAME_IN_ASCII) for line in body]
@@ -231,53 +243,88 @@ def within(curve: Curve, x_limits: Range, *, beyond: int = 0) -> Curve:
     return Curve(curve.x[first:end], curve.y[first:end], curve.starts[first:end])
 
 
-def paint(raster: Raster, series: Sequence[Series], curves: Sequence[Curve], x_limits: Range, y_limits: Range) -> None:
-    """Paint curves on the raster: faint ones first, later ones on top, markers last."""
-    faint = [index for index, one in enumerate(series) if one.faint]
-    strong = [index for index, one in enumerate(series) if not one.faint]
-    masks = {}
-    for index in faint + strong:
-        curve = decimate(curves[index], raster.width, x_limits)
-        columns, rows = trace(*raster.place(curve, x_limits, y_limits), curve.starts)
-        masks[index] = raster.paint(index, columns, rows, faint=series[index].faint)
-    for turn, index in enumerate(strong):
-        if len(curves[index].x) * COLUMNS_A_MARKED_POINT <= raster.columns:
-            for column, row in zip(*raster.place(curves[index], x_limits, y_limits), strict=True):
-                raster.mark(index, int(column) // raster.dot_columns, int(row) // raster.dot_rows)
-        else:
-            raster.mark_along(index, masks[index], offset=turn / len(strong))
+def bar_ends(one: Series, x_limits: Range, *, log_y: bool) -> list[Floats]:
+    """Values at the ends of a series' error bars within limits of x."""
+    if one.low is None or one.high is None:
+        return []
+    return [within(finite_curve(one.x, ends, log_y=log_y), x_limits).y for ends in (one.low, one.high)]
 
 
 def drawn(
-    raster: Raster, series: Sequence[Series], markers: Sequence[str], across: Axis, up: Axis, *, colour: bool
+    grid: Grid,
+    series: Sequence[Series],
+    curves: Sequence[Curve],
+    markers: Sequence[str],
+    across: Axis,
+    up: Axis,
+    *,
+    colour: bool,
+    log_y: bool,
 ) -> list[str]:
-    """Render the raster and its axes with plotext's global figure."""
-    rows, columns = np.nonzero(raster.owners != FREE)
-    owners = raster.owners[rows, columns].tolist()
-    marked = raster.markers[rows, columns].tolist()
-    glyphs = [
-        raster.style.glyphs[mask] if marker == FREE else markers[marker]
-        for mask, marker in zip(raster.masks[rows, columns].tolist(), marked, strict=True)
-    ]
+    """Draw curves and axes with plotext's global figure."""
+    start_figure(grid, across, up)
+    colours = [one.colour_index if colour and one.colour_index is not None else NO_COLOUR for one in series]
+    parts = [grid.place(thinned(grid, curve)) for curve in curves]
+    strong = [index for index, one in enumerate(series) if not one.faint]
+    for index, one in enumerate(series):
+        if one.faint:
+            dots(grid, parts[index], look=colours[index], dim=colour)
+    for index in strong:
+        # In ASCII, a line of markers would hide which of its points were measured.
+        glyph = DOT if is_marked_throughout(curves[index], grid.columns) else markers[index]
+        line(grid, parts[index], "braille" if grid.style is BRAILLE else glyph, colours[index])
+    marks = Marks(grid)
+    for turn, index in enumerate(strong):
+        one = series[index]
+        if one.low is not None and one.high is not None:
+            for glyph, cells in bar_cells(grid, one.x, one.low, one.high, log_y=log_y).items():
+                at_cells(cells, glyph, colours[index])
+        marks.add(index, curves[index], parts[index], offset=turn / len(strong))
+    for index in strong:
+        at_cells(marks.of(index), markers[index], colours[index])
+    # plotext ends every run of equal looks with a reset, even if nothing was set.
+    lines = RUN.sub(lambda run: run[0] if run[1] else run[2], plotext.build()).splitlines()
+    return [line.rstrip() for line in lines]
+
+
+def thinned(grid: Grid, curve: Curve) -> Curve:
+    """Extremes of a curve in every column of dots, or in fewer columns if it is so dense that it would fill them."""
+    if len(curve.x) <= POINTS_A_DOT_COLUMN * grid.width:
+        return decimate(curve, grid.width, grid.x_limits)
+    columns = int(DENSE_COLUMNS * grid.columns)
+    return zigzag(decimate(curve, columns, grid.x_limits), columns, grid.x_limits)
+
+
+def start_figure(grid: Grid, across: Axis, up: Axis) -> None:
+    """Clear the figure and give it a frame and ticks; its coordinates are cells of the canvas."""
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.limit_size(False, False)
-    plotext.plot_size(raster.columns + up.widest + 1, raster.rows + ROWS_OF_X_AXIS)
+    plotext.plot_size(grid.columns + up.widest + 1, grid.rows + ROWS_OF_X_AXIS)
     plotext.xaxes(True, False)
     plotext.yaxes(True, False)
-    plotext.xlim(0, raster.columns - 1)
-    plotext.ylim(0, raster.rows - 1)
+    plotext.xlim(0, grid.columns - 1)
+    plotext.ylim(0, grid.rows - 1)
     plotext.xticks(across.cells, across.labels)
     plotext.yticks(up.cells, up.labels)
-    look: dict[str, list[int | str] | list[str] | str] = {"color": NO_COLOUR}
-    if colour:
-        indices = [NO_COLOUR if one.colour_index is None else one.colour_index for one in series]
-        look = {"color": [indices[owner] for owner in owners]}
-        if any(one.faint for one in series):
-            styles = ["dim" if one.faint else NO_COLOUR for one in series]
-            look["style"] = [styles[owner] for owner in owners]
-    plotext.scatter(columns.tolist(), rows.tolist(), marker=glyphs, **look)
-    # plotext ends every run of equal looks with a reset, even if nothing was set.
-    lines = RUN.sub(lambda run: run[0] if run[1] else run[2], plotext.build()).splitlines()
-    plotext.clear_figure()
-    return [line.rstrip() for line in lines]
+
+
+def line(grid: Grid, curve: Placed, marker: str, colour: int | str) -> None:
+    """Draw the lines of a curve; None breaks a line in plotext."""
+    if len(curve.across):
+        x, y = grid.coordinates(curve)
+        plotext.plot(x, y, marker=marker, color=colour)
+
+
+def dots(grid: Grid, curve: Placed, *, look: int | str, dim: bool) -> None:
+    """Draw unconnected dots, which plotext can dim, unlike lines."""
+    if len(curve.across):
+        x, y = grid.coordinates(curve, joined=False)
+        style = {"style": "dim"} if dim else {}
+        plotext.scatter(x, y, marker="braille" if grid.style is BRAILLE else DOT, color=look, **style)
+
+
+def at_cells(cells: Sequence[tuple[int, int]], glyph: str, colour: int | str) -> None:
+    """Put a character into cells, given as column and row from the bottom."""
+    if cells:
+        plotext.scatter([column for column, _ in cells], [row for _, row in cells], marker=glyph, color=colour)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -58,17 +59,23 @@ def depth_curves(groups: Sequence[Group], metric: str, colours: Sequence[int | s
     for index, family in enumerate(families(groups)):
         colour = colours[index % len(colours)]
         results = {group.model.depth: group.finals(metric) for group in family if group.finals(metric)}
-        for depth, values in results.items():
-            if len(values) > 1:
-                mean, std = statistics.fmean(values), statistics.stdev(values)
-                drawn.append(Series("", [depth, depth], [mean - std, mean + std], colour=colour, faint=True))
         num = sorted({len(values) for values in results.values()})
         seeds = f" (n={'-'.join(map(str, (num[0], num[-1]) if len(num) > 1 else num))})" if num else ""
         if mark := mixture_mark([run for group in family for run in group.succeeded]):
             seeds += f", {mark}"
         means = [statistics.fmean(values) for values in results.values()]
-        marker = MARKERS[family[0].model.architecture][0]
-        drawn.append(Series(family_label(family[0]) + seeds, list(results), means, marker=marker, colour=colour))
+        stds = [statistics.stdev(values) if len(values) > 1 else math.nan for values in results.values()]
+        drawn.append(
+            Series(
+                family_label(family[0]) + seeds,
+                list(results),
+                means,
+                marker=MARKERS[family[0].model.architecture][0],
+                colour=colour,
+                low=[mean - std for mean, std in zip(means, stds, strict=True)],
+                high=[mean + std for mean, std in zip(means, stds, strict=True)],
+            )
+        )
     return drawn
 
 

@@ -21,6 +21,7 @@ from console.charts.styles import Options
 from console.text.formatting import cut
 
 if TYPE_CHECKING:
+    from console.charts.curves import Numbers
     from console.charts.plot import Canvas, Series
 
 RUN_OF_ONE_LOOK = re.compile(r"((?:\x1b\[[\d;]+m)*)([^\x1b]*)(?:\x1b\[0m)?")
@@ -263,10 +264,14 @@ def is_same(before: Sequence[Series], after: Sequence[Series]) -> bool:
     def looks(one: Series) -> tuple[object, ...]:
         return one.label, one.marker, one.colour, one.faint
 
+    def are_equal(old: Numbers | None, new: Numbers | None) -> bool:
+        if old is None or new is None:
+            return old is new
+        return np.array_equal(np.asarray(old, np.float64), np.asarray(new, np.float64), equal_nan=True)
+
     return len(before) == len(after) and all(
         looks(old) == looks(new)
-        and np.array_equal(np.asarray(old.x, np.float64), np.asarray(new.x, np.float64), equal_nan=True)
-        and np.array_equal(np.asarray(old.y, np.float64), np.asarray(new.y, np.float64), equal_nan=True)
+        and all(are_equal(getattr(old, name), getattr(new, name)) for name in ("x", "y", "low", "high"))
         for old, new in zip(before, after, strict=True)
     )
 

@@ -1,4 +1,4 @@
-"""Cost of drawing a chart, as ratios within one run: `uv run python tests/benchmarks/charts.py [--json]`.
+"""Cost of drawing a chart, as ratios within one run: `uv run python -m tests.benchmarks.charts [--json]`.
 
 Four drawings take turns, so that other load affects all alike: ours with 10,000 and with 200 points per curve,
 plotext's own lines of 200 points, and plotext's empty axes, a lower bound for anything drawn with it.
