@@ -47,8 +47,15 @@ def num_parameters(model: ModelSpec) -> int:
     return cost.num_parameters(model)
 
 
+def families(run: Run, _now: float) -> tuple[str, ...]:
+    """Architecture of a run, and `resnet` or `plain` for all that have shortcuts or none, whatever the family."""
+    model = run.spec.model
+    with_or_without = Architecture.RESNET if model.design.is_residual else Architecture.PLAIN
+    return (model.architecture.value, with_or_without.value)
+
+
 KEYS: dict[str, Key] = {
-    "arch": Words(lambda run, _now: (run.spec.model.architecture.value,), tuple(Architecture)),
+    "arch": Words(families, tuple(Architecture)),
     "status": Words(lambda run, now: (state(run, now), run.status.value), (*SIGNS, RunStatus.FINISHED.value)),
     "outcome": Words(lambda run, _now: ("none" if run.outcome is None else run.outcome.value,), (*RunOutcome, "none")),
     "exp": Words(lambda run, _now: (run.experiment,)),

@@ -14,7 +14,8 @@ from tests.console.driving import press, settle, table
 @pytest.mark.parametrize(
     ("words", "names"),
     [
-        ("arch:plain", {"plain56-s0", "plain110-s0", "plain152-s0"}),
+        ("arch:plain !arch:he-plain", {"plain56-s0", "plain110-s0", "plain152-s0"}),
+        ("arch:plain exp:depths", {"he-plain20-s0", "he-plain56-s0"}),
         ("arch:plain depth:110,152", {"plain110-s0", "plain152-s0"}),
         ("status:running", {"plain110-s0", "resnet110-s0"}),
         ("exp:dep* seed:1", {"he-resnet20-s1"}),

@@ -57,6 +57,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
         ("test-error>0 depth=110", [7, 8]),
         ("!test-error:* depth=110", [9]),
         ("arch=plain status:paused", [10]),
+        ("arch:plain exp:depths", [2, 4]),
+        ("arch:resnet exp:depths", [1, 3, 5, 6]),
+        ("arch:resnet depth:110", [7, 9]),
+        ("arch:plain !arch:he-plain depth:56,110", [8, 11]),
+        ("arch:he-plain", [2, 4]),
+        ("arch!=plain depth:56", [3, 12]),
         ("  seed:1   ", [5]),
         ("!plain !preact exp:deep", [7]),
     ],
@@ -136,6 +142,6 @@ def test_of_many_values_few_are_named(runs: list[Run]):
 
     thin = [run for run in runs if run.experiment == "depths"]
 
-    assert why_none("ARCH:plain depth>=30", thin, 0.0) == "arch here is he-plain or he-resnet"
+    assert why_none("ARCH:preact depth>=30", thin, 0.0) == "arch here is he-plain, he-resnet, plain or resnet"
     assert why_none("name:x", many, 0.0) == "name here is n00, n01, n02, n03, n04 or one of 8 others"
     assert why_none("tag:x", [msgspec.structs.replace(run, tags=()) for run in runs], 0.0) == "no run here has a tag"
