@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
@@ -165,14 +166,37 @@ class Reader(IndexReader):
         if not alive:
             if of_it := self._runs("WHERE experiment = ? AND deleted_at IS NULL", word):
                 raise UsageError(
-                    f"{word!r} is an experiment, but a single run is needed, such as {word}/{of_it[0].name};"
+                    f"{word!r} is an experiment, but a single run is needed, such as {self._address(of_it[0])};"
                     f" `depthscope ls {word}` lists its runs; `compare`, `plot`, `follow` and `wait` accept experiments"
                 )
-            known = self._names("name") + self._names("experiment") * or_experiment
-            raise UsageError(f"no run is called {word!r}: `depthscope ls` shows ids and names{hint(word, known)}")
+            meant = self._addresses()
+            known = [*meant, *(name for name in self._names("experiment") * or_experiment if name not in meant)]
+            raise UsageError(
+                f"no run is called {word!r}: `depthscope ls` shows ids and names{hint(word, known, meant)}"
+            )
         shown = ", ".join(f"{run.id} ({run.experiment}/{run.name})" for run in alive[:5])
         more = f" and {len(alive) - 5} more" if len(alive) > 5 else ""
         raise UsageError(f"{word!r} matches {len(alive)} runs: {shown}{more}; give more of the id")
+
+    def _addresses(self) -> dict[str, list[str]]:
+        """What finds each run alone, by its name and by experiment/name: the name, experiment/name, or else the id."""
+        runs = self._rows("SELECT id, name, experiment || '/' || name FROM runs WHERE deleted_at IS NULL ORDER BY 2, 1")
+        num = Counter(word for row in runs for word in row)
+        found: dict[str, list[str]] = {}
+        for id, name, full in runs:
+            address = next(word for word in (name, full, id) if num[word] == 1)
+            found.setdefault(name, []).append(address)
+            found.setdefault(full, []).append(full if num[full] == 1 else id)
+        return found
+
+    def _address(self, run: Run) -> str:
+        """Shortest of experiment/name and id that finds a run alone."""
+        full = f"{run.experiment}/{run.name}"
+        return full if self._addresses().get(full) == [full] else run.id
+
+    def names_run(self, word: str) -> bool:
+        """Whether a word is the id or name of a run, or experiment/name."""
+        return bool(self._runs("WHERE id = ? OR name = ? OR experiment || '/' || name = ?", word, word, word))
 
     def epochs(self, run: str, *, after: int = 0) -> list[Epoch]:
         """Epochs of a run after a given epoch."""

@@ -45,7 +45,7 @@ from engine.scheduler.imports import import_runs
 from engine.scheduler.prune import prune
 from engine.scheduler.submission import Submission
 from engine.scheduler.supervisor import Supervisor
-from engine.spec.labels import changed_tags, check_label, check_tag, cleaned_note
+from engine.spec.labels import changed_tags, check_label, check_run_name, check_tag, cleaned_note
 
 log = logging.getLogger(__name__)
 
@@ -330,7 +330,7 @@ def relabel(request: Relabel, supervisor: Supervisor) -> Done:
     note = None if request.note is None else cleaned_note(request.note)
     runs = named_runs(request.runs, supervisor)
     if request.name is not None:
-        check_label(request.name, "a run's name")
+        check_run_name(request.name)
         if len(runs) != 1:
             raise UsageError(f"only one run can be renamed at a time, got {len(runs)}")
         for other in supervisor.reader.runs(experiment=runs[0].experiment, with_deleted=True):

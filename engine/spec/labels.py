@@ -28,6 +28,17 @@ def check_label(name: str, what: str) -> None:
         raise UsageError(f"{what} must have at most {MAX_NAME_CHARACTERS} characters, got {len(name)}")
 
 
+def check_run_name(name: str) -> None:
+    """Check the new name of a run.
+
+    Raises:
+        UsageError: as `check_label`, or it has a slash, which separates experiment and run.
+    """
+    check_label(name, "a run's name")
+    if "/" in name:
+        raise UsageError(f"a run's name must not contain /, as in experiment/run, got {name!r}")
+
+
 def check_tag(tag: str) -> None:
     """Check that a filter can search for a tag.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from engine.base.errors import UsageError
 from engine.base.paths import Home
-from engine.control.protocol import Relabel, Remove, RenameExperiment
+from engine.control.protocol import Done, NewRun, Relabel, Remove, RenameExperiment, Submit
 from engine.scheduler.handlers import handle
 from engine.spec.devices import CPU
 from tests.engine.scripted import Scene, scene
@@ -48,6 +49,7 @@ def test_labels_are_in_run_directory_and_index_and_survive_restarts(engine: Scen
         ({"add_tags": tuple(map(str, range(21)))}, "at most 20 tags"),
         ({"note": "x" * 2001}, "at most 2000 characters"),
         ({"name": "new"}, "only one run can be renamed at a time, got 2"),
+        ({"name": "exp1/new"}, "must not contain /, as in experiment/run, got 'exp1/new'"),
     ],
 )
 def test_a_label_that_cannot_be_changes_nothing(engine: Scene, change: dict[str, object], text: str):
@@ -99,3 +101,29 @@ def test_an_experiment_is_renamed_as_a_whole_and_never_into_another(engine: Scen
         engine.ask(RenameExperiment(experiment="depths", name="exp2"))
     with pytest.raises(UsageError, match="no experiment is called 'exp1'"):
         engine.ask(RenameExperiment(experiment="exp1", name="x"))
+
+
+def test_suggestions_find_exactly_one_run(engine: Scene):
+    """Names of two experiments' runs are suggested with the experiment, and runs that share even that by their ids."""
+    engine.submit(None, None)
+    (third,) = engine.submit(None)
+    engine.ask(Relabel(runs=(third,), name="run1"))
+    reader = engine.supervisor.reader
+
+    for word in ("run", "rum1", "exp1/run", "exp2/run9", "exp1"):
+        with pytest.raises(UsageError) as refused:
+            reader.find(word)
+        said = str(refused.value)
+        found = re.search(r"did you mean (.+)\?|such as ([^;]+);", said)
+        assert found is not None, said
+        for suggested in (found[1] or found[2]).split(", "):
+            assert reader.find(suggested).name.startswith("run"), suggested
+
+    again = handle(
+        Submit(runs=(NewRun(name="run1", spec=reader.run(third).spec),), experiment="exp2"),
+        engine.supervisor,
+        started_at=0.0,
+    )
+    assert isinstance(again, Done)
+    with pytest.raises(UsageError, match=f"did you mean {third}, {again.runs[0]}|{again.runs[0]}, {third}"):
+        reader.find("exp2/run")
