@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from console.commands.run_options import RunArgument, RunArguments
+from console.commands.run_options import RunArgument
 
 if TYPE_CHECKING:
     from engine.runs.run import Run
+
+RunsOrExperimentsNamed = Annotated[
+    list[str], typer.Argument(metavar="RUN|EXPERIMENT...", help="Ids or names of runs, or whole experiments.")
+]
 
 
 def note(
@@ -29,10 +33,11 @@ def note(
 
 def tag(
     words: Annotated[
-        list[str], typer.Argument(metavar="RUN... [+TAG|-TAG]...", help="Runs, then +word to add and -word to remove.")
+        list[str],
+        typer.Argument(metavar="RUN|EXPERIMENT... [+TAG|-TAG]...", help="Then +word to add and -word to remove."),
     ],
 ) -> None:
-    """Add, remove or list tags: `tag RUN +baseline -bad`."""
+    """Add, remove or list tags: `tag RUN|EXPERIMENT +baseline -bad`."""
     from console.text.formatting import clean
     from console.text.listing import parse_tags
     from engine.base.errors import UsageError
@@ -42,19 +47,20 @@ def tag(
         raise UsageError(f"name a run before the tags: `depthscope tag RUN {' '.join(words)}`")
     add, remove = parse_tags([word for word in words if word[:1] in ("+", "-")])
     if add or remove:
-        change(runs, None, add_tags=add, remove_tags=remove)
+        change(runs, None, experiments=True, add_tags=add, remove_tags=remove)
     else:
-        typer.echo("\n".join(f"{run.id}  {clean(run.name)}  {typed_tags(run)}".rstrip() for run in find(runs)))
+        found = find(runs, experiments=True)
+        typer.echo("\n".join(f"{run.id}  {clean(run.name)}  {typed_tags(run)}".rstrip() for run in found))
 
 
-def star(runs: RunArguments) -> None:
+def star(runs: RunsOrExperimentsNamed) -> None:
     """Star runs; `ls --where star:yes` lists them."""
-    change(runs, "starred", starred=True)
+    change(runs, "starred", experiments=True, starred=True)
 
 
-def unstar(runs: RunArguments) -> None:
+def unstar(runs: RunsOrExperimentsNamed) -> None:
     """Unstar runs."""
-    change(runs, "unstarred", starred=False)
+    change(runs, "unstarred", experiments=True, starred=False)
 
 
 def rename(
@@ -76,13 +82,17 @@ def rename(
         change([run], f"renamed to {clean(name)}", name=name)
 
 
-def find(words: list[str]) -> list[Run]:
-    """Find runs by id or name."""
+def find(words: list[str], *, experiments: bool = False) -> list[Run]:
+    """Find runs by id or name, and if wanted all runs of experiments, each once."""
     from engine import client
     from engine.base.paths import find_home
 
     with client.read_fresh(find_home()) as reader:
-        return [reader.find(word) for word in words]
+        found: dict[str, Run] = {}
+        for word in words:
+            of_it = reader.runs(experiment=word) if experiments and not reader.names_run(word) else []
+            found |= {run.id: run for run in of_it or [reader.find(word, or_experiment=experiments)]}
+        return list(found.values())
 
 
 def typed_tags(run: Run) -> str:
@@ -92,11 +102,12 @@ def typed_tags(run: Run) -> str:
     return " ".join(f"+{clean(tag)}" for tag in run.tags)
 
 
-def change(words: list[str], done: str | None, **labels: Any) -> None:
+def change(words: list[str], done: str | None, *, experiments: bool = False, **labels: Any) -> None:
     """Resolve all names before asking the engine, so that a wrong one changes nothing; then print the result.
 
     Args:
         words: Runs as typed.
+        experiments: Whether a word may be an experiment, for all its runs.
         done: Result to print for each run; None prints its tags.
         labels: Fields of Relabel.
     """
@@ -105,7 +116,7 @@ def change(words: list[str], done: str | None, **labels: Any) -> None:
     from engine.base.paths import find_home
     from engine.control.protocol import Relabel
 
-    before = find(words)
+    before = find(words, experiments=experiments)
     ids = [run.id for run in before]
     client.change(find_home(), Relabel(runs=tuple(ids), **labels))
     now = {run.id: run for run in find(ids)}

@@ -93,7 +93,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestHome]:
         (("show", "xyz"), "no run is called 'xyz': `depthscope ls` shows ids and names\n"),
         (("show", "deep"), "'deep' is an experiment, but a single run is needed, such as deep/"),
         (("stop", "deep"), "; `depthscope ls deep` lists its runs; `compare`, `plot`, `follow` and `wait` accept"),
-        (("tag", "deep", "+x"), "'deep' is an experiment, "),
+        (("note", "deep", "x"), "'deep' is an experiment, "),
     ],
 )  # fmt: skip
 def test_errors_suggest_the_nearest_name(named: Any, words: tuple[str, ...], expected: str):

@@ -22,6 +22,8 @@ from tests.console.driving import notifications, press, settle, table, until
 
 FIRST = f"{13:010x}"
 """The run under the cursor when the console opens."""
+BROKEN = tuple(f"{number:010x}" for number in (11, 12, 13))
+"""All runs of its experiment."""
 NAMES = {"*": "asterisk", " ": "space", "+": "plus", "-": "minus", "?": "question_mark"}
 WORDS = {"starred": True, "tags": ("baseline", "good"), "notes": "stopped by hand: \x1b[31m[b]too slow[/b]"}
 
@@ -47,9 +49,10 @@ def fill_labelled(home: Home) -> None:
         (("t", *"+a -b c", "enter"), Relabel(id="", runs=(FIRST,), add_tags=("a", "c"), remove_tags=("b",))),
         (("i", *"dull?", "enter"), Relabel(id="", runs=(FIRST,), note="dull?")),
         (("R", *"x", "enter"), Relabel(id="", runs=(FIRST,), name="resnet18-s0x")),
+        (("L", *"a -b", "enter"), Relabel(id="", runs=BROKEN, add_tags=("a",), remove_tags=("b",))),
         (("G", "backspace", "enter"), RenameExperiment(id="", experiment="broken", name="broke")),
     ],
-    ids=["star", "tags", "note", "rename", "rename experiment"],
+    ids=["star", "tags", "note", "rename", "tag experiment", "rename experiment"],
 )
 async def test_keys_typed_at_once_ask_the_engine(
     opened: tuple[str, ...],
@@ -91,6 +94,20 @@ async def test_a_question_is_left_by_escape_and_a_wrong_tag_is_refused(
         await press(pilot, "plus", "a", "asterisk", "enter")
         await until(pilot, lambda: notifications(app))
         assert "a tag must be one word" in notifications(app)
+        assert not requests
+
+
+async def test_a_name_with_a_slash_is_refused_as_by_the_command(
+    make_app: Callable[..., ConsoleApp], requests: list[Any]
+):
+    """It would look like a run of another experiment."""
+    app = make_app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await press(pilot, "R", "slash", "x", "enter")
+        await until(pilot, lambda: notifications(app))
+
+        assert "must not contain /, as in experiment/run, got 'resnet18-s0/x'" in notifications(app)
         assert not requests
 
 
