@@ -64,6 +64,10 @@ PAPER_DEPTHS = (20, 32, 44, 56, 110, 1202)
 """Depths of he-resnet that the paper reports; any 6n+2 can be asked for."""
 
 
+OFFERED_DEPTHS = (8, 14, 20, 26, 32, 38, 44, 50, 56, 110, 1202)
+"""Depths of he-* to offer: the paper's, and small ones that train in minutes."""
+
+
 class Design(msgspec.Struct, frozen=True, kw_only=True):
     """Properties that distinguish an architecture."""
 
@@ -72,7 +76,7 @@ class Design(msgspec.Struct, frozen=True, kw_only=True):
     width: int
     """Default planes of the first stage."""
     depths: tuple[int, ...]
-    """Depths to offer, ascending; he-* exist at every 6n+2, but these are the paper's."""
+    """Depths to offer, ascending; he-* exist at every 6n+2, see `has_depth`."""
     is_residual: bool = False
     """Whether its blocks have shortcuts."""
     has_projections: bool = False
@@ -84,7 +88,7 @@ class Design(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _four_stages = functools.partial(Design, num_stages=4, width=64, depths=tuple(FOUR_STAGE_BLOCKS))
-_three_stages = functools.partial(Design, num_stages=3, width=16, depths=PAPER_DEPTHS)
+_three_stages = functools.partial(Design, num_stages=3, width=16, depths=OFFERED_DEPTHS)
 
 ARCHITECTURES = {
     Architecture.RESNET: _four_stages(is_residual=True, has_projections=True, counterpart=Architecture.PLAIN),
@@ -250,6 +254,13 @@ def model_spec(
         norm=_parse(Norm, norm),
         num_classes=num_classes,
     )
+
+
+def has_depth(architecture: Architecture, depth: int) -> bool:
+    """Whether an architecture exists at a depth without explicit blocks."""
+    if architecture in THREE_STAGE:
+        return depth >= 8 and depth % 6 == 2
+    return depth in FOUR_STAGE_BLOCKS
 
 
 def label(spec: ModelSpec) -> str:

@@ -19,7 +19,11 @@ PICTURES = Path(__file__).parents[1] / ".github" / "pictures"
 SIZE = (120, 36)
 SCREENS = {
     "home": ("right_square_bracket", *["left_square_bracket"] * 20),
-    "new": ("n", "down", "down", "down", "space", "down", "space", "tab", "space", "down", "down", "down", "space"),
+    "new": (
+        *("n", "down", "down", "down", "space", "down", "space"),
+        *("tab", "space", "right", "right", "space", *["right"] * 6, "space"),
+        *("tab", "tab", "0", "comma", "1", "comma", "2"),
+    ),
     "run": ("enter",),
     "comparison": ("c",),
 }

@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from console.planning import planning
-from console.planning.option import Option
+from console.planning.option import Option, split_values
 from console.planning.options import BY_NAME, OPTIONS, RunOptions, in_form
-from console.text.formatting import byte_size, count, duration
 from engine.base.paths import Home
 from engine.control.protocol import NewRun
 from engine.spec.errors import InvalidField
 from engine.spec.recipes import RECIPES, implied
 from engine.spec.run import RunSpec
-from models import cost
-from models.catalog import ARCHITECTURES, THREE_STAGE, Architecture
+from models.catalog import ARCHITECTURES, THREE_STAGE, Architecture, has_depth
 
 RECIPE_FIELDS = tuple(one.name for one in OPTIONS if one.part == "recipe" and one.field != "name")
 
@@ -29,27 +27,58 @@ class Filled:
     texts: Mapping[str, str]
     """Texts of the fields, by option name."""
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether what has no default is filled in: an architecture, and a depth or blocks."""
+        return bool(self.architectures) and any(self.texts.get(name, "").strip() for name in ("depths", "blocks"))
+
     def dataset(self) -> str:
         """Name of the chosen dataset."""
         return self.texts.get("dataset") or str(BY_NAME["dataset"].default)
 
 
+ARCHITECTURE_NOTES = {
+    Architecture.RESNET: "four stages with shortcuts, as in ImageNet networks",
+    Architecture.PLAIN: "resnet without its shortcuts",
+    Architecture.PREACT: "resnet with normalisation and activation before each convolution",
+    Architecture.HE_RESNET: "three narrow stages with shortcuts, the paper's CIFAR networks",
+    Architecture.HE_PLAIN: "he-resnet without its shortcuts",
+}
+"""What the form says about each architecture."""
+EXPERIMENT_NOTE = "Name of the experiment; an existing one gets these runs, too."
+
+
 def offered_depths(architectures: Iterable[str]) -> list[int]:
-    """Depths that all the chosen architectures have in common."""
-    chosen = [set(ARCHITECTURES[Architecture(one)].depths) for one in architectures]
-    return sorted(set.intersection(*chosen)) if chosen else []
+    """Depths offered for any of the chosen architectures at which all of them exist."""
+    chosen = [Architecture(one) for one in architectures]
+    offered = {depth for one in chosen for depth in ARCHITECTURES[one].depths}
+    return sorted(depth for depth in offered if all(has_depth(one, depth) for one in chosen))
+
+
+def toggled(text: str, value: str) -> str:
+    """Text of a list with a value added, or removed if it is there; numbers are sorted."""
+    words = split_values([text])
+    changed = [word for word in words if word != value] if value in words else [*words, value]
+    return ",".join(sorted(changed, key=lambda word: (not word.isdigit(), int(word) if word.isdigit() else 0)))
 
 
 def plan(home: Home, filled: Filled) -> list[NewRun]:
     """Plan the runs the form describes.
 
     Raises:
-        UsageError: a field is invalid; the text is the command line's.
+        UsageError: a field is invalid; `label_named` makes the text for the form.
     """
     if not filled.architectures:
-        raise InvalidField("architectures", text="an architecture is needed: space chooses one")
+        raise InvalidField("architectures", text="choose an architecture: space ticks the one under the cursor")
+    if not filled.is_complete:
+        raise InvalidField("depths", text="choose a depth, or type one")
     typed = {name: BY_NAME[name].parse(text) for name, text in filled.texts.items() if text.strip()}
     return planning.plan_runs(home, RunOptions(architectures=filled.architectures, **typed))
+
+
+def differing(option: Option, text: str) -> str:
+    """How a field differs from its default, such as "momentum 0"; empty if it does not."""
+    return f"{option.label} {text.strip()}" if text.strip() not in ("", option.text(option.default)) else ""
 
 
 def filled_from(spec: RunSpec) -> Filled:
@@ -82,22 +111,3 @@ def default_of(option: Option, name: str, spec: RunSpec) -> Any:
     if option.part == "model" and option.kind == "yes/no":
         return implied(name, spec.model.architecture).get(option.name, False)
     return implied(name, spec.model.architecture).get(option.name, option.default)
-
-
-def plan_rows(home: Home, planned: Sequence[NewRun]) -> list[list[str]]:
-    """One row for each run of `plan`: name, parameters, MACs, estimated memory, whether it fits, estimated time."""
-    if not planned:
-        return []
-    rows = []
-    for run, verdict in zip(planned, planning.judge_all(home, planned), strict=True):
-        rows.append(
-            [
-                run.name,
-                count(cost.num_parameters(run.spec.model)),
-                count(cost.forward_macs(run.spec.model)),
-                f"~{byte_size(verdict.estimate.total_bytes)}",
-                "yes" if verdict.fits else "no",
-                "unknown" if run.estimate is None else f"~{duration(run.estimate.total_seconds)}",
-            ]
-        )
-    return rows

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from engine.base.paths import Home
 
 Kind = Literal["text", "whole", "number", "yes/no", "size"]
-Group = Literal["runs", "training", "network", "limits", ""]
-GROUPS: tuple[Group, ...] = ("runs", "training", "network", "limits")
-"""In the order of the form."""
+Group = Literal["network", "run", "training", "data", "device"]
+GROUPS: tuple[Group, ...] = ("network", "run", "training", "data", "device")
+"""In the order of the form: what every experiment sets comes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Option:
     name: str
     help: str
     """At most 60 characters."""
+    group: Group
+    """What it belongs to; the form shows it under this heading."""
     flags: tuple[str, ...] = ()
     """As typed, with a negation after a slash; default: derived from the name."""
     kind: Kind = "text"
@@ -33,8 +35,12 @@ class Option:
     default: Any = None
     fills: str = ""
     """Part and field of the spec that the option sets, such as `recipe.epochs`."""
-    group: Group = ""
-    """Group in the form; empty for options of the command line only."""
+    in_form: bool = True
+    """Whether it is a field of the form; otherwise the command line alone has it."""
+    rare: bool = False
+    """Whether the form shows it only after its group is unfolded."""
+    label: str = ""
+    """Name in the form; default: the name without underscores."""
     placeholder: str = ""
     """Shown in an empty field of the form; recipe fields show the recipe's value instead."""
     enum: Callable[[], type[StrEnum]] | None = None
@@ -46,10 +52,9 @@ class Option:
     wanted: str = ""
     """Description of valid numbers, for errors."""
 
-    @property
-    def label(self) -> str:
-        """Name in the form."""
-        return self.name.replace("_", " ")
+    def __post_init__(self) -> None:
+        if not self.label:
+            object.__setattr__(self, "label", self.name.replace("_", " "))
 
     @property
     def declared(self) -> tuple[str, ...]:

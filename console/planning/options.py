@@ -7,6 +7,7 @@ makes a run of each value. `--help` loads this module, so it imports nothing slo
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from console.planning.option import GROUPS, Option
 
 if TYPE_CHECKING:
+    from engine.base.errors import DepthscopeError
     from engine.base.paths import Home
     from engine.spec.errors import InvalidField
 
@@ -36,6 +38,22 @@ def norms(_home: Home) -> Sequence[str]:
     return list(Norm)
 
 
+def schedules(_home: Home) -> Sequence[str]:
+    from engine.spec.recipes import Schedule
+
+    return list(Schedule)
+
+
+def precisions(_home: Home) -> Sequence[str]:
+    from engine.spec.precision import Precision
+
+    return list(Precision)
+
+
+def yes_or_no(_home: Home) -> Sequence[str]:
+    return ("yes", "no")
+
+
 def stop_rules() -> type[StrEnum]:
     from engine.spec.run import StopRule
 
@@ -56,89 +74,94 @@ def dataset_names(home: Home) -> Sequence[str]:
 
 OPTIONS: tuple[Option, ...] = (
     Option("architectures", "resnet, plain, preact, he-resnet, he-plain; or a list.",
-           flags=("-a", "--arch"), many=True, crossed=True, default=(), fills="model.architecture", group="runs"),
+           group="network", flags=("-a", "--arch"), many=True, crossed=True, default=(), fills="model.architecture"),
     Option("depths", "Depths, such as 20,56,110; he-*: any 6n+2.",
-           flags=("-d", "--depth"), kind="whole", many=True, crossed=True, default=(), fills="model.depth",
-           group="runs", placeholder="such as 20,56,110"),
+           group="network", flags=("-d", "--depth"), kind="whole", many=True, crossed=True, default=(),
+           fills="model.depth", placeholder="such as 20,56,110"),
     Option("seeds", "Seeds, such as 4,7.",
-           flags=("--seed",), kind="whole", many=True, crossed=True, default=(), fills="run.seed", group="runs",
+           group="run", flags=("--seed",), kind="whole", many=True, crossed=True, default=(), fills="run.seed",
            placeholder="0; more with 0,1,2"),
     Option("num_seeds", "Number of seeds: 3 trains seeds 0, 1 and 2; or a list.",
-           flags=("--seeds",), kind="whole", many=True),
+           group="run", in_form=False, flags=("--seeds",), kind="whole", many=True),
     Option("width", "Channels of the first stage (64; he-*: 16).",
-           kind="whole", fills="model.width", group="network", placeholder="64; he-*: 16"),
+           group="network", rare=True, kind="whole", fills="model.width", placeholder="64; he-*: 16"),
     Option("block", "basic or bottleneck; the default depends on the depth.",
-           fills="model.block", group="network", choices=blocks, unset="by depth"),
+           group="network", rare=True, fills="model.block", choices=blocks, unset="by depth"),
     Option("blocks", "Blocks per stage, such as 3,4,6,3, instead of depths.",
-           kind="whole", many=True, fills="model.blocks", group="network", placeholder="3,4,6,3 instead of depths"),
+           group="network", rare=True, kind="whole", many=True, fills="model.blocks",
+           placeholder="3,4,6,3 instead of depths"),
     Option("norm", "batch, or none to see vanishing gradients.",
-           default="batch", fills="model.norm", group="network", choices=norms),
+           group="network", rare=True, default="batch", fills="model.norm", choices=norms),
     Option("conv_bias", "Give the blocks' convolutions biases.",
-           flags=("--conv-bias/--no-conv-bias",), kind="yes/no", fills="model.conv_bias", group="network",
-           choices=lambda _home: ("no", "yes"), unset="by recipe"),
+           group="network", rare=True, flags=("--conv-bias/--no-conv-bias",), kind="yes/no",
+           fills="model.conv_bias", choices=yes_or_no, unset="by recipe"),
     Option("projection_bias", "Give the projections biases, as the report does.",
-           flags=("--projection-bias/--no-projection-bias",), kind="yes/no", fills="model.projection_bias",
-           group="network", choices=lambda _home: ("no", "yes"), unset="by recipe"),
+           group="network", rare=True, flags=("--projection-bias/--no-projection-bias",), kind="yes/no",
+           fills="model.projection_bias", choices=yes_or_no, unset="by recipe"),
     Option("dataset", "A dataset of `depthscope data ls`.",
-           flags=("--data",), default="cifar10", fills="data.name", group="training", choices=dataset_names),
+           group="data", flags=("--data",), default="cifar10", fills="data.name", choices=dataset_names),
     Option("train_images", "Size of a class-balanced training subset.",
-           kind="whole", fills="data.train_images", group="limits", placeholder="all"),
+           group="data", kind="whole", fills="data.train_images", placeholder="all"),
     Option("test_images", "Size of a class-balanced test subset.",
-           kind="whole", fills="data.test_images", group="limits", placeholder="all"),
+           group="data", rare=True, kind="whole", fills="data.test_images", placeholder="all"),
     Option("validation", "Class-balanced images to hold out of training for selection.",
-           kind="whole", fills="data.validation_images", group="limits", placeholder="none"),
+           group="data", rare=True, kind="whole", fills="data.validation_images", placeholder="none"),
     Option("mean", "R,G,B mean for normalisation, of values in 0..1.",
-           kind="number", many=True, fills="data.mean", group="limits", placeholder="the dataset's",
+           group="data", rare=True, kind="number", many=True, fills="data.mean", placeholder="the dataset's",
            wanted="three numbers such as 0.49,0.48,0.45"),
     Option("std", "R,G,B standard deviation for normalisation.",
-           kind="number", many=True, fills="data.std", group="limits", placeholder="the dataset's",
+           group="data", rare=True, kind="number", many=True, fills="data.std", placeholder="the dataset's",
            wanted="three numbers such as 0.25,0.24,0.26"),
     Option("recipe", "reference, constant, quick or report.",
-           default="reference", fills="recipe.name", group="training", choices=recipes),
-    Option("epochs", "Passes over the training set.", kind="whole", fills="recipe.epochs", group="training"),
-    Option("batch_size", "Images per update.", kind="whole", fills="recipe.batch_size", group="training"),
+           group="training", default="reference", fills="recipe.name", choices=recipes),
+    Option("epochs", "Passes over the training set.", group="training", kind="whole", fills="recipe.epochs"),
+    Option("batch_size", "Images per update.", group="training", kind="whole", fills="recipe.batch_size"),
     Option("learning_rate", "Base learning rate.",
-           flags=("--lr", "--learning-rate"), kind="number", fills="recipe.learning_rate", group="training"),
-    Option("schedule", "step, constant, one-cycle or cosine.", fills="recipe.schedule", group="training"),
+           group="training", flags=("--lr", "--learning-rate"), kind="number", fills="recipe.learning_rate"),
+    Option("schedule", "step, constant, one-cycle or cosine.",
+           group="training", rare=True, fills="recipe.schedule", choices=schedules, unset="by recipe"),
     Option("drops", "Where a step schedule drops, such as 0.5,0.75.",
-           kind="number", many=True, fills="recipe.drops", group="training", wanted="fractions such as 0.5,0.75"),
+           group="training", rare=True, kind="number", many=True, fills="recipe.drops",
+           wanted="fractions such as 0.5,0.75"),
     Option("drop_factor", "Factor of the learning rate at each drop (0.1).",
-           kind="number", fills="recipe.drop_factor", group="training"),
+           group="training", rare=True, kind="number", fills="recipe.drop_factor"),
     Option("warmup_rate", "Learning rate of the warm-up (the paper's 110: 0.01).",
-           kind="number", fills="recipe.warmup_rate", group="training"),
+           group="training", rare=True, kind="number", fills="recipe.warmup_rate"),
     Option("warmup_steps", "Updates at the warm-up rate (400).",
-           kind="whole", fills="recipe.warmup_steps", group="training"),
-    Option("momentum", "SGD momentum.", kind="number", fills="recipe.momentum", group="training"),
+           group="training", rare=True, kind="whole", fills="recipe.warmup_steps"),
+    Option("momentum", "SGD momentum.", group="training", rare=True, kind="number", fills="recipe.momentum"),
     Option("weight_decay", "Weight decay, on every parameter.",
-           kind="number", fills="recipe.weight_decay", group="training"),
+           group="training", rare=True, kind="number", fills="recipe.weight_decay"),
     Option("augment", "Random crop and flip.",
-           flags=("--augment/--no-augment",), kind="yes/no", fills="recipe.augment", group="training"),
+           group="training", rare=True, flags=("--augment/--no-augment",), kind="yes/no", fills="recipe.augment",
+           choices=yes_or_no, unset="by recipe"),
     Option("precision", "auto (the fastest native one), fp32, tf32, bf16 or fp16.",
-           fills="recipe.precision", group="training"),
+           group="device", fills="recipe.precision", choices=precisions, unset="by recipe"),
     Option("deterministic", "Bit-identical results on a GPU; slower.",
-           flags=("--deterministic/--no-deterministic",), kind="yes/no", fills="recipe.deterministic",
-           group="training"),
+           group="device", rare=True, flags=("--deterministic/--no-deterministic",), kind="yes/no",
+           fills="recipe.deterministic", choices=yes_or_no, unset="by recipe"),
     Option("checkpoint_activations", "Less memory, more time, the same numbers.",
+           group="device", rare=True, label="checkpointing",
            flags=("--checkpoint-activations/--keep-activations",), kind="yes/no",
-           fills="recipe.checkpoint_activations", group="training"),
+           fills="recipe.checkpoint_activations", choices=yes_or_no, unset="by recipe"),
     Option("device", "cpu, or a GPU such as cuda:1; else the first free one.",
-           fills="run.device", group="limits", placeholder="the first that is free"),
+           group="device", fills="run.device", placeholder="the first that is free"),
     Option("memory_limit", "Most device memory to use, such as 6GiB; else all of it.",
-           kind="size", fills="run.memory_limit_bytes", group="limits", placeholder="all; such as 6GiB"),
+           group="device", rare=True, kind="size", fills="run.memory_limit_bytes", placeholder="all; such as 6GiB"),
     Option("stop_when", "not-learning: stop a run no better than guessing.",
-           fills="run.stop_when", group="limits", enum=stop_rules, choices=lambda _home: list(stop_rules()),
+           group="run", fills="run.stop_when", enum=stop_rules, choices=lambda _home: list(stop_rules()),
            unset="never"),
     Option("fit", "Change precision or checkpointing to fit in memory.",
-           flags=("--fit",), kind="yes/no", default=False),
+           group="device", in_form=False, flags=("--fit",), kind="yes/no", default=False),
     Option("fit_batch", "Change the batch size, too, which changes results.",
-           flags=("--fit-batch",), kind="yes/no", default=False),
+           group="device", in_form=False, flags=("--fit-batch",), kind="yes/no", default=False),
 )  # fmt: skip
 BY_NAME = {option.name: option for option in OPTIONS}
 
 
 def in_form() -> list[Option]:
-    """Options shown in the form, in its order."""
-    return sorted((one for one in OPTIONS if one.group), key=lambda one: GROUPS.index(one.group))
+    """Options shown in the form, in its order: by group, the rare ones of each group last."""
+    return sorted((one for one in OPTIONS if one.in_form), key=lambda one: (GROUPS.index(one.group), one.rare))
 
 
 def of_field(field: str) -> Option | None:
@@ -206,6 +229,32 @@ class RunOptions:
         if how_many[0] == 0:
             raise InvalidField("num_seeds", "must be at least 1, got 0; --seed 0 trains seed 0 only")
         return range(how_many[0])
+
+
+FLAG_IN_TEXT = re.compile(r"(?<![\w`-])--?[a-z][a-z-]*")
+FLAGS_IN_A_ROW = re.compile(r"(--[a-z-]+(?: [^-\s]\S*)?) (?=--)")
+
+
+def label_named(error: DepthscopeError) -> str:
+    """Error text for the form: with the labels of its fields instead of spec fields and flags."""
+    from engine.spec.errors import InvalidField
+
+    text = str(error)
+    if isinstance(error, InvalidField) and (option := of_field(error.field)) is not None:
+        # A crossed option is a list, but its field holds one value: "depth 57 does not exist".
+        text = error.naming(error.field.replace("_", " ") if option.crossed else option.label)
+    text = FLAGS_IN_A_ROW.sub(r"\1, ", text)
+    return FLAG_IN_TEXT.sub(lambda found: label_for_flag(found[0]), text)
+
+
+def label_for_flag(flag: str) -> str:
+    """What the form calls a flag: the field's label, with yes or no for a switch."""
+    for option in OPTIONS:
+        for declared in option.declared:
+            if flag in (names := declared.split("/")):
+                answer = f" {'no' if names.index(flag) else 'yes'}" if option.kind == "yes/no" else ""
+                return f"{option.label}{answer}"
+    return flag
 
 
 def flag_named(error: InvalidField) -> str:

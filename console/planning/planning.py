@@ -92,10 +92,15 @@ def data_sizes(home: Home, planned: Sequence[NewRun]) -> list[tuple[int, int]]:
     return [sizes[run.spec.data.name] for run in planned]
 
 
+def is_missing(home: Home, dataset: str) -> bool:
+    """Whether a dataset still has to be downloaded."""
+    entry = next((one for one in datasets.list_datasets(home) if one.name == dataset), None)
+    return entry is not None and not entry.cached and not entry.synthetic
+
+
 def missing_dataset_notice(home: Home, dataset: str) -> str | None:
     """Notice that a dataset still has to be downloaded; None if it is available."""
-    entry = next((one for one in datasets.list_datasets(home) if one.name == dataset), None)
-    if entry is None or entry.cached or entry.synthetic:
+    if not is_missing(home, dataset):
         return None
     return f"{dataset} is not downloaded yet: the first run fetches it (`depthscope data fetch {dataset}` does it now)"
 

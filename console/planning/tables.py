@@ -16,6 +16,7 @@ from console.text.status import counted
 from console.text.times import clock_time
 from engine.control.protocol import NewRun
 from engine.estimates.duration import Truth
+from engine.estimates.fitting import Verdict
 from engine.spec.estimate import Estimate, Source
 from models import cost
 
@@ -51,6 +52,55 @@ def plan_page(planned: Sequence[NewRun], knowledge: Knowledge, outlook: Outlook 
     if outlook is not None:
         lines += outlook_lines(outlook, planned)
     return "\n".join([*lines, accuracy_line(knowledge.truths)])
+
+
+FORM_COLUMNS = ("run", "time", "memory", "fits", "params", "MACs")
+"""Columns of the form's table, the most important first."""
+IN_ORDER = ("run", "params", "MACs", "memory", "fits", "time")
+"""The same from left to right."""
+
+
+def form_rows(planned: Sequence[NewRun], verdicts: Sequence[Verdict], *, unicode: bool) -> list[dict[str, str]]:
+    """Cells of the form's table by column: one row for each planned run."""
+    sign = "±" if unicode else "+-"
+    return [
+        {
+            "run": run.name,
+            "params": count(cost.num_parameters(run.spec.model)),
+            "MACs": count(cost.forward_macs(run.spec.model)),
+            "memory": f"~{byte_size(verdict.estimate.total_bytes)}",
+            "fits": "yes" if verdict.fits else "no",
+            "time": "unknown" if run.estimate is None else time_text(run.estimate, sign),
+        }
+        for run, verdict in zip(planned, verdicts, strict=True)
+    ]
+
+
+def time_text(estimate: Estimate, sign: str) -> str:
+    """Estimated time of a run with its margin of error: "~2h19 ±20 %"."""
+    return f"~{duration(estimate.total_seconds)} {sign}{estimate.error_percent:.0f} %"
+
+
+def columns_within(rows: Sequence[dict[str, str]], width: int) -> list[str]:
+    """The most important columns of `form_rows` that fit in a width, each with two cells of padding."""
+    chosen: list[str] = []
+    for name in FORM_COLUMNS:
+        width -= max([len(name), *(len(row[name]) for row in rows)]) + 2
+        if width < 0 and chosen:
+            break
+        chosen.append(name)
+    return [name for name in IN_ORDER if name in chosen]
+
+
+def form_summary(planned: Sequence[NewRun], verdicts: Sequence[Verdict]) -> str:
+    """One line on all planned runs: how many, how long they train, and what the largest needs."""
+    largest = max(verdict.estimate.total_bytes for verdict in verdicts)
+    known = [run.estimate.total_seconds for run in planned if run.estimate is not None]
+    missing = len(planned) - len(known)
+    time = f"~{duration(sum(known))} of training" if known else "time not known yet"
+    if known and missing:
+        time += f", {missing} of unknown time"
+    return f"{counted(len(planned), 'run')}: {time}, at most ~{byte_size(largest)} (estimates)"
 
 
 def source_text(estimate: Estimate | None) -> str:

@@ -69,7 +69,7 @@ def keys(*names: str) -> Callable[[Pilot[Any]], Awaitable[None]]:
         screen = pilot.app.screen
         if isinstance(screen, NewExperimentScreen):
             # The form plans after a pause in typing.
-            await until(pilot, lambda: screen._waiting is not None and screen._waiting._task.done())
+            await until(pilot, lambda: screen._waiting is None or screen._waiting._task.done())
         await settle(pilot)
         # A key's changes may still be laid out and drawn after that.
         before = None

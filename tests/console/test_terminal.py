@@ -16,7 +16,6 @@ from typing import Any
 import psutil
 import pytest
 
-from console.planning.form import RECIPE_FIELDS
 from tests.terminal import Terminal, goes_on, terminal_env
 
 needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="no tmux on this machine")
@@ -89,19 +88,20 @@ def test_a_session_from_the_form_to_the_comparison(words: str, home: Any, tmux: 
     tmux.open(f"env {words} {SCRIPT}; echo ENDED $?; sleep 600")
     tmux.shows(lambda screen: "No runs yet" in screen and "engine up" in screen)
     tmux.keys("n")
-    tmux.shows(lambda screen: "Architectures" in screen)
+    tmux.shows(lambda screen: "or any depths" in screen)
     # he-resnet and he-plain.
     tmux.keys("Down", "Down", "Down", "Space", "Down", "Space")
     tmux.shows(lambda screen: screen.count("[x]") == 2)
-    tmux.keys("Tab", "Tab", "8")
-    tmux.shows(lambda screen: "8" in field_line(screen, "depths "))
-    tmux.keys("Tab", "Tab")
-    choose_dataset(tmux)
-    tmux.keys("Tab", "Tab")
-    tmux.keys(*"400", "Tab", *"20")
+    # The heading of the network unfolds the width.
+    tmux.keys("BTab", "Enter", "Tab", "Tab", "Tab", "8", "Tab", "4")
+    tmux.shows(lambda screen: "8" in field_line(screen, "or any depths") and "4" in field_line(screen, "width"))
+    # Past the rest of the network, the run, and the heading of the training.
+    tmux.keys(*["Tab"] * 11, *"400", "Tab", *"20")
     tmux.shows(lambda screen: "20" in field_line(screen, "batch size"))
-    to_width = len(RECIPE_FIELDS) - RECIPE_FIELDS.index("batch_size")
-    tmux.keys(*["Tab"] * to_width, "4")
+    tmux.keys("Tab", "Tab", "Tab")
+    # The tiny dataset is first because it is cached.
+    tmux.keys("Home")
+    tmux.shows(lambda screen: "tiny" in field_line(screen, "dataset"))
     tmux.shows(lambda screen: "2 runs" in screen)
     tmux.keys("C-s")
     tmux.shows(lambda screen: "he-plain8" in screen and "running" in screen)
@@ -128,14 +128,6 @@ def test_a_session_from_the_form_to_the_comparison(words: str, home: Any, tmux: 
 
     tmux("respawn-pane", "-k", f"env {words} {SCRIPT}; echo ENDED $?; sleep 600")
     tmux.shows(lambda screen: all(run["name"][:9] in screen for run in runs) and "cancelled" in screen)
-
-
-def choose_dataset(tmux: Tmux) -> None:
-    """Choose the tiny dataset, first in the list because it is cached."""
-    tmux.keys("Enter")
-    tmux.shows(lambda screen: "cifar100" in screen)
-    tmux.keys("Home", "Enter")
-    tmux.shows(lambda screen: "cifar100" not in screen and "tiny" in field_line(screen, "dataset"))
 
 
 def field_line(screen: str, name: str) -> str:

@@ -19,6 +19,8 @@ from console.planning.command_lines import train_arguments
 from console.planning.option import Option
 from console.planning.options import OPTIONS, RunOptions
 from console.planning.planning import plan_runs
+from console.screens.new_experiment import Row
+from console.widgets.fields import Heading
 from engine.base.paths import Home
 from tests.console.driving import press, settle
 
@@ -72,15 +74,28 @@ def test_every_option_is_in_the_help_and_its_text_fits():
         assert len(option.help) <= 60, option.name
 
 
-async def test_every_option_with_a_group_is_in_the_form(make_app: Callable[..., ConsoleApp]):
-    """Options without a group make no sense in a form."""
+async def test_every_option_is_in_the_form_under_its_group(make_app: Callable[..., ConsoleApp]):
+    """Between the heading of its group and the next; three make sense on a command line only."""
     app = make_app()
     async with app.run_test(size=(120, 50)) as pilot:
         await settle(pilot)
         await press(pilot, "n")
-        shown = {option.name for option in OPTIONS if app.screen.query(f"#{option.name}")}
+        groups: dict[str, str] = {}
+        heading = ""
+        for widget in app.screen.query_one("#new-form").children:
+            if isinstance(widget, Heading):
+                heading = widget.title.lower()
+            elif isinstance(widget, Row):
+                groups[str(widget.field_id)] = heading
 
-    assert {option.name for option in OPTIONS} - shown == {"num_seeds", "fit", "fit_batch"}
+    assert {option.name: option.group for option in OPTIONS if option.in_form}.items() <= groups.items()
+    assert {option.name for option in OPTIONS} - groups.keys() == {"num_seeds", "fit", "fit_batch"}
+
+
+def test_an_option_needs_a_group():
+    """A new row cannot be forgotten in the form."""
+    with pytest.raises(TypeError, match="group"):
+        Option("new", "Something new.")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from textual.widgets import Input, Select, Static
+from textual.widgets import Input, Static
 
 from console.app import ConsoleApp
 from console.screens.comparison import ComparisonScreen
 from console.screens.new_experiment import NewExperimentScreen
 from console.widgets.chart import Chart
+from console.widgets.fields import OneOf
 from engine.base.paths import Home
 from engine.spec.run import StopRule
 from tests.console.driving import press, settle, until
@@ -112,5 +113,5 @@ async def test_form_asks_for_an_early_end(make_app: Callable[..., ConsoleApp]):
         form.query_one("#depths", Input).value = "20"
         await until(pilot, lambda: form.planned)
         assert form.planned[0].spec.stop_when is None
-        form.query_one("#stop_when", Select).value = "not-learning"
+        form.query_one("#stop_when", OneOf).value = "not-learning"
         await until(pilot, lambda: form.planned and form.planned[0].spec.stop_when is StopRule.NOT_LEARNING)
