@@ -39,10 +39,13 @@ class Scale:
         found = [math.log10(value) for value in values if value is not None and 0 < value < math.inf]
         return cls(min(found), statistics.median(found), max(found)) if found else None
 
-    def in_decades(self, limits: tuple[float, float] | None) -> Scale:
-        """Widen to whole powers of ten that include two positive limits, so that maps with the same ones compare."""
+    def in_round_numbers(self, limits: tuple[float, float] | None) -> Scale:
+        """Widen to round numbers that include two positive limits, so that maps with the same ones compare.
+
+        Whole powers of ten would leave up to two decades, and most of the colours, unused.
+        """
         ends = [self.low, self.high, *(map(math.log10, limits) if limits is not None else ())]
-        low, high = math.floor(min(ends)), math.ceil(max(ends))
+        low, high = rounded(min(ends), up=False), rounded(max(ends), up=True)
         return Scale(low, self.middle, high if high > low else low + 1)
 
     def level(self, value: float, num_levels: int) -> int:
@@ -59,6 +62,21 @@ class Scale:
             if special in recorded:
                 return special
         return max(recorded, key=lambda value: abs(math.log10(value) - self.middle), default=None)
+
+
+ROUND = (0.0, math.log10(2), math.log10(5), 1.0)
+"""Decimal logarithms of the round numbers of a decade: 1, 2, 5 and 10."""
+NEARLY = 1e-9
+"""Logarithms this close are equal: rounding errors move no end of a scale."""
+
+
+def rounded(logarithm: float, *, up: bool) -> float:
+    """Decimal logarithm of the next round number above or below."""
+    decade = math.floor(logarithm + NEARLY)
+    share = logarithm - decade
+    if up:
+        return decade + next((one for one in ROUND if one >= share - NEARLY), 1.0)
+    return decade + max(one for one in ROUND if one <= share + NEARLY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +121,7 @@ def draw_heat_map(
     limits: tuple[float, float] | None = None,
     whose: str = "",
 ) -> HeatMap:
-    """Draw layers across and epochs down, on a scale of whole decades; deterministic.
+    """Draw layers across and epochs down, on a logarithmic scale; deterministic.
 
     Args:
         grid: Values to draw.
@@ -118,7 +136,7 @@ def draw_heat_map(
     """
     bars = BARS if unicode else BARS_IN_ASCII
     scale = Scale.of([value for row in grid.values for value in row])
-    scale = scale and scale.in_decades(limits)
+    scale = scale and scale.in_round_numbers(limits)
     if not grid.epochs:
         return HeatMap(boxed(notice([cut(title, width, unicode=unicode)], empty, width, height), height))
     widest = max(len(epoch_name(epoch)) for epoch in (grid.epochs[0], grid.epochs[-1]))

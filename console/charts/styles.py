@@ -15,8 +15,8 @@ from models import catalog
 
 COLOURS_ON_DARK = (75, 208, 78, 213, 227, 203, 45, 250)
 COLOURS_ON_LIGHT = (25, 166, 28, 162, 94, 124, 30, 240)
-HEAT_ON_DARK = (63, 69, 75, 80, 114, 185, 215, 203)
-HEAT_ON_LIGHT = (19, 25, 31, 30, 64, 136, 166, 124)
+HEAT_ON_DARK = (57, 63, 69, 75, 81, 80, 79, 78, 114, 150, 149, 185, 221, 215, 209, 203, 197)
+HEAT_ON_LIGHT = (17, 18, 19, 26, 25, 32, 31, 30, 29, 28, 64, 100, 136, 172, 166, 160, 124, 88)
 """From cold to warm, smallest values to largest."""
 TERMINAL_COLOURS = ("blue", "red", "green", "magenta", "cyan", "yellow", "bright_blue", "bright_red")
 """Named colours, which every terminal theme defines legibly."""

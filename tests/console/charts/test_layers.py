@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 
 from console.app import ConsoleApp
-from console.charts.heat_map import TERMINAL_HEAT, draw_heat_map
+from console.charts.heat_map import TERMINAL_HEAT, draw_heat_map, rounded
 from console.charts.layer_grid import LayerGrid, Quantity, figure, layer_grid
+from console.charts.styles import HEAT_ON_DARK, HEAT_ON_LIGHT
 from console.screens.run import RunScreen
 from console.text.formatting import BARS, BARS_IN_ASCII
 from console.widgets.layer_map import LayerMap
@@ -71,29 +73,45 @@ def test_nothing_is_shown_by_colour_alone(unicode: bool):
     bars = BARS if unicode else BARS_IN_ASCII
     cells = [line.split()[1] for line in plain.splitlines()[-4:]]
     assert cells == [
-        bars[0] * 6 + bars[int(9 / 10 * len(bars))] * 6 + "0" * 6,
-        "!" * 6 + bars[int(6 / 10 * len(bars))] * 6 + bars[int(9.301 / 10 * len(bars))] * 6,
+        bars[0] * 6 + bars[int(9 / 9.301 * len(bars))] * 6 + "0" * 6,
+        "!" * 6 + bars[int(6 / 9.301 * len(bars))] * 6 + bars[-1] * 6,
         "?" * 18,
-        bars[int(9 / 10 * len(bars))] * 18,
+        bars[int(9 / 9.301 * len(bars))] * 18,
     ]
     assert all(words in plain for words in ("0 zero", "! not finite", "? not recorded (1 epoch)"))
 
 
 def test_maps_with_equal_limits_are_comparable():
     """Equal values have equal bars in both, the ends are labelled, and values beyond the limits are not cut."""
-    of = {"near": grid({0: [0.5, 2.0]}), "far": grid({0: [1e-6, 2.0]}), "beyond": grid({0: [1e-9, 2.0]})}
+    of = {"near": grid({0: [0.5, 2.0]}), "far": grid({0: [1.5e-6, 2.0]}), "beyond": grid({0: [1e-9, 2.0]})}
     made = {
         name: draw_heat_map(
-            one, width=80, height=4, title="t", colours=None, unicode=True, limits=(3e-6, 4.0), whose="all"
+            one, width=80, height=4, title="t", colours=None, unicode=True, limits=(1.5e-6, 4.0), whose="all"
         ).lines
         for name, one in of.items()
     }
     keys = {name: lines[0].split("  ", 1)[1].strip() for name, lines in made.items()}
 
-    assert keys["near"] == keys["far"] == "▁ 1e-6  █ 10 (log, all)"
-    assert keys["beyond"] == "▁ 1e-9  █ 10 (log, all)"
+    assert keys["near"] == keys["far"] == "▁ 1e-6  █ 5 (log, all)"
+    assert keys["beyond"] == "▁ 1e-9  █ 5 (log, all)"
     assert made["near"][-1][-1] == made["far"][-1][-1]
-    assert drawn(of["near"], 80, 4).splitlines()[0].endswith("▁ 0.1  █ 10 (log)"), "by itself in whole decades too"
+    assert drawn(of["near"], 80, 4).splitlines()[0].endswith("▁ 0.5  █ 2 (log)"), "by itself in round numbers too"
+
+
+@pytest.mark.parametrize(("value", "below", "above"), [(1, 1, 1), (1.5, 1, 2), (3, 2, 5), (7e-9, 5e-9, 1e-8)])
+def test_a_scale_ends_at_round_numbers(value: float, below: float, above: float):
+    """1, 2 or 5 times a power of ten."""
+    assert 10 ** rounded(math.log10(value), up=False) == pytest.approx(below)
+    assert 10 ** rounded(math.log10(value), up=True) == pytest.approx(above)
+
+
+@pytest.mark.parametrize("colours", [HEAT_ON_DARK, HEAT_ON_LIGHT])
+def test_a_decade_and_a_half_shows_many_colours(colours: tuple[int, ...]):
+    """The gradients of a healthy run: they fill most of the scale, and the scale has many steps."""
+    of = grid({0: [0.03 * 10 ** (step / 20) for step in range(31)]})
+    used = set(re.findall(r"38;5;(\d+)m", drawn(of, 80, 4, colours=colours)))
+
+    assert len(used) >= 12
 
 
 def test_layers_that_share_a_cell_show_the_most_extreme_one():
@@ -211,7 +229,7 @@ async def test_the_scale_of_a_map_is_that_of_the_experiment(make_app: Callable[.
         shown = app.screen.query_one(LayerMap)
         assert "▁ 1e-20  █ 1 (log, all runs)" in shown.as_text(width=118, height=20)
         await press(pilot, "o")
-        assert "▁ 1e-10  █ 1 (log, this run)" in shown.as_text(width=118, height=20)
+        assert "▁ 5e-10  █ 1 (log, this run)" in shown.as_text(width=118, height=20)
 
 
 async def test_a_run_without_gradients_says_so_and_keys_do_nothing(make_app: Callable[..., ConsoleApp]):
