@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from console.planning import planning
-from console.planning.option import Option, split_values
+from console.planning.option import Group, Option, split_values
 from console.planning.options import BY_NAME, OPTIONS, RunOptions, in_form
 from engine.base.paths import Home
 from engine.control.protocol import NewRun
 from engine.spec.errors import InvalidField
 from engine.spec.recipes import RECIPES, implied
 from engine.spec.run import RunSpec
-from models.catalog import ARCHITECTURES, THREE_STAGE, Architecture, has_depth
+from models.catalog import ARCHITECTURES, THREE_STAGE, Architecture, ModelSpec, has_depth, model_spec
 
 RECIPE_FIELDS = tuple(one.name for one in OPTIONS if one.part == "recipe" and one.field != "name")
 
@@ -45,6 +46,11 @@ ARCHITECTURE_NOTES = {
     Architecture.HE_PLAIN: "he-resnet without its shortcuts",
 }
 """What the form says about each architecture."""
+SINGULAR = {"architectures": "architecture", "depths": "depth", "seeds": "seed"}
+"""Labels of crossed options where a run has one value."""
+SPEC_COLUMNS: tuple[tuple[Group, ...], ...] = (("network", "run", "device"), ("training", "data"))
+SPEC_WIDTH = 40
+"""Groups of the table of a spec, by column, and the width of the first."""
 EXPERIMENT_NOTE = "Name of the experiment; an existing one gets these runs, too."
 
 
@@ -111,3 +117,32 @@ def default_of(option: Option, name: str, spec: RunSpec) -> Any:
     if option.part == "model" and option.kind == "yes/no":
         return implied(name, spec.model.architecture).get(option.name, False)
     return implied(name, spec.model.architecture).get(option.name, option.default)
+
+
+def spec_table(spec: RunSpec, *, unicode: bool) -> str:
+    """What a run was asked for, in the groups of the form, in two columns; what differs from the defaults is marked."""
+    mark = "●" if unicode else "*"
+    columns = [[line for group in groups for line in [*group_lines(spec, group, mark), ""]] for groups in SPEC_COLUMNS]
+    lines = [f"{left:<{SPEC_WIDTH}}{right}".rstrip() for left, right in zip_longest(*columns, fillvalue="")]
+    return "\n".join([*lines, f"{mark} differs from the default"])
+
+
+def group_lines(spec: RunSpec, group: Group, mark: str) -> list[str]:
+    """A group's heading, and a line for each of its options."""
+    name = spec.recipe.name if spec.recipe.name in RECIPES else "reference"
+    parts = {"recipe": spec.recipe, "model": spec.model, "data": spec.data, "run": spec}
+    model = spec.model
+    catalogued: ModelSpec | None = None
+    if has_depth(model.architecture, model.depth):
+        catalogued = model_spec(model.architecture, model.depth, num_classes=model.num_classes)
+    lines = [group.capitalize()]
+    for option in (one for one in OPTIONS if one.in_form and one.group == group):
+        value = getattr(parts[option.part], option.field)
+        default = default_of(option, name, spec)
+        if option.part == "model" and default is None and catalogued is not None:
+            default = getattr(catalogued, option.field)
+        sign = mark if value != default and not option.crossed and option.name != "recipe" else " "
+        text = option.text((value,) if option.crossed else value)
+        text = text or option.unset or option.placeholder.partition(";")[0] or "none"
+        lines.append(f"{sign} {SINGULAR.get(option.name, option.label):<16}{text}")
+    return lines

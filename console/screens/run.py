@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from typing import ClassVar, TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.widgets import DataTable, Input, Static, TabbedContent, TabPane
 
 from console.charts.metrics import METRICS, selection_metric
+from console.planning.form import spec_table
 from console.screens.base import set_text
 from console.screens.charts import CHART_BINDINGS, ChartScreen
 from console.screens.label_actions import LABEL_ACTIONS
@@ -31,10 +33,13 @@ from console.widgets.log_view import LogView
 from console.widgets.question import Question
 from engine.runs.directory import RunDirectory
 from engine.runs.journal import Gradients
-from engine.runs.run import EventRow, Run
+from engine.runs.run import EventRow, Run, RunStatus
 
 TABS = ("curves", "epochs", "spec", "log", "events", "gradients")
 CHARTS = (("#run-loss", ("train-loss", "test-loss")), ("#run-error", ("train-error", "test-error")))
+
+WORKER_STARTS = ("started", "resumed", "adopted")
+"""Events of a worker that begins to train, or that a new engine takes over."""
 
 Row = TypeVar("Row")
 
@@ -54,11 +59,15 @@ class RunScreen(ChartScreen):
         Binding("slash", "search", "search log", key_display="/", show=False, id="run.search"),
         *CHART_BINDINGS,
         Binding("Y", "copy", "copy", show=False, id="run.copy"),
+        Binding("J", "json", "spec as JSON or table", show=False, id="run.json"),
     ]
 
     def __init__(self, session: Session, run: str) -> None:
         super().__init__(session, session.view.options)
         self._run_id = run
+        self._shows_json = False
+        self._events: list[EventRow] = []
+        """Events shown."""
         self._gradients: list[Gradients] = []
         self._layer_ranges: dict[str, tuple[float, float]] = {}
 
@@ -76,6 +85,7 @@ class RunScreen(ChartScreen):
             with TabPane("3 Spec", id="spec"), VerticalScroll():
                 yield Static("", id="run-spec", markup=False)
             with TabPane("4 Log", id="log"):
+                yield Static("", id="run-log-starts", markup=False)
                 yield Static("", id="run-log-empty", markup=False)
                 yield LogView(directory.log, id="run-log")
                 placeholder = "words to find in the log"
@@ -125,13 +135,38 @@ class RunScreen(ChartScreen):
             note = self.query_one("#run-note", Static)
             note.display = bool(run.notes)
             set_text(note, f'note: "{clean(run.notes)}"')
-            set_text(self.query_one("#run-spec", Static), spec_text(run))
+            self.show_spec(run)
             history = self.session.feed.history(run.id)
             words = remark(run, history.epochs, time.monotonic(), history.gradients)
             set_text(self.query_one("#remark", Static), words)
-        add_new(self.query_one("#run-events", DataTable), self.session.feed.events(self._run_id), event_cells)
+        self.show_events()
         self.show_gradients()
         self.read_log()
+
+    def show_spec(self, run: Run) -> None:
+        """Show the run's spec as a table, or as JSON if the user asked for that."""
+        text = spec_text(run) if self._shows_json else spec_table(run.spec, unicode=self.session.has_unicode)
+        set_text(self.query_one("#run-spec", Static), text)
+
+    def action_json(self) -> None:
+        """Show the spec as JSON, or as a table again."""
+        self._shows_json = not self._shows_json
+        self.action_tab("spec")
+        for run in self.current_runs():
+            self.show_spec(run)
+
+    def show_events(self) -> None:
+        """Show the run's events, and at its log when and where its workers started."""
+        events = merged_checkpoints(self.session.feed.events(self._run_id))
+        if events == self._events:
+            return
+        table = self.query_one("#run-events", DataTable)
+        if events[: len(self._events)] != self._events:
+            table.clear()
+        self._events = events
+        add_new(table, events, event_cells)
+        starts = [event_cells(event) for event in events if event.kind in WORKER_STARTS]
+        set_text(self.query_one("#run-log-starts", Static), "\n".join("  ".join(cells) for cells in starts))
 
     def show_curves(self) -> None:
         from console.charts.overlay import overlay
@@ -160,7 +195,8 @@ class RunScreen(ChartScreen):
             # The run went back to a checkpoint or started over.
             self._gradients, newest = [], -1
         self._gradients += feed.gradients(self._run_id, after=newest)
-        empty = "no gradients recorded: the first come with the first step"
+        is_over = any(run.status is RunStatus.FINISHED for run in self.current_runs())
+        empty = "this run recorded no gradients" if is_over else "no gradients yet: the first come with the first step"
         self.query_one("#run-gradients", LayerMap).show(
             self._gradients, self.session.heat_colours, empty=empty, ranges=self._layer_ranges
         )
@@ -168,7 +204,7 @@ class RunScreen(ChartScreen):
     def read_log(self) -> None:
         log = self.query_one("#run-log", LogView)
         log.read_more()
-        empty = "" if log.content_text else "Nothing yet: a worker writes only notices and errors here."
+        empty = "" if log.content_text else "No warnings or errors logged."
         set_text(self.query_one("#run-log-empty", Static), empty)
 
     def action_tab(self, name: str) -> None:
@@ -238,6 +274,19 @@ def add_new(table: DataTable[str], rows: Sequence[Row], cells_of: Callable[[Row]
     if new := rows[table.row_count :]:
         table.add_rows(map(cells_of, new))
         table.move_cursor(row=len(rows) - 1, animate=False)
+
+
+def merged_checkpoints(events: Sequence[EventRow]) -> list[EventRow]:
+    """Events with each series of checkpoints as one line: the last of them, and how many there were."""
+    merged: list[EventRow] = []
+    for kind, group in groupby(events, key=lambda event: event.kind):
+        series = list(group)
+        if kind == "checkpoint" and len(series) > 1:
+            last = series[-1]
+            merged.append(msgspec.structs.replace(last, text=f"{last.text}, the last of {len(series)} checkpoints"))
+        else:
+            merged += series
+    return merged
 
 
 def event_cells(event: EventRow) -> list[str]:
