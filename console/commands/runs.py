@@ -21,13 +21,14 @@ def list_runs(
     newest: Annotated[int, typer.Option("-n", "--newest", min=1, help="Show at most the newest N runs.")] = MOST_LISTED,
     as_json: JsonOption = False,
 ) -> None:
-    """List runs, oldest first."""
+    """List runs, oldest first; `queued 2` is the second in the queue."""
     import time
 
     from console.text import listing
     from console.text.filter import parse_filter, why_none
     from console.text.interruption import interruption
     from console.text.output import narrate, print_json
+    from console.text.status import queue_places
     from engine import client
     from engine.base.paths import find_home
     from engine.control import launch
@@ -39,7 +40,8 @@ def list_runs(
     home = find_home()
     with client.read_fresh(home) as reader:
         found = reader.runs(experiment=experiment, with_deleted=everything, newest=limit)
-        stopped = interruption(home, reader.unfinished_runs())
+        unfinished = reader.unfinished_runs()
+        stopped = interruption(home, unfinished)
         num_fitting = reader.count_runs(experiment=experiment, with_deleted=everything) if limit else 0
         unknown = None if found or experiment is None else reader.experiment_unknown(experiment)
         directories = reader.unreadable_directories()
@@ -56,7 +58,7 @@ def list_runs(
         listed = [documents.run_document(run) for run in runs]
         print_json({"runs": listed, "unreadable": [{"name": name, "why": why} for name, why in directories]})
     elif runs:
-        typer.echo(listing.runs_table(runs[-newest:]))
+        typer.echo(listing.runs_table(runs[-newest:], queue_places(unfinished)))
         if num_fitting > newest:
             narrate(f"the newest {newest} of {num_fitting} runs; -n {num_fitting} lists all of them")
     elif found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import on
@@ -48,9 +49,17 @@ class ComparisonScreen(ChartScreen):
         Binding("Y", "copy", "copy table", show=False, id="comparison.copy"),
     ]
 
-    def __init__(self, session: Session, experiment: str) -> None:
+    def __init__(self, session: Session, experiment: str, *, only: Sequence[str] | None = None) -> None:
+        """Compare an experiment's runs, or some of several experiments.
+
+        Args:
+            session: Shared by all screens.
+            experiment: Name of the experiment, or a title for the runs in `only`.
+            only: Ids of the runs to compare; None for all of the experiment.
+        """
         super().__init__(session, session.view.options.with_window(None))
         self._experiment = experiment
+        self._only = None if only is None else frozenset(only)
         self._depth: int | None = None
 
     def compose_body(self) -> ComposeResult:
@@ -74,8 +83,9 @@ class ComparisonScreen(ChartScreen):
         self.query_one("#comparison-loss", Chart).focus()
 
     def runs(self) -> list[Run]:
-        """Return all runs of the experiment, shallow before deep, residual before plain."""
-        found = [run for run in self.session.feed.runs.values() if run.experiment == self._experiment]
+        """Return all runs to compare, shallow before deep, residual before plain."""
+        every, only = self.session.feed.runs.values(), self._only
+        found = [run for run in every if (run.experiment == self._experiment if only is None else run.id in only)]
         return [run for group in group_runs(found) for run in (*group.runs, *(copy for _, copy in group.copies))]
 
     def drawn_runs(self) -> list[Run]:
@@ -190,7 +200,8 @@ class ComparisonScreen(ChartScreen):
     def action_save(self) -> None:
         """Save the focused chart, or the table on its tab, to a file."""
         if self.query_one("#comparison-tabs", TabbedContent).active == "table":
-            self.save_shown_text(f"comparison-{self._experiment}.txt".replace("/", "_"), self.table_text())
+            name = self._experiment if self._only is None else "marked"
+            self.save_shown_text(f"comparison-{name}.txt".replace("/", "_"), self.table_text())
         else:
             super().action_save()
 

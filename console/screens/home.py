@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections import Counter
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import on
@@ -14,7 +14,7 @@ from textual.containers import Container, Vertical
 from textual.widgets import Input, Static
 
 from console.charts.metrics import METRICS, next_metric
-from console.charts.styles import MOST_CURVES, Look, Options, looks
+from console.charts.styles import Look, Options, looks
 from console.screens.base import set_text
 from console.screens.charts import CHART_BINDINGS, ChartScreen
 from console.screens.label_actions import LABEL_ACTIONS
@@ -22,16 +22,16 @@ from console.screens.queue_actions import QUEUE_ACTIONS
 from console.screens.run_actions import RUN_ACTIONS, Chosen
 from console.text.columns import ORDERS, in_order
 from console.text.filter import FilterError, parse_readable, why_none
-from console.text.formatting import cells, cut
+from console.text.formatting import cells, clean, cut
 from console.text.listing import tags_and_note
-from console.text.status import remark
+from console.text.status import counted, queue_places, remark, states
 from console.tui.background import in_background
 from console.tui.session import Session
 from console.widgets.chart import Chart
 from console.widgets.fields import Field
 from console.widgets.question import Question
 from console.widgets.run_table import Line, RunTable
-from engine.runs.run import Run, RunStatus
+from engine.runs.run import Run
 
 NO_RUNS = """No runs yet.
 
@@ -117,7 +117,7 @@ class HomeScreen(ChartScreen):
         return marked or self.current_runs()
 
     def drawn_runs(self) -> list[Run]:
-        """Return the runs to draw: marked ones, or matching runs of the experiment under the cursor."""
+        """Return the runs to draw: marked ones, or runs with data of the experiment under the cursor that match."""
         feed, marked = self.session.feed, self.view.marked
         if shown := [feed.runs[id] for id in marked if id in feed.runs]:
             return shown
@@ -126,16 +126,11 @@ class HomeScreen(ChartScreen):
         current = under_cursor[0]
         now, (fits, _) = time.monotonic(), parse_readable(self.view.filter)
         # Keep the run under the cursor, which is still in the table even if it no longer matches.
-        alike = [
+        return [
             run
             for run in feed.runs.values()
-            if run.experiment == current.experiment and (run is current or fits(run, now))
+            if run.experiment == current.experiment and run.step and (run is current or fits(run, now))
         ]
-        if len(alike) > MOST_CURVES:
-            # Centred on the cursor, so that the run under it is always included.
-            first = max(0, min(alike.index(current) - MOST_CURVES // 2, len(alike) - MOST_CURVES))
-            alike = alike[first : first + MOST_CURVES]
-        return alike
 
     def watched_runs(self) -> list[str]:
         # Read no chart data before charts can be drawn, which is after the first frame.
@@ -152,14 +147,14 @@ class HomeScreen(ChartScreen):
         fits, self._unread = parse_readable(view.filter)
         runs = in_order([run for run in feed.runs.values() if fits(run, now)], view.sort, now, backwards=view.backwards)
         table = self.query_one(RunTable)
-        if not table.run_ids and view.cursor is not None:
-            self.call_after_refresh(table.select, view.cursor)
         table.show(
             grouped_lines(runs) if view.grouped else [run.id for run in runs],
             feed.runs,
             looks=self.drawn_looks(),
             marked=frozenset(view.marked),
             sorted_by=view.sort,
+            queue=queue_places(feed.runs.values()),
+            cursor=view.cursor if view.cursor in feed.runs else first_of_newest(runs),
         )
         table.show_title(self.table_title(len(runs)))
         self.query_one("#no-runs", Static).display = not feed.runs
@@ -167,10 +162,14 @@ class HomeScreen(ChartScreen):
         self.show_remark()
 
     def table_title(self, num_shown: int) -> str:
+        """Title with the marks, the order and the filter, which is last because it may be cut off."""
         view, separator = self.view, " · " if self.session.has_unicode else " | "
-        parts = ["Runs" if not view.filter else f"Runs: {num_shown} fit{' so far' if self._unread else ''}"]
+        parts = ["Runs"]
         parts += [f"{len(view.marked)} marked"] if view.marked else []
         parts += [f"by {view.sort}"] if view.sort != ORDERS[0] else []
+        if view.filter:
+            so_far = " so far" if self._unread else ""
+            parts.append(f"{num_shown} of {len(self.session.feed.runs)} fit{so_far}: {clean(view.filter)}")
         return separator.join(parts)
 
     def show_curves(self) -> None:
@@ -199,7 +198,8 @@ class HomeScreen(ChartScreen):
             text = self.pointing(self._unread, view.filter)
         elif runs := self.current_runs():
             history = session.feed.history(runs[0].id)
-            words = remark(runs[0], history.epochs, now, history.gradients)
+            place = queue_places(session.feed.runs.values()).get(runs[0].id)
+            words = remark(runs[0], history.epochs, now, history.gradients, place=place)
             text = f"{words}  {tags_and_note(runs[0], unicode=session.has_unicode)}".rstrip()
         elif view.filter and session.feed.runs and not self.query_one(RunTable).run_ids:
             every = list(session.feed.runs.values())
@@ -248,9 +248,7 @@ class HomeScreen(ChartScreen):
     def action_mark(self) -> None:
         """Toggle the mark of the run under the cursor and move to the next."""
         for run in self.current_runs():
-            if not self.view.toggle_mark(run.id):
-                self.notify(f"{MOST_CURVES} curves are the most that can be told apart", severity="warning")
-                return
+            self.view.toggle_mark(run.id)
             self.query_one(RunTable).action_move(1)
         self.redraw()
 
@@ -353,11 +351,25 @@ class HomeScreen(ChartScreen):
             self.app.push_screen(RunScreen(self.session, run.id))
 
     def action_compare(self) -> None:
-        """Open the comparison of the experiment under the cursor."""
+        """Open the comparison of the marked runs, or of the experiment under the cursor.
+
+        Marks within one experiment stand for that experiment.
+        """
         from console.screens.comparison import ComparisonScreen
 
-        for run in self.current_runs():
-            self.app.push_screen(ComparisonScreen(self.session, run.experiment))
+        chosen = self.chosen_runs()
+        experiments = list(dict.fromkeys(run.experiment for run in chosen))
+        if len(experiments) == 1:
+            self.app.push_screen(ComparisonScreen(self.session, experiments[0]))
+        elif experiments:
+            title = f"{len(chosen)} marked runs of {', '.join(experiments)}"
+            self.app.push_screen(ComparisonScreen(self.session, title, only=[run.id for run in chosen]))
+
+
+def first_of_newest(runs: Sequence[Run]) -> str | None:
+    """Id of the first run listed of the newest experiment; None without runs."""
+    newest = max(runs, key=lambda run: (run.position, run.id), default=None)
+    return next((run.id for run in runs if newest is not None and run.experiment == newest.experiment), None)
 
 
 def grouped_lines(runs: list[Run]) -> list[Line]:
@@ -367,9 +379,7 @@ def grouped_lines(runs: list[Run]) -> list[Line]:
         groups.setdefault(run.experiment, []).append(run)
     lines: list[Line] = []
     for experiment, members in groups.items():
-        num = Counter(run.status for run in members)
-        words = [f"{len(members)} {'run' if len(members) == 1 else 'runs'}"]
-        words += [f"{num[status]} {status}" for status in (RunStatus.RUNNING, RunStatus.QUEUED) if num[status]]
-        lines.append((experiment, ", ".join(words)))
+        found = states(members)
+        lines.append((experiment, f"{counted(len(members), 'run')}: {found}" if "," in found else found))
         lines += [run.id for run in members]
     return lines

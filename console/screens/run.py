@@ -24,7 +24,7 @@ from console.screens.label_actions import LABEL_ACTIONS
 from console.screens.run_actions import RUN_ACTIONS, Chosen
 from console.text.formatting import clean
 from console.text.listing import epoch_cells, epoch_columns, star
-from console.text.status import remark, state
+from console.text.status import queue_places, remark, state
 from console.tui.session import Session
 from console.widgets.chart import Chart
 from console.widgets.fields import Field
@@ -137,7 +137,8 @@ class RunScreen(ChartScreen):
             set_text(note, f'note: "{clean(run.notes)}"')
             self.show_spec(run)
             history = self.session.feed.history(run.id)
-            words = remark(run, history.epochs, time.monotonic(), history.gradients)
+            place = queue_places(self.session.feed.runs.values()).get(run.id)
+            words = remark(run, history.epochs, time.monotonic(), history.gradients, place=place)
             set_text(self.query_one("#remark", Static), words)
         self.show_events()
         self.show_gradients()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from console.text.formatting import cut, percent, progress_bar
 from console.text.listing import fitted_name_and_labels, name_and_labels
-from console.text.status import SIGNS, SIGNS_IN_ASCII, left, loss, rate, seconds_left, state
+from console.text.status import SIGNS, SIGNS_IN_ASCII, left, loss, rate, seconds_left, state, state_and_place
 from engine.runs.run import Run
 
 BAR_CELLS = 8
@@ -21,6 +21,18 @@ SPARED_FOR_NAMES = 4
 
 
 @dataclass(frozen=True, slots=True)
+class Scene:
+    """What a row depends on beside its run."""
+
+    now: float
+    """Monotonic time."""
+    unicode: bool
+    """Whether the terminal can show Unicode."""
+    queue: Mapping[str, int]
+    """Places in the queue, by run id."""
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """A column of the run table."""
 
@@ -30,25 +42,25 @@ class Column:
     right: bool
     keep: int
     """Drop order: columns with higher numbers go first when space is short."""
-    text: Callable[[Run, float, bool], str]
-    """Contents for a run, given the monotonic time and whether Unicode is supported."""
+    text: Callable[[Run, Scene], str]
+    """Contents for a run."""
     order: Callable[[Run, float], float | str]
     """Sort key."""
     shorten: Callable[[Run, int, bool], str] | None = None
     """Shortens the text to a width if cutting its end would lose what matters; None cuts the end."""
 
-    def fitted(self, run: Run, now: float, width: int, *, unicode: bool) -> str:
+    def fitted(self, run: Run, scene: Scene, width: int) -> str:
         """Contents for a run, shortened to `width` cells."""
         if self.shorten is not None:
-            return self.shorten(run, width, unicode)
-        return cut(self.text(run, now, unicode), width, unicode=unicode)
+            return self.shorten(run, width, scene.unicode)
+        return cut(self.text(run, scene), width, unicode=scene.unicode)
 
 
-def status_text(run: Run, now: float, unicode: bool) -> str:
-    word = state(run, now)
+def status_text(run: Run, scene: Scene) -> str:
+    word = state(run, scene.now)
     # "stopped-early" is wider than the column.
-    shown = "early" if run.stopped_early else word
-    return f"{(SIGNS if unicode else SIGNS_IN_ASCII)[word]} {shown}"
+    shown = "early" if run.stopped_early else state_and_place(run, scene.now, scene.queue)
+    return f"{(SIGNS if scene.unicode else SIGNS_IN_ASCII)[word]} {shown}"
 
 
 def known(value: float | None) -> float:
@@ -58,27 +70,27 @@ def known(value: float | None) -> float:
 
 COLUMNS = (
     Column("name", "run", NAME_CELLS, False, 0,
-           lambda run, _now, unicode: name_and_labels(run, unicode=unicode),
+           lambda run, scene: name_and_labels(run, unicode=scene.unicode),
            lambda run, _now: run.name,
            lambda run, width, unicode: fitted_name_and_labels(run, width, unicode=unicode)),
     Column("status", "status", 11, False, 1, status_text, lambda run, now: state(run, now)),
     Column("progress", "", BAR_CELLS, False, 6,
-           lambda run, _now, unicode: progress_bar(run.fraction_done, BAR_CELLS, unicode),
+           lambda run, scene: progress_bar(run.fraction_done, BAR_CELLS, scene.unicode),
            lambda run, _now: -run.fraction_done),
     Column("epoch", "epoch", 7, True, 3,
-           lambda run, _now, _unicode: f"{run.epoch}/{run.spec.recipe.epochs}",
+           lambda run, _scene: f"{run.epoch}/{run.spec.recipe.epochs}",
            lambda run, _now: -run.epoch),
     Column("loss", "loss", 8, True, 4,
-           lambda run, _now, _unicode: "" if run.train_loss is None and not run.epoch else loss(run.train_loss),
+           lambda run, _scene: "" if run.train_loss is None and not run.epoch else loss(run.train_loss),
            lambda run, _now: known(run.train_loss)),
     Column("error", "test err", 8, True, 2,
-           lambda run, _now, _unicode: short_error(run),
+           lambda run, _scene: short_error(run),
            lambda run, _now: known(run.test_error_percent)),
     Column("rate", "img/s", 7, True, 7,
-           lambda run, _now, _unicode: rate(run),
+           lambda run, _scene: rate(run),
            lambda run, _now: -(run.images_per_second or 0.0) if rate(run) else 1.0),
     Column("left", "left", 7, True, 5,
-           lambda run, _now, _unicode: left(run),
+           lambda run, _scene: left(run),
            lambda run, _now: known(seconds_left(run))),
 )  # fmt: skip
 
@@ -92,7 +104,7 @@ def short_error(run: Run) -> str:
 
 
 ORDERS = ("submitted", *(column.key for column in COLUMNS))
-"""Sort orders of the table; `submitted` is newest first."""
+"""Sort orders of the table; `submitted` is oldest first, as in `ls` and in the queue."""
 
 
 def fitting(width: int, longest_name: int = NAME_CELLS) -> list[tuple[Column, int]]:
@@ -115,8 +127,8 @@ def fitting(width: int, longest_name: int = NAME_CELLS) -> list[tuple[Column, in
 
 
 def in_order(runs: list[Run], key: str, now: float, *, backwards: bool) -> list[Run]:
-    """Sort runs by a column's key; ties put the newest first."""
-    ordered = sorted(runs, key=lambda run: run.position, reverse=True)
+    """Sort runs by a column's key; ties are in order of submission."""
+    ordered = sorted(runs, key=lambda run: (run.position, run.id))
     if key == "submitted":
         return ordered[::-1] if backwards else ordered
     order = next(column.order for column in COLUMNS if column.key == key)

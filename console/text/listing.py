@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from console.text.formatting import (
     UNKNOWN,
@@ -19,7 +19,7 @@ from console.text.formatting import (
     supports_unicode,
     table,
 )
-from console.text.status import held_out_error, last_line, left, loss, state
+from console.text.status import held_out_error, last_line, left, loss, queue_places, state, state_and_place
 from engine.analysis.diagnosis import Finding, outlook
 from engine.base.errors import UsageError
 from engine.base.paths import Home
@@ -38,8 +38,12 @@ MOST_STRAYS = 5
 NO_RUNS = "no runs yet: `depthscope quickstart` trains a first comparison in minutes"
 
 
-def runs_table(runs: Sequence[Run]) -> str:
-    """Table of runs, one row each."""
+def runs_table(runs: Sequence[Run], queue: Mapping[str, int] | None = None) -> str:
+    """Table of runs, one row each.
+
+    Args:
+        queue: Places in the queue by id, shown beside the status.
+    """
     now, today = time.monotonic(), time.time()
     unicode = supports_unicode(sys.stdout)
     rows = [
@@ -47,7 +51,7 @@ def runs_table(runs: Sequence[Run]) -> str:
             run.id,
             clean(run.experiment),
             clean(run.name),
-            state(run, now),
+            state_and_place(run, now, queue or {}),
             f"{run.epoch}/{run.spec.recipe.epochs}",
             UNKNOWN if run.train_loss is None and not run.epoch else loss(run.train_loss),
             held_out_error(run),
@@ -83,7 +87,8 @@ def unreadable_lines(runs: Sequence[Run], directories: Sequence[tuple[str, str]]
 def in_queue_order(unfinished: Sequence[Run]) -> list[tuple[int | None, Run]]:
     """Running runs first, unnumbered; then queued runs, numbered from 1 in queue order."""
     running: list[tuple[int | None, Run]] = [(None, run) for run in unfinished if run.status is RunStatus.RUNNING]
-    return [*running, *enumerate((run for run in unfinished if run.status is RunStatus.QUEUED), 1)]
+    by_id, places = {run.id: run for run in unfinished}, queue_places(unfinished)
+    return [*running, *((place, by_id[id]) for id, place in places.items())]
 
 
 def queue_table(numbered: Sequence[tuple[int | None, Run]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from console.text.formatting import UNKNOWN, clean, duration, percent
 from engine.analysis.diagnosis import diagnose, outlook, sentence
@@ -44,6 +44,19 @@ def state(run: Run, now: float) -> str:
         word = (run.error or "").partition(":")[0]
         return word if word in SIGNS else run.status.value
     return run.status.value
+
+
+def queue_places(runs: Iterable[Run]) -> dict[str, int]:
+    """Places of queued runs in the queue from 1, by id, in the order in which they start."""
+    queued = [run for run in runs if run.status is RunStatus.QUEUED]
+    queued.sort(key=lambda run: (run.place, run.position, run.id))
+    return {run.id: place for place, run in enumerate(queued, 1)}
+
+
+def state_and_place(run: Run, now: float, queue: Mapping[str, int]) -> str:
+    """Status as one word, with the place of a queued run: "queued 3"."""
+    place = queue.get(run.id)
+    return state(run, now) if place is None else f"{state(run, now)} {place}"
 
 
 STATE_ORDER = (
@@ -92,7 +105,9 @@ def seconds_left(run: Run) -> float | None:
     return None
 
 
-def remark(run: Run, epochs: Sequence[Epoch], now: float, gradients: Sequence[Gradients] = ()) -> str:
+def remark(
+    run: Run, epochs: Sequence[Epoch], now: float, gradients: Sequence[Gradients] = (), *, place: int | None = None
+) -> str:
     """Sum up a run in a sentence, problems first.
 
     Args:
@@ -100,6 +115,7 @@ def remark(run: Run, epochs: Sequence[Epoch], now: float, gradients: Sequence[Gr
         epochs: Its metrics, oldest first; without them no problem is diagnosed.
         now: Monotonic time, as `Run.seen_at`.
         gradients: Its layer norms, if recorded.
+        place: Its place in the queue, if known.
     """
     name = clean(run.name)
     if run.unreadable is not None:
@@ -115,7 +131,8 @@ def remark(run: Run, epochs: Sequence[Epoch], now: float, gradients: Sequence[Gr
     if run.waits_for_disk:
         return f"{name}: {last_line(run.error or '')}"
     if run.status is RunStatus.QUEUED and not run.epoch:
-        return f"{name}: {'held in the queue until released' if run.held else 'waiting in the queue'}"
+        number = "" if place is None else f", number {place}"
+        return f"{name}: {f'held in the queue{number}; h releases it' if run.held else f'in the queue{number}'}"
     if run.is_starting and not run.epoch:
         return f"{name}: worker starting, loading torch and the images"
     if not epochs and not run.epoch:

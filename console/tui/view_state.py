@@ -9,7 +9,7 @@ import time
 import msgspec
 
 from console.charts.metrics import METRICS
-from console.charts.styles import MOST_CURVES, Options
+from console.charts.styles import Options
 from console.text.columns import ORDERS
 from console.tui.config import Config
 from engine.base.decoding import Moment, Real, decode_json
@@ -24,7 +24,7 @@ class ViewState(msgspec.Struct, kw_only=True):
     """Arrangement of the home screen."""
 
     marked: list[str] = []
-    """Run ids in the order they were marked, which determines their colours."""
+    """Run ids in the order they were marked."""
     cursor: str | None = None
     sort: str = ORDERS[0]
     backwards: bool = False
@@ -36,15 +36,12 @@ class ViewState(msgspec.Struct, kw_only=True):
     looked_at: Moment | None = None
     """When the console was last open, in seconds since 1970; None before the first time."""
 
-    def toggle_mark(self, run: str) -> bool:
-        """Mark or unmark a run; False if there are no more distinguishable colours."""
+    def toggle_mark(self, run: str) -> None:
+        """Mark or unmark a run."""
         if run in self.marked:
             self.marked.remove(run)
-        elif len(self.marked) < MOST_CURVES:
-            self.marked.append(run)
         else:
-            return False
-        return True
+            self.marked.append(run)
 
 
 def load_view(home: Home, config: Config) -> ViewState:
@@ -57,7 +54,7 @@ def load_view(home: Home, config: Config) -> ViewState:
         view = decode_json(read_regular(home.view), ViewState)
     except (OSError, msgspec.DecodeError):
         return fresh
-    if view.sort not in ORDERS or not set(view.charts) <= METRICS.keys() or len(view.marked) > MOST_CURVES:
+    if view.sort not in ORDERS or not set(view.charts) <= METRICS.keys():
         return fresh
     return view
 

@@ -22,7 +22,7 @@ from textual.strip import Strip
 from console.charts.legend import ascii_marker
 from console.charts.metrics import MARKERS
 from console.charts.styles import Look
-from console.text.columns import Column, fitting
+from console.text.columns import Column, Scene, fitting
 from console.text.formatting import aligned, clean, cut
 from engine.runs.run import Run
 
@@ -40,9 +40,9 @@ class RunTable(ScrollView, can_focus=True):
     """Runs with a cursor on one, and marks on those to draw together."""
 
     HELP = (
-        "All runs. The marker tells the architecture, and with its colour the curve on the right."
-        " Space marks runs to be drawn together; without marks, what fits of the experiment is drawn."
-        " Click a column's title to sort by it."
+        "All runs, oldest first. The marker shows the architecture, and with its colour the curve on the right."
+        " Space marks runs to draw and compare; without marks, the whole experiment is drawn."
+        " queued 2 is the second in the queue. Click a column's title to sort by it."
     )
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -84,7 +84,10 @@ class RunTable(ScrollView, can_focus=True):
         self._runs: Mapping[str, Run] = {}
         self._looks: Mapping[str, Look] = {}
         self._marked: frozenset[str] = frozenset()
+        self._queue: Mapping[str, int] = {}
         self._row = 0
+        self._is_new = True
+        """Whether the cursor's first position was not scrolled to yet."""
         self._columns: list[tuple[Column, int]] = []
         self._columns_for = (-1, -1)
         self._longest_name = 0
@@ -112,6 +115,8 @@ class RunTable(ScrollView, can_focus=True):
         looks: Mapping[str, Look],
         marked: frozenset[str],
         sorted_by: str,
+        queue: Mapping[str, int],
+        cursor: str | None,
     ) -> None:
         """Show lines, keeping the cursor on its run and repainting only changed lines.
 
@@ -121,22 +126,29 @@ class RunTable(ScrollView, can_focus=True):
             looks: Marker and colour of each drawn run, by id.
             marked: Ids of the marked runs.
             sorted_by: Key of the sorted column, whose title gets a sign.
+            queue: Places in the queue, by id.
+            cursor: Id of the run under the cursor, if it is on none yet.
         """
-        before, cursor = self._lines, self.cursor_run
+        before, was_at = self._lines, self.cursor_run
+        above = self._row - self.scroll_offset.y
         was_sorted_by, self._sorted_by = self._sorted_by, sorted_by
         self._lines, self._runs, self._looks, self._marked = list(lines), runs, looks, marked
         names = [run for line in lines if isinstance(line, str) and (run := runs.get(line)) is not None]
         longest = max((len(run.name) + 2 * run.starred for run in names), default=0)
         before_longest, self._longest_name = self._longest_name, longest
+        self._queue = queue
         if before != self._lines:
-            self._row = self.row_of(cursor)
+            self._row = self.row_of(was_at or cursor)
             self.virtual_size = Size(self.size.width, len(self._lines) + HEADER_LINES)
+            if was_at is not None and self.cursor_run == was_at and self._row - above != self.scroll_offset.y:
+                # The cursor's line stays where it is on the screen, also if older runs were read meanwhile.
+                self.scroll_to(y=self._row - above, animate=False)
         if before != self._lines or was_sorted_by != sorted_by or before_longest != longest:
             self._shown = {}
             self.refresh()
         else:
             self.repaint_changed()
-        if self.cursor_run != cursor:
+        if self.cursor_run != was_at:
             self.scroll_to_cursor()
             self.post_message(self.Moved())
 
@@ -155,7 +167,8 @@ class RunTable(ScrollView, can_focus=True):
 
     def look_of(self, run: str) -> tuple[object, ...]:
         """Return everything a run's line depends on; a changed run is a new object."""
-        return self._runs.get(run), self._looks.get(run), run in self._marked, run == self.cursor_run
+        place = self._queue.get(run)
+        return self._runs.get(run), self._looks.get(run), run in self._marked, run == self.cursor_run, place
 
     def visible_rows(self) -> range:
         """Return the visible rows; the last may be partly visible."""
@@ -196,7 +209,11 @@ class RunTable(ScrollView, can_focus=True):
         top, height = self.scroll_offset.y, max(self.size.height - HEADER_LINES, 1)
         # Keep a group's heading visible with its first run.
         first = self._row - 1 if self._row and not isinstance(self._lines[self._row - 1], str) else self._row
-        if first < top:
+        if self._is_new:
+            # Runs below it, which follow it in the queue, are to be seen at once; before the layout there is no room.
+            self._is_new = not self.size.height
+            self.scroll_to(y=first, animate=False)
+        elif first < top:
             self.scroll_to(y=first, animate=False)
         elif self._row >= top + height:
             self.scroll_to(y=self._row - height + 1, animate=False)
@@ -294,9 +311,9 @@ class RunTable(ScrollView, can_focus=True):
         colour = Style(color=f"color({look.colour})") if look is not None and isinstance(look.colour, int) else None
         pointer = (">" if is_cursor else " ") + ("*" if marked else " ")
         marker = marker if self._unicode else ascii_marker(marker, 0)
-        now = time.monotonic()
+        scene = Scene(time.monotonic(), self._unicode, self._queue)
         cells = [
-            aligned(column.fitted(run, now, width, unicode=self._unicode), width, ">" if column.right else "<")
+            aligned(column.fitted(run, scene, width), width, ">" if column.right else "<")
             for column, width in self.columns()
         ]
         return Strip(

@@ -37,6 +37,8 @@ async def test_cursor_moves_over_runs_and_not_over_heads_of_groups(make_app: Cal
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
+        assert table(app).cursor_run == f"{11:010x}", "the newest experiment's first run"
+        await press(pilot, "home")
         seen = []
         for _ in range(20):
             seen.append(table(app).cursor_run)
@@ -124,7 +126,7 @@ async def test_action_that_makes_no_sense_asks_for_nothing(make_app: Callable[..
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
-        await press(pilot, "end", "p")
+        await press(pilot, "home", "p")
         await until(pilot, lambda: notifications(app))
 
         assert "succeeded" in notifications(app)
@@ -214,7 +216,7 @@ async def test_chart_is_saved_as_picture_and_as_text(make_app: Callable[..., Con
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
-        await press(pilot, "end", "w")
+        await press(pilot, "home", "w")
         (as_text,) = app.session.home.saved_charts.glob("*.txt")
         (as_svg,) = app.session.home.saved_charts.glob("*.svg")
         assert "Training loss" in as_text.read_text()
@@ -264,7 +266,7 @@ async def test_crosshair_reads_every_curve(make_app: Callable[..., ConsoleApp]):
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
-        await press(pilot, "end")
+        await press(pilot, "home")
         await pilot.click("#first-chart", offset=(30, 8))
         await until(pilot, lambda: app.session.view.crosshair is not None)
         chart = app.screen.query_one("#second-chart", Chart)
@@ -285,7 +287,7 @@ async def test_curves_are_those_of_the_runs_that_fit(make_app: Callable[..., Con
         await settle(pilot)
         home = app.screen_stack[0]
         assert isinstance(home, HomeScreen)
-        await press(pilot, "end")
+        await press(pilot, "home")
         before = home.drawn_runs()
         app.screen.query_one("#filter", Input).value = "arch:he-plain"
         await until(pilot, lambda: 0 < len(home.drawn_runs()) < len(before))
@@ -298,7 +300,7 @@ async def test_crosshair_begins_at_the_last_point(make_app: Callable[..., Consol
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
-        await press(pilot, "end")
+        await press(pilot, "home")
         chart = app.screen.query_one("#first-chart", Chart)
         await until(pilot, lambda: not chart.is_empty)
         await press(pilot, "left_square_bracket")

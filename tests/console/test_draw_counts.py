@@ -182,9 +182,9 @@ async def test_new_numbers_draw_each_chart_once(
 
 
 KEYS = {
-    "home": "down down space space U o O g g y x e z right_square_bracket z Z escape m M v T tab slash d e p t h : 8"
+    "home": "up up space space U o O g g y x e z right_square_bracket z Z escape m M v T tab slash d e p t h : 8"
     " escape slash p l a i n enter escape i escape question_mark escape",
-    "run": "end enter y x e z left_square_bracket 2 3 y 4 5 6 o m T y 1 e Z T t escape question_mark escape escape",
+    "run": "home enter y x e z left_square_bracket 2 3 y 4 5 6 o m T y 1 e Z T t escape question_mark escape escape",
     "comparison": "c y x e z right_square_bracket d D 2 y T d 3 T 4 y 1 escape",
 }
 """Keys per screen: some change what is shown, some do not."""
@@ -206,7 +206,7 @@ async def test_a_key_draws_no_chart_twice_and_none_that_stays_the_same(
             assert all(drawn.differs for drawn in draws), key
 
 
-@pytest.mark.parametrize("keys", [[], ["enter"], ["end", "enter", "6"], ["c"], ["c", "3"], ["question_mark"]])
+@pytest.mark.parametrize("keys", [[], ["enter"], ["home", "enter", "6"], ["c"], ["c", "3"], ["question_mark"]])
 async def test_a_resize_draws_every_visible_chart_once(
     keys: list[str], make_app: Callable[..., ConsoleApp], draws: list[Drawn]
 ):

@@ -179,7 +179,7 @@ async def test_the_cursor_reads_by_keys_and_by_mouse(make_app: Callable[..., Con
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
-        await press(pilot, "end", "enter", "6")
+        await press(pilot, "home", "enter", "6")
         assert isinstance(app.screen, RunScreen)
         shown = app.screen.query_one(LayerMap)
         assert app.focused is shown
@@ -225,7 +225,7 @@ async def test_the_scale_of_a_map_is_that_of_the_experiment(make_app: Callable[.
     app = make_app(fill=fill)
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
-        await press(pilot, "end", "enter", "6")
+        await press(pilot, "home", "enter", "6")
         shown = app.screen.query_one(LayerMap)
         assert "▁ 1e-20  █ 1 (log, all runs)" in shown.as_text(width=118, height=20)
         await press(pilot, "o")

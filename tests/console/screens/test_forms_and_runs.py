@@ -314,7 +314,7 @@ async def test_clone_fills_the_form_as_the_run_was_asked_for(make_app: Callable[
     app = make_app()
     async with app.run_test(size=(120, 50)) as pilot:
         await settle(pilot)
-        await press(pilot, "end")
+        await press(pilot, "home")
         run = app.session.feed.runs[table(app).cursor_run or ""]
         await press(pilot, "a")
         screen = app.screen
@@ -330,7 +330,7 @@ async def test_run_screen_goes_through_its_parts(make_app: Callable[..., Console
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
-        await press(pilot, "end", "enter", "2")
+        await press(pilot, "home", "enter", "2")
         assert isinstance(app.screen, RunScreen)
         assert app.screen.query_one("#run-epochs", DataTable).row_count == 164
         await press(pilot, "3")
@@ -412,7 +412,7 @@ async def test_comparison_goes_from_depth_to_depth(make_app: Callable[..., Conso
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
-        await press(pilot, "end", "c", "d")
+        await press(pilot, "home", "c", "d")
         screen = app.screen
         assert isinstance(screen, ComparisonScreen)
         assert {run.spec.model.depth for run in screen.drawn_runs()} == {20}

@@ -20,7 +20,7 @@ from engine.runs.directory import Labels
 from tests import samples
 from tests.console.driving import notifications, press, settle, table, until
 
-FIRST = f"{13:010x}"
+FIRST = f"{11:010x}"
 """The run under the cursor when the console opens."""
 BROKEN = tuple(f"{number:010x}" for number in (11, 12, 13))
 """All runs of its experiment."""
@@ -48,7 +48,7 @@ def fill_labelled(home: Home) -> None:
         (("*",), Relabel(id="", runs=(FIRST,), starred=True)),
         (("t", *"+a -b c", "enter"), Relabel(id="", runs=(FIRST,), add_tags=("a", "c"), remove_tags=("b",))),
         (("i", *"dull?", "enter"), Relabel(id="", runs=(FIRST,), note="dull?")),
-        (("R", *"x", "enter"), Relabel(id="", runs=(FIRST,), name="resnet18-s0x")),
+        (("R", *"x", "enter"), Relabel(id="", runs=(FIRST,), name="plain56-s0x")),
         (("L", *"a -b", "enter"), Relabel(id="", runs=BROKEN, add_tags=("a",), remove_tags=("b",))),
         (("G", "backspace", "enter"), RenameExperiment(id="", experiment="broken", name="broke")),
     ],
@@ -107,7 +107,7 @@ async def test_a_name_with_a_slash_is_refused_as_by_the_command(
         await press(pilot, "R", "slash", "x", "enter")
         await until(pilot, lambda: notifications(app))
 
-        assert "must not contain /, as in experiment/run, got 'resnet18-s0/x'" in notifications(app)
+        assert "must not contain /, as in experiment/run, got 'plain56-s0/x'" in notifications(app)
         assert not requests
 
 
@@ -118,12 +118,12 @@ async def test_labels_are_shown_without_what_moves_a_cursor(size: tuple[int, int
     async with app.run_test(size=size) as pilot:
         await settle(pilot)
         row = "".join(segment.text for segment in table(app).run_line(FIRST, is_cursor=True))
-        assert "★ resnet18-s0" in row
+        assert "★ plain56-s0" in row
         remark = str(app.screen.query_one("#remark", Static).content)
         assert '+baseline +good "stopped by hand: [b]too slow[/b]"' in remark or size[0] < 200
 
         await press(pilot, "enter")
         await settle(pilot)
         title, note = (str(app.screen.query_one(id, Static).content) for id in ("#run-title", "#run-note"))
-        assert title == f"★ broken/resnet18-s0  {FIRST}  cancelled on cpu  +baseline +good"
+        assert title == f"★ broken/plain56-s0  {FIRST}  diverged on cpu  +baseline +good"
         assert note == 'note: "stopped by hand: [b]too slow[/b]"'

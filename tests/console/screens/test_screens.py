@@ -36,11 +36,11 @@ STATES = {
     "run-spec": ("enter", "3"),
     "run-log": ("enter", "4"),
     "run-events": ("enter", "5"),
-    "run-gradients": ("end", "enter", "6", "right", "right", "up"),
+    "run-gradients": ("home", "enter", "6", "right", "right", "up"),
     "run-without-gradients": ("enter", "6"),
-    "comparison": ("end", "c"),
-    "comparison-depth": ("end", "c", "d"),
-    "comparison-table": ("end", "c", "4"),
+    "comparison": ("home", "c"),
+    "comparison-depth": ("home", "c", "d"),
+    "comparison-table": ("home", "c", "4"),
 }
 
 
