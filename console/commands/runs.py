@@ -25,7 +25,7 @@ def list_runs(
     import time
 
     from console.text import listing
-    from console.text.filter import parse_filter, why_none
+    from console.text.filter import no_match, parse_filter
     from console.text.interruption import interruption
     from console.text.output import narrate, print_json
     from console.text.status import queue_places
@@ -62,8 +62,7 @@ def list_runs(
         if num_fitting > newest:
             narrate(f"the newest {newest} of {num_fitting} runs; -n {num_fitting} lists all of them")
     elif found:
-        why = why_none(where or "", found, now)
-        narrate(f"none of {len(found)} runs matches {where!r}{f': {why}' if why else ''}")
+        narrate(no_match(where or "", found, now))
     elif unknown is not None:
         raise unknown
     elif not unreadable and failure is None:

@@ -75,15 +75,15 @@ def read_away(home: Home, *, since: float) -> Away:
 def away_lines(away: Away) -> list[str]:
     """Lines of the digest."""
     found = away.digest
-    lines = [f"since {moment(found.since)}, for {duration(found.until - found.since)}"]
+    lines = [f"Since {moment(found.since)} ({duration(found.until - found.since)})"]
     if found.until < found.since:
         return [
-            f"the clock says {moment(found.until)}, earlier than your last visit at {moment(found.since)}: check it"
+            f"The clock says {moment(found.until)}, before your last visit at {moment(found.since)}: check the clock"
         ]
     if away.interruption is not None:
         lines.insert(0, away.interruption)
     if found.is_empty:
-        lines[-1] = f"nothing happened {lines[-1]}"
+        lines[-1] = f"Nothing happened {lines[-1][:1].lower()}{lines[-1][1:]}"
     # Facts first, since the lists of runs may exceed a small terminal.
     facts = [crash_line(away, run, number) for run, number in found.crashed.items()]
     facts += [best_line(best.run, best.before) for best in found.bests]
@@ -116,14 +116,14 @@ def crash_line(away: Away, run: str, number: int) -> str:
     """A run whose worker crashed, and its state now."""
     found = away.runs[run]
     now = found.outcome or found.status
-    return f"{clean(found.name)}: its worker crashed {'once' if number == 1 else f'{number} times'}, now {now}"
+    return f"{clean(found.name)}: worker crashed {'once' if number == 1 else f'{number} times'}; now {now}"
 
 
 def best_line(run: Run, before: Run | None) -> str:
     """A new lowest test error."""
     data = clean(run.spec.data.name) + data_label(run.spec.data, brief=True)
-    old = "the first result" if before is None else f"{percent(before.test_error_percent)} before, {clean(before.name)}"
-    return f"lowest final test error on {data}: {percent(run.test_error_percent)}, {clean(run.name)} ({old})"
+    best = f"Lowest final test error on {data}: {percent(run.test_error_percent)}, {clean(run.name)}"
+    return best if before is None else f"{best} (was {percent(before.test_error_percent)}, {clean(before.name)})"
 
 
 def idle_line(idle: Idle) -> str:
@@ -136,8 +136,8 @@ def idle_line(idle: Idle) -> str:
 def now_line(away: Away) -> str:
     """What is running and queued, and when it will be done."""
     if not away.num_running and not away.num_queued:
-        return "now: nothing running or queued"
-    line = f"now: {away.num_running} running, {away.num_queued} queued"
+        return "Now: nothing running or queued"
+    line = f"Now: {away.num_running} running, {away.num_queued} queued"
     if away.left_seconds is None:
         return f"{line}; ETA unknown"
     return f"{line}; ETA {moment(away.digest.until + away.left_seconds)}"

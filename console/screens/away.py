@@ -22,7 +22,7 @@ class AwayScreen(ConsoleScreen):
         away: Digest to show.
     """
 
-    HELP = "What happened since this console was last open, by the wall clock. escape closes it, W brings it back."
+    HELP = "What happened since you last had the console open. Escape closes this, W opens it again."
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "app.pop_screen", "close", id="away.close"),

@@ -21,7 +21,7 @@ from console.screens.label_actions import LABEL_ACTIONS
 from console.screens.queue_actions import QUEUE_ACTIONS
 from console.screens.run_actions import RUN_ACTIONS, Chosen
 from console.text.columns import ORDERS, in_order
-from console.text.filter import FilterError, parse_readable, why_none
+from console.text.filter import FilterError, no_match, parse_readable
 from console.text.formatting import cells, clean, cut
 from console.text.listing import tags_and_note
 from console.text.status import counted, queue_places, remark, states
@@ -35,11 +35,11 @@ from engine.runs.run import Run
 
 NO_RUNS = """No runs yet.
 
-n   choose architectures and depths,
-    and train them
-q   leave; `depthscope quickstart` then
-    trains a first comparison
-?   what every key does"""
+n   new experiment: choose architectures
+    and depths, and train them
+q   quit; `depthscope quickstart` trains
+    a first comparison in minutes
+?   what each key does"""
 
 
 class HomeScreen(ChartScreen):
@@ -63,7 +63,7 @@ class HomeScreen(ChartScreen):
         Binding("o", "sort", "sort", show=False, id="home.sort"),
         Binding("O", "reverse", "reverse order", show=False, id="home.reverse"),
         Binding("g", "group", "group by experiment", show=False, id="home.group"),
-        Binding("U", "unmark_all", "take all marks away", show=False, id="home.unmark-all"),
+        Binding("U", "unmark_all", "clear all marks", show=False, id="home.unmark-all"),
         Binding("escape", "clear", "clear filter, zoom, crosshair", show=False, id="home.clear"),
     ]
 
@@ -203,7 +203,7 @@ class HomeScreen(ChartScreen):
             text = f"{words}  {tags_and_note(runs[0], unicode=session.has_unicode)}".rstrip()
         elif view.filter and session.feed.runs and not self.query_one(RunTable).run_ids:
             every = list(session.feed.runs.values())
-            text = ": ".join(filter(None, (f"none of {len(every)} runs fits", why_none(view.filter, every, now))))
+            text = no_match(view.filter, every, now)
         width = max(self.size.width - 2, 1)
         set_text(self.query_one("#remark", Static), cut(text, width, unicode=session.has_unicode))
 

@@ -11,9 +11,9 @@ from engine.runs.run import RunStatus
 def run_first(chosen: Chosen) -> None:
     """Move queued runs to the front, in the order listed."""
     if ids := chosen.ids_in(RunStatus.QUEUED):
-        chosen.request(Move(runs=ids), f"{counted_runs(ids)} first in the queue")
+        chosen.request(Move(runs=ids), f"Moved {counted_runs(ids)} to the front of the queue")
     else:
-        chosen.notify_nothing_to_do("run first")
+        chosen.notify_nothing_to_do("move")
 
 
 def hold(chosen: Chosen) -> None:
@@ -22,27 +22,27 @@ def hold(chosen: Chosen) -> None:
     free = tuple(run.id for run in queued if not run.held)
     ids = tuple(run.id for run in queued)
     if free:
-        chosen.request(Hold(runs=free), f"{counted_runs(free)} held: h releases, the place is kept")
+        chosen.request(Hold(runs=free), f"Held {counted_runs(free)} in the queue; h releases")
     elif ids:
-        chosen.request(Release(runs=ids), f"{counted_runs(ids)} released")
+        chosen.request(Release(runs=ids), f"Released {counted_runs(ids)}")
     else:
         chosen.notify_nothing_to_do("hold")
 
 
 def hold_queue(chosen: Chosen) -> None:
     """Hold the queue, or release it if it is held."""
-    switch_queue(chosen, QueueState.HELD, "queue held: what runs goes on, H releases it")
+    switch_queue(chosen, QueueState.HELD, "Queue held: running jobs continue, nothing new starts; H opens it")
 
 
 def drain_queue(chosen: Chosen) -> None:
     """Drain the queue, or release it if it is draining."""
-    switch_queue(chosen, QueueState.DRAINING, "queue drains: what runs is finished, D releases it")
+    switch_queue(chosen, QueueState.DRAINING, "Draining: running jobs will finish, nothing new starts; D opens it")
 
 
 def switch_queue(chosen: Chosen, state: QueueState, done: str) -> None:
     """Switch the queue to a state, or open it if it is already in that state."""
     if chosen.session.engine.queue_state is state:
-        chosen.request(SetQueue(state=QueueState.OPEN), "queue released: runs are started in order")
+        chosen.request(SetQueue(state=QueueState.OPEN), "Queue open: runs start in order")
     else:
         chosen.request(SetQueue(state=state), done)
 

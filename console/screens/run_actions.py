@@ -11,7 +11,21 @@ from console.text.formatting import clean
 from console.tui.session import Session
 from console.widgets.question import Question
 from engine.control.protocol import ChangeRequest, Pause, Remove, Restore, Resume, Retry, Stop
-from engine.runs.run import Run, RunStatus
+from engine.runs.run import Run, RunOutcome, RunStatus
+
+VERBS = {
+    RunStatus.QUEUED: "is queued",
+    RunStatus.RUNNING: "is running",
+    RunStatus.PAUSED: "is paused",
+    RunStatus.FINISHED: "is finished",
+    RunOutcome.SUCCEEDED: "has succeeded",
+    RunOutcome.DIVERGED: "has diverged",
+    RunOutcome.FAILED: "has failed",
+    RunOutcome.CANCELLED: "was cancelled",
+    RunOutcome.LOST: "is lost",
+    RunOutcome.STOPPED_EARLY: "was stopped early",
+}
+"""What a run does or did, after its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +58,11 @@ class Chosen:
 
     def notify_nothing_to_do(self, verb: str) -> None:
         """Notify the user that the action applies to none of the runs."""
-        text = f"nothing to {verb}"
+        text = f"Nothing to {verb}"
         if len(self.runs) == 1:
-            text += f": {self.runs[0].name} is {self.runs[0].outcome or self.runs[0].status}"
+            text += f": {self.runs[0].name} {VERBS[self.runs[0].outcome or self.runs[0].status]}"
         elif self.runs:
-            text += f" among {len(self.runs)} runs"
+            text += f" among {len(self.runs)} marked runs"
         self.session.app.notify(clean(text), severity="warning", markup=False)
 
 
@@ -84,7 +98,7 @@ class RunAction:
 def pause(chosen: Chosen) -> None:
     """Pause runs, saving a checkpoint."""
     if ids := chosen.ids_in(RunStatus.QUEUED, RunStatus.RUNNING):
-        chosen.request(Pause(runs=ids), f"pausing {counted_runs(ids)}: r goes on from the checkpoint")
+        chosen.request(Pause(runs=ids), f"Pausing {counted_runs(ids)}; r resumes")
     else:
         chosen.notify_nothing_to_do("pause")
 
@@ -92,7 +106,7 @@ def pause(chosen: Chosen) -> None:
 def stop(chosen: Chosen) -> None:
     """Stop runs, saving a checkpoint."""
     if ids := chosen.ids_in(RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSED):
-        chosen.request(Stop(runs=ids), f"stopping {counted_runs(ids)}: r goes on from the checkpoint")
+        chosen.request(Stop(runs=ids), f"Stopping {counted_runs(ids)}; r resumes")
     else:
         chosen.notify_nothing_to_do("stop")
 
@@ -102,9 +116,9 @@ def resume(chosen: Chosen) -> None:
     paused = chosen.ids_in(RunStatus.PAUSED)
     ended = tuple(run.id for run in chosen.runs if run.is_finished and not run.succeeded)
     if paused:
-        chosen.request(Resume(runs=paused), f"{counted_runs(paused)} back in the queue")
+        chosen.request(Resume(runs=paused), f"Queued {counted_runs(paused)}")
     if ended:
-        chosen.request(Retry(runs=ended), f"{counted_runs(ended)} back in the queue")
+        chosen.request(Retry(runs=ended), f"Queued {counted_runs(ended)}")
     if not paused and not ended:
         chosen.notify_nothing_to_do("resume")
 
@@ -125,7 +139,7 @@ def remove(chosen: Chosen) -> None:
             hide()
 
     if not runs:
-        chosen.notify_nothing_to_do("remove")
+        chosen.notify_nothing_to_do("hide")
     elif unfinished:
         first = unfinished[0]
         words = (
@@ -158,9 +172,9 @@ RUN_ACTIONS = (
     RunAction("run.pause", "p", pause, "pause", show=True),
     RunAction("run.stop", "s", stop, "stop", show=True),
     RunAction("run.resume", "r", resume, "resume", show=True),
-    RunAction("run.remove", "d", remove, "remove", asks=True),
-    RunAction("run.restore", "u", restore, "undo remove"),
-    RunAction("run.clone", "a", clone, "again, changed"),
+    RunAction("run.remove", "d", remove, "hide", asks=True),
+    RunAction("run.restore", "u", restore, "undo hide"),
+    RunAction("run.clone", "a", clone, "copy into a new experiment"),
 )
 
 

@@ -19,7 +19,7 @@ KEY = re.compile(r"([a-z][a-z-]*)(:|<=|>=|!=|=|<|>)", re.IGNORECASE | re.ASCII)
 SIGN = re.compile(r":|<=|>=|!=|=|<|>")
 NUMBER = re.compile(r"(-?\d+(?:\.\d*)?(?:e-?\d+)?)([a-z%]*)")
 COMPARISONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
-MEANT = {"stopped": "cancelled, as `stop` leaves a run, or stopped-early, by its own rule"}
+MEANT = {"stopped": "cancelled (by `stop`) or stopped-early (by its stop rule)"}
 """Hints for invalid values that people expect to work."""
 MOST_VALUES = 6
 """Values listed when no run matches a key."""
@@ -203,6 +203,12 @@ def check_word(text: str, name: str, key: Words, value: str, at: int) -> None:
         near = [MEANT[value]] if value in MEANT else difflib.get_close_matches(value, key.known, n=1)
         hint = f"did you mean {near[0]}? Values are" if near else "values are"
         raise FilterError(f"unknown {name} {value!r}: {hint} {', '.join(key.known)}", text, at)
+
+
+def no_match(text: str, runs: Sequence[Run], now: float) -> str:
+    """Say that no run matches a valid filter, and why."""
+    why = why_none(text, runs, now)
+    return f"none of {len(runs)} runs matches {clean(text)!r}{f': {why}' if why else ''}"
 
 
 def why_none(text: str, runs: Sequence[Run], now: float) -> str:

@@ -131,8 +131,8 @@ def remark(
     if run.waits_for_disk:
         return f"{name}: {last_line(run.error or '')}"
     if run.status is RunStatus.QUEUED and not run.epoch:
-        number = "" if place is None else f", number {place}"
-        return f"{name}: {f'held in the queue{number}; h releases it' if run.held else f'in the queue{number}'}"
+        where = "" if place is None else f" at position {place}"
+        return f"{name}: {f'held{where} in the queue; h releases it' if run.held else f'queued{where}'}"
     if run.is_starting and not run.epoch:
         return f"{name}: worker starting, loading torch and the images"
     if not epochs and not run.epoch:

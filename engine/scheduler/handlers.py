@@ -130,12 +130,12 @@ def named_runs(names: Iterable[str], supervisor: Supervisor, *, removed_too: boo
     """Find the runs that users name, each once.
 
     Raises:
-        UsageError: a run is unknown, or removed.
+        UsageError: a run is unknown, or hidden.
     """
     runs = {run.id: run for run in map(supervisor.reader.find, names)}
     for run in runs.values():
         if run.deleted_at is not None and not removed_too:
-            raise UsageError(f"{run.id} ({run.name}) is removed: `depthscope restore {run.id}` first")
+            raise UsageError(f"{run.id} ({run.name}) is hidden: `depthscope restore {run.id}` first")
     return list(runs.values())
 
 
@@ -267,7 +267,7 @@ def move(request: Move, supervisor: Supervisor) -> Done:
     """Move queued runs next to each other, in the order given."""
     moved = named_runs(request.runs, supervisor, removed_too=True)
     if not moved:
-        raise UsageError("give the runs to move")
+        raise UsageError("name at least one run to move")
     for run in moved:
         check_queued(run, "moved")
     ids = [run.id for run in moved]
@@ -343,7 +343,7 @@ def relabel(request: Relabel, supervisor: Supervisor) -> Done:
 
 
 def rename_experiment(request: RenameExperiment, supervisor: Supervisor) -> Done:
-    """Rename an experiment, including its removed runs.
+    """Rename an experiment, including its hidden runs.
 
     Raises:
         UsageError: the experiment does not exist, or the new name is taken.

@@ -45,15 +45,15 @@ async def test_the_digest_is_shown_on_opening_dismissed_and_shown_again(
     app = make_app(looked(8400.0, monkeypatch))
     async with app.run_test(size=(120, 36)) as pilot:
         said = await shown(pilot)
-        assert "since 2026-09-21 11:53, for 2h20" in said
+        assert "Since 2026-09-21 11:53 (2h20)" in said
         assert "1 diverged\n  broken/plain56-s0: in epoch 10 of 164" in said
         assert (
             "broken/resnet56-s0: at epoch 5 of 164: RuntimeError: CUDA out of memory: [red]2.00 GiB[/red] wanted"
             in said
         )
         assert "6 succeeded" in said
-        assert "lowest final test error on cifar10: 7.1" in said
-        assert "now: 2 running, 1 queued" in said
+        assert "Lowest final test error on cifar10: 7.1" in said
+        assert "Now: 2 running, 1 queued" in said
 
         await press(pilot, "escape")
         assert isinstance(app.screen, HomeScreen)
@@ -68,7 +68,7 @@ async def test_the_digest_is_shown_on_opening_dismissed_and_shown_again(
         await settle(pilot)
         assert isinstance(again.screen, HomeScreen)
         await press(pilot, "W")
-        assert (await shown(pilot)).startswith("nothing happened since ")
+        assert (await shown(pilot)).startswith("Nothing happened since ")
 
 
 async def test_a_first_look_is_not_disturbed(make_app: Callable[..., ConsoleApp]):
@@ -78,7 +78,7 @@ async def test_a_first_look_is_not_disturbed(make_app: Callable[..., ConsoleApp]
         await settle(pilot)
         assert isinstance(app.screen, HomeScreen)
         await press(pilot, "W")
-        assert ", for 1 d 0 h" in await shown(pilot)
+        assert " (1 d 0 h)" in await shown(pilot)
 
 
 async def test_the_digest_does_not_interrupt_typing(
@@ -102,7 +102,7 @@ async def test_a_clock_set_back_is_reported(make_app: Callable[..., ConsoleApp],
         await settle(pilot)
         await press(pilot, "W")
         said = await shown(pilot)
-        assert "earlier than your last visit at 2026-09-21 15:13" in said
+        assert "before your last visit at 2026-09-21 15:13" in said
         assert "\n" not in said
 
 

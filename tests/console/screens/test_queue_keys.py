@@ -56,7 +56,7 @@ async def test_a_held_run_says_so_and_is_released_by_the_same_key(
         await choose(pilot, "status:held")
         assert table(app).run_ids == [QUEUED]
         assert state(app.session.feed.runs[QUEUED], time.monotonic()) == "held"
-        assert "held in the queue" in str(app.screen.query_one("#remark", Static).content)
+        assert "held at position 1 in the queue; h releases it" in str(app.screen.query_one("#remark", Static).content)
 
         await press(pilot, "h")
         await until(pilot, lambda: notifications(app))
@@ -72,7 +72,7 @@ async def test_only_queued_runs_are_changed(key: str, make_app: Callable[..., Co
         await press(pilot, key)
         await until(pilot, lambda: notifications(app))
 
-        assert "nothing to" in notifications(app)
+        assert "Nothing to" in notifications(app)
         assert not requests
 
 

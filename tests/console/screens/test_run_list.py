@@ -72,7 +72,7 @@ async def test_the_console_lists_runs_in_the_order_of_ls_and_the_queue(make_app:
         for line, place in zip(shown, (2, 3, 4, 5, 6, 1), strict=True):
             assert f"{'held' if 'waits5' in line else 'queued'} {place} " in line
         await press(pilot, "end")
-        assert str(app.screen.query_one("#remark", Static).content) == "waits9: in the queue, number 1"
+        assert str(app.screen.query_one("#remark", Static).content) == "waits9: queued at position 1"
 
     listed = [line for line in runs_table(runs, places).splitlines() if "waits" in line]
     assert [line.split()[2] for line in listed] == names

@@ -93,7 +93,7 @@ def test_what_fits(text: str, numbers: list[int], runs: list[Run]):
         ("depth>*", 7, "> takes a number, not *"),
         ("name<3", 5, "name is not a number; use : or !="),
         ("x outcome:fail", 11, "unknown outcome 'fail': did you mean failed? Values are succeeded"),
-        ("outcome:stopped", 9, "unknown outcome 'stopped': did you mean cancelled, as `stop` leaves a run, or"),
+        ("outcome:stopped", 9, "unknown outcome 'stopped': did you mean cancelled (by `stop`) or"),
         ("depth >= 20", 7, "write depth>=20 without spaces"),
         ("arch:plain Depth >=20", 18, "write depth>=20 without spaces"),
         ("depth>= 20", 8, "write depth>=20 without spaces"),

@@ -70,7 +70,7 @@ def test_a_removed_run_refuses_the_others_too(engine: Scene):
     first, second = engine.submit(None, None)
     engine.ask(Remove(runs=(second,)))
 
-    with pytest.raises(UsageError, match="is removed"):
+    with pytest.raises(UsageError, match="is hidden"):
         engine.ask(Relabel(runs=(first, second), starred=True))
     assert not engine.supervisor.reader.run(first).starred
 
