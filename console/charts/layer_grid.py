@@ -14,16 +14,17 @@ OF_ALL_RUNS, OF_THIS_RUN = "all runs", "this run"
 
 
 class Quantity(Enum):
-    """A number of a layer: its field in LayerGradients, its name for `plot --metric`, its title."""
+    """A number of a layer: its field in LayerGradients, its name for `plot --metric`, its title and its unit."""
 
-    GRADIENTS = "gradient_norm", "gradients", "Gradient norm"
-    WEIGHTS = "weight_norm", "weight-norms", "Weight norm"
-    UPDATES = "update_ratio", "update-ratios", "Update over weight"
+    GRADIENTS = "gradient_norm", "gradients", "Gradient norm", "L2, nats"
+    WEIGHTS = "weight_norm", "weight-norms", "Weight norm", "L2"
+    UPDATES = "update_ratio", "update-ratios", "Update over weight", "ratio of L2 norms"
 
-    def __init__(self, field: str, metric: str, title: str) -> None:
+    def __init__(self, field: str, metric: str, title: str, unit: str) -> None:
         self.field = field
         self.metric = metric
         self.title = title
+        self.unit = unit
 
     def next(self) -> Quantity:
         """Next quantity, wrapping around."""
@@ -64,13 +65,15 @@ def epoch_name(epoch: int) -> str:
     return "init" if epoch == 0 else str(epoch)
 
 
-def reading(rows: Sequence[Gradients], epoch: int, position: int) -> str:
-    """Describe the norms of one layer in one epoch."""
+def reading(rows: Sequence[Gradients], epoch: int, position: int, only: Quantity | None = None) -> str:
+    """Describe the norms of one layer in one epoch, or only one of them."""
     layers = next((row.layers for row in rows if row.epoch == epoch), [])
     if position >= len(layers):
         return f"epoch {epoch}: nothing recorded"
     layer = layers[position]
     when = epoch_name(epoch) if epoch == 0 else f"epoch {epoch}"
+    if only is not None:
+        return f"{when} {layer.name}: {figure(getattr(layer, only.field))}"
     gradient, weight = figure(layer.gradient_norm), figure(layer.weight_norm)
     return f"{when} {layer.name}: gradient {gradient}, weight {weight}, ratio {figure(layer.update_ratio)}"
 

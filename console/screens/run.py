@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -13,7 +13,7 @@ import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import DataTable, Input, Static, TabbedContent, TabPane
 
 from console.charts.metrics import METRICS, selection_metric
@@ -34,6 +34,7 @@ from console.widgets.question import Question
 from engine.runs.directory import RunDirectory
 from engine.runs.journal import Gradients
 from engine.runs.run import EventRow, Run, RunStatus
+from models.catalog import ARCHITECTURES
 
 TABS = ("curves", "epochs", "spec", "log", "events", "gradients")
 CHARTS = (("#run-loss", ("train-loss", "test-loss")), ("#run-error", ("train-error", "test-error")))
@@ -59,6 +60,7 @@ class RunScreen(ChartScreen):
         Binding("slash", "search", "search log", key_display="/", show=False, id="run.search"),
         *CHART_BINDINGS,
         Binding("Y", "copy", "copy", show=False, id="run.copy"),
+        Binding("v", "beside", "gradients beside the counterpart's", show=False, id="run.beside"),
         Binding("J", "json", "spec as JSON or table", show=False, id="run.json"),
     ]
 
@@ -68,7 +70,10 @@ class RunScreen(ChartScreen):
         self._shows_json = False
         self._events: list[EventRow] = []
         """Events shown."""
-        self._gradients: list[Gradients] = []
+        self._gradients: dict[str, list[Gradients]] = {}
+        """Layer norms read so far, by run."""
+        self._counterpart: str | None = None
+        """Run whose map stands beside this one's; None shows one map."""
         self._layer_ranges: dict[str, tuple[float, float]] = {}
 
     def compose_body(self) -> ComposeResult:
@@ -92,8 +97,9 @@ class RunScreen(ChartScreen):
                 yield Field(placeholder=placeholder, id="run-search", compact=True, select_on_focus=False)
             with TabPane("5 Events", id="events"):
                 yield DataTable[str](id="run-events", cursor_type="row")
-            with TabPane("6 Gradients", id="gradients"):
+            with TabPane("6 Gradients", id="gradients"), Horizontal():
                 yield LayerMap(unicode=self.session.has_unicode, id="run-gradients")
+                yield LayerMap(unicode=self.session.has_unicode, id="counterpart-gradients")
         yield Question()
         yield Static("", id="remark", markup=False)
 
@@ -190,17 +196,50 @@ class RunScreen(ChartScreen):
         """Add newly recorded gradients, if their tab is visible."""
         if self.query_one("#run-tabs", TabbedContent).active != "gradients":
             return
-        feed = self.session.feed
-        newest = self._gradients[-1].epoch if self._gradients else -1
-        if newest > max((row.epoch for row in feed.history(self._run_id).epochs[-1:]), default=0):
+        runs = self.session.feed.runs
+        shown = {"#run-gradients": runs.get(self._run_id), "#counterpart-gradients": runs.get(self._counterpart or "")}
+        for selector, run in shown.items():
+            layers = self.query_one(selector, LayerMap)
+            layers.display = run is not None
+            if run is None:
+                continue
+            is_over = run.status is RunStatus.FINISHED
+            layers.show(
+                self.gradients_of(run),
+                self.session.heat_colours,
+                empty="this run recorded no gradients" if is_over else "no gradients yet: the first come with a step",
+                ranges=self._layer_ranges,
+                name=clean(run.name) if self._counterpart else "",
+            )
+
+    def gradients_of(self, run: Run) -> list[Gradients]:
+        """Layer norms of a run, of which only new ones are read."""
+        feed, known = self.session.feed, self._gradients.get(run.id, [])
+        newest = known[-1].epoch if known else -1
+        epochs = feed.history(run.id).epochs
+        if run.id == self._run_id and newest > max((row.epoch for row in epochs[-1:]), default=0):
             # The run went back to a checkpoint or started over.
-            self._gradients, newest = [], -1
-        self._gradients += feed.gradients(self._run_id, after=newest)
-        is_over = any(run.status is RunStatus.FINISHED for run in self.current_runs())
-        empty = "this run recorded no gradients" if is_over else "no gradients yet: the first come with the first step"
-        self.query_one("#run-gradients", LayerMap).show(
-            self._gradients, self.session.heat_colours, empty=empty, ranges=self._layer_ranges
-        )
+            known, newest = [], -1
+        self._gradients[run.id] = [*known, *feed.gradients(run.id, after=newest)]
+        return self._gradients[run.id]
+
+    def action_beside(self) -> None:
+        """Show the gradients of the counterpart of the same depth and seed beside this run's, or no longer."""
+        self.action_tab("gradients")
+        ours, theirs = (self.query_one(id, LayerMap) for id in ("#run-gradients", "#counterpart-gradients"))
+        if self._counterpart is not None:
+            self._counterpart = ours.partner = theirs.partner = None
+            ours.focus()
+        else:
+            for run in self.current_runs():
+                found = counterpart_of(run, self.session.feed.runs.values())
+                if found is None:
+                    other = ARCHITECTURES[run.spec.model.architecture].counterpart
+                    words = f"no {other}{run.spec.model.depth} with seed {run.spec.seed} in {clean(run.experiment)}"
+                    self.notify(words, markup=False, timeout=3)
+                    return
+                self._counterpart, ours.partner, theirs.partner = found.id, theirs, ours
+        self.show_gradients()
 
     def read_log(self) -> None:
         log = self.query_one("#run-log", LogView)
@@ -275,6 +314,23 @@ def add_new(table: DataTable[str], rows: Sequence[Row], cells_of: Callable[[Row]
     if new := rows[table.row_count :]:
         table.add_rows(map(cells_of, new))
         table.move_cursor(row=len(rows) - 1, animate=False)
+
+
+def counterpart_of(run: Run, others: Iterable[Run]) -> Run | None:
+    """Run to compare a run's gradients with: of the same experiment, depth and seed, with or without shortcuts.
+
+    One of the same width is preferred; None if there is none.
+    """
+    model = run.spec.model
+    found = [
+        other
+        for other in others
+        if other.experiment == run.experiment
+        and other.spec.seed == run.spec.seed
+        and other.spec.model.depth == model.depth
+        and other.spec.model.architecture is ARCHITECTURES[model.architecture].counterpart
+    ]
+    return max(found, key=lambda other: other.spec.model.width == model.width, default=None)
 
 
 def merged_checkpoints(events: Sequence[EventRow]) -> list[EventRow]:

@@ -26,7 +26,8 @@ class LayerMap(Widget, can_focus=True):
         "How large the gradient of each layer was in the last step of each epoch, and at initialisation: the stem left,"
         " the head right. A higher bar is a larger number, on a logarithmic scale, which is the same for all runs of an"
         " experiment; o shows this run on a scale of its own. Click, or use the arrow keys, to read a number; its ratio"
-        " is that of the update to the weight. m shows weights, or these ratios, instead."
+        " is that of the update to the weight. m shows weights, or these ratios, instead. v shows the network of"
+        " the same depth and seed with, or without, shortcuts beside it."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -46,6 +47,9 @@ class LayerMap(Widget, can_focus=True):
         super().__init__(id=id)
         self._unicode = unicode
         self._colours: Sequence[int] | None = None
+        self.partner: LayerMap | None = None
+        """Map beside this one, which shows the same quantity, scale, epoch and layer."""
+        self._run_name = ""
         self._rows: Sequence[Gradients] = ()
         self._empty = ""
         self._quantity = Quantity.GRADIENTS
@@ -67,6 +71,7 @@ class LayerMap(Widget, can_focus=True):
         *,
         empty: str,
         ranges: Mapping[str, tuple[float, float]],
+        name: str = "",
     ) -> None:
         """Show rows, redrawing if anything changed.
 
@@ -75,8 +80,10 @@ class LayerMap(Widget, can_focus=True):
             colours: Colour numbers (of 256) from smallest to largest value; None draws without colour.
             empty: Text to show if there are no rows.
             ranges: Smallest positive and largest value of each quantity over the runs sharing a scale, by field.
+            name: Name of the run, where its map is not the only one.
         """
         self._rows, self._colours, self._empty, self._ranges = [*rows], colours, empty, ranges
+        self._run_name = name
         self.redraw()
 
     def as_text(self, *, width: int, height: int) -> str:
@@ -86,7 +93,7 @@ class LayerMap(Widget, can_focus=True):
     def redraw(self) -> None:
         """Draw at the current size if the result would differ."""
         width, height = self.content_size
-        looks = (self._colours, self._empty, self._ranges, self._quantity, self._has_own_scale)
+        looks = (self._colours, self._empty, self._ranges, self._run_name, self._quantity, self._has_own_scale)
         inputs = (width, height, self._rows, *looks)
         # On a hidden tab, the map is drawn once it is shown.
         if width <= 0 or height <= 0 or inputs == self._drawn_from or not self.is_on_screen:
@@ -96,7 +103,7 @@ class LayerMap(Widget, can_focus=True):
         if not self._was_moved:
             self._cursor = (len(self._grid.epochs) - 1, 0) if self._grid.epochs else None
         self._map = self._drawn(width, height, self._colours)
-        self.border_title = self._quantity.title
+        self.border_title = plain(self._run_name or self._quantity.title, unicode=self._unicode)
         self.show_reading()
         self.refresh()
 
@@ -107,7 +114,7 @@ class LayerMap(Widget, can_focus=True):
             self._grid,
             width=width,
             height=height,
-            title=f"{self._quantity.title} by layer and epoch",
+            title=f"{self._quantity.title} ({self._quantity.unit}) by layer and epoch",
             colours=colours,
             unicode=self._unicode,
             empty=self._empty,
@@ -121,9 +128,10 @@ class LayerMap(Widget, can_focus=True):
             self.border_subtitle = ""
             return
         epoch, layer = self._cursor = self._within(*self._cursor)
-        words = cut(
-            reading(self._rows, self._grid.epochs[epoch], layer), max(self.size.width - 4, 8), unicode=self._unicode
-        )
+        # Side by side, there is no room for all three numbers.
+        only = None if self.partner is None else self._quantity
+        words = reading(self._rows, self._grid.epochs[epoch], layer, only)
+        words = cut(words, max(self.size.width - 4, 8), unicode=self._unicode)
         self.border_subtitle = plain(words, unicode=self._unicode)
 
     def _within(self, epoch: int, layer: int) -> tuple[int, int]:
@@ -150,24 +158,36 @@ class LayerMap(Widget, can_focus=True):
     def on_click(self, event: events.Click) -> None:
         at = event.get_content_offset(self)
         if at is not None and self._map is not None and (found := self._map.at(at.x, at.y)) is not None:
-            self._cursor, self._was_moved = found, True
-            self.show_reading()
-            self.refresh()
+            self.point(*found)
 
     def action_move(self, epochs: int, layers: int) -> None:
         """Move the cursor by epochs and layers."""
         if self._cursor is None:
             return
-        self._cursor, self._was_moved = self._within(self._cursor[0] + epochs, self._cursor[1] + layers), True
-        self.show_reading()
-        self.refresh()
+        self.point(self._cursor[0] + epochs, self._cursor[1] + layers)
+
+    def point(self, epoch: int, layer: int) -> None:
+        """Put the cursor on an epoch and a layer, by their index, here and in the map beside."""
+        for one in self.both():
+            if one._grid.epochs:
+                one._cursor, one._was_moved = one._within(epoch, layer), True
+                one.show_reading()
+                one.refresh()
+
+    def both(self) -> list[LayerMap]:
+        """Return this map, and the one beside it if there is one."""
+        return [self] if self.partner is None else [self, self.partner]
 
     def action_quantity(self) -> None:
         """Switch between gradients, weights and updates."""
-        self._quantity = self._quantity.next()
-        self.redraw()
+        quantity = self._quantity.next()
+        for one in self.both():
+            one._quantity = quantity
+            one.redraw()
 
     def action_scale(self) -> None:
         """Toggle between the experiment's colour scale and this run's own."""
-        self._has_own_scale = not self._has_own_scale
-        self.redraw()
+        own = not self._has_own_scale
+        for one in self.both():
+            one._has_own_scale = own
+            one.redraw()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,14 +14,15 @@ from console.app import ConsoleApp
 from console.charts.heat_map import TERMINAL_HEAT, draw_heat_map, rounded
 from console.charts.layer_grid import LayerGrid, Quantity, figure, layer_grid
 from console.charts.styles import HEAT_ON_DARK, HEAT_ON_LIGHT
-from console.screens.run import RunScreen
+from console.screens.run import RunScreen, counterpart_of
 from console.text.formatting import BARS, BARS_IN_ASCII
 from console.widgets.layer_map import LayerMap
 from engine.base.paths import Home
+from engine.index.queries import Reader
 from engine.index.writer import Store
 from engine.runs.journal import Gradients, LayerGradients
 from tests import samples
-from tests.console.driving import press, settle
+from tests.console.driving import press, settle, until
 
 
 def rows(values: dict[int, list[float | None]]) -> list[Gradients]:
@@ -181,7 +183,7 @@ async def test_the_cursor_reads_by_keys_and_by_mouse(make_app: Callable[..., Con
         await settle(pilot)
         await press(pilot, "home", "enter", "6")
         assert isinstance(app.screen, RunScreen)
-        shown = app.screen.query_one(LayerMap)
+        shown = app.screen.query_one("#run-gradients", LayerMap)
         assert app.focused is shown
         assert str(shown.border_subtitle).startswith("epoch 164 stem: "), "the cursor is there at once"
         await press(pilot, "left")
@@ -207,7 +209,7 @@ async def test_the_cursor_reads_by_keys_and_by_mouse(make_app: Callable[..., Con
         assert str(shown.border_subtitle) == before
         await press(pilot, "w")
         (saved,) = app.session.home.saved_charts.glob("gradients-*.txt")
-        assert "Update over weight by layer and epoch" in saved.read_text()
+        assert "Update over weight (ratio of L2 norms) by layer and epoch" in saved.read_text()
 
 
 async def test_the_scale_of_a_map_is_that_of_the_experiment(make_app: Callable[..., ConsoleApp]):
@@ -226,7 +228,7 @@ async def test_the_scale_of_a_map_is_that_of_the_experiment(make_app: Callable[.
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
         await press(pilot, "home", "enter", "6")
-        shown = app.screen.query_one(LayerMap)
+        shown = app.screen.query_one("#run-gradients", LayerMap)
         assert "▁ 1e-20  █ 1 (log, all runs)" in shown.as_text(width=118, height=20)
         await press(pilot, "o")
         assert "▁ 5e-10  █ 1 (log, this run)" in shown.as_text(width=118, height=20)
@@ -238,9 +240,60 @@ async def test_a_run_without_gradients_says_so_and_keys_do_nothing(make_app: Cal
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await press(pilot, "enter", "6", "left", "m", "Y")
-        shown: Any = app.screen.query_one(LayerMap)
-        assert "no gradients recorded" in shown.as_text(width=78, height=10)
+        shown: Any = app.screen.query_one("#run-gradients", LayerMap)
+        assert "this run recorded no gradients" in shown.as_text(width=78, height=10)
         assert not shown.border_subtitle
+
+
+async def test_a_key_shows_the_counterpart_beside(make_app: Callable[..., ConsoleApp]):
+    """The plain network of the same depth and seed: one scale, one cursor, one quantity for both."""
+
+    def fill(home: Home) -> None:
+        samples.fill_small(home)
+        with Reader(home.database) as reader:
+            runs = {run.name: run for run in reader.runs() if run.experiment == "depths"}
+            ours, plain = runs["he-resnet20-s0"], runs["he-plain20-s0"]
+            names = [layer.name for layer in reader.gradients(ours.id)[0].layers]
+        layers = [LayerGradients(name=name, gradient_norm=1e-3, weight_norm=7.0, update_ratio=None) for name in names]
+        store = Store(home.database)
+        with store.transaction():
+            store.ingest(plain.id, [Gradients(epoch=0, step=1, layers=layers)], [], end=0)
+        store.close()
+
+    app = make_app(fill=fill)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "home", "enter", "6", "v")
+        ours, plain = app.screen.query(LayerMap)
+        await until(pilot, lambda: "he-plain20-s0" in str(plain.border_title))
+        assert "he-resnet20-s0" in str(ours.border_title)
+        assert plain.region.x >= ours.region.right
+        await press(pilot, "pageup", "home", "right", "right", "m")
+        readings = [str(one.border_subtitle) for one in (ours, plain)]
+        assert [words.partition(":")[0] for words in readings] == ["init stage1.block1.conv2"] * 2
+        assert readings[1].endswith(": 7")
+        scales = [re.search(r"▁ .* \(log, all runs\)", one.as_text(width=58, height=20)) for one in (ours, plain)]
+        assert scales[0] is not None
+        assert scales[1] is not None
+        assert scales[0][0] == scales[1][0]
+
+        await press(pilot, "v")
+        await until(pilot, lambda: not plain.display)
+        await until(pilot, lambda: "Weight norm" in str(ours.border_title))
+
+
+def test_a_run_without_a_counterpart_has_none_beside(tmp_path: Path):
+    """Neither another depth nor another seed nor another experiment counts."""
+    home = Home(tmp_path).create()
+    samples.fill_small(home)
+    with Reader(home.database) as reader:
+        runs = reader.runs()
+    (ours,) = (run for run in runs if run.name == "he-resnet20-s0" and run.experiment == "depths")
+    found = counterpart_of(ours, runs)
+
+    assert found is not None
+    assert found.name == "he-plain20-s0"
+    assert counterpart_of(ours, [run for run in runs if run.id != found.id]) is None
 
 
 @pytest.fixture
