@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from console.planning.options import RunOptions
 from console.text.formatting import clean, count, table
 from console.text.listing import data_label
@@ -68,11 +70,15 @@ def plan_runs(home: Home, options: RunOptions, report: Callable[[str], None] = l
 def judge_all(home: Home, planned: Sequence[NewRun]) -> list[Verdict]:
     """Estimate each run's memory and judge whether it fits on a device of this machine."""
     here = find_devices()
-    sizes = data_sizes(home, planned)
-    return [
-        judge(run.spec, here, num_train=num_train, num_test=num_test)
-        for run, (num_train, num_test) in zip(planned, sizes, strict=True)
-    ]
+    known: dict[RunSpec, Verdict] = {}
+    verdicts = []
+    for run, (num_train, num_test) in zip(planned, data_sizes(home, planned), strict=True):
+        # Memory does not depend on the seed.
+        key = msgspec.structs.replace(run.spec, seed=0)
+        if key not in known:
+            known[key] = judge(key, here, num_train=num_train, num_test=num_test)
+        verdicts.append(known[key])
+    return verdicts
 
 
 def check_all_fit(home: Home, planned: Sequence[NewRun]) -> None:

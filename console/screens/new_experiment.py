@@ -262,7 +262,8 @@ class NewExperimentScreen(ConsoleScreen):
             planned = self._knowledge.estimated(plan(home, filled))
             verdicts = judge_all(home, planned)
             self._rows = form_rows(planned[:MANY_RUNS], verdicts[:MANY_RUNS], unicode=self.session.has_unicode)
-            check_all_fit(home, planned)
+            if not all(verdict.fits for verdict in verdicts):
+                check_all_fit(home, planned)
         except DepthscopeError as error:
             text = label_named(error)
             option = of_field(error.field) if isinstance(error, InvalidField) else None
