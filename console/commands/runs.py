@@ -75,6 +75,7 @@ def show(run: RunArgument, as_json: JsonOption = False) -> None:
     """Show one run: spec, status, diagnoses and every epoch."""
     from console.text import documents, listing
     from console.text.output import print_json
+    from console.text.status import queue_places
     from engine import client
     from engine.analysis.diagnosis import diagnose
     from engine.base.paths import find_home
@@ -83,10 +84,11 @@ def show(run: RunArgument, as_json: JsonOption = False) -> None:
         found = reader.find(run)
         epochs, steps, events = reader.epochs(found.id), reader.steps(found.id), reader.events(found.id)
         findings = diagnose(found, epochs, reader.first_and_newest_gradients(found.id))
+        queue = queue_places(reader.unfinished_runs())
     if as_json:
         print_json(documents.run_details(found, epochs, steps, events, findings))
     else:
-        typer.echo(listing.run_page(found, epochs, events, findings))
+        typer.echo(listing.run_page(found, epochs, events, findings, queue))
 
 
 def logs(

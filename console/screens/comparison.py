@@ -20,6 +20,7 @@ from console.comparison.verdict import conclude
 from console.screens.base import set_text
 from console.screens.charts import CHART_BINDINGS, ChartScreen
 from console.text.formatting import clean
+from console.text.status import counted, states
 from console.tui.session import Session
 from console.widgets.chart import Chart
 from engine.runs.journal import Epoch, Gradients
@@ -110,9 +111,8 @@ class ComparisonScreen(ChartScreen):
         depths = "all depths" if self._depth is None else f"depth {self._depth}"
         wanted = sum(self._depth in (None, run.spec.model.depth) for run in runs)
         left_out = f" ({len(drawn)} of {wanted} drawn: d goes to one depth)" if wanted > len(drawn) else ""
-        set_text(
-            self.query_one("#run-title", Static), f"{clean(self._experiment)}: {len(runs)} runs, {depths}{left_out}"
-        )
+        which = f"{clean(self._experiment)}: {counted(len(runs), 'run')}, {depths}"
+        set_text(self.query_one("#run-title", Static), f"{which}: {states(runs)}{left_out}")
         if runs:
             set_text(self.query_one("#comparison-table", Static), self.table_text())
             line = conclusion_line(conclude(group_runs(runs), self.epochs())) or tables.data_line(runs)

@@ -156,10 +156,19 @@ class HomeScreen(ChartScreen):
             queue=queue_places(feed.runs.values()),
             cursor=view.cursor if view.cursor in feed.runs else first_of_newest(runs),
         )
+        self.go_to_submitted(runs)
         table.show_title(self.table_title(len(runs)))
         self.query_one("#no-runs", Static).display = not feed.runs
         table.display = bool(feed.runs)
         self.show_remark()
+
+    def go_to_submitted(self, runs: Sequence[Run]) -> None:
+        """Move the cursor to the first run that this console has submitted, once it is listed."""
+        after = self.session.submitted_after
+        submitted = [run for run in runs if after is not None and run.position > after]
+        if submitted:
+            self.session.submitted_after = None
+            self.query_one(RunTable).select(min(submitted, key=lambda run: run.position).id)
 
     def table_title(self, num_shown: int) -> str:
         """Title with the marks, the order and the filter, which is last because it may be cut off."""

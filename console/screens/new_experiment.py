@@ -382,6 +382,7 @@ class NewExperimentScreen(ConsoleScreen):
             return
         name = self.query_one("#experiment", Input).value.strip() or None
         runs = "1 run" if len(self.planned) == 1 else f"{len(self.planned)} runs"
+        self.session.submitted_after = max((run.position for run in self.session.feed.runs.values()), default=-1)
         self.session.engine.request(Submit(runs=tuple(self.planned), experiment=name), f"{runs} queued")
         self.app.pop_screen()
 

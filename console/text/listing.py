@@ -108,15 +108,21 @@ def queue_table(numbered: Sequence[tuple[int | None, Run]]) -> str:
     return table(["place", "id", "experiment", "run", "device", "status"], rows, align="><<<<<")
 
 
-def run_page(run: Run, epochs: Sequence[Epoch], events: Sequence[EventRow], findings: Sequence[Finding] = ()) -> str:
-    """Page about one run: its spec, status, epochs and events."""
+def run_page(
+    run: Run,
+    epochs: Sequence[Epoch],
+    events: Sequence[EventRow],
+    findings: Sequence[Finding] = (),
+    queue: Mapping[str, int] | None = None,
+) -> str:
+    """Page about one run: its spec, status with its place in the queue, epochs and events."""
     model, recipe, data = run.spec.model, run.spec.recipe, run.spec.data
     size = f"{count(cost.num_parameters(model))} parameters, {count(cost.forward_macs(model))} MACs"
     settings = f"batch size {recipe.batch_size}, lr {recipe.learning_rate:g}, {recipe.schedule} schedule"
     named = clean(recipe_label(recipe))
     facts = [
         ("run", f"{run.id}  {clean(run.experiment)}/{clean(run.name)}"),
-        ("status", state(run, time.monotonic()) + (f" on {run.device}" if run.device else "")),
+        ("status", state_and_place(run, time.monotonic(), queue or {}) + (f" on {run.device}" if run.device else "")),
         ("network", f"{catalog.label(model)}: {size}"),
         ("data", clean(data.name) + data_label(data) + (" (synthetic: says nothing about CIFAR)" * run.synthetic)),
         ("recipe", f"{named}: {recipe.epochs} epochs, {settings}, seed {run.spec.seed}"),

@@ -56,6 +56,8 @@ class Session:
         self.has_unicode = supports_unicode(sys.__stderr__ or sys.stderr)
         self.removed: list[tuple[str, ...]] = []
         """Ids of the runs the user has hidden, one entry for each time, for undo."""
+        self.submitted_after: int | None = None
+        """Position of the newest run when this console submitted others, to which the cursor then goes."""
         self._index_trouble: str | None = None
         self._saving: Timer | None = None
         """Active while the view has unsaved changes."""

@@ -117,9 +117,13 @@ async def test_any_number_of_runs_can_be_marked(make_app: Callable[..., ConsoleA
 @pytest.mark.parametrize(
     ("keys", "title", "compared"),
     [
-        (("home", "c"), "depths: 6 runs", range(1, 7)),
-        (("home", "space", "c"), "depths: 6 runs", range(1, 7)),
-        (("end", "space", "home", "space", "space", "c"), "3 marked runs of broken, depths: 3 runs", (13, 1, 2)),
+        (("home", "c"), "depths: 6 runs, all depths: 6 succeeded", range(1, 7)),
+        (("home", "space", "c"), "depths: 6 runs, all depths: 6 succeeded", range(1, 7)),
+        (
+            ("end", "space", "home", "space", "space", "c"),
+            "3 marked runs of broken, depths: 3 runs, all depths: 2 succeeded, 1 cancelled",
+            (13, 1, 2),
+        ),
     ],
     ids=["none", "one experiment", "several"],
 )
@@ -169,3 +173,24 @@ async def test_the_cursors_line_stays_where_it_is_when_older_runs_are_read(
 
         assert runs.cursor_run == f"{114:010x}"
         assert 0 <= runs._row - runs.scroll_offset.y < runs.size.height
+
+
+async def test_the_cursor_goes_to_runs_that_the_console_submitted(make_app: Callable[..., ConsoleApp]):
+    """They are at the end of the list; runs that others submit leave the cursor where it is."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        before = table(app).cursor_run
+        for number, is_ours in ((14, False), (15, True)):
+            if is_ours:
+                app.session.submitted_after = number - 1
+            store = Store(app.session.home.database)
+            with store.transaction():
+                samples.add_sample(
+                    store, number, "he-plain", 20, experiment=f"new{number}", epochs_done=0, status=RunStatus.QUEUED,
+                    outcome=None,
+                )  # fmt: skip
+            store.close()
+            await until(pilot, lambda number=number: f"{number:010x}" in table(app).run_ids)
+            await settle(pilot)
+            assert table(app).cursor_run == (f"{number:010x}" if is_ours else before)
