@@ -231,8 +231,9 @@ class RunOptions:
         return range(how_many[0])
 
 
-FLAG_IN_TEXT = re.compile(r"(?<![\w`-])--?[a-z][a-z-]*")
-FLAGS_IN_A_ROW = re.compile(r"(--[a-z-]+(?: [^-\s]\S*)?) (?=--)")
+FLAG_IN_TEXT = r"(?<![\w`-])--?[a-z][a-z-]*"
+FLAGS_IN_A_ROW = r"(--[a-z-]+(?: [^-\s]\S*)?) (?=--)"
+"""Patterns that only the form compiles: `--help` loads this module."""
 
 
 def label_named(error: DepthscopeError) -> str:
@@ -243,8 +244,8 @@ def label_named(error: DepthscopeError) -> str:
     if isinstance(error, InvalidField) and (option := of_field(error.field)) is not None:
         # A crossed option is a list, but its field holds one value: "depth 57 does not exist".
         text = error.naming(error.field.replace("_", " ") if option.crossed else option.label)
-    text = FLAGS_IN_A_ROW.sub(r"\1, ", text)
-    return FLAG_IN_TEXT.sub(lambda found: label_for_flag(found[0]), text)
+    text = re.sub(FLAGS_IN_A_ROW, r"\1, ", text)
+    return re.sub(FLAG_IN_TEXT, lambda found: label_for_flag(found[0]), text)
 
 
 def label_for_flag(flag: str) -> str:
