@@ -176,7 +176,7 @@ class Reader(IndexReader):
             )
         shown = ", ".join(f"{run.id} ({run.experiment}/{run.name})" for run in alive[:5])
         more = f" and {len(alive) - 5} more" if len(alive) > 5 else ""
-        raise UsageError(f"{word!r} matches {len(alive)} runs: {shown}{more}; give more of the id")
+        raise UsageError(f"{word!r} matches {len(alive)} runs: {shown}{more}; name one by its id")
 
     def _addresses(self) -> dict[str, list[str]]:
         """What finds each run alone, by its name and by experiment/name: the name, experiment/name, or else the id."""
