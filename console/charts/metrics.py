@@ -11,7 +11,6 @@ from engine.base.errors import UsageError
 from engine.index.queries import Reader
 from engine.runs.journal import Epoch, Gradients, Step
 from engine.runs.run import Run
-from models.catalog import Architecture
 
 EPOCHS_OF_A_CURVE = 2
 """With fewer epochs, a curve is drawn from step rows alone."""
@@ -42,15 +41,6 @@ METRICS = {
         Metric("images-per-second", "images_per_second", "Images per second", between_epochs=True),
     )
 }
-
-MARKERS = {
-    Architecture.RESNET: "■□▪",
-    Architecture.PLAIN: "▲△▴",
-    Architecture.PREACT: "◆◇◈",
-    Architecture.HE_RESNET: "●○•",
-    Architecture.HE_PLAIN: "▼▽▾",
-}
-"""Markers that show architecture and depth without colour; successive depths are filled, hollow and small."""
 
 
 class Axis(StrEnum):

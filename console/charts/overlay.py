@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from console.charts.metrics import Axis, History, Metric, points, read_history
-from console.charts.plot import Drawing, Range, Series, draw, smooth
-from console.charts.styles import TERMINAL_COLOURS, Options, looks
+from console.charts.plot import Drawing, Range, Reference, Series, draw, smooth
+from console.charts.seeds import Mean, Network, counted, mean_curve, networks
+from console.charts.styles import TERMINAL_COLOURS, Look, Options, looks
 from console.text.formatting import clean, supports_colour, supports_unicode
 from engine.index.queries import Reader
 from engine.runs.run import Run
+from engine.spec.recipes import Schedule
 
-ROUND_SHARES = (0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+ROUND_SHARES = (0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 """Fractions of a power of ten to which limits are rounded, so that a growing curve seldom rescales the chart."""
 STEPS_OF_A_RANGE = 8
 SLACK_OF_A_READING = 0.02
@@ -31,17 +34,70 @@ def overlay(
     options: Options,
     colours: Sequence[int | str],
 ) -> list[Series]:
-    """Build a series for each run, in the order of the colours; with smoothing, raw values are drawn faintly below."""
-    drawn: list[Series] = []
+    """Build the curves of a chart, one for each network, in the order in which they are drawn.
+
+    With more than one seed, a network is the mean over its seeds with a band of ± one standard deviation, and its label
+    says how many seeds that are: `n=3`, or `n=2 of 3` if one is not in the mean. The mean is over the seeds that
+    succeeded, or while there are none, over those still training, up to the epoch that all of them have reached. Every
+    other seed with data is drawn faintly on its own. A single seed, and every run if the options ask for single
+    seeds, is a curve with the run's name. With smoothing, the values of a single seed stay visible as faint dots.
+    """
     look_of = looks(runs, colours)
-    for run in runs:
-        look = look_of[run.id]
-        x, y = points(run, histories.get(run.id, History()), metric, options.axis)
-        smoothing = 0.0 if metric.name == "learning-rate" else options.smoothing
-        if smoothing:
-            drawn.append(Series("", x, y, marker=look.marker, colour=look.colour, faint=True))
-        drawn.append(Series(clean(run.name), x, smooth(y, smoothing), marker=look.marker, colour=look.colour))
-    return drawn
+    behind: list[Series] = []
+    drawn: list[Series] = []
+    for network in networks(runs):
+        mean = None
+        if not options.single_seeds and len(network.runs) > 1:
+            mean = mean_curve(counted(network.runs, histories), histories, metric, options.axis)
+        in_mean = () if mean is None else mean.runs
+        for run in network.runs:
+            if run not in in_mean:
+                below, curve = curves_of_run(run, histories, metric, options, look_of[run.id])
+                behind += below
+                if mean is None:
+                    drawn.append(curve)
+                elif len(curve.x):
+                    behind.append(replace(curve, label="", faint=True, belongs_to=label_of(network, mean)))
+        if mean is not None:
+            drawn.append(curve_of_mean(network, mean, metric, options, look_of[network.runs[0].id]))
+    return [*behind, *drawn]
+
+
+def curves_of_run(
+    run: Run, histories: Mapping[str, History], metric: Metric, options: Options, look: Look
+) -> tuple[list[Series], Series]:
+    """Raw values of a smoothed run, if any, and the run's curve."""
+    x, y = points(run, histories.get(run.id, History()), metric, options.axis)
+    smoothing = smoothing_of(metric, options)
+    name = clean(run.name)
+    raw = [Series("", x, y, look.marker, look.colour, faint=True, belongs_to=name)] if smoothing else []
+    return raw, Series(name, x, smooth(y, smoothing), marker=look.marker, colour=look.colour, dashed=look.dashed)
+
+
+def curve_of_mean(network: Network, mean: Mean, metric: Metric, options: Options, look: Look) -> Series:
+    """Curve of a network's mean; its band lies around the values before smoothing."""
+    has_band = len(mean.runs) > 1
+    return Series(
+        label_of(network, mean),
+        mean.x,
+        smooth(mean.y, smoothing_of(metric, options)),
+        marker=look.marker,
+        colour=look.colour,
+        dashed=look.dashed,
+        low=mean.y - mean.std if has_band else None,
+        high=mean.y + mean.std if has_band else None,
+    )
+
+
+def label_of(network: Network, mean: Mean) -> str:
+    """Label of a mean: the network and the number of seeds, and of how many if some are not in it."""
+    n, of = len(mean.runs), len(network.runs)
+    return f"{network.label} n={n}" + (f" of {of}" if n < of else "")
+
+
+def smoothing_of(metric: Metric, options: Options) -> float:
+    """Smoothing of a metric: a learning rate is exact."""
+    return 0.0 if metric.name == "learning-rate" else options.smoothing
 
 
 def draw_overlay(
@@ -57,6 +113,8 @@ def draw_overlay(
     x_range: Range | None = None,
     named: bool = True,
     x_label: str | None = None,
+    references: Sequence[Reference] = (),
+    hidden: Container[str] = (),
 ) -> Drawing:
     """Draw the series of an overlay; arguments not listed are those of `plot.draw`.
 
@@ -70,7 +128,11 @@ def draw_overlay(
     y_range = None
     if steady:
         window = window or common_range(series, options)
-        y_range = None if options.log_y or options.window else round_limits([one.y for one in series])
+        y_range = (
+            None
+            if options.log_y or options.window
+            else round_limits([values for one in series for values in (one.y, one.low, one.high) if values is not None])
+        )
     return draw(
         series,
         width=width,
@@ -83,7 +145,47 @@ def draw_overlay(
         x_range=window,
         y_range=y_range,
         named=named,
+        references=references,
+        hidden=hidden,
     )
+
+
+def planned_range(runs: Sequence[Run], series: Sequence[Series], options: Options) -> Range | None:
+    """Range of the x axis from the first epoch or step to the last one planned for any of the runs.
+
+    The data's range over time, which is not planned, and where the options ask for an axis that grows.
+
+    Args:
+        runs: Runs of the chart.
+        series: Their curves, or those of several charts that share their x axis.
+        options: Give the axis.
+    """
+    if options.axis is Axis.EPOCH:
+        ends = [run.spec.recipe.epochs for run in runs]
+    else:
+        ends = [run.total_steps for run in runs if run.total_steps and options.axis is Axis.STEP]
+    if options.growing or not ends:
+        return common_range(series, options)
+    # Before two epochs are done, curves begin within the first.
+    firsts = [float(np.nanmin(one.x)) for one in series if len(one.x) and np.isfinite(one.x).any()]
+    begins_at_one = options.axis is Axis.EPOCH and min(firsts, default=1.0) >= 1 and max(ends) > 1
+    return (1.0 if begins_at_one else 0.0), float(max(ends))
+
+
+def rate_drops(runs: Sequence[Run], options: Options) -> list[Reference]:
+    """Vertical lines where the learning rate of a step schedule drops; none if the runs' schedules differ."""
+    recipes = {run.spec.recipe.epochs: run.spec.recipe for run in runs}
+    schedules = {(one.schedule, one.drops, one.drop_factor, one.learning_rate, one.epochs) for one in recipes.values()}
+    if len(schedules) != 1 or options.axis is Axis.TIME:
+        return []
+    (recipe,) = recipes.values()
+    total = recipe.epochs if options.axis is Axis.EPOCH else max((run.total_steps or 0 for run in runs), default=0)
+    if recipe.schedule is not Schedule.STEP or not total:
+        return []
+    return [
+        Reference(f"lr {recipe.learning_rate * recipe.drop_factor**number:.3g}", x=drop * total)
+        for number, drop in enumerate(recipe.drops, 1)
+    ]
 
 
 def common_range(series: Sequence[Series], options: Options) -> Range | None:
@@ -113,7 +215,7 @@ def round_limits(values: Sequence[Sequence[float] | np.ndarray]) -> Range | None
 
 
 def round_up(value: float) -> float:
-    """Round up to 1, 3, 4, 5, 6 or 8 times a power of ten."""
+    """Round up to one of the shares of a power of ten."""
     if value <= 0:
         return 0.0
     power = 10.0 ** math.ceil(math.log10(value))
@@ -153,14 +255,17 @@ def chart(
     size = shutil.get_terminal_size()
     options = Options(axis=axis, log_y=log_y)
     histories = {run.id: read_history(reader, run) for run in runs}
+    series = overlay(runs, histories, metric, options, TERMINAL_COLOURS)
     drawing = draw_overlay(
-        overlay(runs, histories, metric, options, TERMINAL_COLOURS),
+        series,
         options,
         width=width or size.columns,
         height=height or min(size.lines - 2, MAX_LINES),
         title=metric.title + (" (log)" if log_y else ""),
         colour=supports_colour(sys.stdout),
         unicode=supports_unicode(sys.stdout),
+        x_range=planned_range(runs, series, options),
+        references=rate_drops(runs, options),
     )
     return "\n".join(drawing.lines)
 

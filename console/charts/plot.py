@@ -9,43 +9,51 @@ figure, and only the UI thread draws.
 
 from __future__ import annotations
 
-import math
 import re
-import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import plotext
 from rich.cells import cell_len
 
-from console.charts.canvas import ASCII, BRAILLE, Grid, Marks, Placed, bar_cells, is_marked_throughout
-from console.charts.curves import Curve, Floats, Numbers, decimate, finite_curve, smooth, zigzag
+from console.charts.canvas import (
+    ASCII,
+    BRAILLE,
+    VERTICAL,
+    Cell,
+    Grid,
+    Marks,
+    Placed,
+    band_dots,
+    bar_cells,
+    dashes,
+    is_marked_throughout,
+    reference_cells,
+)
+from console.charts.curves import Curve, decimate, finite_curve, smooth, zigzag
 from console.charts.legend import (
     FRAME_IN_ASCII,
     Axis,
     Entry,
+    Name,
     ascii_marker,
     boxed,
+    fits_at_edge,
     heading,
+    names_in,
     notice,
     outside,
+    set_at_edge,
     set_into_axis,
     x_axis,
     y_axis,
 )
+from console.charts.limits import Range, bar_ends, height_of, limits, log_range, with_references, within
+from console.charts.series import COLOURS, Reference, Series
 from console.text.formatting import cut
 
-__all__ = ["COLOURS", "Canvas", "Drawing", "Series", "draw", "smooth"]
-
-Range = tuple[float, float]
-
-COLOURS = {
-    "black": 0, "red": 1, "green": 2, "yellow": 3, "blue": 4, "magenta": 5, "cyan": 6, "white": 7,
-    "bright_black": 8, "bright_red": 9, "bright_green": 10, "bright_yellow": 11, "bright_blue": 12,
-    "bright_magenta": 13, "bright_cyan": 14, "bright_white": 15,
-}  # fmt: skip
-"""Names of the sixteen colours that every terminal theme defines."""
+__all__ = ["COLOURS", "Canvas", "Drawing", "Range", "Reference", "Series", "draw", "smooth"]
 
 LEAST_COLUMNS, LEAST_ROWS = 8, 2
 """Minimum legible size of a canvas."""
@@ -58,46 +66,6 @@ share of the cells. They are as readable, and take a third of plotext's time."""
 NO_COLOUR = "default"
 """plotext's name for the terminal's own colour; None would make plotext choose one."""
 RUN = re.compile(r"((?:\x1b\[[\d;]+m)*)([^\x1b]+)\x1b\[0m")
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Series:
-    """A curve with its label, marker and colour."""
-
-    label: str
-    """Legend label; "" leaves the curve out of the legend."""
-    x: Numbers = field(repr=False)
-    """[N], any unit; sorted when drawn. Non-finite values are gaps."""
-    y: Numbers = field(repr=False)
-    """[N], any unit."""
-    marker: str = "●"
-    """One printable cell, drawn on every point if they are few, else at the end and at intervals."""
-    colour: int | str | None = None
-    """0 to 255, a name in COLOURS, or None for the terminal's own."""
-    faint: bool = False
-    """Draw below the others, as dim unmarked dots, as raw values behind a smoothed curve."""
-    low: Numbers | None = field(default=None, repr=False)
-    """[N], lower end of each point's error bar; None draws no error bars."""
-    high: Numbers | None = field(default=None, repr=False)
-    """[N], upper ends."""
-
-    def __post_init__(self) -> None:
-        if len(self.x) != len(self.y):
-            raise ValueError(f"x and y must be equally long, got {len(self.x)} and {len(self.y)}")
-        if (self.low is None) != (self.high is None):
-            raise ValueError("low and high must be given together")
-        if self.low is not None and self.high is not None and not len(self.low) == len(self.high) == len(self.x):
-            raise ValueError(f"low and high must be as long as x, got {len(self.low)}, {len(self.high)}, {len(self.x)}")
-        if len(self.marker) != 1 or not self.marker.isprintable() or cell_len(self.marker) != 1 or self.marker == " ":
-            raise ValueError(f"marker must be one visible character of one cell, got {self.marker!r}")
-        if isinstance(self.colour, str) and self.colour not in COLOURS:
-            raise ValueError(f"colour must be one of {', '.join(COLOURS)}, got {self.colour!r}")
-        if isinstance(self.colour, int) and not 0 <= self.colour <= 255:
-            raise ValueError(f"colour must be in 0..255, got {self.colour}")
-
-    @property
-    def colour_index(self) -> int | None:
-        return COLOURS[self.colour] if isinstance(self.colour, str) else self.colour
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +99,8 @@ class Drawing:
     lines: list[str]
     canvas: Canvas | None
     """None if the chart shows a notice instead of curves."""
+    names: list[Name] = field(default_factory=list)
+    """Places of the curves' names in the lines, for the mouse."""
 
 
 def draw(
@@ -146,108 +116,125 @@ def draw(
     x_range: Range | None = None,
     y_range: Range | None = None,
     named: bool = True,
+    references: Sequence[Reference] = (),
+    hidden: Container[str] = (),
 ) -> Drawing:
     """Draw curves in a box of text, for any floats and any size; deterministic.
 
     Args:
-        series: Later ones lie above earlier ones, all above the faint ones.
+        series: Later ones lie above earlier ones, all above the faint ones and the bands.
         width: Maximum cells of a line.
         height: Exact number of lines (none if below 1).
-        title: Text for the first line; the legend goes beside it, or below if too long.
+        title: Text for the first line.
         x_label: Set into the x axis if there is space.
         log_y: Logarithmic y axis (base 10); zero and below are gaps.
         colour: Use ANSI colours; without, the text has no escape sequences.
         unicode: Use braille dots; without, everything including markers and labels is ASCII.
         x_range: Limits of x; None, or a bound that is not finite, takes the data's.
         y_range: Limits of y, in the data's unit even on a logarithmic axis.
-        named: Whether to draw a legend.
+        named: Whether to name the curves: at the right edge beside their ends if there is room, else above.
+        references: Faint lines to compare with.
+        hidden: Labels of curves that are named but not drawn.
     """
     width, height = max(width, 0), max(height, 0)
     markers = [one.marker if unicode else ascii_marker(one.marker, index) for index, one in enumerate(series)]
-    head = heading(
-        outside(title, unicode=unicode),
-        legend(series, markers, width, colour=colour, unicode=unicode) if named else [],
-        width,
-        height,
-        unicode=unicode,
-    )
-    curves = [finite_curve(one.x, one.y, log_y=log_y) for one in series]
+    entries = legend(series, markers, width, hidden, colour=colour, unicode=unicode) if named else []
+    lines_named = [outside(one.label, unicode=unicode) for one in references if one.y is not None] if named else []
+    edge = fits_at_edge(entries, lines_named, width, height)
+    clean_title = outside(title, unicode=unicode)
+    above = heading(clean_title, entries, width, height, unicode=unicode)
+    head = heading(clean_title, [], width, height, unicode=unicode) if edge else above
+    # Hidden curves keep their place in the lists, which gives them their markers.
+    curves = [
+        finite_curve((), ()) if one.is_hidden(hidden) else finite_curve(one.x, one.y, log_y=log_y) for one in series
+    ]
     x_limits = limits([curve.x for curve in curves], x_range, least_apart=1.0)
     if x_limits is None:
-        positive_only = log_y and any(np.isfinite(np.asarray(one.y, np.float64)).any() for one in series)
-        why = "nothing above 0 for a log axis" if positive_only else "no data yet"
-        return Drawing(boxed(notice(head, why, width, height), height), None)
+        why = why_empty(series, hidden, log_y=log_y)
+        return Drawing(boxed(notice(above, why, width, height), height), None, names_in(above, entries))
     shown = curves
     if x_range is not None:
         shown = [within(curve, x_limits) for curve in curves]
         # Include the next point on either side, whose line enters the window.
         curves = [within(curve, x_limits, beyond=1) for curve in curves]
-    ends = [end for one in series for end in bar_ends(one, x_limits, log_y=log_y)]
+    ends = [end for one in series if not one.is_hidden(hidden) for end in bar_ends(one, x_limits, log_y=log_y)]
     y_limits = limits([*(curve.y for curve in shown), *ends], log_range(y_range) if log_y else y_range)
+    if y_range is None:
+        y_limits = with_references(y_limits, references, log_y=log_y)
     if y_limits is None:
-        return Drawing(boxed(notice(head, "no data in this range", width, height), height), None)
+        why = "no data in this range"
+        return Drawing(boxed(notice(above, why, width, height), height), None, names_in(above, entries))
 
     rows = height - len(head) - ROWS_OF_X_AXIS
     up = y_axis(y_limits, max(rows, LEAST_ROWS), log=log_y)
-    columns = width - up.widest - 1
+    columns = width - up.widest - 1 - edge
     if columns < LEAST_COLUMNS or rows < LEAST_ROWS:
         return Drawing(boxed(notice(head, "too small for a chart", width, height), height), None)
     across = x_axis(x_limits, columns)
     grid = Grid(columns, rows, BRAILLE if unicode else ASCII, x_limits, y_limits)
-    body = drawn(grid, series, curves, markers, across, up, colour=colour, log_y=log_y)
+    drawn_series = [one for one in series if not one.is_hidden(hidden)]
+    kept = [index for index, one in enumerate(series) if not one.is_hidden(hidden)]
+    body = drawn(
+        grid,
+        drawn_series,
+        [curves[index] for index in kept],
+        [markers[index] for index in kept],
+        across,
+        up,
+        references,
+        colour=colour,
+        log_y=log_y,
+        label_levels=named and not edge,
+    )
     body[rows] = set_into_axis(body[rows], outside(x_label, unicode=unicode), up.widest + 1, across)
     if not unicode:
         body = [line.translate(FRAME_IN_ASCII) for line in body]
-    canvas = Canvas(up.widest + 1, len(head), columns, rows, x_limits)
-    return Drawing(boxed([*head, *body], height), canvas)
+    names = names_in(head, entries)
+    if edge:
+        wanted = [(last_row(grid, curves[entry.index]), entry) for entry in entries]
+        levels = [grid.row_of(height_of(one, log_y=log_y)) for one in references if one.y is not None]
+        wanted += [
+            (row, Entry(" ", label, None, dim=colour))
+            for row, label in zip(levels, lines_named, strict=True)
+            if row is not None
+        ]
+        names = set_at_edge(body, wanted, rows, up.widest + 2 + columns, first_line=len(head))
+    return Drawing(boxed([*head, *body], height), Canvas(up.widest + 1, len(head), columns, rows, x_limits), names)
 
 
-def legend(series: Sequence[Series], markers: Sequence[str], width: int, *, colour: bool, unicode: bool) -> list[Entry]:
+def why_empty(series: Sequence[Series], hidden: Container[str], *, log_y: bool) -> str:
+    """Reason for a chart without curves."""
+    with_data = [one for one in series if np.isfinite(np.asarray(one.y, np.float64)).any()]
+    if with_data and all(one.is_hidden(hidden) for one in with_data):
+        return "all curves are switched off"
+    return "nothing above 0 for a log axis" if log_y and with_data else "no data yet"
+
+
+def last_row(grid: Grid, curve: Curve) -> int | None:
+    """Row of a curve's last point within the canvas; None if it has none."""
+    cells = grid.cells(grid.place(curve))
+    return cells[-1][1] if cells else None
+
+
+def legend(
+    series: Sequence[Series],
+    markers: Sequence[str],
+    width: int,
+    hidden: Container[str],
+    *,
+    colour: bool,
+    unicode: bool,
+) -> list[Entry]:
     """Legend entries; a label takes at most half of the width."""
     entries = []
-    for one, marker in zip(series, markers, strict=True):
+    for index, (one, marker) in enumerate(zip(series, markers, strict=True)):
         label = cut(outside(one.label, unicode=unicode), min(width - 2, max(width // 2, 16)), unicode=unicode)
         if label and not one.faint:
-            entries.append(Entry(marker, label, one.colour_index if colour else None))
+            is_hidden = one.is_hidden(hidden)
+            shown = one.colour_index if colour and not is_hidden else None
+            text = f"({label})" if is_hidden else label
+            entries.append(Entry(marker, text, shown, colour and is_hidden, index, one.label))
     return entries
-
-
-def limits(values: Sequence[Floats], wanted: Range | None, *, least_apart: float = 0.0) -> Range | None:
-    """Limits of an axis, never equal: those wanted, else the data's; None without data."""
-    shown = [one for one in values if len(one)]
-    if not shown:
-        return None
-    own = float(min(one.min() for one in shown)), float(max(one.max() for one in shown))
-    bounds = [
-        float(bound) if math.isfinite(bound) else instead for bound, instead in zip(wanted or own, own, strict=True)
-    ]
-    low, high = min(bounds), max(bounds)
-    if low == high:
-        apart = max(abs(low) / 10, least_apart, sys.float_info.min) if low else 1.0
-        low, high = max(low - apart, -sys.float_info.max), min(high + apart, sys.float_info.max)
-    return low, high
-
-
-def log_range(wanted: Range | None) -> Range | None:
-    """Decimal logarithms of a range; NaN for a bound without one."""
-    if wanted is None:
-        return None
-    low, high = (math.log10(bound) if 0 < bound < math.inf else math.nan for bound in wanted)
-    return low, high
-
-
-def within(curve: Curve, x_limits: Range, *, beyond: int = 0) -> Curve:
-    """Slice of a curve between two x, with `beyond` extra points at either end."""
-    first = max(int(np.searchsorted(curve.x, x_limits[0], "left")) - beyond, 0)
-    end = int(np.searchsorted(curve.x, x_limits[1], "right")) + beyond
-    return Curve(curve.x[first:end], curve.y[first:end], curve.starts[first:end])
-
-
-def bar_ends(one: Series, x_limits: Range, *, log_y: bool) -> list[Floats]:
-    """Values at the ends of a series' error bars within limits of x."""
-    if one.low is None or one.high is None:
-        return []
-    return [within(finite_curve(one.x, ends, log_y=log_y), x_limits).y for ends in (one.low, one.high)]
 
 
 def drawn(
@@ -257,12 +244,16 @@ def drawn(
     markers: Sequence[str],
     across: Axis,
     up: Axis,
+    references: Sequence[Reference],
     *,
     colour: bool,
     log_y: bool,
+    label_levels: bool,
 ) -> list[str]:
-    """Draw curves and axes with plotext's global figure."""
+    """Draw curves and axes with plotext's global figure; `label_levels` names horizontal lines on the canvas."""
     start_figure(grid, across, up)
+    for reference in references:
+        draw_reference(grid, reference, named=reference.y is None or label_levels, colour=colour, log_y=log_y)
     colours = [one.colour_index if colour and one.colour_index is not None else NO_COLOUR for one in series]
     parts = [grid.place(thinned(grid, curve)) for curve in curves]
     strong = [index for index, one in enumerate(series) if not one.faint]
@@ -270,13 +261,19 @@ def drawn(
         if one.faint:
             dots(grid, parts[index], look=colours[index], dim=colour)
     for index in strong:
+        one = series[index]
+        if one.low is not None and one.high is not None and not one.bars:
+            edges = [finite_curve(one.x, edge, log_y=log_y) for edge in (one.low, one.high)]
+            dots(grid, band_dots(grid, *edges), look=colours[index], dim=colour)
+    for index in strong:
         # In ASCII, a line of markers would hide which of its points were measured.
-        glyph = DOT if is_marked_throughout(curves[index], grid.columns) else markers[index]
-        line(grid, parts[index], "braille" if grid.style is BRAILLE else glyph, colours[index])
+        glyph = DOT if is_marked_throughout(curves[index], grid) else markers[index]
+        curve = dashes(parts[index]) if series[index].dashed and grid.style is BRAILLE else parts[index]
+        line(grid, curve, "braille" if grid.style is BRAILLE else glyph, colours[index])
     marks = Marks(grid)
     for turn, index in enumerate(strong):
         one = series[index]
-        if one.low is not None and one.high is not None:
+        if one.low is not None and one.high is not None and one.bars:
             for glyph, cells in bar_cells(grid, one.x, one.low, one.high, log_y=log_y).items():
                 at_cells(cells, glyph, colours[index])
         marks.add(index, curves[index], parts[index], offset=turn / len(strong))
@@ -285,6 +282,19 @@ def drawn(
     # plotext ends every run of equal looks with a reset, even if nothing was set.
     lines = RUN.sub(lambda run: run[0] if run[1] else run[2], plotext.build()).splitlines()
     return [line.rstrip() for line in lines]
+
+
+def draw_reference(grid: Grid, reference: Reference, *, named: bool, colour: bool, log_y: bool) -> None:
+    """Draw a reference line, with its label beside its top or on its right end."""
+    label = outside(reference.label, unicode=grid.style is BRAILLE) if named else ""
+    for glyph, cells in reference_cells(grid, reference.x, height_of(reference, log_y=log_y)).items():
+        at_cells(cells, glyph, NO_COLOUR, dim=colour)
+        column, row = cells[-1]
+        first = column + 2 if glyph == VERTICAL else column + 1 - len(label)
+        # Only characters of one cell each, and only where the whole label fits.
+        if cell_len(label) == len(label) and 0 <= first <= grid.columns - len(label):
+            for place, character in enumerate(label, first):
+                at_cells([(place, row)], character, NO_COLOUR, dim=colour)
 
 
 def thinned(grid: Grid, curve: Curve) -> Curve:
@@ -324,7 +334,8 @@ def dots(grid: Grid, curve: Placed, *, look: int | str, dim: bool) -> None:
         plotext.scatter(x, y, marker="braille" if grid.style is BRAILLE else DOT, color=look, **style)
 
 
-def at_cells(cells: Sequence[tuple[int, int]], glyph: str, colour: int | str) -> None:
-    """Put a character into cells, given as column and row from the bottom."""
+def at_cells(cells: Sequence[Cell], glyph: str, colour: int | str, *, dim: bool = False) -> None:
+    """Put a character into cells."""
     if cells:
-        plotext.scatter([column for column, _ in cells], [row for _, row in cells], marker=glyph, color=colour)
+        style = {"style": "dim"} if dim else {}
+        plotext.scatter([column for column, _ in cells], [row for _, row in cells], marker=glyph, color=colour, **style)

@@ -6,8 +6,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from console.charts.metrics import MARKERS
-from console.charts.plot import Range, Series, smooth
+from console.charts.plot import Range, Reference, Series, smooth
+from console.charts.styles import MARKERS, family_look, look_of
 from console.comparison.claims import Epochs
 from console.comparison.groups import Group, Pair, families
 from console.comparison.mixtures import mixture_mark
@@ -30,14 +30,15 @@ def gap_curves(
         pairs: Pairs of networks, shallow before deep.
         epochs: Epochs by run id.
         metric: Field of Epoch, in percent.
-        colours: Colours of the pairs.
+        colours: Colours by depth.
         smoothing: Weight of the past in the moving average; the raw curve stays faintly visible.
     """
     drawn: list[Series] = []
     for index, pair in enumerate(pairs):
         found = gap_by_epoch(pair, epochs, metric)
         x, y = [one.epoch for one in found], [one.mean for one in found]
-        marker, colour = GAP_MARKERS[index % len(GAP_MARKERS)], colours[index % len(colours)]
+        marker = GAP_MARKERS[index % len(GAP_MARKERS)]
+        colour = look_of(pair.residual.model, colours).colour
         label = f"{pair.plain.label} - {pair.residual.label} (n={max((one.num_seeds for one in found), default=0)})"
         if mark := mixture_mark([*pair.plain.runs, *pair.residual.runs]):
             label += f", {mark}"
@@ -53,11 +54,11 @@ def depth_curves(groups: Sequence[Group], metric: str, colours: Sequence[int | s
     Args:
         groups: Networks of an experiment; those without a finished run are left out.
         metric: Field of Run, in percent.
-        colours: Colours of the curves.
+        colours: Colours by depth, of which residual and plain families take one each.
     """
     drawn: list[Series] = []
-    for index, family in enumerate(families(groups)):
-        colour = colours[index % len(colours)]
+    for family in families(groups):
+        look = family_look(family[0].model, colours)
         results = {group.model.depth: group.finals(metric) for group in family if group.finals(metric)}
         num = sorted({len(values) for values in results.values()})
         seeds = f" (n={'-'.join(map(str, (num[0], num[-1]) if len(num) > 1 else num))})" if num else ""
@@ -70,10 +71,12 @@ def depth_curves(groups: Sequence[Group], metric: str, colours: Sequence[int | s
                 family_label(family[0]) + seeds,
                 list(results),
                 means,
-                marker=MARKERS[family[0].model.architecture][0],
-                colour=colour,
+                marker=look.marker,
+                colour=look.colour,
+                dashed=look.dashed,
                 low=[mean - std for mean, std in zip(means, stds, strict=True)],
                 high=[mean + std for mean, std in zip(means, stds, strict=True)],
+                bars=True,
             )
         )
     return drawn
@@ -123,6 +126,17 @@ def published_curve(
         marker=MARKERS[architecture][1],
         colour=colour,
     )
+
+
+def published_lines(groups: Sequence[Group]) -> list[Reference]:
+    """Published final test errors as horizontal lines: those of the deepest networks that have one."""
+    found = [(group, one) for group in groups if (one := published_of(group)) is not None]
+    deepest = max((one.depth for _, one in found), default=0)
+    return [
+        Reference(f"{group.label} {one.number}, {one.source.name}", y=one.test_error_percent)
+        for group, one in found
+        if one.depth == deepest
+    ]
 
 
 def depth_range(groups: Sequence[Group]) -> Range | None:

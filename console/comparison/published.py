@@ -52,11 +52,15 @@ class Published:
     """Whether the number is only a lower bound."""
 
     @property
+    def number(self) -> str:
+        """The error: 6.61, or >60.00 for a bound."""
+        return f"{'>' if self.is_bound else ''}{self.test_error_percent:.2f}"
+
+    @property
     def text(self) -> str:
         """The error and its source: 6.61 ± 0.16 (He et al.)."""
-        number = f"{'>' if self.is_bound else ''}{self.test_error_percent:.2f}"
         spread = "" if self.std is None else f" ± {self.std:.2f}"
-        return f"{number}{spread} ({self.source.name})"
+        return f"{self.number}{spread} ({self.source.name})"
 
 
 PUBLISHED = (

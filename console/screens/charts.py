@@ -17,6 +17,8 @@ CHART_BINDINGS = [
     Binding("y", "log_y", "log y", id="chart.log-y"),
     Binding("x", "x_axis", "axis", id="chart.x-axis"),
     Binding("e", "smooth", "smoothing", show=False, id="chart.smoothing"),
+    Binding("b", "single_seeds", "single seeds", show=False, id="chart.single-seeds"),
+    Binding("X", "growing", "planned or growing x axis", show=False, id="chart.growing"),
     Binding("z", "zoom(0.5)", "zoom in", show=False, id="chart.zoom-in"),
     Binding("Z", "zoom(2)", "zoom out", show=False, id="chart.zoom-out"),
     Binding("left_square_bracket", "crosshair(-1)", "crosshair left", show=False, id="chart.crosshair-left"),
@@ -107,6 +109,14 @@ class ChartScreen(ConsoleScreen):
     def action_smooth(self) -> None:
         """Cycle through smoothing strengths; raw curves stay visible in the background."""
         self.draw_with(self.options.with_next_smoothing(), self.crosshair)
+
+    def action_single_seeds(self) -> None:
+        """Toggle between means over seeds and single seeds."""
+        self.draw_with(self.options.with_other_seeds(), self.crosshair)
+
+    def action_growing(self) -> None:
+        """Toggle between an x axis as long as planned and one that grows with the data."""
+        self.draw_with(self.options.with_other_end(), self.crosshair)
 
     def action_zoom(self, factor: float) -> None:
         """Zoom around the crosshair, or towards the right end without one."""

@@ -12,7 +12,6 @@ from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Static, TabbedContent, TabPane
 
 from console.charts.metrics import METRICS, Metric, selection_metric
-from console.charts.styles import MOST_CURVES, looks
 from console.comparison import tables
 from console.comparison.claim_text import conclusion_line
 from console.comparison.groups import group_runs, pair_groups
@@ -67,9 +66,8 @@ class ComparisonScreen(ChartScreen):
         yield Static("", id="run-title", markup=False)
         with TabbedContent(id="comparison-tabs"):
             with TabPane("1 Figures", id="figures"), Vertical():
-                yield Static("", id="comparison-legend", markup=False)
-                yield self.chart("comparison-loss")
-                yield self.chart("comparison-error")
+                yield self.chart("comparison-loss", named=True)
+                yield self.chart("comparison-error", named=True)
             with TabPane("2 Gap", id="gap"), Vertical():
                 yield self.chart("comparison-gap-train", named=True)
                 yield self.chart("comparison-gap-test", named=True)
@@ -90,9 +88,9 @@ class ComparisonScreen(ChartScreen):
         return [run for group in group_runs(found) for run in (*group.runs, *(copy for _, copy in group.copies))]
 
     def drawn_runs(self) -> list[Run]:
-        """Return the runs of the chosen depth, or of all, at most MOST_CURVES."""
+        """Return the runs of the chosen depth, or of all."""
         runs = self.runs()
-        return [run for run in runs if self._depth in (None, run.spec.model.depth)][:MOST_CURVES]
+        return [run for run in runs if self._depth in (None, run.spec.model.depth)]
 
     def watched_runs(self) -> list[str]:
         # The verdict uses all runs, including those not drawn.
@@ -107,35 +105,33 @@ class ComparisonScreen(ChartScreen):
         return {run.id: self.session.feed.history(run.id).gradients for run in self.runs()}
 
     def show_runs(self) -> None:
-        runs, drawn = self.runs(), self.drawn_runs()
+        runs = self.runs()
         depths = "all depths" if self._depth is None else f"depth {self._depth}"
-        wanted = sum(self._depth in (None, run.spec.model.depth) for run in runs)
-        left_out = f" ({len(drawn)} of {wanted} drawn: d goes to one depth)" if wanted > len(drawn) else ""
         which = f"{clean(self._experiment)}: {counted(len(runs), 'run')}, {depths}"
-        set_text(self.query_one("#run-title", Static), f"{which}: {states(runs)}{left_out}")
+        set_text(self.query_one("#run-title", Static), f"{which}: {states(runs)}")
         if runs:
             set_text(self.query_one("#comparison-table", Static), self.table_text())
             line = conclusion_line(conclude(group_runs(runs), self.epochs())) or tables.data_line(runs)
             set_text(self.query_one("#remark", Static), self.written(line))
 
     def show_curves(self) -> None:
-        from rich.text import Text
-
-        from console.charts.overlay import overlay
+        from console.charts.overlay import overlay, planned_range, rate_drops
+        from console.comparison.depth_curves import published_lines
 
         session, runs = self.session, self.drawn_runs()
         histories = {run.id: session.feed.history(run.id) for run in runs}
-        legend = Text()
-        look_of = looks(runs, session.curve_colours)
-        for run in runs:
-            look = look_of[run.id]
-            style = f"color({look.colour})" if session.has_colour else ""
-            legend.append(look.marker, style=style).append(f" {clean(run.name)}  ")
-        self.query_one("#comparison-legend", Static).update(legend)
         for selector, name in zip(("#comparison-loss", "#comparison-error"), ALL, strict=True):
             metric: Metric = METRICS[selection_metric(name, runs)]
             series = overlay(runs, histories, metric, self.options, session.curve_colours)
-            self.query_one(selector, Chart).show(series, self.options, title=metric.title, crosshair=self.crosshair)
+            published = published_lines(group_runs(runs)) if metric.name == "test-error" else []
+            self.query_one(selector, Chart).show(
+                series,
+                self.options,
+                title=metric.title,
+                crosshair=self.crosshair,
+                x_range=planned_range(runs, series, self.options),
+                references=[*rate_drops(runs, self.options), *published],
+            )
         self.show_gaps()
         self.show_depths()
 
@@ -165,7 +161,7 @@ class ComparisonScreen(ChartScreen):
 
         groups, colours = group_runs(self.runs()), self.session.curve_colours
         measured = {name: depth_curves(groups, METRICS[name].field, colours) for name in ("train-error", "test-error")}
-        others = published_curves(groups, colours[-1])
+        others = published_curves(groups, None)
         x_range, missing = depth_range(groups), missing_finals(groups)
         for selector, name, beside in (
             ("#comparison-depth-train", "train-error", []),

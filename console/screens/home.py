@@ -185,16 +185,22 @@ class HomeScreen(ChartScreen):
         self.show_remark()
         if not self.charts_ready:
             return
-        from console.charts.overlay import common_range, overlay
+        from console.charts.overlay import overlay, planned_range, rate_drops
 
         session, runs = self.session, self.drawn_runs()
         histories = {run.id: session.feed.history(run.id) for run in runs}
         metrics = [METRICS[name] for name in self.view.charts]
         drawn = [overlay(runs, histories, metric, self.options, session.curve_colours) for metric in metrics]
-        x_range = common_range([one for series in drawn for one in series], self.options)
+        x_range = planned_range(runs, [one for series in drawn for one in series], self.options)
+        references = rate_drops(runs, self.options)
         for id, metric, series in zip(("#first-chart", "#second-chart"), metrics, drawn, strict=True):
             self.query_one(id, Chart).show(
-                series, self.options, title=metric.title, crosshair=self.crosshair, x_range=x_range
+                series,
+                self.options,
+                title=metric.title,
+                crosshair=self.crosshair,
+                x_range=x_range,
+                references=references,
             )
 
     def on_resize(self) -> None:

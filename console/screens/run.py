@@ -176,18 +176,27 @@ class RunScreen(ChartScreen):
         set_text(self.query_one("#run-log-starts", Static), "\n".join("  ".join(cells) for cells in starts))
 
     def show_curves(self) -> None:
-        from console.charts.overlay import overlay
+        from console.charts.overlay import overlay, planned_range, rate_drops
 
         session, runs = self.session, self.current_runs()
         histories = {run.id: session.feed.history(run.id) for run in runs}
         for selector, wanted in CHARTS:
             names = [selection_metric(name, runs) for name in wanted]
             series = []
-            for name, marker, colour in zip(names, "○●", session.curve_colours, strict=False):
-                for one in overlay(runs, histories, METRICS[name], self.options, [colour]):
-                    series.append(replace(one, marker=marker, label=METRICS[name].title if one.label else ""))
+            for name, marker, train in zip(names, "○●", (True, False), strict=True):
+                for one in overlay(runs, histories, METRICS[name], self.options, session.curve_colours):
+                    label = METRICS[name].title if one.label else ""
+                    # The run's own colour, and beside it the terminal's for its training curve.
+                    series.append(replace(one, marker=marker, label=label, colour=None if train else one.colour))
             title = f"○ {METRICS[names[0]].title}  ● {METRICS[names[1]].title}"
-            self.query_one(selector, Chart).show(series, self.options, title=title, crosshair=self.crosshair)
+            self.query_one(selector, Chart).show(
+                series,
+                self.options,
+                title=title,
+                crosshair=self.crosshair,
+                x_range=planned_range(runs, series, self.options),
+                references=rate_drops(runs, self.options),
+            )
         cells = partial(epoch_cells, validation=self.has_validation())
         add_new(self.query_one("#run-epochs", DataTable), self.session.feed.history(self._run_id).epochs, cells)
         self.show_gradients()

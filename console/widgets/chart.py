@@ -22,7 +22,7 @@ from console.text.formatting import cut
 
 if TYPE_CHECKING:
     from console.charts.curves import Numbers
-    from console.charts.plot import Canvas, Series
+    from console.charts.plot import Canvas, Reference, Series
 
 RUN_OF_ONE_LOOK = re.compile(r"((?:\x1b\[[\d;]+m)*)([^\x1b]*)(?:\x1b\[0m)?")
 
@@ -61,6 +61,7 @@ class Chart(Widget, can_focus=True):
         self._named = named
         self._x_range: tuple[float, float] | None = None
         self._x_label: str | None = None
+        self._references: Sequence[Reference] = ()
         self._colour = colour
         self._series: Sequence[Series] = ()
         self._options = Options()
@@ -89,6 +90,7 @@ class Chart(Widget, can_focus=True):
         crosshair: float | None = None,
         x_range: tuple[float, float] | None = None,
         x_label: str | None = None,
+        references: Sequence[Reference] = (),
     ) -> None:
         """Draw at the current size if the result would differ, and repaint changed cells.
 
@@ -99,8 +101,9 @@ class Chart(Widget, can_focus=True):
             crosshair: x position of the crosshair; None hides it.
             x_range: Range of the x axis unless zoomed, for charts that share one; None fits the data.
             x_label: Label of the x axis; None uses that of the options.
+            references: Faint lines to compare with.
         """
-        self._x_range, self._x_label = x_range, x_label
+        self._x_range, self._x_label, self._references = x_range, x_label, tuple(references)
         self._series, self._options, self._title, self._crosshair = series, options, title, crosshair
         width, height = self.content_size
         # On a hidden tab, the chart is drawn once it comes into view.
@@ -126,13 +129,14 @@ class Chart(Widget, can_focus=True):
             title=f"{self._title}  {self._options.summary(self._x_label)}",
             colour=colour,
             unicode=self._unicode,
-            x_range=self._x_range if self._x_label else None,
+            x_range=self._x_range,
             x_label=self._x_label,
+            references=self._references,
         ).lines
 
     def _inputs(self, width: int, height: int) -> tuple[object, ...]:
         """Return everything a drawing depends on, except the curves."""
-        return width, height, self._options, self._x_range, self._x_label
+        return width, height, self._options, self._x_range, self._x_label, self._references
 
     def _is_up_to_date(self, width: int, height: int) -> bool:
         """Return whether drawing again would give the same lines."""
@@ -156,6 +160,7 @@ class Chart(Widget, can_focus=True):
             x_range=self._x_range,
             named=self._named,
             x_label=self._x_label,
+            references=self._references,
         )
         before, self._lines = self._lines, drawing.lines
         self._canvas = drawing.canvas
@@ -262,7 +267,7 @@ def is_same(before: Sequence[Series], after: Sequence[Series]) -> bool:
     import numpy as np
 
     def looks(one: Series) -> tuple[object, ...]:
-        return one.label, one.marker, one.colour, one.faint
+        return one.label, one.marker, one.colour, one.faint, one.dashed, one.bars
 
     def are_equal(old: Numbers | None, new: Numbers | None) -> bool:
         if old is None or new is None:
@@ -279,9 +284,9 @@ def is_same(before: Sequence[Series], after: Sequence[Series]) -> bool:
 @lru_cache(maxsize=512)
 def style_of(codes: str) -> Style:
     """Convert SGR sequences to a style: one of 256 colours, and dim or not."""
-    numbers = [int(number) for number in re.findall(r"\d+", codes)]
-    colour = f"color({numbers[numbers.index(38) + 2]})" if 38 in numbers else None
-    return Style(color=colour, dim=(2 in numbers and 38 not in numbers[: numbers.index(2)]) or None)
+    sequences = re.findall(r"\x1b\[([\d;]+)m", codes)
+    colour = next((one.removeprefix("38;5;") for one in sequences if one.startswith("38;5;")), None)
+    return Style(color=f"color({colour})" if colour is not None else None, dim="2" in sequences or None)
 
 
 def segments(line: str) -> list[Segment]:

@@ -20,12 +20,13 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from console.charts.legend import ascii_marker
-from console.charts.metrics import MARKERS
-from console.charts.styles import Look
+from console.charts.styles import Look, look_of
 from console.text.columns import Column, Scene, fitting
 from console.text.formatting import aligned, clean, cut
 from engine.runs.run import Run
 
+NO_COLOURS = ("white",)
+"""A run that is not drawn has the marker of its network, without its colour."""
 HEADER_LINES = 1
 PREFIX_CELLS = 4
 """Mark, curve marker, and the spaces after them."""
@@ -307,7 +308,7 @@ class RunTable(ScrollView, can_focus=True):
             style += self.get_component_rich_style("run-table--marked")
         if is_cursor:
             style += self.get_component_rich_style("run-table--cursor")
-        marker = look.marker if look is not None else MARKERS[run.spec.model.architecture][0]
+        marker = (look or look_of(run.spec.model, NO_COLOURS)).marker
         colour = Style(color=f"color({look.colour})") if look is not None and isinstance(look.colour, int) else None
         pointer = (">" if is_cursor else " ") + ("*" if marked else " ")
         marker = marker if self._unicode else ascii_marker(marker, 0)

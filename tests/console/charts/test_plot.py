@@ -18,7 +18,7 @@ from rich.cells import cell_len
 from console.charts import plot
 from console.charts.curves import decimate, finite_curve
 from console.charts.legend import y_axis
-from console.charts.plot import COLOURS, Series, smooth
+from console.charts.plot import COLOURS, Reference, Series, smooth
 
 ANSI = re.compile(r"\x1b\[[\d;]*m")
 DOTS = re.compile(r"[⠁-⣿●■▲◆]")
@@ -35,12 +35,16 @@ def chart_text(series: Sequence[Series], **options: Any) -> str:
 @st.composite
 def any_series(draw: st.DrawFn) -> Series:
     points = draw(st.lists(st.tuples(floats, floats), max_size=40))
+    edges = st.lists(floats, min_size=len(points), max_size=len(points))
     return Series(
         draw(st.text(max_size=30)),
         [x for x, _ in points],
         [y for _, y in points],
         draw(st.sampled_from("■▲◆●x#")),
         draw(st.none() | st.integers(0, 255) | st.sampled_from(sorted(COLOURS))),
+        draw(st.booleans()),
+        draw(st.booleans()),
+        *((draw(edges), draw(edges)) if draw(st.booleans()) else (None, None)),
         draw(st.booleans()),
     )
 
@@ -63,6 +67,8 @@ def canvas_of(chart: str) -> list[str]:
     unicode=st.booleans(),
     x_range=ranges,
     y_range=ranges,
+    heights=st.lists(st.tuples(st.text(max_size=20), floats, st.booleans()), max_size=3),
+    hidden=st.sets(st.integers(0, 4)),
 )
 def test_any_data_in_any_box_stays_inside_it(
     series: list[Series],
@@ -75,6 +81,8 @@ def test_any_data_in_any_box_stays_inside_it(
     unicode: bool,
     x_range: tuple[float, float] | None,
     y_range: tuple[float, float] | None,
+    heights: list[tuple[str, float, bool]],
+    hidden: set[int],
 ):
     """A diverging run, a tiny terminal or a hostile name must not break the screen or the console."""
 
@@ -90,6 +98,8 @@ def test_any_data_in_any_box_stays_inside_it(
             unicode=unicode,
             x_range=x_range,
             y_range=y_range,
+            references=[Reference(name, **({"x": at} if is_x else {"y": at})) for name, at, is_x in heights],
+            hidden={one.label for index, one in enumerate(series) if index in hidden},
         )
 
     chart = draw()
@@ -213,7 +223,8 @@ def test_series_differ_without_colour():
 
     assert body.count("■") >= 3
     assert body.count("▲") >= 3
-    assert chart.split("\n")[0].endswith("■ resnet  ▲ plain")
+    names = [line.rstrip() for line in chart.split("\n") if re.search("resnet|plain", line)]
+    assert [name[-8:] for name in names] == [" ▲ plain", "■ resnet"]
 
 
 def test_few_points_are_all_marked():
@@ -308,13 +319,102 @@ def test_ranges_hide_what_is_outside():
         assert max(labels) <= 2
 
 
-def test_legend_that_does_not_fit_says_what_it_leaves_out():
-    """The legend must reveal that some curves are unnamed."""
-    series = [Series(f"network number {index}", [1, 2], [1, index]) for index in range(9)]
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_every_curve_is_named(width: int):
+    """A curve without a name is one that nobody can use; long names are cut instead."""
+    series = [Series(f"net{index} of a long name", [1, 2], [1, index], "■") for index in range(9)]
 
-    chart = chart_text(series, width=60, height=13, title="Loss", colour=False)
+    chart = chart_text(series, width=width, height=24, title="Loss", colour=False)
 
-    assert "(+3 not named)" in chart.split("\n")[0]
+    assert all(f"■ net{index}" in chart for index in range(9))
+    assert "not named" not in chart
+
+
+def test_names_stand_beside_the_ends_of_their_curves():
+    """The highest curve has the highest name, and crowded names stay apart."""
+    ends = [10.0, 9.9, 9.8, 0.0]
+    series = [Series(f"net{index}", [1, 2], [0, end], "■") for index, end in enumerate(ends)]
+
+    lines = chart_text(series, width=80, height=20, title="Loss", colour=False).split("\n")
+
+    rows = [next(row for row, line in enumerate(lines) if f"net{index}" in line) for index in range(4)]
+    assert rows[:3] == [1, 2, 3]
+    assert rows[3] == 17
+
+
+def test_a_hidden_curve_keeps_its_name():
+    """So that it can be switched on again, by key or by mouse, where its name stands."""
+    x = np.arange(100.0)
+    series = [
+        Series("", x, x, "▲", faint=True, belongs_to="a"),
+        Series("a", x, x, "▲", low=x - 1, high=x + 1),
+        Series("b", x, x / 10, "■"),
+    ]
+
+    drawing = plot.draw(series, width=80, height=20, title="t", colour=False, hidden={"a"})
+
+    assert "▲ (a)" in "\n".join(drawing.lines)
+    assert "\n".join(drawing.lines).count("▲") == 1
+    found = {name.label: drawing.lines[name.line][name.left : name.right] for name in drawing.names}
+    assert found == {"a": "▲ (a)", "b": "■ b"}
+    assert max(float(label) for label in re.findall(r"^ *([\d.]+)┤", "\n".join(drawing.lines), re.MULTILINE)) < 11
+
+
+def test_names_above_the_chart_can_be_found_too():
+    """A narrow terminal has them there."""
+    series = [Series(f"network {index}", [1, 2], [1, index], "■") for index in range(4)]
+
+    drawing = plot.draw(series, width=40, height=20, title="Loss", colour=True)
+
+    plain = [ANSI.sub("", line) for line in drawing.lines]
+    found = {name.label: plain[name.line][name.left : name.right] for name in drawing.names}
+    assert found == {f"network {index}": f"■ network {index}" for index in range(4)}
+
+
+def test_reference_lines_are_labelled_and_stretch_nothing():
+    """A published error is read beside the curve; one far away is left out rather than flattening the curve."""
+    references = [Reference("paper 6.61", y=6.61), Reference("far", y=900.0), Reference("lr 0.01", x=50.0)]
+    x = np.arange(1, 101.0)
+
+    chart = chart_text(
+        [Series("a", x, 7 + 80 / x, "■")], width=90, height=24, title="t", colour=False, references=references
+    )
+
+    rows = canvas_of(chart)
+    assert sum("┈┈┈" in row for row in rows) == 1
+    assert "paper 6.61" in chart
+    assert "far" not in chart
+    assert sum("┊" in row for row in rows) > 15
+    assert "lr 0.01" in rows[0]
+    assert max(float(label) for label in re.findall(r"^ *([\d.]+)┤", chart, re.MULTILINE)) <= 90
+
+
+def test_a_band_lies_around_its_mean():
+    """Its dots are dim, above and below the curve, and only where both edges are known."""
+    x = np.arange(100.0)
+    low, high = np.where(x < 50, 40.0, math.nan), np.where(x < 50, 60.0, math.nan)
+
+    chart = chart_text([Series("a", x, np.full(100, 50.0), "■", 3, low=low, high=high)], width=90, height=30, title="t")
+
+    dim = [[match.start() for match in re.finditer(r"\x1b\[2m", line)] for line in chart.split("\n")]
+    assert sum(bool(line) for line in dim) > 15
+    rows = canvas_of(chart)
+    assert all(len(row.rstrip()) < 50 for row in rows if "■" not in row and "⠤" not in row and "⠒" not in row)
+
+
+def test_a_dashed_curve_has_gaps_but_keeps_single_points():
+    """Plain networks are told from residual ones without colour."""
+    x = np.arange(200.0)
+    whole = chart_text([Series("", x, x / 200, "■")], width=90, height=20, title="t", colour=False)
+    dashed = chart_text([Series("", x, x / 200, "■", dashed=True)], width=90, height=20, title="t", colour=False)
+    points = [1.0, math.nan, 2.0, math.nan, 3.0]
+
+    def num_cells(chart: str) -> int:
+        return len(DOTS.findall("\n".join(canvas_of(chart))))
+
+    assert 0.5 < num_cells(dashed) / num_cells(whole) < 0.85
+    single = chart_text([Series("", range(5), points, "■", dashed=True)], width=60, height=12, title="t", colour=False)
+    assert sum(row.count("■") for row in canvas_of(single)) == 3
 
 
 def test_chart_is_the_same_in_every_process():
@@ -401,7 +501,7 @@ def test_error_bars_are_whole_at_every_width(width: int):
     """A bar that vanishes in some columns would show a certainty that was not measured."""
     depths, means = [20, 32, 44, 56, 110], [9.0, 11.0, 13.0, 15.0, 17.0]
     low, high = [mean - 2 for mean in means], [mean + 2 for mean in means]
-    series = Series("plain", depths, means, "▲", low=low, high=high)
+    series = Series("plain", depths, means, "▲", low=low, high=high, bars=True)
 
     rows = canvas_of(chart_text([series], width=width, height=24, title="t", colour=False))
 
@@ -413,7 +513,9 @@ def test_error_bars_are_whole_at_every_width(width: int):
 
 def test_an_error_bar_ends_at_its_values():
     """The caps lie in the rows that the axis labels with their values."""
-    series = Series("a", [1, 2, 3], [50.0, 40.0, 30.0], "▲", low=[0.0, math.nan, 20.0], high=[100.0, math.nan, 40.0])
+    series = Series(
+        "a", [1, 2, 3], [50.0, 40.0, 30.0], "▲", low=[0.0, math.nan, 20.0], high=[100.0, math.nan, 40.0], bars=True
+    )
 
     chart = chart_text([series], width=60, height=25, title="t", colour=False)
 
@@ -424,7 +526,7 @@ def test_an_error_bar_ends_at_its_values():
 
 def test_a_bar_below_zero_is_cut_at_the_edge_of_a_log_axis():
     """It has no logarithm, but the error is still at least that large."""
-    series = Series("a", [1, 2], [10.0, 20.0], "▲", low=[-5.0, 15.0], high=[25.0, 30.0])
+    series = Series("a", [1, 2], [10.0, 20.0], "▲", low=[-5.0, 15.0], high=[25.0, 30.0], bars=True)
 
     chart = chart_text([series], width=60, height=20, title="t", log_y=True, colour=False)
 

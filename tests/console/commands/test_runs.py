@@ -205,8 +205,8 @@ def test_quickstart_shows_progress_then_curves_table_verdict_and_what_comes_next
     networks = ("he-plain8", "he-resnet8", "he-plain44", "he-resnet44")
     shown = (
         r"[▇▁]{10,} +\d+ %  \d/4 runs  ETA ",
-        r"Training error % +▼",
-        r"Test error % +▼",
+        r"^Training error %",
+        r"^Test error %",
         *(rf"^{network}-w8-c4 .* \d+\.\d\d \(n=1\)" for network in sorted(networks)),
         r"^he-plain44-w8-c4 trains .* than he-plain8-w8-c4 \(1 seed: not enough to claim degradation",
         r"^  depthscope report exp\S+ -o report ",
