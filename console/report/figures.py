@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from console.charts.layer_grid import epoch_name
 from console.charts.metrics import number
+from console.charts.styles import PLAIN_COLOUR, RESIDUAL_COLOUR, depth_rank
 from console.comparison.groups import Group, families, pair_groups, training
 from console.comparison.mixtures import mean_mark
 from console.comparison.published import published_of
 from console.report.facts import Facts
-from console.report.matplotlib_figures import Drawn, HeatMap, Line, Panel, draw_heat_maps, draw_panels
+from console.report.matplotlib_figures import COLOURS, Drawn, HeatMap, Line, Panel, draw_heat_maps, draw_panels
 from engine.runs.journal import Gradients, LayerGradients
 from engine.runs.run import Run
 from models.catalog import Architecture
@@ -127,7 +129,7 @@ def depth_figure(facts: Facts) -> Figured | None:
                 ],
                 bars=True,
             )
-            for look, groups in enumerate(kinds)
+            for look, groups in family_looks(kinds)
         ]
         if metric == "test_error_percent":
             lines += published_lines(kinds)
@@ -141,10 +143,21 @@ def depth_figure(facts: Facts) -> Figured | None:
     return Figured("error-by-depth", title, caption, drawn)
 
 
+def family_looks(kinds: Sequence[Sequence[Group]]) -> list[tuple[int, Sequence[Group]]]:
+    """Families with the index of their colour and marker, one colour for residual and one for plain networks."""
+    times: Counter[int] = Counter()
+    found = []
+    for groups in kinds:
+        look = RESIDUAL_COLOUR if groups[0].model.design.is_residual else PLAIN_COLOUR
+        found.append((look + len(COLOURS) * times[look], groups))
+        times[look] += 1
+    return found
+
+
 def published_lines(kinds: Sequence[Sequence[Group]]) -> list[Line]:
     """Published results for the same networks, as crosses in their colours."""
     lines = []
-    for look, groups in enumerate(kinds):
+    for look, groups in family_looks(kinds):
         found = [(group.model.depth, one) for group in groups if (one := published_of(group)) is not None]
         if found:
             name = f"{groups[0].model.architecture}, {found[0][1].source.name}"
@@ -222,9 +235,12 @@ def profile(rows: Sequence[Gradients], *, is_end: bool) -> list[LayerGradients]:
 
 
 def looks(facts: Facts) -> list[tuple[int, Group]]:
-    """Networks with the index of their colour and marker, shared by the two of a pair."""
+    """Networks with the index of their colour and marker: by depth as in the console, the same for the two of a pair.
+
+    Networks of one colour that are no pair, such as two widths, get other markers.
+    """
     residuals = {pair.plain.label + training(pair.plain.spec): pair.residual for pair in pair_groups(facts.groups)}
-    numbers: dict[str, int] = {}
+    alike: dict[int, list[str]] = {}
     found = []
     for group in facts.groups:
         model, spec = group.model, group.spec
@@ -232,7 +248,11 @@ def looks(facts: Facts) -> list[tuple[int, Group]]:
         projection_bias = residuals.get(group.label + training(spec), group).model.projection_bias
         key = f"{model.blocks}{model.block}{model.width}{model.norm}{model.conv_bias}{projection_bias}"
         key += training(spec)
-        found.append((numbers.setdefault(key, len(numbers)), group))
+        rank = depth_rank(model.depth)
+        networks = alike.setdefault(rank, [])
+        if key not in networks:
+            networks.append(key)
+        found.append((rank + len(COLOURS) * networks.index(key), group))
     return found
 
 

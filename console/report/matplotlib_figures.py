@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.color import Color
+
+from console.charts.styles import COLOURS_ON_LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,9 +24,10 @@ if TYPE_CHECKING:
 
 Numbers = Sequence[float]
 
-COLOURS = ("#e69f00", "#0072b2", "#6a1b5d", "#56b4e9", "#d55e00", "#009e73", "#999999")
-"""Colour cycle; the first three, for comparisons of three depths, are light, medium and dark."""
-MARKERS = "osD^vPX"
+COLOURS = tuple(Color.from_ansi(colour).get_truecolor().hex for colour in COLOURS_ON_LIGHT)
+"""The console's colours on a light background, from shallow to deep."""
+MARKERS = "vPosD^X<>"
+"""One for each colour, which tells depths apart in grey."""
 DASHES = {"solid": "-", "dashed": (0, (5, 2)), "dotted": (0, (1, 1.5))}
 DOTS_PER_INCH = 150
 PANEL_INCHES = (3.6, 2.9)
@@ -52,7 +56,7 @@ class Line:
     x: Numbers
     y: Numbers
     look: int
-    """Index of the colour and marker."""
+    """Index of the colour and, shifted after each round, of the marker."""
     dash: str = "solid"
     """A key of DASHES; anything but solid has hollow markers."""
     spread: Numbers | None = None
@@ -280,7 +284,7 @@ def _draw_line(axes: Axes, line: Line) -> Any:
         "color": colour,
         "linestyle": "none" if line.cross else DASHES[line.dash],
         "linewidth": 0.9 if line.thin else 1.7,
-        "marker": line.cross or MARKERS[line.look % len(MARKERS)],
+        "marker": line.cross or MARKERS[(line.look + line.look // len(COLOURS)) % len(MARKERS)],
         "markersize": 3.5 if line.thin else 8 if line.cross else 5.5,
         "markerfacecolor": colour if line.dash == "solid" else "white",
         "markeredgecolor": colour,

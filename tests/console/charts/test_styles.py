@@ -6,6 +6,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+from rich.color import Color
 
 from console.charts.styles import (
     COLOURS_ON_DARK,
@@ -17,6 +18,8 @@ from console.charts.styles import (
     look_of,
     looks,
 )
+from console.report.matplotlib_figures import COLOURS as REPORT_COLOURS
+from console.report.matplotlib_figures import MARKERS as REPORT_MARKERS
 from engine.base.paths import Home
 from engine.index.queries import Reader
 from engine.index.writer import Store
@@ -88,3 +91,11 @@ def test_networks_of_one_range_of_depths_differ_in_their_markers(tmp_path: Path)
 
     assert found[shallow.id].colour == found[deep.id].colour
     assert found[shallow.id].marker != found[deep.id].marker
+
+
+def test_the_report_draws_networks_in_the_consoles_colours():
+    """A figure and the screen beside it speak of the same curve."""
+    drawn = [Color.from_ansi(colour).get_truecolor().hex for colour in COLOURS_ON_LIGHT]
+
+    assert list(REPORT_COLOURS) == drawn
+    assert len(set(REPORT_MARKERS)) == len(REPORT_COLOURS)
