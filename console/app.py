@@ -11,16 +11,20 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
 from textual.css.query import NoMatches
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
+from textual.timer import Timer
 
-from console.notify import any_finished_since, notify_finished, show_digest
+from console.notify import FinishedRuns, any_finished_since, show_digest
 from console.screens.home import HomeScreen
+from console.text.formatting import clean
 from console.tui.config import THEMES, Config
 from console.tui.engine_link import PulseChanged
 from console.tui.feed import CurvesChanged, RunsChanged
 from console.tui.session import RunsEnded, Session
 from console.tui.terminal_guard import TerminalGuard
 from console.tui.themes import OWN_THEMES
+from console.widgets.key_bar import KeyBar
 from console.widgets.question import Question
 from engine.base.paths import Home
 from engine.runs.run import RunStatus
@@ -49,6 +53,7 @@ class ConsoleApp(App[None]):
         Binding("q", "leave", "quit", id="app.quit"),
         Binding("ctrl+c", "leave", "quit", show=False, priority=True, id="app.interrupt", system=True),
         Binding("T", "next_theme", "theme", show=False, id="app.theme"),
+        Binding("exclamation_mark", "messages", "messages", key_display="!", show=False, id="app.messages"),
         Binding("W", "away", "while you were away", show=False, id="app.away"),
         Binding(
             "E", "start_engine", "start the engine, or replace one of another version", show=False, id="app.engine"
@@ -60,8 +65,10 @@ class ConsoleApp(App[None]):
     ) -> None:
         super().__init__()
         self.session = Session(self, home, config)
+        self._finished = FinishedRuns(self.session)
         self._starts_engine = starts_engine
         self._guard = guard
+        self._notice_end: Timer | None = None
         # Before the first frame, so that nothing is styled twice.
         for theme in OWN_THEMES:
             self.register_theme(theme)
@@ -108,7 +115,40 @@ class ConsoleApp(App[None]):
 
     @on(RunsEnded)
     def notify_runs_finished(self, message: RunsEnded) -> None:
-        notify_finished(self.session, message.runs)
+        self._finished.add(message.runs)
+        self.show_notices()
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = True,  # noqa: ARG002 - the signature is Textual's
+    ) -> None:
+        """Show a notice on the line of the key bar, where it covers nothing but keys; `markup` is ignored."""
+        text = f"{title}: {message}" if title else message
+        self.session.notices.add(clean(text), severity, seconds=timeout)
+        self.show_notices()
+
+    def show_notices(self) -> None:
+        """Show the current notice, and the keys again when its time has run out."""
+        if self._notice_end is not None:
+            self._notice_end.stop()
+            self._notice_end = None
+        for screen in self.screen_stack:
+            for bar in screen.query(KeyBar):
+                bar.refresh()
+        if (seconds := self.session.notices.seconds_left()) is not None:
+            self._notice_end = self.set_timer(seconds, self.show_notices)
+
+    def action_messages(self) -> None:
+        """Show the latest messages in full."""
+        from console.screens.help import MessagesScreen
+
+        if not isinstance(self.screen, MessagesScreen):
+            self.push_screen(MessagesScreen(self.session))
 
     def on_resize(self) -> None:
         # Headline and banner depend on the size.

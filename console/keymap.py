@@ -10,7 +10,7 @@ from textual.binding import Binding
 from console.app import ConsoleApp
 from console.screens.away import AwayScreen
 from console.screens.comparison import ComparisonScreen
-from console.screens.help import KeysScreen
+from console.screens.help import KeysScreen, MessagesScreen
 from console.screens.home import HomeScreen
 from console.screens.new_experiment import NewExperimentScreen
 from console.screens.run import RunScreen
@@ -30,6 +30,7 @@ OWNERS = (
     AwayScreen,
     NewExperimentScreen,
     KeysScreen,
+    MessagesScreen,
     RunTable,
     Chart,
     LayerMap,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from textual.widgets import Input
 from console.text.formatting import clean, percent
 from console.tui.background import in_background
 from console.tui.config import Ring
+from console.tui.notices import Notice
 from console.tui.session import Session
 from engine.base.errors import DepthscopeError
 from engine.runs.run import Run, RunOutcome
@@ -33,17 +35,43 @@ def ring(app: App[Any], way: Ring, text: str) -> None:
 
 
 def finished_text(runs: Sequence[Run]) -> str:
-    """Text about finished runs: the first in full, then how many more."""
-    first = runs[0]
-    error = f", test error {percent(first.test_error_percent)}" if first.outcome is RunOutcome.SUCCEEDED else ""
-    more = f"; {len(runs) - 1} more" if len(runs) > 1 else ""
-    return f"{clean(first.name)} {first.outcome}{error}{more}"
+    """Text about finished runs: one in full, several by name, and how many of them did not succeed."""
+    if len(runs) == 1:
+        error = f", test error {percent(runs[0].test_error_percent)}" if succeeded(runs[0]) else ""
+        return f"{clean(runs[0].name)} {runs[0].outcome}{error}"
+    others = Counter(str(run.outcome) for run in runs if not succeeded(run))
+    how = "".join(f", {num} {outcome}" for outcome, num in others.items())
+    # Those without success first, because the line may be too short for all names.
+    names = [clean(run.name) for run in sorted(runs, key=succeeded)]
+    return f"{len(runs)} runs finished{how}: {', '.join(names)}"
 
 
-def notify_finished(session: Session, finished: Iterable[Run]) -> None:
-    """Notify of finished runs, except those the user cancelled."""
-    if ended := [run for run in finished if run.outcome is not RunOutcome.CANCELLED]:
-        session.app.notify(finished_text(ended), markup=False)
+def succeeded(run: Run) -> bool:
+    """Whether a run ended as it should."""
+    return run.outcome is RunOutcome.SUCCEEDED
+
+
+class FinishedRuns:
+    """One notice of all runs that finished since it was first shown.
+
+    Args:
+        session: Console session.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._runs: list[Run] = []
+        self._notice: Notice | None = None
+
+    def add(self, finished: Iterable[Run]) -> None:
+        """Notify of finished runs, except those the user cancelled."""
+        if not (ended := [run for run in finished if run.outcome is not RunOutcome.CANCELLED]):
+            return
+        session, notice = self._session, self._notice
+        is_shown = notice is not None and notice in session.notices.active()
+        self._runs = [*self._runs, *ended] if is_shown else ended
+        severity = "information" if all(map(succeeded, self._runs)) else "warning"
+        self._notice = session.notices.replace(notice, finished_text(self._runs), severity)
         ring(session.app, session.config.notify, finished_text(ended))
 
 
@@ -55,7 +83,7 @@ def any_finished_since(runs: Iterable[Run], moment: float) -> bool:
 async def show_digest(session: Session, *, asked: bool) -> None:
     """Show the digest of what happened since the last look.
 
-    Unless the user asked for it, a screen or input opened meanwhile stays, and a toast appears instead.
+    Unless the user asked for it, a screen or input opened meanwhile stays, and a notice appears instead.
 
     Args:
         session: Console session; a user who has never looked sees the last hours.

@@ -32,7 +32,7 @@ class ConsoleScreen(Screen[None]):
         yield Headline(unicode=self.session.has_unicode)
         yield Banner()
         yield from self.compose_body()
-        yield KeyBar()
+        yield KeyBar(self.session.notices, unicode=self.session.has_unicode)
 
     def compose_body(self) -> ComposeResult:
         """Yield the widgets between the headline and the key bar."""

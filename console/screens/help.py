@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -11,6 +12,7 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
 from console.text.formatting import table
+from console.tui.session import Session
 
 
 class KeysScreen(ModalScreen[None]):
@@ -44,3 +46,21 @@ class KeysScreen(ModalScreen[None]):
         return (
             f"{about}{keys}\n\nAll of these are in the command palette too, and config.toml can give them other keys."
         )
+
+
+class MessagesScreen(ModalScreen[None]):
+    """The latest messages, newest first, each in full."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,exclamation_mark,q,enter", "dismiss", "close", id="messages.close"),
+    ]
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+
+    def compose(self) -> ComposeResult:
+        lines = [f"{time.strftime('%H:%M:%S', time.localtime(one.at))}  {one.text}" for one in self._session.notices]
+        with VerticalScroll(id="keys-panel", classes="panel") as panel:
+            panel.border_title = "Messages"
+            yield Static("\n".join(reversed(lines)) or "No messages yet", markup=False)

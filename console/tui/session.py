@@ -16,6 +16,7 @@ from console.tui.background import in_background
 from console.tui.config import Config
 from console.tui.engine_link import EngineLink, PulseChanged
 from console.tui.feed import CurvesChanged, Feed, RunsChanged, trouble_text
+from console.tui.notices import Notices
 from console.tui.themes import curve_colours, heat_colours
 from console.tui.view_state import load_view, save_view
 from engine.base.errors import DepthscopeError
@@ -54,6 +55,7 @@ class Session:
         self.feed = Feed(home, first=[*self.view.marked, *filter(None, [self.view.cursor])])
         self.engine = EngineLink(app, home, self.look)
         self.has_unicode = supports_unicode(sys.__stderr__ or sys.stderr)
+        self.notices = Notices()
         self.removed: list[tuple[str, ...]] = []
         """Ids of the runs the user has hidden, one entry for each time, for undo."""
         self.submitted_after: int | None = None

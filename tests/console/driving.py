@@ -107,5 +107,5 @@ def drawn_names(app: ConsoleApp) -> list[str]:
 
 
 def notifications(app: ConsoleApp) -> str:
-    """Return all notifications."""
-    return "\n".join(notification.message for notification in app._notifications)
+    """Return all notices, one a line."""
+    return "\n".join(notice.text for notice in app.session.notices)

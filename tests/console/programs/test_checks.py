@@ -159,11 +159,11 @@ async def test_the_console_reports_what_a_logout_would_end(make_app: Callable[..
     risk = LogoutRisk("ann does not linger", "`loginctl enable-linger`")
     monkeypatch.setattr(console.tui.engine_link, "find_logout_risk", lambda _home: risk)
     async with app.run_test() as pilot:
-        while not app._notifications:
+        while not list(app.session.notices):
             await pilot.pause(0.01)
-        (told,) = app._notifications
+        (told,) = app.session.notices
 
-        assert "`loginctl enable-linger`" in told.message
+        assert "`loginctl enable-linger`" in told.text
         assert "`loginctl enable-linger`" in app.exit_message()
 
 
