@@ -84,7 +84,7 @@ def test_places_between_neighbours_too_near_are_none():
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        (lambda runs: Move(runs=()), "give the runs"),
+        (lambda runs: Move(runs=()), "name at least one run"),
         (lambda runs: Move(runs=(runs[0],)), "is running: only queued runs can be moved; `depthscope pause"),
         (lambda runs: Move(runs=(runs[1],), before=runs[0]), "only queued runs can be moved before"),
         (lambda runs: Move(runs=(runs[1], runs[2]), before=runs[2]), "cannot be moved before itself"),
