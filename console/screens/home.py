@@ -151,6 +151,7 @@ class HomeScreen(ChartScreen):
             grouped_lines(runs) if view.grouped else [run.id for run in runs],
             feed.runs,
             looks=self.drawn_looks(),
+            colours=self.session.curve_colours,
             marked=frozenset(view.marked),
             sorted_by=view.sort,
             queue=queue_places(feed.runs.values()),

@@ -25,8 +25,6 @@ from console.text.columns import Column, Scene, fitting
 from console.text.formatting import aligned, clean, cut
 from engine.runs.run import Run
 
-NO_COLOURS = ("white",)
-"""A run that is not drawn has the marker of its network, without its colour."""
 HEADER_LINES = 1
 PREFIX_CELLS = 4
 """Mark, curve marker, and the spaces after them."""
@@ -86,6 +84,7 @@ class RunTable(ScrollView, can_focus=True):
         self._looks: Mapping[str, Look] = {}
         self._marked: frozenset[str] = frozenset()
         self._queue: Mapping[str, int] = {}
+        self._colours: Sequence[int | str] = ()
         self._row = 0
         self._is_new = True
         """Whether the cursor's first position was not scrolled to yet."""
@@ -114,6 +113,7 @@ class RunTable(ScrollView, can_focus=True):
         runs: Mapping[str, Run],
         *,
         looks: Mapping[str, Look],
+        colours: Sequence[int | str],
         marked: frozenset[str],
         sorted_by: str,
         queue: Mapping[str, int],
@@ -125,6 +125,7 @@ class RunTable(ScrollView, can_focus=True):
             lines: Run ids and group headings, from the top.
             runs: The runs by id.
             looks: Marker and colour of each drawn run, by id.
+            colours: Colours of networks from shallow to deep, for the other runs.
             marked: Ids of the marked runs.
             sorted_by: Key of the sorted column, whose title gets a sign.
             queue: Places in the queue, by id.
@@ -137,7 +138,7 @@ class RunTable(ScrollView, can_focus=True):
         names = [run for line in lines if isinstance(line, str) and (run := runs.get(line)) is not None]
         longest = max((len(run.name) + 2 * run.starred for run in names), default=0)
         before_longest, self._longest_name = self._longest_name, longest
-        self._queue = queue
+        self._queue, self._colours = queue, colours
         if before != self._lines:
             self._row = self.row_of(was_at or cursor)
             self.virtual_size = Size(self.size.width, len(self._lines) + HEADER_LINES)
@@ -308,8 +309,9 @@ class RunTable(ScrollView, can_focus=True):
             style += self.get_component_rich_style("run-table--marked")
         if is_cursor:
             style += self.get_component_rich_style("run-table--cursor")
-        marker = (look or look_of(run.spec.model, NO_COLOURS)).marker
-        colour = Style(color=f"color({look.colour})") if look is not None and isinstance(look.colour, int) else None
+        look = look or look_of(run.spec.model, self._colours)
+        marker = look.marker
+        colour = Style(color=f"color({look.colour})") if isinstance(look.colour, int) else None
         pointer = (">" if is_cursor else " ") + ("*" if marked else " ")
         marker = marker if self._unicode else ascii_marker(marker, 0)
         scene = Scene(time.monotonic(), self._unicode, self._queue)

@@ -194,3 +194,18 @@ async def test_the_cursor_goes_to_runs_that_the_console_submitted(make_app: Call
             await until(pilot, lambda number=number: f"{number:010x}" in table(app).run_ids)
             await settle(pilot)
             assert table(app).cursor_run == (f"{number:010x}" if is_ours else before)
+
+
+async def test_a_run_has_one_look_wherever_the_cursor_is(make_app: Callable[..., ConsoleApp]):
+    """Marker and colour follow from its network, whether it is drawn or not, so its line never changes."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        seen = []
+        for key in ("home", "end"):
+            await press(pilot, key)
+            lines = (table(app).run_line(run, is_cursor=False) for run in table(app).run_ids)
+            seen.append([(segment.text, segment.style and segment.style.color) for line in lines for segment in line])
+
+        assert seen[0] == seen[1]
+        assert len({colour for text, colour in seen[0] if len(text) == 1}) > 1
