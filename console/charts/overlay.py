@@ -111,7 +111,7 @@ def draw_overlay(
     title: str = "",
     steady: bool = False,
     x_range: Range | None = None,
-    named: bool = True,
+    names_above: bool = True,
     x_label: str | None = None,
     references: Sequence[Reference] = (),
     hidden: Container[str] = (),
@@ -144,7 +144,7 @@ def draw_overlay(
         unicode=unicode,
         x_range=window,
         y_range=y_range,
-        named=named,
+        names_above=names_above,
         references=references,
         hidden=hidden,
     )

@@ -116,6 +116,7 @@ def draw(
     x_range: Range | None = None,
     y_range: Range | None = None,
     named: bool = True,
+    names_above: bool = True,
     references: Sequence[Reference] = (),
     hidden: Container[str] = (),
 ) -> Drawing:
@@ -133,6 +134,7 @@ def draw(
         x_range: Limits of x; None, or a bound that is not finite, takes the data's.
         y_range: Limits of y, in the data's unit even on a logarithmic axis.
         named: Whether to name the curves: at the right edge beside their ends if there is room, else above.
+        names_above: Whether to name them above where there is no room at the edge.
         references: Faint lines to compare with.
         hidden: Labels of curves that are named but not drawn.
     """
@@ -142,7 +144,7 @@ def draw(
     lines_named = [outside(one.label, unicode=unicode) for one in references if one.y is not None] if named else []
     edge = fits_at_edge(entries, lines_named, width, height)
     clean_title = outside(title, unicode=unicode)
-    above = heading(clean_title, entries, width, height, unicode=unicode)
+    above = heading(clean_title, entries if names_above or edge else [], width, height, unicode=unicode)
     head = heading(clean_title, [], width, height, unicode=unicode) if edge else above
     # Hidden curves keep their place in the lists, which gives them their markers.
     curves = [

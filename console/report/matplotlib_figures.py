@@ -26,7 +26,7 @@ Numbers = Sequence[float]
 
 COLOURS = tuple(Color.from_ansi(colour).get_truecolor().hex for colour in COLOURS_ON_LIGHT)
 """The console's colours on a light background, from shallow to deep."""
-MARKERS = "vPosD^X<>"
+MARKERS = "vsoPX^D<>"
 """One for each colour, which tells depths apart in grey."""
 DASHES = {"solid": "-", "dashed": (0, (5, 2)), "dotted": (0, (1, 1.5))}
 DOTS_PER_INCH = 150

@@ -57,7 +57,7 @@ class ChartScreen(ConsoleScreen):
         raise NotImplementedError
 
     def chart(self, id: str, *, named: bool = False) -> Chart:
-        """Create a chart suited to this terminal, with a legend if `named`."""
+        """Create a chart for this terminal; if `named`, with names above where they do not fit beside the curves."""
         return Chart(unicode=self.session.has_unicode, colour=self.session.has_colour, named=named, id=id)
 
     def update_runs(self) -> None:

@@ -158,7 +158,7 @@ class Chart(Widget, can_focus=True):
             unicode=self._unicode,
             steady=True,
             x_range=self._x_range,
-            named=self._named,
+            names_above=self._named,
             x_label=self._x_label,
             references=self._references,
         )

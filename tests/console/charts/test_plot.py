@@ -554,3 +554,13 @@ def test_ends_of_error_bars_come_in_pairs(low: list[float], high: list[float] | 
     """One end alone is a bug in our code."""
     with pytest.raises(ValueError, match="low and high"):
         Series("a", [1], [1.0], low=low, high=high)
+
+
+@pytest.mark.parametrize(("width", "are_named"), [(60, False), (100, True)])
+def test_names_only_beside_the_curves_on_request(width: int, are_named: bool):
+    """Beside a table that names the curves, rows for a legend are better spent on the chart."""
+    series = [Series(f"network {index}", [1, 2], [1, index], "■") for index in range(4)]
+
+    chart = chart_text(series, width=width, height=16, title="", colour=False, names_above=False)
+
+    assert ("network 3" in chart) == are_named
