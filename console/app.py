@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from textual import on
@@ -28,6 +28,7 @@ from console.widgets.key_bar import KeyBar
 from console.widgets.question import Question
 from engine.base.paths import Home
 from engine.runs.run import RunStatus
+from engine.spec.config_file import Problem, notice
 
 SECONDS_BETWEEN_LOOKS = 0.5
 """Redraw at most twice a second."""
@@ -43,6 +44,7 @@ class ConsoleApp(App[None]):
         config: The user's settings.
         starts_engine: Whether to start the engine if it is not running.
         guard: Ends the app when its terminal goes away; None without a terminal.
+        problems: What is wrong in config.toml; the defaults are used instead.
     """
 
     CSS_PATH = "console.tcss"
@@ -61,7 +63,13 @@ class ConsoleApp(App[None]):
     ]
 
     def __init__(
-        self, home: Home, config: Config, *, starts_engine: bool = True, guard: TerminalGuard | None = None
+        self,
+        home: Home,
+        config: Config,
+        *,
+        starts_engine: bool = True,
+        guard: TerminalGuard | None = None,
+        problems: Sequence[Problem] = (),
     ) -> None:
         super().__init__()
         self.session = Session(self, home, config)
@@ -69,6 +77,7 @@ class ConsoleApp(App[None]):
         self._starts_engine = starts_engine
         self._guard = guard
         self._notice_end: Timer | None = None
+        self._problems = problems
         # Before the first frame, so that nothing is styled twice.
         for theme in OWN_THEMES:
             self.register_theme(theme)
@@ -84,6 +93,8 @@ class ConsoleApp(App[None]):
         self.set_interval(SECONDS_BETWEEN_LOOKS, self.session.look)
         if self._guard is not None:
             self._guard.guard(self.leave)
+        if self._problems:
+            self.notify(notice(self._problems), severity="warning", markup=False)
         # After the first frame, which a thread would slow down.
         self.call_after_refresh(self.run_worker, self.watch_engine())
         self.call_after_refresh(gc.enable)

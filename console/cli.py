@@ -75,7 +75,7 @@ def open_console() -> int:
     """Run the console until the user leaves and return the exit status.
 
     Raises:
-        DepthscopeError: the home or config.toml cannot be used.
+        DepthscopeError: the home cannot be used.
     """
     # Collecting garbage among what is only being loaded would delay the first frame; the app enables it again.
     gc.disable()
@@ -90,13 +90,14 @@ def open_console() -> int:
         # Textual draws on stderr, which shows nothing after `2>log` or `2>&-`.
         sys.__stderr__ = sys.__stdout__  # type: ignore[misc]
     home = find_home().create()
-    config = read_config(home)
+    config, problems = read_config(home)
     if config.keys:
-        from console.keymap import check_keys
+        # It loads every screen, which the first frame otherwise does without.
+        from console.keymap import read_checked
 
-        check_keys(home, config)
+        config, problems = read_checked(home)
     # Guarded until the process ends, since the terminal may vanish at any time.
-    app = ConsoleApp(home, config, guard=TerminalGuard())
+    app = ConsoleApp(home, config, guard=TerminalGuard(), problems=problems)
     app.run()
     # Saved however the console ended, so that the next digest starts from here.
     save_view(home, app.session.view)

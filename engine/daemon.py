@@ -54,8 +54,9 @@ from engine.scheduler.hooks import Announcer
 from engine.scheduler.prune import complete_deletion
 from engine.scheduler.submission import Submission, complete_at_start, complete_pending
 from engine.scheduler.supervisor import SECONDS_FOR_FILES, Supervisor
+from engine.spec.config_file import sentence
 from engine.spec.devices import find_devices
-from engine.spec.settings import Settings, read_settings
+from engine.spec.settings import Settings, settings_and_problems
 
 log = logging.getLogger(__name__)
 
@@ -314,15 +315,11 @@ def open_store(home: Home) -> Store:
 
 
 def settings_or_defaults(home: Home) -> Settings:
-    """Read config.toml; with an error in it, use the defaults, since runs must be supervised anyway."""
-    try:
-        return read_settings(home)
-    except UsageError as error:
-        log.error(
-            "%s; using one worker per device and no on-finish command: fix it and run `depthscope engine restart`",
-            error,
-        )
-        return Settings()
+    """Read config.toml; log what is wrong and use its default, since runs must be supervised anyway."""
+    settings, problems = settings_and_problems(home)
+    for problem in problems:
+        log.error("%s; using the default: fix it and run `depthscope engine restart`", sentence(home, problem))
+    return settings
 
 
 def end_early(home: Home, number: int) -> None:

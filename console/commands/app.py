@@ -12,6 +12,7 @@ import typer
 
 from console.commands import (
     bench,
+    config,
     data,
     doctor,
     engine,
@@ -86,5 +87,5 @@ app.command("eval")(evaluate.evaluate)
 app.command()(bench.bench)
 app.add_typer(data.data_app, name="data")
 app.add_typer(engine.engine_app, name="engine")
-app.add_typer(doctor.config_app, name="config")
+app.add_typer(config.config_app, name="config")
 app.command()(doctor.doctor)

@@ -16,8 +16,12 @@ def start() -> None:
     """Start the engine unless it is running."""
     from engine import client
     from engine.control import launch
+    from engine.spec.settings import read_settings
 
-    greeting = launch.ensure_engine(client.open_home())
+    home = client.open_home()
+    # Told here to the user; an engine only logs what is wrong and uses the default.
+    read_settings(home)
+    greeting = launch.ensure_engine(home)
     typer.echo(f"the engine serves {greeting.home} (pid {greeting.pid}, version {greeting.version})")
 
 

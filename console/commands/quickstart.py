@@ -39,8 +39,10 @@ def quickstart(
     from console.text.output import narrate, print_json
     from engine import client
     from engine.data import datasets
+    from engine.spec.settings import read_settings
 
     home = client.open_home()
+    read_settings(home)
     seeds = BY_NAME["seeds"].parse(seed)
     chosen = dataset or planning.quick_dataset(home, narrate)
     num_train, num_test, _ = datasets.describe(home, chosen)

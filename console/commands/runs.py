@@ -156,7 +156,7 @@ def digest(
     if since is not None:
         begin = parse_since(since, datetime.now().astimezone()).timestamp()
     else:
-        looked_at = load_view(home, read_config(home)).looked_at
+        looked_at = load_view(home, read_config(home)[0]).looked_at
         begin = time.time() - 3600 * digest.HOURS_WITHOUT_A_LOOK if looked_at is None else looked_at
     # First let an engine record what ended while none was running.
     client.read_fresh(home).close()

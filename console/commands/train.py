@@ -34,6 +34,7 @@ def train(
     from console.text.status import counted
     from engine import client
     from engine.base.paths import find_home
+    from engine.spec.settings import read_settings
 
     home = find_home()
     if options is not None:
@@ -56,6 +57,7 @@ def train(
     if dry_run:
         return
     home = client.open_home()
+    read_settings(home)
     done = client.submit(home, gather(home).estimated(planned), experiment=experiment)
     narrate(f"{done.experiment}: {counted(len(done.runs), 'run')} queued")
     if not detach:
@@ -97,8 +99,10 @@ def plan(
     from console.text.times import parse_until
     from engine.base.paths import find_home
     from engine.estimates.probes import ProbeFailed
+    from engine.spec.settings import read_settings
 
     home = find_home()
+    read_settings(home)
     moment = None if until is None else parse_until(until, datetime.now().astimezone())
     planned = planning.plan_runs(home, options, narrate)
     knowledge = estimates.gather(home, with_kept_probes=probe is not False)

@@ -23,7 +23,7 @@ from engine.spec.estimate import Estimate
 from engine.spec.places import num_cores, num_threads
 from engine.spec.precision import Precision, resolve
 from engine.spec.run import RunSpec
-from engine.spec.settings import Settings, read_settings
+from engine.spec.settings import Settings, settings_and_problems
 from models.catalog import label
 
 QUIET_PERCENT = 25.0
@@ -143,7 +143,7 @@ def gather(home: Home, *, with_kept_probes: bool = True) -> Knowledge:
         queue=tuple(queue),
         truths=tuple(truths),
         seconds_around_training=around,
-        settings=read_settings(home),
+        settings=settings_and_problems(home)[0],
     )
 
 

@@ -30,6 +30,7 @@ from engine.runs.directory import RunDirectory
 from engine.runs.strays import find_strays
 from engine.runs.usage import Kind, bytes_of, measure, spent_checkpoints
 from engine.spec import devices
+from engine.spec.config_file import Problem, sentence
 
 TORCH_PATIENCE_SECONDS = 120.0
 LITTLE_SPACE_BYTES = 2 << 30
@@ -57,14 +58,19 @@ class Finding:
     remedy: str | None = None
 
 
-def examine() -> list[Finding]:
-    """Run all checks, even if some fail."""
+def examine(config_problems: Sequence[Problem]) -> list[Finding]:
+    """Run all checks, even if some fail.
+
+    Args:
+        config_problems: What is wrong in config.toml; given, because this layer does not know the console's keys.
+    """
     home = find_home()
     return [
         examine_python(),
         *examine_torch(),
         examine_terminal(),
         *examine_home(home),
+        *examine_config(home, config_problems),
         *examine_usage(home),
         examine_database(home),
         *examine_unreadable(home),
@@ -144,6 +150,15 @@ def examine_home(home: Home) -> list[Finding]:
         remedy = f"{PRUNE_ADVICE}, or set DEPTHSCOPE_HOME to a larger disk"
         return [Finding("home", Level.BAD, f"{home.root}: only {byte_size(free)} free", remedy)]
     return [Finding("home", Level.GOOD, f"{home.root}, {byte_size(free)} free")]
+
+
+def examine_config(home: Home, problems: Sequence[Problem]) -> list[Finding]:
+    """One finding for each problem in config.toml, or one that says that it is fine."""
+    if problems:
+        remedy = "until then the default is used"
+        return [Finding("config", Level.BAD, clean(sentence(home, problem)), remedy) for problem in problems]
+    text = str(home.config) if home.config.exists() else f"{home.config} does not exist: defaults"
+    return [Finding("config", Level.GOOD, text)]
 
 
 def examine_usage(home: Home) -> list[Finding]:

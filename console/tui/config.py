@@ -1,8 +1,8 @@
-"""Settings from config.toml, their defaults, and the source of each value."""
+"""Settings from config.toml and their defaults. An invalid setting is a problem, and has its default."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
@@ -10,8 +10,10 @@ import msgspec
 
 from console.charts.metrics import METRICS, Axis
 from engine.base.errors import UsageError
+from engine.base.near_names import hint
 from engine.base.paths import Home
-from engine.spec.settings import AUTO_SLOTS, hook_of, keep_checkpoints_of, read_file, slots_of
+from engine.spec.config_file import Problem, in_order, parse, read_text
+from engine.spec.settings import ENGINE_KEYS, engine_settings
 
 THEMES = ("depthscope-dark", "depthscope-light", "high-contrast")
 MAX_SMOOTHING = 0.99
@@ -49,74 +51,94 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     keys: dict[str, str] = {}
     """Keys by action id, such as `home.new = "a"`; `depthscope config keys` lists the ids."""
 
-    def __post_init__(self) -> None:
-        for name in self.charts:
-            if name not in METRICS:
-                raise ValueError(f"charts must name two of {', '.join(METRICS)}, got {name!r}")
-        if not 0 <= self.smoothing <= MAX_SMOOTHING:
-            raise ValueError(f"smoothing must be in 0..{MAX_SMOOTHING}, got {self.smoothing}")
+
+FIELDS = {field.encode_name: field for field in msgspec.structs.fields(Config)}
 
 
-def read_config(home: Home) -> Config:
-    """Read the user's settings; without a file, the defaults.
+def read_config(home: Home) -> tuple[Config, list[Problem]]:
+    """Read the user's settings, with the default for each invalid one, and the problems by line.
 
-    Raises:
-        UsageError: the file is not valid TOML or has an unknown setting or invalid value.
+    The keys are checked by `console.keymap`, which knows them.
     """
-    found = read_file(home)
-    names = [field.encode_name for field in msgspec.structs.fields(Config)]
-    for name in found:
-        if name not in names:
-            import difflib
-
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"{home.config}: unknown setting {name!r}; valid: {', '.join(names)}{hint}")
-    slots_of(home, found)
-    hook_of(home, found)
-    keep_checkpoints_of(home, found)
     try:
-        return msgspec.convert(found, Config)
-    except (msgspec.ValidationError, ValueError) as error:
-        raise UsageError(f"{home.config}: {error}") from error
+        text = read_text(home)
+        found = parse(text)
+    except UsageError as error:
+        return Config(), [Problem(key=(), text=str(error))]
+    config, problems = config_of(found)
+    return config, in_order(text, problems)
 
 
-def explain(home: Home, environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """Rows of every setting: name, value and source of the value.
+def config_of(found: dict[str, Any]) -> tuple[Config, list[Problem]]:
+    """Convert a parsed config.toml; an invalid setting is a problem and has its default."""
+    settings, problems = engine_settings(found)
+    values: dict[str, Any] = {"keep_checkpoints": settings.keep_checkpoints}
+    wrong = {problem.key for problem in problems}
+    for name, value in found.items():
+        field = FIELDS.get(name)
+        if field is None:
+            text = f"unknown setting {name!r}; valid: {', '.join(FIELDS)}{hint(name, list(FIELDS))}"
+            problems.append(Problem(key=(name,), text=text))
+        elif name not in ENGINE_KEYS:
+            try:
+                converted = msgspec.convert(value, field.type)
+                CHECKS.get(name, lambda _: None)(converted)
+                values[field.name] = converted
+            except (msgspec.ValidationError, ValueError) as error:
+                problems.append(Problem(key=(name,), text=problem_text(name, value, error)))
+        elif name == "on-finish" and settings.hook is not None:
+            values["on_finish"] = value
+        elif name == "slots" and (name,) not in wrong:
+            values["slots"] = {device: num for device, num in value.items() if (name, device) not in wrong}
+    return Config(**values), problems
 
-    Raises:
-        UsageError: config.toml is invalid.
-    """
-    config, in_file = read_config(home), read_file(home)
-    rows = [("home", str(home.root), "DEPTHSCOPE_HOME" if environ.get("DEPTHSCOPE_HOME") else "default")]
-    rows.append(("config file", str(home.config), "exists" if home.config.exists() else "does not exist"))
-    for field in msgspec.structs.fields(Config):
-        value = getattr(config, field.name)
-        source = "config.toml" if field.encode_name in in_file else "default"
-        if field.name == "slots":
-            rows += explain_slots(config)
-        elif isinstance(value, dict):
-            rows += [(f"{field.encode_name}.{id}", str(key), source) for id, key in value.items()]
-        else:
-            shown = ", ".join(value) if isinstance(value, tuple) else str(value).lower() if value in (0, 1) else value
-            rows.append((field.encode_name, str(shown), source))
-    colour = "NO_COLOR" if environ.get("NO_COLOR") else "terminal"
-    rows.append(("colour", "no" if environ.get("NO_COLOR") else "yes", colour))
-    rows.append(("terminal", environ.get("TERM", "none"), "TERM"))
-    return rows
+
+def problem_text(name: str, value: Any, error: Exception) -> str:
+    """What is wrong with a setting of the console, and what it takes."""
+    if not isinstance(error, msgspec.ValidationError):
+        return str(error)
+    kind = FIELDS[name].type
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        near = hint(value, list(kind)) if isinstance(value, str) else ""
+        return f"{name} must be one of {', '.join(kind)}, got {value!r}{near}"
+    takes = {
+        "theme": "the name of a theme, in quotes",
+        "charts": 'two metrics, such as ["train-loss", "test-error"]',
+        "log-y": "true or false",
+        "smoothing": f"a number in 0..{MAX_SMOOTHING}",
+        "keys": 'a table such as [keys] with "home.new" = "ctrl+n" in it',
+    }
+    return f"{name} must be {takes[name]}, got {value!r}"
 
 
-def explain_slots(config: Config) -> list[tuple[str, str, str]]:
-    """Rows with the slots of each device, including devices that only config.toml mentions."""
-    # Imported here, so that the console's first frame does not wait for NVML's bindings.
-    from engine.spec.devices import CPU, find_devices
+def check_theme(theme: str) -> None:
+    """Raise ValueError unless there is such a theme."""
+    if theme in THEMES:
+        return
+    from textual.theme import BUILTIN_THEMES
 
-    names = dict.fromkeys([*(device.name for device in find_devices()), *config.slots])
-    return [
-        (
-            f"slots.{name}",
-            str(config.slots.get(name, AUTO_SLOTS if name == CPU.name else 1)),
-            "config.toml" if name in config.slots else "default",
+    known = [*THEMES, *BUILTIN_THEMES]
+    if theme not in known:
+        raise ValueError(
+            f"theme must be one of {', '.join(THEMES)}, or a Textual theme, got {theme!r}{hint(theme, known)}"
         )
-        for name in names
-    ]
+
+
+def check_charts(charts: tuple[str, str]) -> None:
+    """Raise ValueError unless both are metrics."""
+    for name in charts:
+        if name not in METRICS:
+            raise ValueError(f"charts must name two of {', '.join(METRICS)}, got {name!r}{hint(name, list(METRICS))}")
+
+
+def check_smoothing(smoothing: float) -> None:
+    """Raise ValueError unless it is a weight below one."""
+    if not 0 <= smoothing <= MAX_SMOOTHING:
+        raise ValueError(f"smoothing must be in 0..{MAX_SMOOTHING}, got {smoothing}")
+
+
+CHECKS: dict[str, Callable[[Any], None]] = {
+    "theme": check_theme,
+    "charts": check_charts,
+    "smoothing": check_smoothing,
+}

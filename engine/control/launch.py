@@ -56,13 +56,11 @@ def ensure_engine(home: Home, *, trains: bool = True) -> Greeting:
 
     Raises:
         EngineUnreachable: the engine could not be started or does not respond.
-        UsageError: an engine of another version is running, or config.toml is invalid.
+        UsageError: an engine of another version is running.
     """
     greeting = greet(home)
     if greeting is None:
         home.create()
-        # Report errors in config.toml here, to the user; an engine only logs them and carries on.
-        read_settings(home)
         if is_serving(home) and read_holder(home).is_elsewhere:
             raise EngineUnreachable(absent_listener(home) or "")
         # Others that want to start one wait, and then find it running.

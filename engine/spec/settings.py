@@ -9,7 +9,7 @@ import msgspec
 
 from engine.base.errors import UsageError
 from engine.base.paths import Home
-from engine.base.regular_files import OddFile, read_regular
+from engine.spec.config_file import BadConfig, Problem, in_order, parse, read_text
 from engine.spec.run import is_cuda_name
 
 MAX_SLOTS = 64
@@ -52,90 +52,66 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a run keeps its checkpoints after it has succeeded."""
 
 
+ENGINE_KEYS = ("slots", "on-finish", "keep-checkpoints")
+
+
 def read_settings(home: Home) -> Settings:
     """Read the engine's settings; defaults if there is no config.toml.
 
     Raises:
-        UsageError: the file is not TOML or a value is invalid; the text names file, key and value.
+        BadConfig: the file is not TOML or values are invalid; the text names file, key and value of each.
     """
-    found = read_file(home)
-    return Settings(
-        slots=slots_of(home, found), hook=hook_of(home, found), keep_checkpoints=keep_checkpoints_of(home, found)
-    )
+    settings, problems = settings_and_problems(home)
+    if problems:
+        raise BadConfig(home, problems)
+    return settings
 
 
-def keep_checkpoints_of(home: Home, found: dict[str, Any]) -> bool:
-    """Convert keep-checkpoints.
-
-    Raises:
-        UsageError: it is neither true nor false.
-    """
-    value = found.get("keep-checkpoints", False)
-    if not isinstance(value, bool):
-        raise UsageError(f"{home.config}: keep-checkpoints must be true or false, got {value!r}")
-    return value
-
-
-def hook_of(home: Home, found: dict[str, Any]) -> Hook | None:
-    """Convert the table [on-finish]; None if there is none.
-
-    Raises:
-        UsageError: the table is invalid; the text says where and why.
-    """
-    if "on-finish" not in found:
-        return None
+def settings_and_problems(home: Home) -> tuple[Settings, list[Problem]]:
+    """Read the engine's settings, with the default for each invalid one, and the problems by line."""
     try:
-        return msgspec.convert(found["on-finish"], Hook)
+        text = read_text(home)
+        found = parse(text)
+    except UsageError as error:
+        return Settings(), [Problem(key=(), text=str(error))]
+    settings, problems = engine_settings(found)
+    return settings, in_order(text, problems)
+
+
+def engine_settings(found: dict[str, Any]) -> tuple[Settings, list[Problem]]:
+    """Convert the engine's part of a parsed config.toml; an invalid setting is a problem and has its default."""
+    slots, problems = slots_of(found)
+    hook: Hook | None = None
+    try:
+        hook = msgspec.convert(found["on-finish"], Hook) if "on-finish" in found else None
     except (msgspec.ValidationError, ValueError) as error:
-        raise UsageError(f"{home.config}: on-finish: {error}") from error
+        problems.append(Problem(key=("on-finish",), text=f"on-finish: {error}"))
+    keep = found.get("keep-checkpoints", False)
+    if not isinstance(keep, bool):
+        text = f"keep-checkpoints must be true or false, got {keep!r}"
+        problems.append(Problem(key=("keep-checkpoints",), text=text))
+        keep = False
+    return Settings(slots=slots, hook=hook, keep_checkpoints=keep), problems
 
 
-def slots_of(home: Home, found: dict[str, Any]) -> dict[str, int]:
-    """Convert the table [slots], leaving out `auto` for the CPU, which is the default.
-
-    Raises:
-        UsageError: not a table, an unknown device, or a number out of range.
-    """
+def slots_of(found: dict[str, Any]) -> tuple[dict[str, int], list[Problem]]:
+    """Convert the table [slots], leaving out `auto` for the CPU, which is the default, and what is a problem."""
     table = found.get("slots", {})
     if not isinstance(table, dict):
-        raise UsageError(f"{home.config}: slots must be a table such as [slots] with cpu = 2 in it, got {table!r}")
+        text = f"slots must be a table such as [slots] with cpu = 2 in it, got {table!r}"
+        return {}, [Problem(key=("slots",), text=text)]
+    slots: dict[str, int] = {}
+    problems: list[Problem] = []
     for device, num in table.items():
+        or_auto = ", or auto" if device == "cpu" else ""
         if device != "cpu" and not is_cuda_name(device):
-            raise UsageError(
-                f'{home.config}: slots.{device} is not a device: use cpu, or a GPU in quotes such as "cuda:0" = 3'
-            )
-        if device == "cpu" and num == AUTO_SLOTS:
+            text = f'slots.{device} is not a device: use cpu, or a GPU in quotes such as "cuda:0" = 3'
+            problems.append(Problem(key=("slots", device), text=text))
+        elif device == "cpu" and num == AUTO_SLOTS:
             continue
-        if type(num) is not int or not 1 <= num <= MAX_SLOTS:
-            or_auto = ", or auto" if device == "cpu" else ""
-            raise UsageError(
-                f"{home.config}: slots.{device} must be a whole number in 1..{MAX_SLOTS}{or_auto}, got {num!r}"
-            )
-    return {device: num for device, num in table.items() if num != AUTO_SLOTS}
-
-
-def read_file(home: Home) -> dict[str, Any]:
-    """Parse config.toml; empty if it does not exist.
-
-    Raises:
-        UsageError: the file is not TOML or cannot be read.
-    """
-    try:
-        # People link their settings from elsewhere, and write them themselves.
-        content = read_regular(home.config, follow=True)
-    except FileNotFoundError:
-        return {}
-    except OddFile as error:
-        raise UsageError(f"{home.config} {error.cause}: move it away, or write settings there") from error
-    except OSError as error:
-        raise UsageError(f"{home.config} cannot be read: {error.strerror}") from error
-    # Imported here to keep start-up fast: most users have no such file.
-    import tomllib
-
-    try:
-        return tomllib.loads(content.decode())
-    except RecursionError as error:
-        raise UsageError(f"{home.config} is not TOML: it is nested too deeply") from error
-    except ValueError as error:
-        # Besides TOMLDecodeError: bytes that are not UTF-8, and integers of thousands of digits.
-        raise UsageError(f"{home.config} is not TOML: {error}") from error
+        elif type(num) is not int or not 1 <= num <= MAX_SLOTS:
+            text = f"slots.{device} must be a whole number in 1..{MAX_SLOTS}{or_auto}, got {num!r}"
+            problems.append(Problem(key=("slots", device), text=text))
+        else:
+            slots[device] = num
+    return slots, problems
