@@ -23,8 +23,6 @@ from engine.spec.recipes import Schedule
 ROUND_SHARES = (0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 """Fractions of a power of ten to which limits are rounded, so that a growing curve seldom rescales the chart."""
 STEPS_OF_A_RANGE = 8
-SLACK_OF_A_READING = 0.02
-"""Fraction of the x range by which the crosshair may overshoot a curve's end and still read it."""
 
 
 def overlay(
@@ -115,6 +113,7 @@ def draw_overlay(
     x_label: str | None = None,
     references: Sequence[Reference] = (),
     hidden: Container[str] = (),
+    y_range: Range | None = None,
 ) -> Drawing:
     """Draw the series of an overlay; arguments not listed are those of `plot.draw`.
 
@@ -123,14 +122,14 @@ def draw_overlay(
         steady: Round the limits, for a chart that is redrawn as it grows.
         x_range: Visible range if there is no window; None takes the data's.
         x_label: Overrides the name of the x axis.
+        y_range: Visible values; None fits the data.
     """
     window = options.window or x_range
-    y_range = None
     if steady:
         window = window or common_range(series, options)
         y_range = (
-            None
-            if options.log_y or options.window
+            y_range
+            if y_range or options.log_y or options.window
             else round_limits([values for one in series for values in (one.y, one.low, one.high) if values is not None])
         )
     return draw(
@@ -222,19 +221,23 @@ def round_up(value: float) -> float:
     return next((share * power for share in ROUND_SHARES if share * power >= value * (1 - 1e-12)), power * 10)
 
 
-def readings(series: Sequence[Series], x: float) -> list[tuple[Series, float, float]]:
-    """Read off the point nearest to an x of every curve that reaches it and is not faint: series, x and y."""
+def readings(series: Sequence[Series], x: float, *, exact: bool = False) -> list[tuple[Series, float, float]]:
+    """Read every curve that is not faint and reaches an x: series, x and y of its nearest point.
+
+    Args:
+        series: Curves of a chart.
+        x: Place of the crosshair.
+        exact: Read only curves with a point there, as for an epoch, which another one cannot stand for.
+    """
     found = []
-    ends = [float(np.max(one.x)) for one in series if len(one.x)]
-    slack = SLACK_OF_A_READING * max(ends, default=0.0)
     for one in series:
         xs, ys = np.asarray(one.x, np.float64), np.asarray(one.y, np.float64)
         shown = np.isfinite(xs) & np.isfinite(ys)
-        if not one.faint and shown.any():
-            nearest = int(np.argmin(np.abs(xs[shown] - x)))
-            if not xs[shown].min() - slack <= x <= xs[shown].max() + slack:
-                continue
-            found.append((one, float(xs[shown][nearest]), float(ys[shown][nearest])))
+        xs, ys = xs[shown], ys[shown]
+        if not one.faint and len(xs) and xs.min() <= x <= xs.max():
+            nearest = int(np.argmin(np.abs(xs - x)))
+            if not exact or xs[nearest] == x:
+                found.append((one, float(xs[nearest]), float(ys[nearest])))
     return found
 
 

@@ -75,7 +75,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         if self.single_seeds:
             parts.append("single seeds")
         if self.window is not None:
-            parts.append(f"{self.window[0]:.4g} to {self.window[1]:.4g}")
+            parts.append(f"{self.window[0]:.10g} to {self.window[1]:.10g}")
         return " · ".join(parts)
 
     def with_other_scale(self) -> Options:

@@ -23,6 +23,12 @@ CHART_BINDINGS = [
     Binding("Z", "zoom(2)", "zoom out", show=False, id="chart.zoom-out"),
     Binding("left_square_bracket", "crosshair(-1)", "crosshair left", show=False, id="chart.crosshair-left"),
     Binding("right_square_bracket", "crosshair(1)", "crosshair right", show=False, id="chart.crosshair-right"),
+    Binding("left_curly_bracket", "crosshair(-10)", "crosshair far left", show=False, id="chart.crosshair-far-left"),
+    Binding("right_curly_bracket", "crosshair(10)", "crosshair far right", show=False, id="chart.crosshair-far-right"),
+    Binding("l", "last_half", "last half", show=False, id="chart.last-half"),
+    Binding("plus,equals_sign", "zoom_values(0.5)", "zoom y in", key_display="+", show=False, id="chart.zoom-y-in"),
+    Binding("minus", "zoom_values(2)", "zoom y out", key_display="-", show=False, id="chart.zoom-y-out"),
+    Binding("0", "show_all", "show all of the curves", show=False, id="chart.show-all"),
     Binding("w", "save", "save", show=False, id="chart.save"),
 ]
 """Included by every chart screen at the position they take in its key bar."""
@@ -41,6 +47,8 @@ class ChartScreen(ConsoleScreen):
         super().__init__(session)
         self.options = options
         self.crosshair = crosshair
+        self.hidden: frozenset[str] = frozenset()
+        """Labels of curves that are switched off."""
         self._is_stale = False
         """Whether a redraw is scheduled."""
 
@@ -79,6 +87,8 @@ class ChartScreen(ConsoleScreen):
         if self.app.screen is self or (self.is_current and self.app.screen.is_modal):
             # Load runs that have appeared since, so that this draw includes them.
             self.session.feed.watch(self.watched_runs())
+            for chart in self.query(Chart):
+                chart.hidden = self.hidden
             self.show_curves()
 
     def draw_with(self, options: Options, crosshair: float | None) -> None:
@@ -87,12 +97,41 @@ class ChartScreen(ConsoleScreen):
         self.draw_soon()
 
     def chosen_chart(self) -> Chart:
-        """Return the focused chart, or the topmost one."""
-        return self.focused if isinstance(self.focused, Chart) else self.query(Chart).first()
+        """Return the focused chart, or the topmost visible one."""
+        if isinstance(self.focused, Chart) and self.focused.is_on_screen:
+            return self.focused
+        charts = list(self.query(Chart))
+        return next((chart for chart in charts if chart.is_on_screen), charts[0])
 
     @on(Chart.Pointed)
     def point(self, message: Chart.Pointed) -> None:
         self.draw_with(self.options, message.x)
+
+    @on(Chart.Toggled)
+    def toggle_curve(self, message: Chart.Toggled) -> None:
+        self.hidden ^= {message.label}
+        self.draw_soon()
+
+    def action_last_half(self) -> None:
+        """Show the last half of the curves, with the y axis fitted to it."""
+        self.show_whole_y()
+        self.draw_with(self.options.with_window(self.chosen_chart().last_half()), self.crosshair)
+
+    def action_zoom_values(self, factor: float) -> None:
+        """Zoom the y axis of the focused or topmost chart."""
+        self.chosen_chart().zoom_values(factor)
+        self.draw_soon()
+
+    def action_show_all(self) -> None:
+        """Undo all zooming and switch all curves on; the crosshair stays."""
+        self.show_whole_y()
+        self.hidden = frozenset()
+        self.draw_with(self.options.with_window(None), self.crosshair)
+
+    def show_whole_y(self) -> None:
+        """Undo the zoom of all y axes."""
+        for chart in self.query(Chart):
+            chart.y_range = None
 
     def action_crosshair(self, columns: int) -> None:
         """Move the crosshair of all charts."""

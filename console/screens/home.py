@@ -202,6 +202,7 @@ class HomeScreen(ChartScreen):
                 crosshair=self.crosshair,
                 x_range=x_range,
                 references=references,
+                highest_first=metric.name == "images-per-second",
             )
 
     def on_resize(self) -> None:
@@ -320,6 +321,7 @@ class HomeScreen(ChartScreen):
         if field.has_focus or self.view.filter:
             self.view.filter = field.value = ""
             field.display = False
+        self.show_whole_y()
         self.draw_with(self.options.with_window(None), None)
         self.query_one(RunTable).focus()
         self.redraw()

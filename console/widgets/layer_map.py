@@ -12,7 +12,7 @@ from textual.widget import Widget
 
 from console.charts.layer_grid import OF_ALL_RUNS, OF_THIS_RUN, LayerGrid, Quantity, layer_grid, reading
 from console.text.formatting import cut
-from console.widgets.chart import plain, reversed_cells, segments
+from console.widgets.strips import plain, reversed_cells, segments
 from engine.runs.journal import Gradients
 
 if TYPE_CHECKING:

@@ -261,25 +261,6 @@ async def test_mouse_moves_sorts_opens_and_presses_keys(make_app: Callable[..., 
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
 
 
-async def test_crosshair_reads_every_curve(make_app: Callable[..., ConsoleApp]):
-    """By key and by click, in both charts; zoom is centred on it."""
-    app = make_app()
-    async with app.run_test(size=(120, 36)) as pilot:
-        await settle(pilot)
-        await press(pilot, "home")
-        await pilot.click("#first-chart", offset=(30, 8))
-        await until(pilot, lambda: app.session.view.crosshair is not None)
-        chart = app.screen.query_one("#second-chart", Chart)
-        assert chart.reading_text().count("●") + chart.reading_text().count("○") >= 2
-        await press(pilot, "z")
-        window = app.session.view.options.window
-        assert window is not None
-        assert window[0] <= (app.session.view.crosshair or 0) <= window[1]
-        await press(pilot, "escape")
-        assert app.session.view.options.window is None
-        assert app.session.view.crosshair is None
-
-
 async def test_curves_are_those_of_the_runs_that_fit(make_app: Callable[..., ConsoleApp]):
     """The filter applies to table and charts until a run is marked."""
     app = make_app()
@@ -293,19 +274,6 @@ async def test_curves_are_those_of_the_runs_that_fit(make_app: Callable[..., Con
         await until(pilot, lambda: 0 < len(home.drawn_runs()) < len(before))
         await until(pilot, lambda: drawn_names(app) == [run.name for run in home.drawn_runs()])
         assert {run.spec.model.architecture for run in home.drawn_runs()} == {"he-plain"}
-
-
-async def test_crosshair_begins_at_the_last_point(make_app: Callable[..., ConsoleApp]):
-    """The crosshair stays within the data, however long the axis is."""
-    app = make_app()
-    async with app.run_test(size=(120, 36)) as pilot:
-        await settle(pilot)
-        await press(pilot, "home")
-        chart = app.screen.query_one("#first-chart", Chart)
-        await until(pilot, lambda: not chart.is_empty)
-        await press(pilot, "left_square_bracket")
-        assert app.session.view.crosshair == max(float(one.x[-1]) for one in chart._series if len(one.x))
-        assert ": " in chart.reading_text(), "a curve is read there"
 
 
 async def test_any_size_of_terminal(make_app: Callable[..., ConsoleApp]):

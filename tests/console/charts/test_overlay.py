@@ -57,10 +57,12 @@ def test_readings_take_the_nearest_point_of_every_curve():
     found = readings([first, faint, second], 2.4)
 
     assert [(one.label, x, y) for one, x, y in found] == [("a", 3.0, 30.0), ("b", 1.0, 7.0)]
+    assert readings([first, faint, second], 2.0, exact=True) == []
+    assert [one.label for one, _, _ in readings([first, faint, second], 3.0, exact=True)] == ["a"]
 
 
-def test_a_curve_that_ended_long_before_is_not_read():
-    """Its last value is not its value there."""
-    long, short = Series("a", [1, 100], [1.0, 2.0]), Series("b", [1, 2], [7.0, 8.0])
+def test_a_curve_is_not_read_past_its_end():
+    """Its last value is not its value there, however near."""
+    long, short = Series("a", [1, 100], [1.0, 2.0]), Series("b", [1, 79], [7.0, 8.0])
 
     assert [one.label for one, _, _ in readings([long, short], 80.0)] == ["a"]
