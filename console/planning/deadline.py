@@ -151,11 +151,22 @@ def outlook_lines(outlook: Outlook, planned: Sequence[NewRun]) -> list[str]:
         return lines
     if not outlook.kept:
         # Without any estimate, the totals already say so.
-        return [*lines, f"no depth will finish by {by}"] if ends_known else lines
+        if ends_known:
+            lines += [f"if all are queued: {all_queued(outlook)}", "leaving out depths or seeds does not help"]
+        return lines
     left_out = left_out_runs(outlook, planned)
-    lines.append(f"{len(outlook.kept)} of {len(planned)} will finish by {by}, without {left_out}:")
+    lines.append(f"if all are queued: {all_queued(outlook)}")
+    lines.append(f"if you leave out {left_out}: all {len(outlook.kept)} others finish by {by}:")
     lines += [f"  {command}" for command in outlook.commands]
     return lines
+
+
+def all_queued(outlook: Outlook) -> str:
+    """Count what the table says: which of the runs finish in time if none is left out."""
+    by = clock_time(outlook.until, outlook.now)
+    answers = [outlook.in_time(index) for index in range(len(outlook.expected))]
+    counts = [(answers.count("yes"), "finish"), (answers.count("perhaps"), "perhaps"), (answers.count("no"), "do not")]
+    return f"{', '.join(f'{num} {what}' for num, what in counts if num)} by {by}"
 
 
 def left_out_runs(outlook: Outlook, planned: Sequence[NewRun]) -> str:
