@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from console.charts.plot import Range, Reference, Series, smooth
 from console.charts.styles import MARKERS, family_look, look_of
 from console.comparison.claims import Epochs
-from console.comparison.groups import Group, Pair, families
+from console.comparison.groups import Group, Pair, by_seed, families
 from console.comparison.mixtures import mixture_mark
 from console.comparison.published import PUBLISHED, Published, published_of
-from console.comparison.verdict import gap_by_epoch
+from console.comparison.verdict import gap, gap_by_epoch
 from models import catalog
 from models.catalog import Architecture
 
@@ -24,7 +24,10 @@ ROOM_BESIDE = 0.02
 def gap_curves(
     pairs: Sequence[Pair], epochs: Epochs, metric: str, colours: Sequence[int | str], *, smoothing: float = 0.0
 ) -> list[Series]:
-    """Curves of plain minus residual after every epoch, one for each depth, averaged over seeds.
+    """Curves of plain minus residual after every epoch, one for each depth: means over the paired seeds.
+
+    The seeds are those of the final gap, so a curve ends where the tables say. With more than one, a band of ± one
+    standard deviation of the paired differences surrounds the curve, around the values before smoothing.
 
     Args:
         pairs: Pairs of networks, shallow before deep.
@@ -35,17 +38,43 @@ def gap_curves(
     """
     drawn: list[Series] = []
     for index, pair in enumerate(pairs):
-        found = gap_by_epoch(pair, epochs, metric)
+        last = gap(pair, epochs, metric)
+        seeds = () if last is None else last.contrast.seeds
+        found = gap_by_epoch(pair, epochs, metric, seeds)
         x, y = [one.epoch for one in found], [one.mean for one in found]
         marker = GAP_MARKERS[index % len(GAP_MARKERS)]
         colour = look_of(pair.residual.model, colours).colour
-        label = f"{pair.plain.label} - {pair.residual.label} (n={max((one.num_seeds for one in found), default=0)})"
+        label = f"{pair.plain.label} - {pair.residual.label} {seeds_label(pair, seeds)}"
         if mark := mixture_mark([*pair.plain.runs, *pair.residual.runs]):
             label += f", {mark}"
         if smoothing:
-            drawn.append(Series("", x, y, marker=marker, colour=colour, faint=True))
-        drawn.append(Series(label, x, smooth(y, smoothing), marker=marker, colour=colour))
+            drawn.append(Series("", x, y, marker=marker, colour=colour, faint=True, belongs_to=label))
+        low, high = (
+            ([one.mean + sign * one.std for one in found if one.std is not None] for sign in (-1, 1))
+            if len(seeds) > 1
+            else (None, None)
+        )
+        drawn.append(Series(label, x, smooth(y, smoothing), marker=marker, colour=colour, low=low, high=high))
     return drawn
+
+
+def seeds_label(pair: Pair, seeds: Sequence[int]) -> str:
+    """Number of paired seeds; which they are, if one of the networks has more: n=2, paired seeds 0, 1."""
+    label = f"n={len(seeds)}"
+    if seeds and any(len(by_seed(group)) > len(seeds) for group in (pair.plain, pair.residual)):
+        label += f", paired seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    return label
+
+
+def chance_line(groups: Sequence[Group], metric: str) -> list[Reference]:
+    """Horizontal line at what guessing scores, to see which networks do not learn; none for differing class counts."""
+    classes = {group.model.num_classes for group in groups}
+    if len(classes) != 1:
+        return []
+    (num,) = classes
+    if metric.endswith("error_percent"):
+        return [Reference(f"chance {100 * (1 - 1 / num):g} %", y=100 * (1 - 1 / num))]
+    return [Reference(f"guessing {math.log(num):.3f}", y=math.log(num))] if metric.endswith("_loss") else []
 
 
 def depth_curves(groups: Sequence[Group], metric: str, colours: Sequence[int | str]) -> list[Series]:

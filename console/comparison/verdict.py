@@ -181,12 +181,22 @@ def gap(pair: Pair, epochs: Epochs, metric: str) -> Difference | None:
     return compare(pair.plain, pair.residual, epochs, metric)
 
 
-def gap_by_epoch(pair: Pair, epochs: Epochs, metric: str) -> list[Contrast]:
-    """Gaps of a pair after every epoch, over the seeds that both networks have at that epoch."""
+def gap_by_epoch(pair: Pair, epochs: Epochs, metric: str, seeds: Sequence[int] | None = None) -> list[Contrast]:
+    """Gaps of a pair after every epoch.
+
+    Args:
+        pair: Plain and residual network.
+        epochs: Epochs by run id.
+        metric: Field of Epoch, in percent.
+        seeds: Seeds to pair, at the epochs that all of them have in both networks; None takes those that both have at
+            each epoch.
+    """
     plain, residual = (
-        {seed: one.epochs for seed, one in measured(group, epochs).items()} for group in (pair.plain, pair.residual)
+        {seed: one.epochs for seed, one in measured(group, epochs).items() if seeds is None or seed in seeds}
+        for group in (pair.plain, pair.residual)
     )
-    return contrasts_by_epoch(plain, residual, metric)
+    found = contrasts_by_epoch(plain, residual, metric)
+    return found if seeds is None else [one for one in found if one.num_seeds == len(seeds)]
 
 
 def updates(group: Group, epochs: Epochs, epoch: int) -> int | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Static, TabbedContent, TabPane
 
-from console.charts.metrics import METRICS, Metric, selection_metric
+from console.charts.metrics import METRICS, Axis, Metric, selection_metric
 from console.comparison import tables
 from console.comparison.claim_text import conclusion_line
 from console.comparison.groups import group_runs, pair_groups
@@ -26,6 +27,7 @@ from engine.runs.journal import Epoch, Gradients
 from engine.runs.run import Run
 
 ALL = ("train-loss", "test-error")
+UNPAIRED = "No gap: no network was trained both with and without shortcuts"
 
 
 class ComparisonScreen(ChartScreen):
@@ -116,48 +118,61 @@ class ComparisonScreen(ChartScreen):
 
     def show_curves(self) -> None:
         from console.charts.overlay import overlay, planned_range, rate_drops
-        from console.comparison.depth_curves import published_lines
+        from console.comparison.depth_curves import chance_line, published_lines
 
         session, runs = self.session, self.drawn_runs()
+        groups = group_runs(runs)
         histories = {run.id: session.feed.history(run.id) for run in runs}
         for selector, name in zip(("#comparison-loss", "#comparison-error"), ALL, strict=True):
             metric: Metric = METRICS[selection_metric(name, runs)]
             series = overlay(runs, histories, metric, self.options, session.curve_colours)
-            published = published_lines(group_runs(runs)) if metric.name == "test-error" else []
+            published = published_lines(groups) if metric.name == "test-error" else []
             self.query_one(selector, Chart).show(
                 series,
                 self.options,
                 title=metric.title,
                 crosshair=self.crosshair,
                 x_range=planned_range(runs, series, self.options),
-                references=[*rate_drops(runs, self.options), *published],
+                references=[*rate_drops(runs, self.options), *published, *chance_line(groups, metric.field)],
             )
         self.show_gaps()
         self.show_depths()
 
     def show_gaps(self) -> None:
         """Draw the gap between plain and residual networks per epoch."""
+        from console.charts.overlay import rate_drops
+        from console.charts.plot import Reference
         from console.comparison.depth_curves import gap_curves
 
         pairs = [pair for pair in pair_groups(group_runs(self.runs())) if self._depth in (None, pair.depth)]
         epochs, colours = self.epochs(), self.session.curve_colours
-        last = max((pair.plain.spec.recipe.epochs for pair in pairs), default=0)
+        paired = [run for pair in pairs for run in (*pair.plain.runs, *pair.residual.runs)]
+        last = max((run.spec.recipe.epochs for run in paired), default=0)
+        by_epoch = msgspec.structs.replace(self.options, axis=Axis.EPOCH)
+        references = [Reference("no gap", y=0.0), *rate_drops(paired, by_epoch)]
         held_out = selection_metric("test-error", self.runs())
         for selector, name in (("#comparison-gap-train", "train-error"), ("#comparison-gap-test", held_out)):
             series = gap_curves(pairs, epochs, METRICS[name].field, colours, smoothing=self.options.smoothing)
-            title = f"{METRICS[name].title}: plain - residual" if pairs else "no residual network with a plain one"
+            title = f"{METRICS[name].title}: plain - residual, paired by seed" if pairs else UNPAIRED
             self.query_one(selector, Chart).show(
                 series,
                 self.options,
                 title=title,
                 crosshair=self.crosshair,
-                x_range=(0.0, float(last)) if last else None,
+                x_range=(1.0, float(max(last, 2))) if last else None,
                 x_label="epoch",
+                references=references,
             )
 
     def show_depths(self) -> None:
         """Draw final errors against depth, with published values."""
-        from console.comparison.depth_curves import depth_curves, depth_range, missing_finals, published_curves
+        from console.comparison.depth_curves import (
+            chance_line,
+            depth_curves,
+            depth_range,
+            missing_finals,
+            published_curves,
+        )
 
         groups, colours = group_runs(self.runs()), self.session.curve_colours
         measured = {name: depth_curves(groups, METRICS[name].field, colours) for name in ("train-error", "test-error")}
@@ -174,6 +189,7 @@ class ComparisonScreen(ChartScreen):
                 crosshair=self.crosshair,
                 x_range=x_range,
                 x_label="depth",
+                references=chance_line(groups, METRICS[name].field),
             )
 
     @on(TabbedContent.TabActivated)
