@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -29,10 +28,11 @@ from console.planning.form import (
 from console.planning.option import GROUPS, Option, split_values
 from console.planning.options import BY_NAME, in_form, label_named, of_field
 from console.planning.planning import check_all_fit, is_missing, judge_all
-from console.planning.tables import accuracy_line, columns_within, form_rows, form_summary
+from console.planning.tables import accuracy_line, form_rows, form_summary
 from console.screens.base import ConsoleScreen, set_text
 from console.tui.session import Session
 from console.widgets.fields import Field, Heading, OneOf, Ticks, move_focus
+from console.widgets.plan_pane import PlanPane
 from engine.base.errors import DepthscopeError
 from engine.control.protocol import NewRun, Submit
 from engine.spec.errors import InvalidField
@@ -80,8 +80,6 @@ class NewExperimentScreen(ConsoleScreen):
         self._refused = False
         """Whether a start was refused for what is shown."""
         self._waiting: Timer | None = None
-        self._rows: list[dict[str, str]] = []
-        self._columns: list[str] = []
         self._knowledge: Knowledge
 
     def compose_body(self) -> ComposeResult:
@@ -102,8 +100,7 @@ class NewExperimentScreen(ConsoleScreen):
                     if group == "run":
                         yield Row("experiment", Field(placeholder="exp1, exp2, ...", id="experiment", compact=True))
                 yield Static("", id="new-wrong", markup=False)
-            with Container(id="new-plan", classes="panel"):
-                yield DataTable[Text](id="plan-table", cursor_type="none")
+            yield PlanPane(id="new-plan")
         yield Static("", id="new-help", markup=False)
         with Horizontal(id="new-start"):
             yield Static("", id="new-summary", markup=False)
@@ -165,7 +162,6 @@ class NewExperimentScreen(ConsoleScreen):
 
     def on_mount(self) -> None:
         self._knowledge = gather(self.session.home)
-        self.query_one("#new-plan").border_title = "Runs"
         self.show_recipe()
         self.show_depths()
         for heading in self.query(Heading):
@@ -256,12 +252,13 @@ class NewExperimentScreen(ConsoleScreen):
     def show_plan(self) -> None:
         """Show the runs the form would create, or its error with those that do not fit."""
         home, filled = self.session.home, self.filled()
-        self.planned, self._rows = [], []
+        self.planned = []
+        rows: list[dict[str, str]] = []
         wrong, text = "", ""
         try:
             planned = self._knowledge.estimated(plan(home, filled))
             verdicts = judge_all(home, planned)
-            self._rows = form_rows(planned[:MANY_RUNS], verdicts[:MANY_RUNS], unicode=self.session.has_unicode)
+            rows = form_rows(planned[:MANY_RUNS], verdicts[:MANY_RUNS], unicode=self.session.has_unicode)
             if not all(verdict.fits for verdict in verdicts):
                 check_all_fit(home, planned)
         except DepthscopeError as error:
@@ -281,7 +278,9 @@ class NewExperimentScreen(ConsoleScreen):
         self.query_one("#start", Button).disabled = not self.planned
         for heading in self.query(Heading):
             self.note_folded(heading)
-        self.show_table()
+        truths = self._knowledge.truths
+        accuracy = accuracy_line(truths) if truths else ""
+        self.query_one(PlanPane).show(rows, num_planned=len(self.planned), accuracy=accuracy)
 
     def show_wrong(self, name: str, text: str, *, is_new: bool) -> None:
         """Show an error, at its field as well, unfolding its group; in a new form it is only a hint."""
@@ -297,23 +296,11 @@ class NewExperimentScreen(ConsoleScreen):
                 set_text(line, text)
                 self.query_one("#new-form").move_child(line, after=row)
 
-    def show_table(self) -> None:
-        """Fill the table with as many columns as fit."""
-        table, panel = self.query_one("#plan-table", DataTable), self.query_one("#new-plan")
-        columns = columns_within(self._rows, (panel.content_size.width or self.size.width) - 1)
-        if columns != self._columns:
-            table.clear(columns=True)
-            table.add_columns(*(heading_of(name) for name in columns))
-            self._columns = columns
-        table.clear()
-        for row in self._rows:
-            table.add_row(*(cell_of(name, row[name]) for name in columns))
-        more = f", the first {MANY_RUNS} shown" if len(self.planned) > MANY_RUNS else ""
-        panel.border_title = f"Runs: {len(self.planned) or len(self._rows)}{more}" if self._rows else "Runs"
-        panel.border_subtitle = accuracy_line(self._knowledge.truths) if self._knowledge.truths else ""
-
     def on_resize(self) -> None:
-        self.call_after_refresh(self.show_table)
+        self.call_after_refresh(self.fit_plan)
+
+    def fit_plan(self) -> None:
+        self.query_one(PlanPane).fill()
 
     @property
     def shows_table_only(self) -> bool:
@@ -325,7 +312,7 @@ class NewExperimentScreen(ConsoleScreen):
         leaves = self.shows_table_only or isinstance(self.focused, DataTable)
         self.set_class(not leaves, "-table")
         self.set_focus(self.query_one("#architectures" if leaves else "#plan-table"))
-        self.call_after_refresh(self.show_table)
+        self.call_after_refresh(self.fit_plan)
 
     def action_back(self) -> None:
         """Go back to the form, or from there to the screen before."""
@@ -406,11 +393,3 @@ class Row(Horizontal):
         super().__init__(Label(label, markup=False), field, classes="field")
         self.group = group
         self.field_id = field.id
-
-
-def heading_of(column: str) -> Text:
-    return Text(column, justify="left" if column in ("run", "fits") else "right")
-
-
-def cell_of(column: str, text: str) -> Text:
-    return Text(text, justify="left" if column in ("run", "fits") else "right", no_wrap=True)
