@@ -12,7 +12,7 @@ from console.comparison.verdict import Claim, Conclusion, RunGradients, Verdict,
 from console.text.formatting import mean_std
 from console.text.status import counted
 from engine.analysis.diagnosis import power
-from engine.analysis.paired_test import Sign
+from engine.analysis.paired_test import Interval, Sign
 from engine.analysis.sequential_test import MOST_SEEDS_TO_ADD
 
 NO_VERDICT = "no verdict: there are no two depths of a plain network to compare yet"
@@ -97,7 +97,12 @@ def evidence(difference: Difference) -> str:
 def interval_text(difference: Difference, num_contrasts: int = 1) -> str:
     """Interval of a difference, with its sign: , interval +5.1 to +48.1; empty if it has none."""
     found = difference.interval(num_contrasts)
-    return "" if found is None else f", interval {found.low:+.1f} to {found.high:+.1f}"
+    return "" if found is None else f", interval {interval_ends(found)}"
+
+
+def interval_ends(interval: Interval | None) -> str:
+    """Ends of an interval with their signs: +5.1 to +48.1; empty without one."""
+    return "" if interval is None else f"{interval.low:+.1f} to {interval.high:+.1f}"
 
 
 def seeds_text(difference: Difference) -> str:

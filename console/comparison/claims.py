@@ -254,8 +254,8 @@ def compare(
 def smallest_difference(group: Group, metric: str) -> float:
     """Error of one image, in percentage points."""
     data = group.spec.data
-    images = data.train_images if metric == TRAINING_ERROR else data.test_images
-    return 100 / (images or IMAGES_BY_DEFAULT[metric])
+    images = {TRAINING_ERROR: data.train_images, TEST_ERROR: data.test_images}.get(metric, data.validation_images)
+    return 100 / (images or IMAGES_BY_DEFAULT.get(metric, IMAGES_BY_DEFAULT[TEST_ERROR]))
 
 
 def left_out(network: Group, baseline: Group, shown: Contrast) -> tuple[LeftOut, ...]:

@@ -66,7 +66,9 @@ def description(
     conclusion = conclude(groups, epochs, wanted)
     lines += [f"{line}." for line in finding_lines(conclusion, gradients)]
     for pair in pair_groups(groups):
-        training, test = (gap(pair, epochs, metric) for metric in ("train_error_percent", "test_error_percent"))
+        training, test = (
+            gap(pair, epochs, metric, conclusion.claims) for metric in ("train_error_percent", "test_error_percent")
+        )
         lines.append(pair_sentence(pair, training, test, conclusion.num_contrasts))
     if (line := conclusion_line(conclusion)) is not None:
         lines.append(f"{line}.")
@@ -109,7 +111,7 @@ def comparison_document(
             {**network_document(group), "last_epochs": None if last is None else last_document(group, epochs, last)}
             for group in groups
         ],
-        "pairs": [pair_document(pair, epochs, conclusion.num_contrasts) for pair in pair_groups(groups)],
+        "pairs": [pair_document(pair, epochs, conclusion) for pair in pair_groups(groups)],
         "findings": {
             run.id: msgspec.to_builtins(diagnose(run, epochs.get(run.id, ()), gradients.get(run.id, ())))
             for run in runs
@@ -168,16 +170,16 @@ def stopped_document(run: Run) -> dict[str, Any]:
     }
 
 
-def pair_document(pair: Pair, epochs: Epochs, num_contrasts: int) -> dict[str, Any]:
+def pair_document(pair: Pair, epochs: Epochs, conclusion: Conclusion) -> dict[str, Any]:
     """JSON document of a pair; gaps are plain minus residual, in percentage points."""
     metrics = {"test_error_gap": "test_error_percent", "train_error_gap": "train_error_percent"}
-    found = {name: gap(pair, epochs, metric) for name, metric in metrics.items()}
+    found = {name: gap(pair, epochs, metric, conclusion.claims) for name, metric in metrics.items()}
     return {
         "depth": pair.depth,
         "residual": pair.residual.label,
         "plain": pair.plain.label,
         **{name: None if one is None else one.contrast.mean for name, one in found.items()},
-        "over_seeds": {name: difference_document(one, num_contrasts) for name, one in found.items()},
+        "over_seeds": {name: difference_document(one, conclusion.num_contrasts) for name, one in found.items()},
         "by_epoch": {
             name: [{"epoch": one.epoch, **summary(one.differences)} for one in gap_by_epoch(pair, epochs, metric)]
             for name, metric in metrics.items()

@@ -6,13 +6,14 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
-from console.comparison.claim_text import NO_VERDICT, conclusion_line, remarks, signed, so_far
+from console.comparison.claim_text import NO_VERDICT, conclusion_line, interval_ends, remarks, signed, so_far
 from console.comparison.claims import Difference, Epochs
+from console.comparison.columns import Column, fitted, wrapped
 from console.comparison.groups import Group, Pair, group_runs, pair_groups
 from console.comparison.last_epochs import last_table
 from console.comparison.mixtures import mean_mark, mixture_lines
 from console.comparison.published import published_notes, published_of
-from console.comparison.verdict import RunGradients, conclude, gap, gap_by_epoch
+from console.comparison.verdict import Conclusion, RunGradients, conclude, gap, gap_by_epoch
 from console.text.formatting import UNKNOWN, clean, count, duration, mean_std, percent, table
 from console.text.status import counted
 from engine.analysis.diagnosis import Symptom, diagnose
@@ -23,6 +24,9 @@ from models.catalog import ARCHITECTURES
 
 EPOCHS_OF_A_GAP = 6
 """Epochs shown by the table of gaps, from the first to the last."""
+GAP_ERRORS = {"test": "test_error_percent", "train": "train_error_percent"}
+"""Errors that the table of pairs gives gaps in, by name."""
+GAP_NOTE = "gap: plain minus residual, paired by seed, in percentage points; the intervals hold together at 95 %"
 STOPPED_NOTE = (
     "runs stopped early have no final error and are left out of these means; gaps and the verdict compare networks"
     " at the last epoch that all their seeds reached, and include them"
@@ -32,31 +36,40 @@ TIME_A_RUN = "time a run"
 """Column title of `mean_time`."""
 
 
-def final_table(groups: Sequence[Group]) -> str:
-    """Table of final errors, one row for each network, with unfinished seeds listed."""
+def final_table(groups: Sequence[Group], width: int | None = None) -> str:
+    """Table of final errors, one row for each network, with unfinished seeds listed.
+
+    Args:
+        groups: Networks of an experiment.
+        width: Most cells of a line; the less important columns are left out to fit. None for no limit.
+    """
     others = [published_error(group) for group in groups]
     validates = any(run.has_validation for group in groups for run in group.runs)
-    rows = [
-        [
-            group.label,
-            count(cost.num_parameters(group.model)),
-            str(group.spec.recipe.epochs),
-            mean_std(group.finals("test_error_percent")),
-            *([other] if any(others) else []),
-            *([mean_std(group.finals("validation_error_percent"))] if validates else []),
-            mean_std([100 - error for error in group.finals("test_error_percent")]),
-            mean_std(group.finals("train_error_percent")),
-            mean_time(group),
-            "; ".join(text for text in (mean_mark(group.succeeded), missing_seeds(group)) if text),
-        ]
-        for group, other in zip(groups, others, strict=True)
+    tested = [group.finals("test_error_percent") for group in groups]
+    columns = [
+        Column("network", [group.label for group in groups], "<"),
+        Column("parameters", [count(cost.num_parameters(group.model)) for group in groups], drop=2),
+        Column("epochs", [str(group.spec.recipe.epochs) for group in groups], drop=3),
+        Column("test error %", list(map(mean_std, tested))),
+        *([Column("published %", others, drop=5)] if any(others) else []),
+        *([Column("validation error %", results(groups, "validation_error_percent"))] if validates else []),
+        Column("accuracy %", [beside([100 - error for error in one], one) for one in tested], drop=1),
+        Column("train error %", results(groups, "train_error_percent")),
+        Column(TIME_A_RUN, list(map(mean_time, groups)), drop=4),
     ]
-    header = ["network", "parameters", "epochs", "test error %", "test accuracy %", "train error %", TIME_A_RUN, ""]
-    if validates:
-        header.insert(4, "validation error %")
-    if any(others):
-        header.insert(4, "published %")
-    return table(header, rows, align="<" + ">" * (len(header) - 2) + "<").rstrip()
+    notes = ["; ".join(filter(None, (mean_mark(group.succeeded), missing_seeds(group)))) for group in groups]
+    return fitted(columns, notes, width)
+
+
+def results(groups: Sequence[Group], metric: str) -> list[str]:
+    """Mean and standard deviation of each network; with n where it differs from that of the test error."""
+    return [beside(group.finals(metric), group.finals("test_error_percent")) for group in groups]
+
+
+def beside(values: Sequence[float], others: Sequence[object]) -> str:
+    """Mean and standard deviation, with n unless it is that of others in the same row."""
+    text = mean_std(values)
+    return text.partition(" (n=")[0] if len(values) == len(others) else text
 
 
 def mean_time(group: Group) -> str:
@@ -92,25 +105,39 @@ def stopped_error(run: Run) -> str:
     return f"{percent(run.test_error_percent)} test error"
 
 
-def pairs_table(pairs: Sequence[Pair], epochs: Epochs) -> str:
-    """Table of pairs, one row for each depth; gaps are plain minus residual of the same seed, in percentage points."""
-    rows = []
+def pairs_table(pairs: Sequence[Pair], epochs: Epochs, conclusion: Conclusion, width: int | None = None) -> str:
+    """Table of pairs, two rows for each: gaps in test and training error, with their intervals.
+
+    Args:
+        pairs: Pairs of networks.
+        epochs: Epochs by run id.
+        conclusion: Gives the claims, and the number of contrasts whose intervals hold together.
+        width: Most cells of a line, as for `final_table`.
+    """
+    rows: list[list[str]] = []
+    notes = []
     for pair in pairs:
-        test, train = (gap(pair, epochs, metric) for metric in ("test_error_percent", "train_error_percent"))
-        rows.append(
-            [
-                str(pair.depth),
-                pair.residual.label,
-                pair.plain.label,
-                mean_std(pair.residual.finals("test_error_percent")),
-                mean_std(pair.plain.finals("test_error_percent")),
-                signed(test),
-                signed(train),
-                gap_remarks(train, test),
-            ]
-        )
-    header = ["depth", "residual", "plain", "residual test %", "plain test %", "test gap", "train gap", ""]
-    return table(header, rows, align="><<>>>><").rstrip()
+        gaps = [gap(pair, epochs, metric, conclusion.claims) for metric in GAP_ERRORS.values()]
+        notes += [gap_remarks(*reversed(gaps)), *[""] * (len(gaps) - 1)]
+        for number, ((name, metric), one) in enumerate(zip(GAP_ERRORS.items(), gaps, strict=True)):
+            seeds = () if one is None else one.contrast.seeds
+            errors = [beside(group.finals(metric), seeds) for group in (pair.residual, pair.plain)]
+            named = ["", "", ""] if number else [str(pair.depth), pair.residual.label, pair.plain.label]
+            found = None if one is None else one.interval(conclusion.num_contrasts)
+            rows.append([*named, name, *errors, signed(one), interval_ends(found)])
+    depths, residuals, plains, names, *errors_of, gaps_of, intervals = map(list, zip(*rows, strict=True))
+    columns = [
+        Column("depth", depths, drop=3),
+        Column("residual", residuals, "<"),
+        Column("plain", plains, "<"),
+        Column("error", names, "<"),
+        Column("residual %", errors_of[0], drop=2),
+        Column("plain %", errors_of[1], drop=1),
+        Column("gap", gaps_of),
+        *([Column("interval", intervals)] if any(intervals) else []),
+    ]
+    text = fitted(columns, notes, width)
+    return f"{text}\n{wrapped(GAP_NOTE if any(intervals) else GAP_NOTE.partition(';')[0], width)}"
 
 
 def gap_remarks(*gaps: Difference | None) -> str:
@@ -128,9 +155,10 @@ def gap_metrics(pair: Pair) -> dict[str, str]:
 def gap_table(pairs: Sequence[Pair], epochs: Epochs) -> str:
     """Table of each depth's gaps in training and test error at a few epochs; empty without any gap yet."""
     found = {
-        (pair.depth, name): {one.epoch: one for one in gap_by_epoch(pair, epochs, metric)}
+        (pair.depth, name): {one.epoch: one for one in gap_by_epoch(pair, epochs, metric, final.contrast.seeds)}
         for pair in pairs
         for name, metric in gap_metrics(pair).items()
+        if (final := gap(pair, epochs, metric)) is not None
     }
     last = max((max(gaps, default=0) for gaps in found.values()), default=0)
     if not last:
@@ -214,6 +242,7 @@ def comparison_text(
     *,
     last: int | None = None,
     wanted: Sequence[str] = (),
+    width: int | None = None,
 ) -> str:
     """All tables of a comparison, with the verdict and notes.
 
@@ -223,22 +252,24 @@ def comparison_text(
         gradients: Layer measurements by run id.
         last: Number of last epochs, if means over them are wanted, too.
         wanted: Claims beside the default ones, as for `parse_claim`.
+        width: Most cells of a line: the less important columns are left out, and prose is wrapped. None for no limit.
     """
     groups = group_runs(runs)
-    parts = [final_table(groups)]
+    conclusion = conclude(groups, epochs, wanted)
+    parts = [final_table(groups, width)]
     if last is not None:
         parts.append(last_table(groups, epochs, last))
     if lines := diagnosis_lines(groups, epochs, gradients):
-        parts.append("\n".join(lines))
+        parts.append(wrapped("\n".join(lines), width))
     if any(run.stopped_early for run in runs):
-        parts.append(STOPPED_NOTE)
+        parts.append(wrapped(STOPPED_NOTE, width))
     if pairs := pair_groups(groups):
-        parts.append(pairs_table(pairs, epochs))
+        parts.append(pairs_table(pairs, epochs, conclusion, width))
         if gaps := gap_table(pairs, epochs):
             parts.append(gaps)
     else:
-        parts.append(unpaired_note(groups))
-    parts.append(conclusion_line(conclude(groups, epochs, wanted)) or NO_VERDICT)
+        parts.append(wrapped(unpaired_note(groups), width))
+    parts.append(wrapped(conclusion_line(conclusion) or NO_VERDICT, width))
     notes = [data_line(runs), recipe_line(runs), *mixture_lines(groups), *selection_lines(runs)]
-    parts.append("\n".join([*notes, *published_notes(runs)]))
+    parts.append(wrapped("\n".join([*notes, *published_notes(runs)]), width))
     return "\n\n".join(parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from console.comparison.claims import (
@@ -101,6 +101,8 @@ class Conclusion:
     """Claims that are part of no verdict: of residual networks alone, and those asked for."""
     num_contrasts: int
     """Contrasts shown that are no claims; their intervals hold together."""
+    claims: Claims
+    """Claims of the comparison, for gaps that are among them."""
 
     @property
     def claimed(self) -> tuple[Difference, ...]:
@@ -137,6 +139,7 @@ def conclude(groups: Sequence[Group], epochs: Epochs, wanted: Sequence[str] = ()
         shortcut=next((one for one in gaps if one is not None), None),
         others=tuple(one for one in others if one is not None and is_told(one, claims)),
         num_contrasts=2 * len(pairs) + sum(one.tested is None for one in shown),
+        claims=claims,
     )
 
 
@@ -176,9 +179,19 @@ def verdict_of(family: Sequence[Group], groups: Sequence[Group], epochs: Epochs,
     return None
 
 
-def gap(pair: Pair, epochs: Epochs, metric: str) -> Difference | None:
-    """Error of a pair's plain network minus the residual one's."""
-    return compare(pair.plain, pair.residual, epochs, metric)
+def gap(pair: Pair, epochs: Epochs, metric: str, claims: Claims | None = None) -> Difference | None:
+    """Error of a pair's plain network minus the residual one's.
+
+    Args:
+        pair: Plain and residual network.
+        epochs: Epochs by run id.
+        metric: Field of Epoch, in percent.
+        claims: Claims of the comparison; a gap that is one, in either direction, has the claim's interval.
+    """
+    known = dict(claims or {})
+    if (turned := known.get(subject(pair.residual, pair.plain, metric))) is not None:
+        known[subject(pair.plain, pair.residual, metric)] = replace(turned, network=pair.plain, baseline=pair.residual)
+    return compare(pair.plain, pair.residual, epochs, metric, known)
 
 
 def gap_by_epoch(pair: Pair, epochs: Epochs, metric: str, seeds: Sequence[int] | None = None) -> list[Contrast]:

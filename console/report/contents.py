@@ -8,7 +8,13 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from console.comparison.claim_text import NO_VERDICT_SENTENCE, conclusion_line, finding_lines, signed
+from console.comparison.claim_text import (
+    NO_VERDICT_SENTENCE,
+    conclusion_line,
+    finding_lines,
+    interval_ends,
+    signed,
+)
 from console.comparison.groups import Group
 from console.comparison.last_epochs import last_header, last_rows, name_of
 from console.comparison.mixtures import mean_mark, mixture_lines
@@ -23,7 +29,7 @@ from console.comparison.tables import (
     recipe_line,
     selection_lines,
 )
-from console.comparison.verdict import conclude, gap
+from console.comparison.verdict import Conclusion, conclude, gap
 from console.report.blocks import Block, Code, Heading, Items, Paragraph, Picture, Table
 from console.report.facts import Facts, data_name
 from console.report.figures import Figured, unfinished
@@ -68,7 +74,7 @@ def contents(
         *map(Paragraph, map(sentence_of, (f"{line}." for line in selection_lines(facts.runs)))),
         *([] if last is None else _last_epochs(facts, last)),
         *_published(facts),
-        *_pairs(facts),
+        *_pairs(facts, conclusion),
         Heading(2, "Figures"),
         *(Picture(figure.name, figure.title, figure.caption) for figure in figures),
         *_without_gradients(facts),
@@ -186,15 +192,22 @@ def _published(facts: Facts) -> list[Block]:
     return [Items([*map(sentence_of, notes)])] if notes else []
 
 
-def _pairs(facts: Facts) -> list[Block]:
+def _pairs(facts: Facts, conclusion: Conclusion) -> list[Block]:
+    """What shortcuts do: gaps of all pairs, with intervals where there are several seeds."""
     if not facts.pairs:
         return []
     metrics = ("train_error_percent", "test_error_percent")
-    gaps = [tuple(gap(pair, facts.epochs, metric) for metric in metrics) for pair in facts.pairs]
-    epochs = [gap_remarks(*one) for one in gaps]
+    gaps = [tuple(gap(pair, facts.epochs, metric, conclusion.claims) for metric in metrics) for pair in facts.pairs]
+    notes = [gap_remarks(*one) for one in gaps]
+    intervals = [
+        [interval_ends(None if one is None else one.interval(conclusion.num_contrasts)) for one in pair]
+        for pair in gaps
+    ]
+    has_intervals = any(map(any, intervals))
     header = [
-        "depth", "residual", "plain", "residual test error %", "plain test error %", "test gap", "training gap",
-        *["remarks"] * any(epochs),
+        "depth", "residual", "plain", "residual test error %", "plain test error %",
+        "test gap", *["test interval"] * has_intervals, "training gap", *["training interval"] * has_intervals,
+        *["remarks"] * any(notes),
     ]  # fmt: skip
     rows = [
         [
@@ -204,16 +217,22 @@ def _pairs(facts: Facts) -> list[Block]:
             mean_std(pair.residual.finals("test_error_percent")),
             mean_std(pair.plain.finals("test_error_percent")),
             signed(test),
+            *[of_test] * has_intervals,
             signed(training),
-            *[epoch] * any(epochs),
+            *[of_training] * has_intervals,
+            *[note] * any(notes),
         ]
-        for pair, (training, test), epoch in zip(facts.pairs, gaps, epochs, strict=True)
+        for pair, (training, test), (of_training, of_test), note in zip(
+            facts.pairs, gaps, intervals, notes, strict=True
+        )
     ]
+    together = "; the intervals hold together at 95 %" if has_intervals else ""
     return [
         Paragraph(
-            "What the shortcut does at each depth; a gap is plain minus residual, by seed, in percentage points:"
+            "What the shortcut does at each depth; a gap is plain minus residual, by seed, in percentage"
+            f" points{together}:"
         ),
-        Table(header, rows, "><<>>>>" + "<" * any(epochs)),
+        Table(header, rows, "><<>>>>" + ">>" * has_intervals + "<" * any(notes)),
     ]
 
 

@@ -27,6 +27,8 @@ from engine.runs.journal import Epoch, Gradients
 from engine.runs.run import Run
 
 ALL = ("train-loss", "test-error")
+MARGINS = 4
+"""Columns of the screen that are not the table's: padding and a scroll bar."""
 UNPAIRED = "No gap: no network was trained both with and without shortcuts"
 
 
@@ -112,7 +114,7 @@ class ComparisonScreen(ChartScreen):
         which = f"{clean(self._experiment)}: {counted(len(runs), 'run')}, {depths}"
         set_text(self.query_one("#run-title", Static), f"{which}: {states(runs)}")
         if runs:
-            set_text(self.query_one("#comparison-table", Static), self.table_text())
+            set_text(self.query_one("#comparison-table", Static), self.table_text(self.size.width - MARGINS))
             line = conclusion_line(conclude(group_runs(runs), self.epochs())) or tables.data_line(runs)
             set_text(self.query_one("#remark", Static), self.written(line))
 
@@ -221,9 +223,16 @@ class ComparisonScreen(ChartScreen):
         """Copy the table."""
         self.session.copy(self.table_text(), "table")
 
-    def table_text(self) -> str:
+    def on_resize(self) -> None:
+        # The table has the columns that fit.
+        self.show_runs()
+
+    def table_text(self, width: int | None = None) -> str:
+        """All tables; with a width, as many columns as fit, and prose wrapped."""
         runs = self.runs()
-        return self.written(tables.comparison_text(runs, self.epochs(), self.gradients())) if runs else "no runs"
+        if not runs:
+            return "no runs"
+        return self.written(tables.comparison_text(runs, self.epochs(), self.gradients(), width=width))
 
     def written(self, text: str) -> str:
         """Return text in characters this terminal can show."""

@@ -271,9 +271,9 @@ def test_unequal_seeds_of_a_pair_are_named_beside_its_gap(blank: Any):
     """The gap is over common seeds; the means beside it are not."""
     made = make(blank, PLAIN | {("he-resnet", 56): [8.0, 9.0]})
     text = comparison_text(*made, {})
-    row = next(line for line in text.splitlines() if line.startswith("   56  "))
+    row, below = text[text.index("   56  ") :].splitlines()[:2]
 
-    assert "+22.50 ± 0.71 (n=2)" in row
+    assert "+22.50 ± 0.71 (n=2)" in below
     assert "paired seeds 0, 1" in next(line for line in description("e", *made, {}) if line.startswith("Depth 56"))
     assert row.endswith("he-plain56 seed 2 not in he-resnet56; paired seeds 0, 1")
 
@@ -285,3 +285,34 @@ def test_claims_do_not_depend_on_the_results(blank: Any):
     first, second = (claims_of(group_runs(runs), epochs) for runs, epochs in (made, (runs, epochs)))
 
     assert {key: one.shares for key, one in first.items()} == {key: one.shares for key, one in second.items()}
+
+
+@pytest.mark.parametrize("wanted", [(), ("he-plain56:he-resnet56",), ("he-resnet56:he-plain56",)])
+def test_tables_words_and_json_give_one_interval(blank: Any, wanted: tuple[str, ...]):
+    """Also if the gap is a claim, in either direction: then it is the claim's."""
+    made = make(blank, PLAIN | {("he-resnet", 56): [8.0, 9.0, 8.4]})
+    table = comparison_text(*made, {}, wanted=wanted)
+    words = next(line for line in description("e", *made, {}, wanted=wanted) if line.startswith("Depth 56"))
+    document = comparison_document("e", *made, {}, wanted=wanted)
+    found = document["pairs"][-1]["over_seeds"]["train_error_gap"]
+    low, high = found["interval"]
+    pair = {"he-plain56", "he-resnet56"}
+
+    assert found["is_claim"] is bool(wanted)
+    assert f"  {low:+.1f} to {high:+.1f}" in table
+    assert f"of training error, interval {low:+.1f} to {high:+.1f}" in words
+    claimed = [one["interval"] for one in document["claims"] if {one["network"], one["baseline"]} == pair]
+    assert [sorted(map(abs, one)) for one in claimed] == [sorted(map(abs, found["interval"]))] * len(wanted)
+
+
+@pytest.mark.parametrize("width", [76, 116])
+def test_a_narrow_table_keeps_the_important_columns(blank: Any, width: int):
+    """Errors, gaps and intervals on the smallest screen; all columns at 120; nothing is cut."""
+    text = comparison_text(*make(blank, PLAIN | {("he-resnet", 56): [8.0, 9.0]}), {}, width=width)
+
+    assert max(map(len, text.splitlines())) <= width
+    for title in ("test error %", "train error %", "gap", "interval"):
+        assert f"  {title}" in text
+    assert ("  accuracy %" in text) is (width == 116)
+    assert width < 116 or all(title in text for title in ("parameters", "epochs", "time a run", "residual %"))
+    assert "he-resnet56: he-plain56 seed 2 not in he-resnet56; paired seeds 0, 1" in " ".join(text.split())

@@ -49,7 +49,8 @@ def test_gap_is_plain_minus_residual_by_epoch(reader: Reader):
     runs = reader.runs()
     lines = comparison_text(runs, read_epochs(reader, runs), {}).splitlines()
 
-    assert "   44  he-resnet44-w8  he-plain44-w8      39.60 (n=1)   87.20 (n=1)  +47.60 (n=1)  +42.10 (n=1)" in lines
+    assert "   44  he-resnet44-w8  he-plain44-w8  test        39.60    87.20  +47.60 (n=1)" in lines
+    assert "                                      train       44.87    86.97  +42.10 (n=1)" in lines
     assert "depth  by epoch      1     2      3      4      5      6" in lines
     assert "   44  train gap  -0.3  +4.8  +16.2  +22.0  +31.1  +42.1" in lines
     assert "       test gap   +0.0  +0.0  +21.5  +25.0  +36.9  +47.6" in lines
