@@ -235,6 +235,27 @@ def diagnosis_lines(groups: Sequence[Group], epochs: Epochs, gradients: RunGradi
     return lines
 
 
+def standing_line(groups: Sequence[Group], epochs: Epochs) -> str:
+    """Network with the lowest mean test error, and those that do not learn; empty before any result.
+
+    It describes the runs and claims nothing.
+    """
+    parts = []
+    measured = [(statistics.fmean(errors), group) for group in groups if (errors := group.finals("test_error_percent"))]
+    if len(measured) > 1:
+        _, lowest = min(measured, key=lambda one: one[0])
+        parts.append(f"lowest test error: {lowest.label}, {mean_std(lowest.finals('test_error_percent'), unit=' %')}")
+    stuck = []
+    for group in groups:
+        of_group = [diagnose(run, epochs.get(run.id, ()), ()) for run in group.runs]
+        num = sum(any(one.symptom is Symptom.NOT_LEARNING for one in found) for found in of_group)
+        if num:
+            stuck.append(f"{group.label} ({num} of {counted(len(group.runs), 'run')})")
+    if stuck:
+        parts.append(f"not learning: {', '.join(stuck)}")
+    return "; ".join(parts)
+
+
 def comparison_text(
     runs: Sequence[Run],
     epochs: Epochs,

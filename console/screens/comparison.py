@@ -115,8 +115,10 @@ class ComparisonScreen(ChartScreen):
         set_text(self.query_one("#run-title", Static), f"{which}: {states(runs)}")
         if runs:
             set_text(self.query_one("#comparison-table", Static), self.table_text(self.size.width - MARGINS))
-            line = conclusion_line(conclude(group_runs(runs), self.epochs())) or tables.data_line(runs)
-            set_text(self.query_one("#remark", Static), self.written(line))
+            groups = group_runs(runs)
+            line = conclusion_line(conclude(groups, self.epochs())) or tables.data_line(runs)
+            standing = tables.standing_line(groups, self.epochs())
+            set_text(self.query_one("#remark", Static), self.written(f"{standing}\n{line}" if standing else line))
 
     def show_curves(self) -> None:
         from console.charts.overlay import overlay, planned_range, rate_drops

@@ -10,7 +10,7 @@ import pytest
 from console.app import ConsoleApp
 from console.charts.series import Series
 from console.widgets.chart import Chart
-from tests.console.driving import keys
+from tests.console.driving import keys, text_of
 from tests.samples import fill_depths
 
 SIZE = (120, 36)
@@ -68,3 +68,15 @@ async def test_chance_is_a_labelled_line(chart: str, make_app: Callable[..., Con
         lines = app.screen.query_one(f"#{chart}", Chart)._references
 
     assert [one.y for one in lines if one.label == "chance 90 %"] == [90.0]
+
+
+async def test_best_and_stuck_networks_are_named_above_the_verdict(make_app: Callable[..., ConsoleApp]):
+    """In words, and whole on the smallest terminal: nothing of the verdict is cut."""
+    app = make_app(fill=fill_depths)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await keys("c")(pilot)
+        text = " ".join(text_of(app).split())
+
+    assert "lowest test error: he-resnet110, " in text
+    assert "so far: he-plain110 trains" in text
+    assert "1 seed not finished" in text

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from console.charts.metrics import METRICS, next_metric, selection_metric
+from console.comparison.depth_curves import gap_curves
 from console.comparison.description import comparison_document, description
-from console.comparison.groups import group_runs
+from console.comparison.groups import group_runs, pair_groups
 from console.comparison.last_epochs import last_header
 from console.comparison.tables import comparison_text
 from console.comparison.verdict import read_epochs
@@ -125,6 +126,9 @@ def test_a_comparison_has_both_errors_and_says_which(reader: Reader, runs: list[
 
     assert "validation error %" in text.splitlines()[0]
     assert "validation gap" in text
+    for pair in pair_groups(group_runs(runs)):
+        gaps = gap_curves([pair], read_epochs(reader, runs), "validation_error_percent", range(9))
+        assert len(gaps[0].x) > 0, "a validation error has its gap by epoch"
     assert "validation: 5000 images held out of training, the same for every seed; the test set was evaluated" in text
     assert "test error %, mean of" not in text
     assert "validation error %, mean of the last 2 epochs" in last_header(group_runs(runs), 2)
