@@ -134,7 +134,7 @@ class ComparisonScreen(ChartScreen):
             self.query_one(selector, Chart).show(
                 series,
                 self.options,
-                title=metric.title,
+                title=", ".join([metric.title, *(one.label for one in chance_line(groups, metric.field))]),
                 crosshair=self.crosshair,
                 x_range=planned_range(runs, series, self.options),
                 references=[*rate_drops(runs, self.options), *published, *chance_line(groups, metric.field)],
@@ -186,14 +186,15 @@ class ComparisonScreen(ChartScreen):
             ("#comparison-depth-train", "train-error", []),
             ("#comparison-depth-test", "test-error", others),
         ):
+            chance = chance_line(groups, METRICS[name].field)
             self.query_one(selector, Chart).show(
                 [*measured[name], *beside],
                 self.options,
-                title=f"Final {METRICS[name].title.lower()}{missing}",
+                title=f"Final {', '.join([METRICS[name].title.lower(), *(one.label for one in chance)])}{missing}",
                 crosshair=self.crosshair,
                 x_range=x_range,
                 x_label="depth",
-                references=chance_line(groups, METRICS[name].field),
+                references=chance,
             )
 
     @on(TabbedContent.TabActivated)

@@ -65,8 +65,9 @@ async def test_chance_is_a_labelled_line(chart: str, make_app: Callable[..., Con
     app = make_app(fill=fill_depths)
     async with app.run_test(size=SIZE) as pilot:
         await keys("c", "1" if chart == "comparison-error" else "3")(pilot)
-        lines = app.screen.query_one(f"#{chart}", Chart)._references
+        lines, title = app.screen.query_one(f"#{chart}", Chart)._references, text_of(app)
 
+    assert "error %, chance 90 % · " in title, "its label may be covered by a curve that ends there"
     assert [one.y for one in lines if one.label == "chance 90 %"] == [90.0]
 
 
