@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from console.planning.command_lines import train_commands
 from console.planning.estimates import Knowledge
 from console.planning.options import RunOptions
@@ -14,8 +16,9 @@ from console.text.status import seconds_left
 from console.text.times import clock_time
 from engine.control.protocol import NewRun
 from engine.estimates.deadline import Job, Wish, ends, kept
-from engine.runs.run import Run, RunStatus
+from engine.runs.run import RunStatus
 from engine.spec.devices import CPU
+from engine.spec.estimate import Estimate
 from engine.spec.places import num_places, places_taken
 from engine.spec.run import RunSpec
 
@@ -110,11 +113,11 @@ def as_job(spec: RunSpec, seconds: float, knowledge: Knowledge) -> Job:
 
 def queue_ahead(knowledge: Knowledge, *, pessimistic: bool) -> tuple[dict[str, list[float]], list[Job], int]:
     """Seconds until each slot of each device is free, queued jobs, and the number of runs without an estimate."""
+    remaining = remaining_seconds(knowledge, pessimistic=pessimistic)
     free_in: dict[str, list[float]] = {device.name: [] for device in knowledge.devices}
     waiting: list[Job] = []
     num_unknown = 0
-    for run in knowledge.queue:
-        seconds = remaining_seconds(run, knowledge, pessimistic=pessimistic)
+    for run, seconds in zip(knowledge.queue, remaining, strict=True):
         num_unknown += seconds is None
         if run.status is RunStatus.RUNNING:
             device = run.device or CPU.name
@@ -127,15 +130,39 @@ def queue_ahead(knowledge: Knowledge, *, pessimistic: bool) -> tuple[dict[str, l
     return free_in, waiting, num_unknown
 
 
-def remaining_seconds(run: Run, knowledge: Knowledge, *, pessimistic: bool) -> float | None:
-    """Remaining time of a running or queued run; None if unknown."""
-    estimate = knowledge.estimate(run.spec) or run.estimate
-    longer = 1 + estimate.error_percent / 100 if pessimistic and estimate is not None else 1.0
-    if run.epoch and (left := seconds_left(run)) is not None:
-        return longer * left
-    if estimate is None:
-        return seconds_left(run)
-    return longer * estimate.total_seconds * (1 - run.fraction_done) + knowledge.seconds_around_training
+def seconds_to_end(knowledge: Knowledge) -> dict[str, float]:
+    """Estimated time until each running or queued run ends, by id, if the queue runs in order; without unknown ones."""
+    free_in, waiting, _ = queue_ahead(knowledge, pessimistic=False)
+    found: dict[str, float] = {}
+    queued: list[str] = []
+    for run, seconds in zip(knowledge.queue, remaining_seconds(knowledge, pessimistic=False), strict=True):
+        if seconds is not None and run.status is RunStatus.RUNNING:
+            found[run.id] = seconds
+        elif seconds is not None:
+            queued.append(run.id)
+    last = ends(waiting, free_in)
+    return found | {id: end for id, end in zip(queued, last, strict=True) if end is not None}
+
+
+def remaining_seconds(knowledge: Knowledge, *, pessimistic: bool) -> list[float | None]:
+    """Remaining time of every running or queued run, without the wait; None if unknown."""
+    # Runs that differ only in their seeds share an estimate.
+    estimates: dict[RunSpec, Estimate | None] = {}
+    found: list[float | None] = []
+    for run in knowledge.queue:
+        if (key := msgspec.structs.replace(run.spec, seed=0)) not in estimates:
+            estimates[key] = knowledge.estimate(run.spec)
+        estimate = estimates[key] or run.estimate
+        longer = 1 + estimate.error_percent / 100 if pessimistic and estimate is not None else 1.0
+        left = seconds_left(run)
+        if left is not None and (run.epoch or estimate is None):
+            found.append(longer * left)
+        elif estimate is None:
+            found.append(None)
+        else:
+            total = longer * estimate.total_seconds * (1 - run.fraction_done)
+            found.append(total + knowledge.seconds_around_training)
+    return found
 
 
 def outlook_lines(outlook: Outlook, planned: Sequence[NewRun]) -> list[str]:

@@ -20,32 +20,29 @@ from console.screens.charts import CHART_BINDINGS, ChartScreen
 from console.screens.label_actions import LABEL_ACTIONS
 from console.screens.queue_actions import QUEUE_ACTIONS
 from console.screens.run_actions import RUN_ACTIONS, Chosen
+from console.screens.run_groups import NO_RUNS, first_of_newest, grouped_lines, table_title
+from console.screens.summary import ExperimentSummary
 from console.text.columns import ORDERS, in_order
 from console.text.filter import FilterError, no_match, parse_readable
-from console.text.formatting import cells, clean, cut
+from console.text.formatting import cells, cut
 from console.text.listing import tags_and_note
-from console.text.status import counted, queue_places, remark, states
+from console.text.status import queue_places, remark
 from console.tui.background import in_background
 from console.tui.session import Session
 from console.widgets.chart import Chart
 from console.widgets.fields import Field
 from console.widgets.question import Question
-from console.widgets.run_table import Line, RunTable
+from console.widgets.run_table import RunTable
+from console.widgets.summary import SummaryView
 from engine.runs.run import Run
-
-NO_RUNS = """No runs yet.
-
-n   new experiment: choose architectures
-    and depths, and train them
-q   quit; `depthscope quickstart` trains
-    a first comparison in minutes
-?   what each key does"""
 
 
 class HomeScreen(ChartScreen):
     """Runs on the left, curves on the right; stacked on narrow terminals."""
 
     ACTIONS: ClassVar = {action.id: action for action in (*RUN_ACTIONS, *QUEUE_ACTIONS, *LABEL_ACTIONS)}
+
+    VERTICAL_BREAKPOINTS = [*ChartScreen.VERTICAL_BREAKPOINTS, (44, "-high")]  # noqa: RUF012
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "new", id="home.new"),
@@ -55,6 +52,7 @@ class HomeScreen(ChartScreen):
         *(action.binding for action in ACTIONS.values()),
         # With priority, so that letters typed right after it reach the filter, not the table.
         Binding("slash", "filter", "filter", key_display="/", priority=True, id="home.filter"),
+        Binding("V", "summary", "summary", id="home.summary"),
         *CHART_BINDINGS,
         Binding("m", "metric", "metric", show=False, id="chart.metric"),
         Binding("M", "other_metric", "lower chart's metric", show=False, id="chart.other-metric"),
@@ -72,6 +70,10 @@ class HomeScreen(ChartScreen):
         self.view = session.view
         self.charts_ready = False
         """Whether the plotting modules are loaded."""
+        self.summary_view = SummaryView(unicode=session.has_unicode, id="summary")
+        self.summary = ExperimentSummary(session, self.summary_view)
+        self.summary_ready = False
+        """Whether what a verdict needs is loaded."""
         self._unread: FilterError | None = None
         """Error in the filter; the table shows runs matching the part before it."""
 
@@ -81,6 +83,7 @@ class HomeScreen(ChartScreen):
                 yield RunTable(unicode=self.session.has_unicode, id="runs")
                 yield Static(NO_RUNS, id="no-runs", markup=False)
             with Vertical(id="home-charts"):
+                yield self.summary_view
                 # The table next to them is their legend.
                 yield self.chart("first-chart")
                 yield self.chart("second-chart")
@@ -96,6 +99,7 @@ class HomeScreen(ChartScreen):
 
     def on_mount(self) -> None:
         self.query_one("#filter", Input).display = False
+        self.show_or_hide_summary()
         self.query_one(RunTable).focus()
         self.call_after_refresh(self.run_worker, self.prepare_charts())
 
@@ -104,8 +108,10 @@ class HomeScreen(ChartScreen):
         await in_background(importlib.import_module, "console.charts.overlay")
         self.charts_ready = True
         self.draw_soon()
-        # The comparison's verdict needs it, and would wait for it on the UI thread.
+        # A verdict needs it, and would wait for it on the UI thread.
         await in_background(importlib.import_module, "scipy.special")
+        self.summary_ready = True
+        self.draw_soon()
 
     def current_runs(self) -> list[Run]:
         run = self.session.feed.runs.get(self.query_one(RunTable).cursor_run or "")
@@ -137,7 +143,8 @@ class HomeScreen(ChartScreen):
         if not self.charts_ready:
             return []
         # Including the run under the cursor, for the remark.
-        return list({run.id: None for run in (*self.drawn_runs(), *self.current_runs())})
+        summed_up = [run for run in self.summary.runs() if run.step] if self.summary_view.display else []
+        return list({run.id: None for run in (*self.drawn_runs(), *self.current_runs(), *summed_up)})
 
     def drawn_looks(self) -> dict[str, Look]:
         return looks(self.drawn_runs(), self.session.curve_colours)
@@ -158,7 +165,9 @@ class HomeScreen(ChartScreen):
             cursor=view.cursor if view.cursor in feed.runs else first_of_newest(runs),
         )
         self.go_to_submitted(runs)
-        table.show_title(self.table_title(len(runs)))
+        title = table_title(view, len(runs), len(feed.runs), is_valid=self._unread is None)
+        table.show_title(title if self.session.has_unicode else title.replace("·", "|"))
+        self.summary.choose(next((run.experiment for run in self.current_runs()), None))
         self.query_one("#no-runs", Static).display = not feed.runs
         table.display = bool(feed.runs)
         self.show_remark()
@@ -171,21 +180,12 @@ class HomeScreen(ChartScreen):
             self.session.submitted_after = None
             self.query_one(RunTable).select(min(submitted, key=lambda run: run.position).id)
 
-    def table_title(self, num_shown: int) -> str:
-        """Title with the marks, the order and the filter, which is last because it may be cut off."""
-        view, separator = self.view, " · " if self.session.has_unicode else " | "
-        parts = ["Runs"]
-        parts += [f"{len(view.marked)} marked"] if view.marked else []
-        parts += [f"by {view.sort}"] if view.sort != ORDERS[0] else []
-        if view.filter:
-            so_far = " so far" if self._unread else ""
-            parts.append(f"{num_shown} of {len(self.session.feed.runs)} fit{so_far}: {clean(view.filter)}")
-        return separator.join(parts)
-
     def show_curves(self) -> None:
         self.show_remark()
         if not self.charts_ready:
             return
+        if self.summary_ready and self.summary_view.display:
+            self.summary.refresh()
         from console.charts.overlay import overlay, planned_range, rate_drops
 
         session, runs = self.session, self.drawn_runs()
@@ -351,6 +351,21 @@ class HomeScreen(ChartScreen):
         self.view.charts = (lower, upper)
         self.redraw()
 
+    def show_or_hide_summary(self) -> None:
+        """Show or hide the summary as the user chose, or by the terminal's size."""
+        self.set_class(self.view.summary is True, "-summary")
+        self.set_class(self.view.summary is False, "-no-summary")
+
+    def action_summary(self) -> None:
+        """Toggle the summary of the experiment; in small terminals it takes the place of the chart."""
+        self.view.summary = not self.summary_view.display
+        self.show_or_hide_summary()
+        self.redraw()
+
+    @on(SummaryView.Opened)
+    def open_summary(self) -> None:
+        self.action_compare()
+
     def action_copy(self) -> None:
         """Copy the ids of the chosen runs."""
         self.session.copy(" ".join(run.id for run in self.chosen_runs()), "run ids")
@@ -382,22 +397,3 @@ class HomeScreen(ChartScreen):
         elif experiments:
             title = f"{len(chosen)} marked runs of {', '.join(experiments)}"
             self.app.push_screen(ComparisonScreen(self.session, title, only=[run.id for run in chosen]))
-
-
-def first_of_newest(runs: Sequence[Run]) -> str | None:
-    """Id of the first run listed of the newest experiment; None without runs."""
-    newest = max(runs, key=lambda run: (run.position, run.id), default=None)
-    return next((run.id for run in runs if newest is not None and run.experiment == newest.experiment), None)
-
-
-def grouped_lines(runs: list[Run]) -> list[Line]:
-    """Group the table's lines under experiment headings, ordered by each experiment's first run."""
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(run.experiment, []).append(run)
-    lines: list[Line] = []
-    for experiment, members in groups.items():
-        found = states(members)
-        lines.append((experiment, f"{counted(len(members), 'run')}: {found}" if "," in found else found))
-        lines += [run.id for run in members]
-    return lines

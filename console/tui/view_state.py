@@ -33,6 +33,8 @@ class ViewState(msgspec.Struct, kw_only=True):
     charts: tuple[str, str] = ("train-loss", "test-error")
     options: Options = Options()
     crosshair: Real | None = None
+    summary: bool | None = None
+    """Whether the summary of the experiment is shown; None decides by the size of the terminal."""
     looked_at: Moment | None = None
     """When the console was last open, in seconds since 1970; None before the first time."""
 

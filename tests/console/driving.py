@@ -49,7 +49,10 @@ async def settle(pilot: Pilot[Any]) -> None:
     app, home = pilot.app, pilot.app.screen_stack[0]
     assert isinstance(app, ConsoleApp)
     assert isinstance(home, HomeScreen)
-    while not home.charts_ready or app.session.engine.pulse.engine is EngineState.STARTING:
+    while not home.summary_ready or app.session.engine.pulse.engine is EngineState.STARTING:
+        await pilot.pause(0.01)
+    await pilot.pause()
+    while home.summary.is_busy:
         await pilot.pause(0.01)
     await pilot.pause()
     await pilot.pause()
