@@ -83,7 +83,8 @@ class SummaryView(Widget):
         verdict = verdict if self._unicode else verdict.replace("±", "+-")
         room = verdict_lines(width)
         wrapped = textwrap.wrap(
-            verdict[:1].upper() + verdict[1:],
+            # A name at the start stays as it is.
+            verdict if any(map(str.isdigit, verdict.split(" ")[0])) else verdict[:1].upper() + verdict[1:],
             width,
             max_lines=room,
             placeholder=" …" if self._unicode else " ...",
