@@ -106,9 +106,15 @@ def logs(
         listing.print_log(home, reader, found, follow=follow)
 
 
-def follow(words: RunsOrExperiments = None, as_json: JsonOption = False) -> None:
+def follow(
+    words: RunsOrExperiments = None,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="Without a terminal: print past epochs, too.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Watch runs until they finish; Ctrl-C leaves them training."""
-    watch(words, quiet=False, as_json=as_json)
+    watch(words, quiet=False, as_json=as_json, from_start=from_start)
 
 
 def wait(words: RunsOrExperiments = None, as_json: JsonOption = False) -> None:
@@ -116,7 +122,7 @@ def wait(words: RunsOrExperiments = None, as_json: JsonOption = False) -> None:
     watch(words, quiet=True, as_json=as_json)
 
 
-def watch(words: list[str] | None, *, quiet: bool, as_json: bool) -> None:
+def watch(words: list[str] | None, *, quiet: bool, as_json: bool, from_start: bool = True) -> None:
     """Follow the named runs, print them if `as_json`, and exit with status 4 unless all succeed."""
     from console.text import documents, follow, listing
     from console.text.output import print_json
@@ -126,7 +132,9 @@ def watch(words: list[str] | None, *, quiet: bool, as_json: bool) -> None:
     home = find_home()
     with client.read_fresh(home) as reader:
         runs = listing.find_all(reader, words or [])
-    follow.follow_until_done(home, [run.id for run in runs], name=" ".join(words or []), quiet=quiet)
+    follow.follow_until_done(
+        home, [run.id for run in runs], name=" ".join(words or []), quiet=quiet, from_start=from_start
+    )
     with client.read(home) as reader:
         done = [reader.run(run.id) for run in runs]
     if as_json:

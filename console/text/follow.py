@@ -34,7 +34,13 @@ LEAST_SHARE_FOR_ETA = 0.02
 
 
 def follow_until_done(
-    home: Home, runs: Sequence[str], *, name: str, quiet: bool = False, in_one_bar: bool = False
+    home: Home,
+    runs: Sequence[str],
+    *,
+    name: str,
+    quiet: bool = False,
+    in_one_bar: bool = False,
+    from_start: bool = True,
 ) -> None:
     """Return once every run is finished or paused; restart the engine if it dies.
 
@@ -44,6 +50,7 @@ def follow_until_done(
         name: Argument for `depthscope follow`, suggested when the user leaves.
         quiet: Print no progress.
         in_one_bar: On a terminal, show one bar for all runs instead of a table.
+        from_start: Without a terminal, print the epochs that are already done, too.
 
     Raises:
         RunUnknown: one of them no longer exists.
@@ -61,7 +68,7 @@ def follow_until_done(
             elif is_live:
                 show_live(home, reader, runs)
             else:
-                print_lines(home, reader, runs)
+                print_lines(home, reader, runs, from_start=from_start)
     except KeyboardInterrupt:
         # The live table overwrites the `^C` that the terminal echoes.
         say = narrate if is_live else narrate_after_ctrl_c
@@ -92,20 +99,27 @@ class Watch:
         self._ids = list(runs)
         self._version: Version | None = None
         self._checked_at = 0.0
-        if not launch.is_serving(home) and read_stopped(home) is None:
-            # Only an engine that dies while it is watched is started again as it was.
-            launch.ensure_engine(home, trains=False)
+        self._has_looked = False
+        self._stands_still = False
+        """Whether runs remain and none is running; then the next look asks whether any training goes on."""
         self._whole_file: tuple[int, int] | None = None
         """A complete index file that lacks one of the runs; None while all are found."""
 
     def look(self) -> list[Run] | None:
         """Return the runs, or None if nothing has changed since the last look.
 
+        The first look needs no engine, so that the states are shown, and finished runs need no other.
+
         Raises:
             RunUnknown: the index was rebuilt without one of them.
             EngineUnreachable: training was ended, so that the unfinished runs make no progress.
         """
-        self.keep_engine()
+        if self._has_looked:
+            self.keep_engine()
+        self._has_looked = True
+        if self._stands_still:
+            self._stands_still = False
+            launch.check_trains(self._home)
         try:
             version = self._reader.data_version()
             if version == self._version:
@@ -119,8 +133,7 @@ class Watch:
             return None
         self._version, self._whole_file = version, None
         unfinished = [run for run in found if not is_done(run)]
-        if unfinished and all(run.status is not RunStatus.RUNNING for run in unfinished):
-            launch.check_trains(self._home)
+        self._stands_still = bool(unfinished) and all(run.status is not RunStatus.RUNNING for run in unfinished)
         return found
 
     def _wait_for_index(self, version: Version, unknown: RunUnknown) -> None:
@@ -147,6 +160,9 @@ class Watch:
         Raises:
             EngineUnreachable: someone stopped the engine.
         """
+        if not self._checked_at and not launch.is_serving(self._home) and read_stopped(self._home) is None:
+            # Only an engine that dies while it is watched is started again as it was.
+            launch.ensure_engine(self._home, trains=False)
         now = time.monotonic()
         if now - self._checked_at >= SECONDS_BETWEEN_ENGINE_CHECKS:
             self._checked_at = now
@@ -174,14 +190,16 @@ def wait_for(home: Home, reader: Reader, runs: Sequence[str]) -> None:
         watch.pause()
 
 
-def print_lines(home: Home, reader: Reader, runs: Sequence[str]) -> None:
-    """Print a line for every epoch and every change of state."""
+def print_lines(home: Home, reader: Reader, runs: Sequence[str], *, from_start: bool) -> None:
+    """Print a line for every epoch and every change of state; those of before only if `from_start`."""
     watch = Watch(home, reader, runs)
     last_epoch = dict.fromkeys(runs, 0)
     last_state: dict[str, str] = {}
     while True:
         found = watch.look()
         for run in found or []:
+            if not from_start and run.id not in last_state:
+                last_epoch[run.id] = run.epoch
             for row in reader.epochs(run.id, after=last_epoch[run.id]):
                 narrate(epoch_line(run, row))
                 last_epoch[run.id] = row.epoch

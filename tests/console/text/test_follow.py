@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import subprocess
 from typing import Any
 
 import msgspec
@@ -114,3 +115,17 @@ def test_the_bar_counts_runs_by_their_work_and_shows_the_time_left(home: Any):
     assert line.startswith("▇" * int(30 * share) + "▁")
     assert f" {int(100 * share)} %  1/2 runs  ETA {duration(60 / share - 60)}  {deep.name} 2/4" in line
     assert "100 %  2/2 runs  ETA" in bar_line([done, all_done], 90.0, width=100, unicode=True)
+
+
+def test_following_in_a_pipe_begins_now_unless_asked_for_the_past(finished: Any):
+    """A line of state for a finished run; `--from-start` adds its epochs."""
+    with finished.reader() as reader:
+        (run,) = reader.runs()
+    done = subprocess.run(finished.command("follow", run.id), env=finished.env, capture_output=True, text=True)
+    past = subprocess.run(
+        finished.command("follow", run.id, "--from-start"), env=finished.env, capture_output=True, text=True
+    )
+
+    assert len(done.stderr.splitlines()) == 1
+    assert "succeeded" in done.stderr
+    assert past.stderr.count("epoch ") == run.epoch > 0
