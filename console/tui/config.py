@@ -16,6 +16,8 @@ from engine.spec.config_file import Problem, in_order, parse, read_text
 from engine.spec.settings import ENGINE_KEYS, engine_settings
 
 THEMES = ("depthscope-dark", "depthscope-light", "high-contrast")
+SHORT_THEMES = {"dark": ("depthscope-dark",), "light": ("depthscope-light",), "contrast": ("high-contrast",)}
+"""What to suggest for a mistyped part of a name."""
 MAX_SMOOTHING = 0.99
 
 
@@ -82,7 +84,8 @@ def config_of(found: dict[str, Any]) -> tuple[Config, list[Problem]]:
         elif name not in ENGINE_KEYS:
             try:
                 converted = msgspec.convert(value, field.type)
-                CHECKS.get(name, lambda _: None)(converted)
+                # As written, so that the text says 2 and not 2.0.
+                CHECKS.get(name, lambda _: None)(value)
                 values[field.name] = converted
             except (msgspec.ValidationError, ValueError) as error:
                 problems.append(Problem(key=(name,), text=problem_text(name, value, error)))
@@ -119,9 +122,8 @@ def check_theme(theme: str) -> None:
 
     known = [*THEMES, *BUILTIN_THEMES]
     if theme not in known:
-        raise ValueError(
-            f"theme must be one of {', '.join(THEMES)}, or a Textual theme, got {theme!r}{hint(theme, known)}"
-        )
+        near = hint(theme, [*known, *SHORT_THEMES], SHORT_THEMES)
+        raise ValueError(f"theme must be one of {', '.join(THEMES)}, or a Textual theme, got {theme!r}{near}")
 
 
 def check_charts(charts: tuple[str, str]) -> None:

@@ -44,12 +44,12 @@ def test_keys_shows_ids_that_config_takes(bare_home: Any):
     ("text", "says"),
     [
         ('thme = "x"', "did you mean theme?"),
-        ("smoothing = 2", "smoothing must be in 0..0.99, got 2"),
+        ("smoothing = 2", "smoothing must be in 0..0.99, got 2 (line 1)"),
         ('charts = ["train-loss", "nothing"]', "got 'nothing'"),
         ("x-axis = 3", "x-axis must be one of epoch, step, time, got 3 (line 1)"),
         (
             'theme = "lighty"',
-            "high-contrast, or a Textual theme, got 'lighty'",
+            "high-contrast, or a Textual theme, got 'lighty'; did you mean depthscope-light?",
         ),
         ('[keys]\n"home.new" = "q"', "'home.new' (new) cannot use q, the key of 'app.quit' (quit)"),
         ('[keys]\n"home.new" = "nokey"', "must be a key such as n, ctrl+n or f2, got 'nokey' (line 2)"),
