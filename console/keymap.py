@@ -18,14 +18,14 @@ from console.screens.help import KeysScreen, MessagesScreen
 from console.screens.home import HomeScreen
 from console.screens.new_experiment import NewExperimentScreen
 from console.screens.run import RunScreen
-from console.tui.config import Config, read_config
+from console.tui.config import Config, config_of, read_config
 from console.widgets.chart import Chart
 from console.widgets.layer_map import LayerMap
 from console.widgets.log_view import LogView
 from console.widgets.run_table import RunTable
 from engine.base.near_names import hint
 from engine.base.paths import Home
-from engine.spec.config_file import Problem, in_order, read_text
+from engine.spec.config_file import Problem, in_order, parse, read_text
 
 PANELS: dict[type, tuple[type, ...]] = {
     HomeScreen: (RunTable, Chart),
@@ -60,6 +60,16 @@ def read_checked(home: Home) -> tuple[Config, list[Problem]]:
     if not wrong:
         return config, problems
     return msgspec.structs.replace(config, keys=keys), in_order(read_text(home), [*problems, *wrong])
+
+
+def problems_in(text: str) -> list[Problem]:
+    """Check the text of a config.toml with the same checks.
+
+    Raises:
+        UsageError: it is not TOML.
+    """
+    config, problems = config_of(parse(text))
+    return in_order(text, [*problems, *usable_keys(config.keys)[1]])
 
 
 def usable_keys(chosen: Mapping[str, str]) -> tuple[dict[str, str], list[Problem]]:

@@ -67,6 +67,20 @@ def read_text(home: Home) -> str:
         raise UsageError(f"is not TOML: {error}") from error
 
 
+def read_text_to_edit(home: Home) -> str:
+    """Read config.toml for a change; empty if it does not exist.
+
+    Raises:
+        BadConfig: the file cannot be read or is not TOML.
+    """
+    try:
+        text = read_text(home)
+        parse(text)
+    except UsageError as error:
+        raise BadConfig(home, [Problem(key=(), text=str(error))]) from error
+    return text
+
+
 def parse(text: str) -> dict[str, Any]:
     """Parse the text of config.toml.
 
