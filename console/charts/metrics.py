@@ -110,6 +110,11 @@ class History:
         return bool(epochs or steps)
 
     @property
+    def num_rows(self) -> int:
+        """Number of rows read."""
+        return len(self.epochs) + len(self.steps) + sum(len(row.layers) for row in self.gradients)
+
+    @property
     def last_step(self) -> int:
         """Latest step with a row."""
         return max(self.epochs[-1].step if self.epochs else 0, self.steps[-1].step if self.steps else 0)

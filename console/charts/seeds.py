@@ -6,11 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
 from console.charts.curves import Floats
-from console.charts.metrics import Axis, History, Metric, number
+from console.charts.metrics import Axis, History, Metric
 from console.charts.styles import network_of
 from console.text.formatting import clean
 from engine.runs.journal import Epoch
@@ -84,7 +85,9 @@ def mean_curve(runs: Sequence[Run], histories: Mapping[str, History], metric: Me
     epochs = sorted(set.intersection(*(set(rows) for rows in by_epoch))) if by_epoch else []
     if len(epochs) < LEAST_EPOCHS:
         return None
-    values = np.array([[number(getattr(rows[epoch], metric.field)) for epoch in epochs] for rows in by_epoch])
+    value = attrgetter(metric.field)
+    # None becomes NaN.
+    values = np.array([[value(rows[epoch]) for epoch in epochs] for rows in by_epoch], np.float64)
     values[~np.isfinite(values)] = math.nan
     places = np.array([positions([rows[epoch] for epoch in epochs], axis) for rows in by_epoch], np.float64)
     std = values.std(axis=0, ddof=1) if len(runs) > 1 else np.full(len(epochs), math.nan)

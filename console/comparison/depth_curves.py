@@ -6,6 +6,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
+import numpy as np
+
 from console.charts.plot import Range, Reference, Series, smooth
 from console.charts.styles import MARKERS, family_look, look_of
 from console.comparison.claims import Epochs
@@ -41,7 +43,7 @@ def gap_curves(
         last = gap(pair, epochs, metric)
         seeds = () if last is None else last.contrast.seeds
         found = gap_by_epoch(pair, epochs, metric, seeds)
-        x, y = [one.epoch for one in found], [one.mean for one in found]
+        x, y = [one.epoch for one in found], np.array([one.mean for one in found])
         marker = GAP_MARKERS[index % len(GAP_MARKERS)]
         colour = look_of(pair.residual.model, colours).colour
         label = f"{pair.plain.label} - {pair.residual.label} {seeds_label(pair, seeds)}"
@@ -49,11 +51,9 @@ def gap_curves(
             label += f", {mark}"
         if smoothing:
             drawn.append(Series("", x, y, marker=marker, colour=colour, faint=True, belongs_to=label))
-        low, high = (
-            ([one.mean + sign * one.std for one in found if one.std is not None] for sign in (-1, 1))
-            if len(seeds) > 1
-            else (None, None)
-        )
+        # `Contrast.std` is exact to the last bit, which is slow.
+        std = np.array([one.differences for one in found]).std(axis=1, ddof=1) if found and len(seeds) > 1 else None
+        low, high = (None, None) if std is None else (y - std, y + std)
         drawn.append(Series(label, x, smooth(y, smoothing), marker=marker, colour=colour, low=low, high=high))
     return drawn
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from textual import on
@@ -51,6 +52,8 @@ class ChartScreen(ConsoleScreen):
         """Labels of curves that are switched off."""
         self._is_stale = False
         """Whether a redraw is scheduled."""
+        self._is_reading = False
+        """Whether metrics are being read slice by slice."""
 
     def watched_runs(self) -> list[str]:
         """Return the ids of the runs whose metrics this screen needs."""
@@ -69,9 +72,21 @@ class ChartScreen(ConsoleScreen):
         return Chart(unicode=self.session.has_unicode, colour=self.session.has_colour, named=named, id=id)
 
     def update_runs(self) -> None:
-        self.session.feed.watch(self.watched_runs())
+        self.session.watch(self.watched_runs())
         self.show_runs()
         self.draw_soon()
+
+    async def read_rest(self) -> None:
+        """Read the rest of the metrics, with a turn for keys and frames after every slice; then show them."""
+        feed = self.session.feed
+        while self.is_shown and feed.has_unread:
+            await asyncio.sleep(0)
+            if not self.session.read_slice():
+                # The next look tells when it can be read again.
+                break
+        self._is_reading = False
+        if self.is_shown and not feed.has_unread:
+            self.update_runs()
 
     @on(CurvesChanged)
     @on(Chart.SizeChanged)
@@ -83,13 +98,24 @@ class ChartScreen(ConsoleScreen):
 
     def _draw(self) -> None:
         self._is_stale = False
-        # A covered screen draws when it becomes active again. Textual always counts the one beneath as current.
-        if self.app.screen is self or (self.is_current and self.app.screen.is_modal):
-            # Load runs that have appeared since, so that this draw includes them.
-            self.session.feed.watch(self.watched_runs())
-            for chart in self.query(Chart):
-                chart.hidden = self.hidden
-            self.show_curves()
+        if not self.is_shown:
+            return
+        # Load runs that have appeared since, so that this draw includes them.
+        self.session.watch(self.watched_runs())
+        if self.session.feed.has_unread:
+            if not self._is_reading:
+                self._is_reading = True
+                self.run_worker(self.read_rest())
+            return
+        for chart in self.query(Chart):
+            chart.hidden = self.hidden
+        self.show_curves()
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether this screen is visible; a covered one draws when it becomes active again."""
+        # Textual always counts the one beneath as current.
+        return self.app.screen is self or (self.is_current and self.app.screen.is_modal)
 
     def draw_with(self, options: Options, crosshair: float | None) -> None:
         """Change the options and the crosshair, and redraw."""

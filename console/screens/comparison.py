@@ -113,7 +113,8 @@ class ComparisonScreen(ChartScreen):
         depths = "all depths" if self._depth is None else f"depth {self._depth}"
         which = f"{clean(self._experiment)}: {counted(len(runs), 'run')}, {depths}"
         set_text(self.query_one("#run-title", Static), f"{which}: {states(runs)}")
-        if runs:
+        # Of some of their metrics, table and verdict would be wrong.
+        if runs and not self.session.feed.has_unread:
             set_text(self.query_one("#comparison-table", Static), self.table_text(self.size.width - MARGINS))
             groups = group_runs(runs)
             line = conclusion_line(conclude(groups, self.epochs())) or tables.data_line(runs)

@@ -142,9 +142,9 @@ class HomeScreen(ChartScreen):
         # Read no chart data before charts can be drawn, which is after the first frame.
         if not self.charts_ready:
             return []
-        # Including the run under the cursor, for the remark.
+        # The run under the cursor first, for the remark.
         summed_up = [run for run in self.summary.runs() if run.step] if self.summary_view.display else []
-        return list({run.id: None for run in (*self.drawn_runs(), *self.current_runs(), *summed_up)})
+        return list({run.id: None for run in (*self.current_runs(), *self.drawn_runs(), *summed_up)})
 
     def drawn_looks(self) -> dict[str, Look]:
         return looks(self.drawn_runs(), self.session.curve_colours)

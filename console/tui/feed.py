@@ -6,7 +6,7 @@ messages; a newer message replaces an unread older one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from textual.message import Message
@@ -26,6 +26,8 @@ RUNS_CHANGED_LAST = 100
 """Most recently changed runs, also read first, so that the first frame shows what finished meanwhile."""
 READ_PATIENCE_SECONDS = 0.02
 """Longest wait for a locked database before a look gives up; the next look tries again."""
+ROWS_A_SLICE = 2000
+"""Rows of newly watched runs after which a slice ends: some ten milliseconds of work."""
 
 
 class RunsChanged(Message):
@@ -71,7 +73,8 @@ class Feed:
         self._revision = 0
         self._runs: dict[str, Run] = {}
         self._histories: dict[str, History] = {}
-        self._watched: frozenset[str] = frozenset()
+        self._watched: dict[str, None] = {}
+        """Ids of the watched runs, in the order in which they are read."""
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -82,12 +85,34 @@ class Feed:
         """Metrics of a watched run; empty until read."""
         return self._histories.get(run, History())
 
-    def watch(self, runs: Iterable[str]) -> bool:
-        """Choose the runs to watch, read metrics of newly watched ones, and return whether there were any."""
-        self._watched = frozenset(runs)
-        for run in self._histories.keys() - self._watched:
+    def watch(self, runs: Iterable[str]) -> None:
+        """Choose the runs to watch, and read a first slice of metrics of newly watched ones: of a few runs, all."""
+        self._watched = dict.fromkeys(runs)
+        for run in self._histories.keys() - self._watched.keys():
             del self._histories[run]
-        return self._read_curves(self._watched - self._histories.keys())
+        self.read_slice()
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether metrics of watched runs are still to be read."""
+        return next(self._unread(), None) is not None
+
+    def read_slice(self) -> None:
+        """Read metrics of the next watched runs that have not been read, as many as take no noticeable time.
+
+        Raises:
+            DepthscopeError: the database cannot be read now; what was read before stays valid.
+        """
+        num_rows = 0
+        for run in list(self._unread()):
+            self._read_curves([run])
+            num_rows += self._histories[run].num_rows
+            if num_rows >= ROWS_A_SLICE:
+                return
+
+    def _unread(self) -> Iterator[str]:
+        if self._reader is not None:
+            yield from (run for run in self._watched if run not in self._histories and run in self._runs)
 
     def events(self, run: str) -> list[EventRow]:
         """Events of a run, oldest first."""
@@ -127,7 +152,8 @@ class Feed:
                 self._runs[run.id] = run
             else:
                 self._runs.pop(run.id, None)
-        curves = self._read_curves(self._watched & {run.id for run in changed})
+        # Those not yet read follow in slices.
+        curves = self._read_curves(run.id for run in changed if run.id in self._histories)
         # Set last, so that a look that failed halfway is repeated.
         self._version = version
         return News(runs=bool(changed), curves=curves, finished=tuple(finished))
@@ -160,7 +186,9 @@ class Feed:
         found = False
         for run in runs:
             if self._reader is not None and run in self._runs:
-                found |= self._histories.setdefault(run, History()).read(self._reader, self._runs[run])
+                history = self._histories.get(run) or History()
+                found |= history.read(self._reader, self._runs[run])
+                self._histories[run] = history
         return found
 
     def _open(self) -> bool:

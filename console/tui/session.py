@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +87,37 @@ class Session:
         try:
             news = self.feed.look()
         except DepthscopeError as error:
-            self._set_index_trouble(trouble_text(error))
-            if isinstance(error, DatabaseUnusable):
-                self.engine.repair_index()
+            self._cannot_read(error)
             return
         self._set_index_trouble(None)
         if news.runs:
             self.app.screen.post_message(RunsChanged())
         if news.finished:
             self.app.post_message(RunsEnded(news.finished))
-        if news.curves:
+        # Reading may have been given up while the index was locked.
+        if news.curves or self.feed.has_unread:
             self.app.screen.post_message(CurvesChanged())
+
+    def watch(self, runs: Iterable[str]) -> bool:
+        """Choose the runs whose metrics are needed; return False if the index cannot be read now."""
+        return self._tries(lambda: self.feed.watch(runs))
+
+    def read_slice(self) -> bool:
+        """Read the next metrics of watched runs; return False if the index cannot be read now."""
+        return self._tries(self.feed.read_slice)
+
+    def _tries(self, read: Callable[[], None]) -> bool:
+        try:
+            read()
+        except DepthscopeError as error:
+            self._cannot_read(error)
+            return False
+        return True
+
+    def _cannot_read(self, error: DepthscopeError) -> None:
+        self._set_index_trouble(trouble_text(error))
+        if isinstance(error, DatabaseUnusable):
+            self.engine.repair_index()
 
     def _set_index_trouble(self, text: str | None) -> None:
         if text != self._index_trouble:

@@ -201,12 +201,14 @@ class Reader(IndexReader):
     def epochs(self, run: str, *, after: int = 0) -> list[Epoch]:
         """Epochs of a run after a given epoch."""
         rows = self._rows(f"SELECT {EPOCH_COLUMNS} FROM epochs WHERE run = ? AND epoch > ? ORDER BY epoch", run, after)
-        return [Epoch(**dict(zip(EPOCH_COLUMNS.split(", "), row, strict=True))) for row in rows]
+        names = EPOCH_COLUMNS.split(", ")
+        return [Epoch(**dict(zip(names, row, strict=True))) for row in rows]
 
     def steps(self, run: str, *, after: int = 0) -> list[Step]:
         """Progress of a run after a given step."""
         rows = self._rows(f"SELECT {STEP_COLUMNS} FROM steps WHERE run = ? AND step > ? ORDER BY step", run, after)
-        return [Step(**dict(zip(STEP_COLUMNS.split(", "), row, strict=True))) for row in rows]
+        names = STEP_COLUMNS.split(", ")
+        return [Step(**dict(zip(names, row, strict=True))) for row in rows]
 
     def gradients(self, run: str, *, after: int = -1) -> list[Gradients]:
         """Norms of a run's layers after an epoch, in order; epoch 0 is initialisation."""

@@ -341,7 +341,7 @@ async def test_a_run_removed_elsewhere_disappears_from_the_charts(make_app: Call
     app = make_app()
     async with app.run_test(size=(120, 36)) as pilot:
         await settle(pilot)
-        await press(pilot, "home")
+        await press(pilot, "home", "b")
         home = app.screen_stack[0]
         assert isinstance(home, HomeScreen)
         drawn = [run.id for run in home.drawn_runs()]
