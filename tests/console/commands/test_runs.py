@@ -200,7 +200,8 @@ def test_quickstart_shows_progress_then_curves_table_verdict_and_what_comes_next
     with Terminal(home.command(*words), terminal_env(home)) as terminal:
         assert terminal.wait(patience_seconds=120) == 0
         terminal.read(1.0)
-    text = terminal.output.decode().replace("\r", "")
+    # What follows a movement of the cursor, or an erased line, starts a line of its own.
+    text = re.sub(r"\x1b\[[?\d]*[A-Khl]", "\n", terminal.output.decode().replace("\r", ""))
 
     networks = ("he-plain8", "he-resnet8", "he-plain44", "he-resnet44")
     shown = (
