@@ -1,9 +1,16 @@
-"""Regenerate the README's pictures of the recorded quickstart in the console: `uv run python -m tests.pictures`."""
+"""Regenerate the README's pictures from an experiment in a home that no engine serves.
+
+    depthscope train -a he-plain,he-resnet -d 20,56,110 --seeds 3 --width 8 --data cifar10-jpeg --train-images 2500 \
+        --test-images 1000 --batch-size 32 --lr 0.02 --epochs 14 -e six-networks
+    uv run python -m tests.pictures HOME
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,12 +20,11 @@ from console.screens.home import HomeScreen
 from console.tui.config import Config
 from engine.base.paths import Home
 from tests.quiet_engine import QuietEngine
-from tests.recorded_runs import recorded_home
 
 PICTURES = Path(__file__).parents[1] / ".github" / "pictures"
 SIZE = (120, 36)
 SCREENS = {
-    "home": ("right_square_bracket", *["left_square_bracket"] * 20),
+    "home": (),
     "new": (
         *("n", "down", "down", "down", "space", "down", "space"),
         *("tab", "space", "right", "right", "space", *["right"] * 6, "space"),
@@ -37,7 +43,7 @@ async def picture(home: Home, name: str, keys: tuple[str, ...]) -> None:
     async with app.run_test(size=SIZE) as pilot:
         first = app.screen_stack[0]
         assert isinstance(first, HomeScreen)
-        while not first.charts_ready:
+        while not first.summary_ready:
             await pilot.pause(0.01)
         for key in keys:
             await pilot.press(key)
@@ -47,11 +53,13 @@ async def picture(home: Home, name: str, keys: tuple[str, ...]) -> None:
     app.session.feed.close()
 
 
-def main() -> None:
+def main(source: Path) -> None:
     os.environ.update(LANG="C.UTF-8", TERM="xterm-256color")
     PICTURES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        home = recorded_home(Path(folder) / "home", "quickstart")
+        copy = Path(folder) / "home"
+        shutil.copytree(source, copy, ignore=shutil.ignore_patterns("engine.*", "*.pt", "data", "*.lock"))
+        home = Home(copy)
         with QuietEngine(home):
             for name, keys in SCREENS.items():
                 home.view.unlink(missing_ok=True)
@@ -61,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))
