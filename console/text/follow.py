@@ -10,7 +10,16 @@ from collections.abc import Sequence
 
 import typer
 
-from console.text.formatting import UNKNOWN, clean, duration, percent, progress_bar, supports_unicode, table
+from console.text.formatting import (
+    UNKNOWN,
+    can_redraw,
+    clean,
+    duration,
+    percent,
+    progress_bar,
+    supports_unicode,
+    table,
+)
 from console.text.output import narrate, narrate_after_ctrl_c
 from console.text.status import held_out_error, last_line, left, loss, queue_sentence, rate, state
 from engine.base.errors import EngineUnreachable
@@ -58,7 +67,7 @@ def follow_until_done(
     """
     if not quiet and (notice := queue_sentence(read_queue(home).state)):
         narrate(notice)
-    is_live = sys.stderr.isatty() and not quiet
+    is_live = can_redraw(sys.stderr) and not quiet
     try:
         with read(home) as reader:
             if quiet:

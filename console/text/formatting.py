@@ -208,6 +208,11 @@ def supports_unicode(stream: TextIO, environ: Mapping[str, str] = os.environ) ->
     return not locale or "UTF8" in locale.upper().replace("-", "")
 
 
+def can_redraw(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether lines of a stream can be drawn again; with TERM=dumb, as screen readers set it, each is said once."""
+    return environ.get("TERM") != "dumb" and stream.isatty()
+
+
 def supports_colour(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
     """Whether to write ANSI colours: NO_COLOR forbids them, then FORCE_COLOR forces them, else only on a terminal.
 
