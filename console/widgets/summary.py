@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from console.comparison.summary import Summary
 
 LEAST_CELLS, WIDE_CELLS = 24, 96
-NARROW_VERDICT_LINES, WIDE_VERDICT_LINES = 3, 2
+NARROW_VERDICT_LINES, WIDE_VERDICT_LINES = 4, 2
 """Lines of the verdict, used or not, so that nothing moves when it changes; the comparison shows all of it."""
 MARKER_CELLS = 2
 
