@@ -54,3 +54,15 @@ def has_open(pid: int, file: str) -> bool:
         if file_identity(status) == file:
             return True
     return False
+
+
+def works_in(pid: int, directory: Path) -> bool:
+    """Return whether a process has a directory as its working directory, wherever it was moved; True if unknown."""
+    if sys.platform != "linux":
+        return True
+    try:
+        return Path(f"/proc/{pid}/cwd").samefile(directory)
+    except PermissionError:
+        return True
+    except OSError:
+        return False

@@ -16,7 +16,7 @@ from engine.base.decoding import Amount, Count, Moment, Real, decoder
 from engine.base.errors import DepthscopeError, UsageError
 from engine.base.locks import is_held
 from engine.base.paths import Inside, create_private_directory, open_private, write_atomically
-from engine.base.processes import has_open, start_time
+from engine.base.processes import has_open, start_time, works_in
 from engine.base.regular_files import SMALL_FILE_BYTES, OddFile, check_regular, read_regular, reading_regular
 from engine.base.system import is_another_boot
 from engine.runs.identity import Identity, RunId, encode_stored
@@ -83,9 +83,12 @@ class WorkerProcess(msgspec.Struct, frozen=True, kw_only=True):
     lock: Annotated[str, msgspec.Meta(max_length=64)]
     """Device and inode of the run.lock it inherited."""
 
-    def is_alive(self) -> bool:
-        """Whether this very process lives and has that lock open, even if the file was deleted."""
-        return start_time(self.pid) == self.started and has_open(self.pid, self.lock)
+    def is_alive(self, directory: Path) -> bool:
+        """Whether this very process lives, works in the run directory, and has that lock open, even if it was deleted.
+
+        A copy of the directory names the same process, which trains the original.
+        """
+        return start_time(self.pid) == self.started and works_in(self.pid, directory) and has_open(self.pid, self.lock)
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
@@ -349,7 +352,7 @@ class RunDirectory:
             return None
         if assigned is None or assigned.process is None or is_another_boot(assigned.boot):
             return None
-        return assigned.process if assigned.process.is_alive() else None
+        return assigned.process if assigned.process.is_alive(self.path) else None
 
     def is_alive(self) -> bool:
         """Whether a worker trains this run: it holds the lock, or is the assigned process."""

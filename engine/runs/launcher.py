@@ -219,7 +219,7 @@ def signal_holder(directory: RunDirectory, number: signal.Signals) -> None:
     if pid is not None:
         signal_process(pid, number, lambda: directory.is_locked() and read_pid(directory.lock_file) == pid)
     elif (process := directory.assigned_process()) is not None:
-        signal_process(process.pid, number, process.is_alive)
+        signal_process(process.pid, number, lambda: process.is_alive(directory.path))
 
 
 def signal_process(pid: int, number: signal.Signals, is_meant: Callable[[], bool]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from engine.runs.identity import Identity
 from engine.runs.journal import WorkerStart, read_events
 from engine.runs.launcher import TAKEN, signal_holder
 from engine.runs.open_run import OpenRun
+from tests.conftest import TestHome
 from tests.engine.scripted import spec_of
 from tests.faults.killing import check_rows, metrics, same_weights
 
@@ -135,19 +137,46 @@ def assigned_to(path: Path, **fields: Any) -> RunDirectory:
     return directory
 
 
-def test_the_assigned_process_lives_as_long_as_pid_start_boot_and_lock_agree(tmp_path: Path):
+def test_the_assigned_process_lives_as_long_as_pid_start_boot_lock_and_place_agree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Any one that differs is another process, which nobody signals."""
-    assert assigned_to(tmp_path / "same").is_alive()
+    same = assigned_to(tmp_path / "same")
+    monkeypatch.chdir(same.path)
+    assert same.is_alive()
+    moved = RunDirectory(same.path.rename(tmp_path / "moved"))
+    assert moved.is_alive()
+    others = [RunDirectory(Path(shutil.copytree(moved.path, tmp_path / "copy")))]
     for name, fields in {
         "start": {"process": {"started": 1}},
         "pid": {"process": {"pid": os.getppid()}},
         "boot": {"boot": "another"},
         "lock": {"process": {"lock": "1:1"}},
     }.items():
-        directory = assigned_to(tmp_path / name, **fields)
-        assert not directory.is_alive(), name
+        others.append(assigned_to(tmp_path / name, **fields))
+    for directory in others:
+        monkeypatch.chdir(moved.path if directory is others[0] else directory.path)
+        assert not directory.is_alive(), directory
         # A real signal, which would end the test.
         signal_holder(directory, signal.SIGKILL)
+
+
+def test_the_engine_of_a_copied_home_leaves_the_workers_of_the_original(
+    home: Any, wait_until: Callable[..., Any], tmp_path: Path
+):
+    """The copy names them, but they work elsewhere; its own runs were interrupted."""
+    run = home.train("--epochs", "2000")
+    wait_until(home.directory(run).checkpoint.exists)
+    worker = home.worker_pid(run)
+    copy = TestHome(Path(shutil.copytree(home.home.root, tmp_path / "copy", ignore=shutil.ignore_patterns("*.sock"))))
+    assert not copy.directory(run).is_alive()
+    assert "running" not in copy.cli("ls")
+    copy.cli("engine", "stop")
+
+    assert home.worker_pid(run) == worker
+    assert start_time(worker) is not None
+    assert "stopped" not in " ".join(kinds(home, run))
+    home.cli("stop", run)
 
 
 def test_a_lock_is_taken_again_only_by_the_assigned_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
