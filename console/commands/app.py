@@ -11,11 +11,7 @@ from typing import Annotated
 import typer
 
 from console.commands import (
-    bench,
-    config,
     data,
-    doctor,
-    engine,
     evaluate,
     labels,
     manage,
@@ -26,6 +22,7 @@ from console.commands import (
     runs,
     train,
 )
+from console.commands.machine import bench, config, doctor, engine
 from engine.base.version import VERSION
 
 app = typer.Typer(

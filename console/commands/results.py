@@ -54,7 +54,7 @@ def plot(
 
 def plot_layers(names: list[str], quantity: Quantity, *, width: int | None, height: int | None, as_json: bool) -> None:
     """Print a layer metric of runs as a chart or JSON."""
-    from console.charts import layer_profiles
+    from console.layer_maps import profiles
     from console.text import listing
     from console.text.output import print_json
     from engine import client
@@ -63,9 +63,9 @@ def plot_layers(names: list[str], quantity: Quantity, *, width: int | None, heig
     with client.read_fresh(find_home()) as reader:
         runs = listing.find_all(reader, names)
         if as_json:
-            print_json(layer_profiles.layers_document(reader, runs, quantity))
+            print_json(profiles.layers_document(reader, runs, quantity))
             return
-        text = layer_profiles.layers_text(reader, runs, quantity, width=width, height=height)
+        text = profiles.layers_text(reader, runs, quantity, width=width, height=height)
     typer.echo(text)
 
 

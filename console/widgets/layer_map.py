@@ -16,7 +16,7 @@ from console.widgets.strips import plain, reversed_cells, segments
 from engine.runs.journal import Gradients
 
 if TYPE_CHECKING:
-    from console.charts.heat_map import HeatMap
+    from console.layer_maps.heat_map import HeatMap
 
 
 class LayerMap(Widget, can_focus=True):
@@ -108,7 +108,7 @@ class LayerMap(Widget, can_focus=True):
         self.refresh()
 
     def _drawn(self, width: int, height: int, colours: Sequence[int] | None) -> HeatMap:
-        from console.charts.heat_map import draw_heat_map
+        from console.layer_maps.heat_map import draw_heat_map
 
         return draw_heat_map(
             self._grid,

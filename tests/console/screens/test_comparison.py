@@ -6,11 +6,13 @@ import statistics
 from collections.abc import Callable
 
 import pytest
+from textual.widgets import Static, TabbedContent
 
 from console.app import ConsoleApp
 from console.charts.series import Series
+from console.screens.comparison import ComparisonScreen
 from console.widgets.chart import Chart
-from tests.console.driving import keys, text_of
+from tests.console.driving import keys, press, settle, text_of, until
 from tests.samples import fill_depths
 
 SIZE = (120, 36)
@@ -81,3 +83,19 @@ async def test_best_and_stuck_networks_are_named_above_the_verdict(make_app: Cal
     assert "lowest test error: he-resnet110, " in text
     assert "so far: he-plain110 trains" in text
     assert "1 seed not finished" in text
+
+
+async def test_comparison_goes_from_depth_to_depth(make_app: Callable[..., ConsoleApp]):
+    """Only the pair of one depth, with the overall verdict below."""
+    app = make_app()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settle(pilot)
+        await press(pilot, "home", "c", "d")
+        screen = app.screen
+        assert isinstance(screen, ComparisonScreen)
+        assert {run.spec.model.depth for run in screen.drawn_runs()} == {20}
+        await press(pilot, "d")
+        assert {run.spec.model.depth for run in screen.drawn_runs()} == {56}
+        await press(pilot, "4")
+        await until(pilot, lambda: screen.query_one("#comparison-tabs", TabbedContent).active == "table")
+        assert "± 0.20 (n=3)" in str(screen.query_one("#comparison-table", Static).content)

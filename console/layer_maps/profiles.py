@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from console.charts.heat_map import TERMINAL_HEAT, Scale, columns_of, draw_heat_map, key, painted
 from console.charts.layer_grid import OF_ALL_RUNS, LayerGrid, Quantity, figure, layer_grid
 from console.charts.overlay import MAX_LINES
+from console.layer_maps.heat_map import TERMINAL_HEAT, Scale, columns_of, draw_heat_map, key, painted
 from console.text.formatting import BARS, BARS_IN_ASCII, UNKNOWN, clean, supports_colour, supports_unicode, table
 from engine.base.errors import UsageError
 from engine.index.queries import Reader

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from console.app import ConsoleApp
-from console.charts.heat_map import TERMINAL_HEAT, draw_heat_map, rounded
 from console.charts.layer_grid import LayerGrid, Quantity, figure, layer_grid
 from console.charts.styles import HEAT_ON_DARK, HEAT_ON_LIGHT
+from console.layer_maps.heat_map import TERMINAL_HEAT, draw_heat_map, rounded
 from console.screens.run import RunScreen, counterpart_of
 from console.text.formatting import BARS, BARS_IN_ASCII
 from console.widgets.layer_map import LayerMap

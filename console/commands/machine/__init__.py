@@ -1,0 +1,1 @@
+"""Commands about the machine rather than runs: its engine, configuration, health and speed."""
