@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -13,6 +14,8 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
+
+import psutil
 
 
 class Terminal:
@@ -101,14 +104,15 @@ class Terminal:
     def wait(self, *, patience_seconds: float = 10.0) -> int | None:
         """Return the child's exit status; None if it does not exit in time."""
         deadline = time.perf_counter() + patience_seconds
-        while self.status is None and time.perf_counter() < deadline:
-            if self.descriptor >= 0:
-                self.read(0.02)
-            else:
-                time.sleep(0.02)
+        while self.status is None and self.descriptor >= 0 and time.perf_counter() < deadline:
+            # It may wait for its output to be read.
+            self.read(0.02)
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 self.status = os.waitstatus_to_exitcode(status)
+        if self.status is None:
+            with contextlib.suppress(psutil.TimeoutExpired):
+                self.status = psutil.Process(self.pid).wait(max(deadline - time.perf_counter(), 0.0))
         return self.status
 
     def kill(self) -> None:

@@ -120,13 +120,10 @@ def engine_figures(home: Home, env: dict[str, str]) -> dict[str, float]:
     pid = read_pid(home.engine_lock)
     assert pid is not None, "an engine that serves has written its pid"
     process = psutil.Process(pid)
-    before = process.cpu_times()
-    time.sleep(IDLE_SECONDS)
-    after = process.cpu_times()
+    idle_percent = process.cpu_percent(interval=IDLE_SECONDS)
     resident = process.memory_info().rss
     subprocess.run([SCRIPT, "engine", "stop"], env=env, check=True, capture_output=True)
-    used = after.user + after.system - before.user - before.system
-    return {"start_seconds": begun, "resident_mib": resident / MIB, "idle_percent": 100 * used / IDLE_SECONDS}
+    return {"start_seconds": begun, "resident_mib": resident / MIB, "idle_percent": idle_percent}
 
 
 def in_turns(commands: dict[str, list[str]], env: dict[str, str], trials: int) -> dict[str, float]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from engine.control.launch import ensure_engine
@@ -269,9 +270,10 @@ def kill_engines(home: Any, num_kills: int, draws: random.Random) -> list[float]
     workers = [wait_until(lambda run=run: begun(home, run) and home.worker_pid(run)) for run in runs]
     seconds: list[float] = []
     for number in range(num_kills):
-        wait_until(lambda: home.engine_pid() is not None)
-        time.sleep(draws.uniform(0, 0.5 if number % 4 else 0.1))
-        home.kill(home.engine_pid())
+        engine = wait_until(home.engine_pid)
+        _, lives = psutil.wait_procs([psutil.Process(engine)], timeout=draws.uniform(0, 0.5 if number % 4 else 0.1))
+        assert lives, "the engine ended by itself"
+        home.kill(engine)
         killed_at = time.monotonic()
         wait_until(lambda: home.engine_pid() is None)
         if number % 4 == 3:

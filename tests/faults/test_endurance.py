@@ -11,6 +11,7 @@ import random
 import re
 import statistics
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -45,6 +46,7 @@ SECONDS_BETWEEN_KILLS = 4.0
 SECONDS_BETWEEN_ENGINE_KILLS = 25.0
 FULL_EVERY_SECONDS, FULL_FOR_SECONDS = 45.0, 6.0
 CLOCK_EVERY_SECONDS = 20.0
+SECONDS_BETWEEN_LOOKS = 0.25
 DAY_SECONDS = 86_400.0
 MEMORY_GROWTH = 0.05
 LONG_MINUTES = 10.0
@@ -122,6 +124,8 @@ class Harm:
     runs: list[str]
     until: float
     calm_from: float
+    failed: threading.Event
+    """Set when a client has failed, which ends the harm."""
     done: Counter[str] = field(default_factory=Counter)
     in_vain: Counter[str] = field(default_factory=Counter)
     """Consecutive kills of each run without a new checkpoint."""
@@ -139,7 +143,7 @@ class Harm:
         filler: Path | None = None
         free_at = 0.0
         engine: int | None = None
-        while (now := time.monotonic()) < self.until:
+        while (now := time.monotonic()) < self.until and not self.failed.wait(SECONDS_BETWEEN_LOOKS):
             if now >= kill_at:
                 kill_at = now + draws.uniform(0, 2 * SECONDS_BETWEEN_KILLS)
                 self._kill_worker(draws)
@@ -161,7 +165,6 @@ class Harm:
             self._read_wal()
             if now >= self.calm_from and (pid := self.home.engine_pid()) is not None:
                 engine = self._read_engine(pid, engine)
-            time.sleep(0.25)
         if filler is not None:
             filler.unlink()
         self.clock.set(0.0)
@@ -270,10 +273,14 @@ def endure_at(home: TestHome, disk: Path, clock: Clock, minutes: float, figure: 
     runs = [run for _, run in pairs]
     began = time.monotonic()
     until = began + 60 * minutes
-    harm = Harm(home, disk, clock, runs, until, until - CALM_FRACTION * 60 * minutes)
+    failed = threading.Event()
+    harm = Harm(home, disk, clock, runs, until, until - CALM_FRACTION * 60 * minutes, failed)
     clients = [Commands(home, runs, seed, until) for seed in range(NUM_CLIENTS)]
     with ThreadPoolExecutor(1 + NUM_CLIENTS) as pool:
-        for work in [pool.submit(harm.cause), *(pool.submit(client.send) for client in clients)]:
+        harming, *sending = [pool.submit(harm.cause), *(pool.submit(client.send) for client in clients)]
+        for work in sending:
+            work.add_done_callback(lambda work: failed.set() if work.exception() else None)
+        for work in (*sending, harming):
             # An error of a thread fails the test: it would have tried less than it says.
             work.result()
     assert all(harm.done[what] for what in ("worker killed", "engine killed", "disk filled", "clock set")), harm.done
