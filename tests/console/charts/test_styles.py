@@ -12,14 +12,14 @@ from console.charts.styles import (
     COLOURS_ON_DARK,
     COLOURS_ON_LIGHT,
     DEPTHS_BELOW,
+    MARKERS,
     TERMINAL_COLOURS,
     VARIANTS,
     depth_rank,
     look_of,
     looks,
 )
-from console.report.matplotlib_figures import COLOURS as REPORT_COLOURS
-from console.report.matplotlib_figures import MARKERS as REPORT_MARKERS
+from console.report.matplotlib_figures import MARKER_OF, hex_of
 from engine.base.paths import Home
 from engine.index.queries import Reader
 from engine.index.writer import Store
@@ -93,9 +93,14 @@ def test_networks_of_one_range_of_depths_differ_in_their_markers(tmp_path: Path)
     assert found[shallow.id].marker != found[deep.id].marker
 
 
-def test_the_report_draws_networks_in_the_consoles_colours():
-    """A figure and the screen beside it speak of the same curve."""
-    drawn = [Color.from_ansi(colour).get_truecolor().hex for colour in COLOURS_ON_LIGHT]
+def test_the_report_draws_networks_as_the_console_does():
+    """A figure and the screen beside it speak of the same curve; in grey, line and marker tell architectures apart."""
+    shallow, deep, plain = (
+        look_of(model_spec(name, depth), COLOURS_ON_LIGHT)
+        for name, depth in (("he-resnet", 20), ("he-resnet", 56), ("he-plain", 56))
+    )
 
-    assert list(REPORT_COLOURS) == drawn
-    assert len(set(REPORT_MARKERS)) == len(REPORT_COLOURS)
+    assert set(MARKER_OF) == set("".join(MARKERS.values()))
+    assert len(set(MARKER_OF.values())) == len(MARKER_OF)
+    assert hex_of(deep) == hex_of(plain) == Color.from_ansi(COLOURS_ON_LIGHT[depth_rank(56)]).get_truecolor().hex
+    assert hex_of(shallow) != hex_of(deep)

@@ -78,8 +78,8 @@ def test_report_compare_and_describe_agree(bare_home: Any, tmp_path: Path):
     assert f"{STOPPED_NOTE[1:]}. he-plain56-s0 (epoch 5 of 12)." in text
     assert "Unfinished" not in text
     assert "| he-plain56 seed 0 stopped early at epoch 5 (at epoch 5 of 12, where a run was stopped early) |" in text
-    assert "1 stopped early drawn thin" in text
-    assert "1 stopped early not drawn" in text, "it has no point among the final errors"
+    assert "1 run that stopped early is drawn thin." in text
+    assert "1 run that stopped early is not drawn." in text, "it has no point among the final errors"
     assert line in text
 
 
@@ -89,7 +89,8 @@ def test_an_experiment_of_nothing_else_has_a_report(bare_home: Any, tmp_path: Pa
     bare_home.cli("report", "-o", str(tmp_path / "report"))
     text = (tmp_path / "report" / "report.md").read_text()
 
-    assert "no run has come to its last epoch; 8 stopped early drawn thin" in text
+    assert "No run reached its last epoch." in text
+    assert "8 runs that stopped early are drawn thin." in text
     assert "![Final error against depth]" not in text
     assert not (tmp_path / "report" / "figures" / "error-by-depth.svg").exists()
 

@@ -140,12 +140,12 @@ def test_every_run_is_reported_whatever_its_outcome(bare_home: Any, blank_figure
     assert "Unfinished: he-resnet56-s1 (paused 7/12), he-plain56-s1 (diverged 5/12)." in text
     assert row.split(" | ")[3] == "1"
     assert row.endswith("| seed 1 diverged at epoch 5/12 |")
-    assert "2 unfinished drawn thin" in text
+    assert "2 runs without a result are drawn thin." in text
     cells = {line.split(" | ")[0][2:]: line.split(" | ")[7] for line in text.splitlines() if line.startswith("| he-")}
     assert cells["he-resnet20"] == "8.75 (He et al.)"
     assert cells["he-plain20"] == ""
     assert "12 epochs (164 there)" in text
-    assert "crosses: published by others, trained elsewhere" in text
+    assert "Crosses are results published by others, trained elsewhere." in text
     assert len(json.loads((tmp_path / "report" / "spec.json").read_text())["runs"]) == 8
     for run in range(1, 9):
         assert f"| {run:010x} |" in text
