@@ -222,4 +222,4 @@ def supports_colour(stream: TextIO, environ: Mapping[str, str] = os.environ) -> 
         return False
     if environ.get("FORCE_COLOR", "") not in ("", "0"):
         return True
-    return environ.get("TERM") != "dumb" and stream.isatty()
+    return can_redraw(stream, environ)
