@@ -37,8 +37,9 @@ def overlay(
     With more than one seed, a network is the mean over its seeds with a band of ± one standard deviation, and its label
     says how many seeds that are: `n=3`, or `n=2 of 3` if one is not in the mean. The mean is over the seeds that
     succeeded, or while there are none, over those still training, up to the epoch that all of them have reached. Every
-    other seed with data is drawn faintly on its own. A single seed, and every run if the options ask for single
-    seeds, is a curve with the run's name. With smoothing, the values of a single seed stay visible as faint dots.
+    other seed with data is drawn faintly on its own, and a copy of a run not at all. A single seed, and every run if
+    the options ask for single seeds, is a curve with the run's name. With smoothing, the values of a single seed stay
+    visible as faint dots.
     """
     look_of = looks(runs, colours)
     behind: list[Series] = []
@@ -48,7 +49,7 @@ def overlay(
         if not options.single_seeds and len(network.runs) > 1:
             mean = mean_curve(counted(network.runs, histories), histories, metric, options.axis)
         in_mean = () if mean is None else mean.runs
-        for run in network.runs:
+        for run in (*network.runs, *network.copies) if options.single_seeds else network.runs:
             if run not in in_mean:
                 below, curve = curves_of_run(run, histories, metric, options, look_of[run.id])
                 behind += below

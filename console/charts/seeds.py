@@ -14,6 +14,7 @@ from console.charts.curves import Floats
 from console.charts.metrics import Axis, History, Metric
 from console.charts.styles import network_of
 from console.text.formatting import clean
+from engine.analysis.copies import count_once
 from engine.runs.journal import Epoch
 from engine.runs.run import Run
 from models import catalog
@@ -29,6 +30,8 @@ class Network:
 
     label: str
     runs: tuple[Run, ...]
+    copies: tuple[Run, ...] = ()
+    """Runs that are the same as one of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,9 @@ def networks(runs: Iterable[Run]) -> list[Network]:
     found = []
     for group in groups:
         label = catalog.label(group[0].spec.model)
-        found.append(Network(label if times[label] == 1 else f"{label} ({clean(group[0].name)})", tuple(group)))
+        counting, copies = count_once(group)
+        name = label if times[label] == 1 else f"{label} ({clean(group[0].name)})"
+        found.append(Network(name, counting, tuple(copy for _, copy in copies)))
     return found
 
 

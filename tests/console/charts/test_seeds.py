@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -64,6 +65,18 @@ def drawn(runs: list[Run], by_run: Mapping[str, History], options: Options | Non
 
 
 SUCCEEDED = RunOutcome.SUCCEEDED
+
+
+def test_a_copy_of_a_run_counts_once(tmp_path: Path):
+    """As in the tables; single seeds show it."""
+    first, second, third = network(tmp_path, (SUCCEEDED, 2), (SUCCEEDED, 2), (SUCCEEDED, 2), total=2)
+    runs = [first, second, msgspec.structs.replace(third, origin=second.origin, spec=second.spec)]
+    by_run = histories(runs, [10.0, 4.0], [12.0, 6.0], [12.0, 6.0])
+
+    (curve,) = drawn(runs, by_run)
+    assert curve.label == "he-resnet20 n=2"
+    assert list(curve.y) == [11.0, 5.0]
+    assert len(drawn(runs, by_run, Options(single_seeds=True))) == 3
 
 
 def test_seeds_are_one_curve_with_a_band(tmp_path: Path):
